@@ -1,0 +1,80 @@
+"""Builds the native part against the installed PyTorch; everything declarative is in pyproject.toml."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import sysconfig
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+if sys.version_info < (3, 11):  # noqa: UP036 - said in a sentence where pip has not said it already
+    raise SystemExit(
+        f"pyprof needs Python 3.11 or newer and this is {sys.version.split()[0]}: build it with a newer one."
+    )
+if not any(shutil.which(name) for name in ("c++", "g++", "clang++")):
+    raise SystemExit("pyprof needs a C++ compiler and found none: install g++ (on Debian: apt-get install g++).")
+if not Path(sysconfig.get_paths()["include"], "Python.h").exists():
+    raise SystemExit(
+        "pyprof needs Python.h and found none: install Python's headers (on Debian: apt-get install python3-dev)."
+    )
+
+import torch
+from torch.utils.cpp_extension import CUDA_HOME, BuildExtension, CppExtension
+
+FLAGS = ["-std=c++20", "-O2", "-g1", "-Wall", "-Wextra", "-Wno-unused-parameter", "-fvisibility=hidden"]
+
+
+def sources(*folders: str) -> list[str]:
+    return sorted(str(path) for folder in folders for path in Path(folder).glob("*.cpp"))
+
+
+def cuda_home() -> Path | None:
+    """Where CUDA's headers are; a guess from the place of nvcc is checked, since nvcc can be a wrapper script."""
+    guesses = [os.environ.get("CUDA_HOME"), CUDA_HOME, "/usr/local/cuda"]
+    found = (Path(guess) for guess in guesses if guess and Path(guess, "include", "cuda_runtime_api.h").exists())
+    return next(found, None)
+
+
+def cuda_extensions() -> list[CppExtension]:
+    """The CUDA part: PYPROF_CUDA=1 builds it, 0 leaves it out, auto (the default) decides by the installed PyTorch."""
+    wanted = os.environ.get("PYPROF_CUDA", "auto")
+    if wanted not in ("auto", "0", "1"):
+        raise SystemExit(f"PYPROF_CUDA is {wanted!r}: set it to auto, 0 or 1.")
+    home = cuda_home()
+    if wanted == "1" and not torch.version.cuda:
+        raise SystemExit(
+            "PYPROF_CUDA=1 needs a PyTorch with CUDA and this one has none: install one, or set PYPROF_CUDA=0."
+        )
+    if wanted == "1" and not home:
+        raise SystemExit("PYPROF_CUDA=1 needs CUDA's headers and found none: set CUDA_HOME to the toolkit's folder.")
+    if wanted == "0" or not torch.version.cuda or not home:
+        return []
+    return [
+        CppExtension(
+            "pyprof._cuda",
+            sources=sources("csrc/cuda"),
+            include_dirs=[str(Path("csrc").absolute()), str(home / "include")],
+            library_dirs=[str(path) for path in (home / "lib64", home / "lib") if path.is_dir()],
+            libraries=["cudart", "c10_cuda"],
+            extra_compile_args=FLAGS,
+        )
+    ]
+
+
+native = CppExtension(
+    "pyprof._native",
+    sources=sources("csrc", "csrc/recorder", "csrc/memory"),
+    include_dirs=[str(Path("csrc").absolute())],
+    extra_compile_args=FLAGS,
+)
+
+setup(
+    packages=[*find_packages(include=["pyprof", "pyprof.*"]), "pyprof.models", "pyprof.models.attention"],
+    package_dir={"pyprof.models": "models", "pyprof.models.attention": "models/attention"},
+    package_data={"pyprof": ["py.typed", "*.pyi"], "pyprof.studies": ["*.toml"], "pyprof.reference": ["*.toml"]},
+    ext_modules=[native, *cuda_extensions()],
+    cmdclass={"build_ext": BuildExtension.with_options(no_python_abi_suffix=False)},
+)
