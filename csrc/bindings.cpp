@@ -1,0 +1,113 @@
+// Everything that Python may call, except the probe's hot path.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include "memory/host_memory.h"
+#include "recorder/backward.h"
+#include "recorder/probe.h"
+
+namespace py = pybind11;
+using namespace pyprof;
+
+namespace {
+
+// Hands a vector's memory to NumPy without copying it.
+template <typename T>
+py::array_t<T> as_array(std::vector<T>&& values) {
+  auto* owner = new std::vector<T>(std::move(values));
+  const py::capsule release(owner, [](void* pointer) { delete static_cast<std::vector<T>*>(pointer); });
+  return py::array_t<T>(owner->size(), owner->data(), release);
+}
+
+std::shared_ptr<Recorder> make_recorder(bool backward, uint32_t spans, uint32_t nodes, const py::object& device) {
+  if (spans == 0 || nodes == 0) throw py::value_error("a recorder needs room for at least one span and one node");
+  Options options;
+  options.span_capacity = spans;
+  options.node_capacity = nodes;
+  options.nodes = backward;
+  options.autograd = torch_autograd;
+  if (!device.is_none()) {
+    // Made by pyprof._cuda, which this library must not refer to.
+    options.device = *device.cast<py::capsule>().get_pointer<std::shared_ptr<DeviceClock>>();
+  }
+  return std::make_shared<Recorder>(std::move(options));
+}
+
+py::dict drain(Recorder& recorder) {
+  Recorder::Drained drained = recorder.drain();
+  py::dict result;
+  result["spans"] = as_array(std::move(drained.spans));
+  result["nodes"] = as_array(std::move(drained.nodes));
+  result["threads"] = as_array(std::move(drained.threads));
+  result["dropped"] = drained.dropped;
+  return result;
+}
+
+py::object probe(const std::shared_ptr<Recorder>& recorder, py::handle original, uint32_t layer) {
+  PyObject* made = make_probe(recorder, original.ptr(), layer);
+  if (!made) throw py::error_already_set();
+  return py::reinterpret_steal<py::object>(made);
+}
+
+// A span that Python opens and closes itself: a step, or a module whose forward cannot be replaced.
+py::tuple begin(Recorder& recorder, uint32_t layer) {
+  ThreadBuffer* buffer = recorder.this_thread();
+  if (!buffer) throw std::bad_alloc();
+  const ThreadBuffer::Open open = buffer->begin(layer);
+  return py::make_tuple(open.index, open.parent);
+}
+
+void end(Recorder& recorder, const py::tuple& open) {
+  recorder.this_thread()->end({open[0].cast<int64_t>(), open[1].cast<int64_t>()});
+}
+
+// Attached to the thread that enters it, until that thread leaves it.
+class Attachment {
+ public:
+  explicit Attachment(std::shared_ptr<MemoryCounter> counter) : counter_(std::move(counter)) {}
+  void enter() {
+    if (attachment_) throw std::runtime_error("this attachment is entered already: make one for each thread");
+    attachment_ = std::make_unique<MemoryAttachment>(counter_);
+  }
+  void exit() { attachment_.reset(); }
+  MemoryTotals totals() const { return counter_->totals(); }
+  Attachment another() const { return Attachment(counter_); }
+
+ private:
+  std::shared_ptr<MemoryCounter> counter_;
+  std::unique_ptr<MemoryAttachment> attachment_;
+};
+
+}  // namespace
+
+PYBIND11_MODULE(_native, m) {
+  m.doc() = "The native part of pyprof: recorder, probes, backward observer, host memory.";
+  if (!ready_probe_type()) throw py::error_already_set();
+
+  PYBIND11_NUMPY_DTYPE(Node, begin, end, sequence, forward_thread, thread, graph_task, device_begin, device_end);
+  PYBIND11_NUMPY_DTYPE(Span, begin, end, sequence_begin, sequence_end, thread, layer, parent, phase, device_begin,
+                       device_end);
+  py::class_<Recorder, std::shared_ptr<Recorder>>(m, "Recorder")
+      .def(py::init(&make_recorder), py::arg("backward") = false, py::arg("spans") = 1 << 16,
+           py::arg("nodes") = 1 << 16, py::arg("device") = py::none())
+      .def("probe", &probe, py::arg("original"), py::arg("layer"))
+      .def("begin", &begin)
+      .def("end", &end)
+      .def("drain", &drain);
+  m.def("silence", [](py::handle object) {
+    if (!silence_probe(object.ptr())) throw py::error_already_set();
+  });
+  py::class_<BackwardObserver>(m, "BackwardObserver").def(py::init<std::shared_ptr<Recorder>>());
+  py::class_<Attachment>(m, "HostMemory", "Counts the bytes that PyTorch allocates on the host while it is entered.")
+      .def(py::init([] { return Attachment(std::make_shared<MemoryCounter>()); }))
+      .def("__enter__", [](py::object self) { return self.cast<Attachment&>().enter(), self; })
+      .def("__exit__", [](Attachment& self, const py::args&) { self.exit(); })
+      .def("attach", &Attachment::another, "The same counter for another thread, to be entered there.")
+      .def_property_readonly("current", [](const Attachment& self) { return self.totals().current; })
+      .def_property_readonly("peak", [](const Attachment& self) { return self.totals().peak; })
+      .def_property_readonly("allocated", [](const Attachment& self) { return self.totals().allocated; })
+      .def_property_readonly("allocations", [](const Attachment& self) { return self.totals().allocations; });
+  m.def("uses_tsc", [] { return uses_tsc; });
+  m.def("ticks_per_second", [] { return 1e9 / TickScale::get().nanoseconds_per_tick(); });
+  m.def("now", [] { return TickScale::get().nanoseconds(ticks()); }, "The recorder's clock, in nanoseconds.");
+}

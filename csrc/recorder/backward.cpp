@@ -1,0 +1,72 @@
+#include "backward.h"
+
+#include <ATen/SequenceNumber.h>
+#include <ATen/record_function.h>
+
+#include <algorithm>
+
+namespace torch::autograd {
+// Declared here because its header (torch/csrc/autograd/graph_task.h) pulls in most of PyTorch.
+TORCH_API int get_current_graph_task_id();
+}  // namespace torch::autograd
+
+namespace pyprof {
+
+namespace {
+
+std::mutex active_mutex;
+std::vector<std::shared_ptr<Recorder>> active;
+at::CallbackHandle callback = at::INVALID_CALLBACK_HANDLE;
+
+// The nodes that are open on this thread, for every active recorder: what `start` began is what `end` ends, also when
+// the observers changed in between.
+struct OpenNode {
+  std::shared_ptr<Recorder> recorder;
+  ThreadBuffer* buffer;
+  int64_t index;
+};
+struct Opened : at::ObserverContext {
+  std::vector<OpenNode> nodes;
+};
+
+std::unique_ptr<at::ObserverContext> start(const at::RecordFunction& function) {
+  auto opened = std::make_unique<Opened>();
+  const std::lock_guard lock(active_mutex);
+  for (const auto& recorder : active) {
+    ThreadBuffer* buffer = recorder->this_thread();
+    if (!buffer) continue;
+    const int64_t index =
+        buffer->begin_node(function.seqNr(), function.forwardThreadId(), torch::autograd::get_current_graph_task_id());
+    opened->nodes.push_back({recorder, buffer, index});
+  }
+  return opened;
+}
+
+void end(const at::RecordFunction&, at::ObserverContext* context) {
+  for (const OpenNode& node : static_cast<Opened*>(context)->nodes) node.buffer->end_node(node.index);
+}
+
+}  // namespace
+
+const Autograd torch_autograd{
+    at::sequence_number::peek,
+    [] { return torch::autograd::get_current_graph_task_id() != -1; },
+    at::RecordFunction::currentThreadId,
+};
+
+BackwardObserver::BackwardObserver(std::shared_ptr<Recorder> recorder) : recorder_(std::move(recorder)) {
+  const std::lock_guard lock(active_mutex);
+  active.push_back(recorder_);
+  if (active.size() == 1) {
+    callback =
+        at::addGlobalCallback(at::RecordFunctionCallback(start, end).scopes({at::RecordScope::BACKWARD_FUNCTION}));
+  }
+}
+
+BackwardObserver::~BackwardObserver() {
+  const std::lock_guard lock(active_mutex);
+  active.erase(std::find(active.begin(), active.end(), recorder_));
+  if (active.empty()) at::removeCallback(callback);
+}
+
+}  // namespace pyprof

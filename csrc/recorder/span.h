@@ -1,0 +1,37 @@
+// What the recorder stores: plain, fixed-size entries. Names, trees and statistics come later, in Python.
+#pragma once
+
+#include <cstdint>
+
+namespace pyprof {
+
+inline constexpr int32_t kNoEvent = -1;
+
+// A forward is a recomputation when it runs inside backward, as activation checkpointing makes it.
+inline constexpr uint32_t kForward = 0, kRecompute = 1;
+
+// One call of a layer. Autograd numbers the nodes that a thread creates, so the call made the nodes
+// [sequence_begin, sequence_end) of its thread, and so did its children with a part of them.
+struct Span {
+  int64_t begin, end;
+  uint64_t sequence_begin, sequence_end;
+  uint32_t thread;
+  uint32_t layer;
+  int32_t parent;  // index of the enclosing span, -1 at the top
+  uint32_t phase;
+  int32_t device_begin, device_end;  // events on the device, kNoEvent on the host
+};
+static_assert(sizeof(Span) == 56);
+
+// One autograd node that ran in backward.
+struct Node {
+  int64_t begin, end;
+  int64_t sequence;         // -1 for the accumulation into a parameter's gradient, which has no number of its own
+  uint64_t forward_thread;  // autograd's number of the thread whose forward made the node
+  uint32_t thread;
+  int32_t graph_task;  // which call of backward
+  int32_t device_begin, device_end;
+};
+static_assert(sizeof(Node) == 48);
+
+}  // namespace pyprof

@@ -1,0 +1,32 @@
+"""Where a transformer's time goes, and from which input length an efficient variant pays off.
+
+Importing this loads neither torch nor transformers: each name loads what it needs when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from pyprof.layers.instrument import instrument
+    from pyprof.layers.steps import profile
+    from pyprof.measure.sampling import measure as measure
+
+__all__ = ["__version__", "instrument", "measure", "profile"]
+
+_HOMES = {"instrument": "pyprof.layers.instrument", "profile": "pyprof.layers.steps"}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "measure":  # the package, which can be called: see there
+        return importlib.import_module("pyprof.measure")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'pyprof' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
