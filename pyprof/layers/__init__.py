@@ -1,0 +1,1 @@
+"""Layers: their kinds, the probes on them, and what each one cost."""

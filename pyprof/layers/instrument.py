@@ -1,0 +1,221 @@
+"""Attach probes to all layers of a module, and always detach them."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from torch import nn
+
+from pyprof.errors import UsageError
+from pyprof.layers.calibrate import calibrate
+from pyprof.layers.device import DeviceTimes, runs_on_cuda
+from pyprof.layers.kinds import classify
+from pyprof.layers.profile import LayerFacts, ProbeCost, Profile, assemble
+from pyprof.layers.recorder import Recorder, RecorderName, make_recorder
+from pyprof.layers.trace import STEP, Trace
+
+Rules = Sequence[tuple[str, str]]
+_CALLED_AS = {"replaced": "forward", "compiled": "_compiled_call_impl"}
+
+
+def instrument(
+    module: nn.Module,
+    *,
+    backward: bool = False,
+    rules: Rules = (),
+    recorder: RecorderName = "native",
+    capacity: int = 1 << 16,
+) -> Probes:
+    """Probes on every layer of `module` while the returned context is entered, around any code of yours.
+
+    `backward` also times the layers' backward. `rules` are (regular expression on the path, kind) pairs that come
+    before the built-in guesses of a layer's kind. `recorder` is "native" or its twin "python". `capacity` is the
+    number of calls that each thread can hold between two marked steps; what finds no room is counted in the profile.
+
+    Raises UsageError where `module` is no nn.Module.
+    """
+    if not isinstance(module, nn.Module):
+        raise UsageError(f"only an nn.Module can be instrumented, not {type(module).__name__}: pass the module itself")
+    return Probes(module, backward, rules, recorder, capacity)
+
+
+class Probes:
+    """The probes of one module: a context that attaches and detaches them; afterwards it still gives the profile."""
+
+    def __init__(self, module: nn.Module, backward: bool, rules: Rules, recorder: RecorderName, capacity: int) -> None:
+        self._module = module
+        self._backward = backward
+        self._name: RecorderName = recorder
+        self._device = DeviceTimes(capacity) if runs_on_cuda(module) else None
+        clock = self._device.clock if self._device else None
+        self._recorder: Recorder = make_recorder(recorder, backward=backward, capacity=capacity, device_clock=clock)
+        self._plan = list(_plan(module))
+        self._facts = _facts(module, self._plan, rules)
+        self._undo: list[Callable[[], None]] = []
+        self._trace = Trace.empty()
+        self._cost = ProbeCost()
+
+    def __enter__(self) -> Self:
+        if self._undo:
+            raise UsageError("these probes are attached already: leave their context first, or make new ones")
+        self._cost = calibrate(self._name, backward=self._backward)
+        try:
+            if self._backward:
+                self._undo.append(self._recorder.observe_backward())
+            for index, spot in enumerate(self._plan):
+                if spot.attached in _CALLED_AS:
+                    self._undo.append(_replace(self._recorder, spot.module, _CALLED_AS[spot.attached], index))
+                elif spot.attached == "hooked":
+                    self._undo.append(_hook(self._recorder, spot.module, index))
+        except BaseException:
+            self._detach()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._detach()
+
+    def _detach(self) -> None:
+        while self._undo:
+            self._undo.pop()()
+
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """Mark a step: with any marked, a profile holds what lies in them, as a mean over them."""
+        opened = self._recorder.begin(STEP)
+        try:
+            yield
+        finally:
+            self._recorder.end(opened)
+            self._drain()
+
+    def profile(self) -> Profile:
+        """The profile of all calls that have ended by now; also after the context was left.
+
+        Raises InvariantError when the layers' times do not sum to the step.
+        """
+        profile = assemble(self.trace, self._facts, self._cost)
+        profile.self_check()
+        return profile
+
+    @property
+    def trace(self) -> Trace:
+        """All intervals recorded by now."""
+        self._drain()
+        return self._trace
+
+    def _drain(self) -> None:
+        drained = self._recorder.drain()
+        if self._device:
+            drained = self._device.place(drained)
+        self._trace = self._trace.extended(drained)
+
+
+@dataclass(frozen=True)
+class _Spot:
+    """A module of the tree and how it is looked at."""
+
+    path: str
+    module: nn.Module
+    parent: int | None
+    attached: str
+
+
+def _plan(module: nn.Module) -> Iterator[_Spot]:
+    """Every module once, in the order of nn.Module.named_modules, with its way of being looked at."""
+    numbers: dict[str, int] = {}
+    closed: list[tuple[str, str]] = []  # paths whose inside no probe can see, and why
+    for path, one in module.named_modules():
+        above = next((reason for prefix, reason in closed if path.startswith(prefix)), None)
+        attached = f"skipped: {above}" if above else _way(one)
+        if above is None and (reason := _closed(one)):
+            closed.append((f"{path}." if path else "", reason))
+        parent = numbers[path.rpartition(".")[0]] if path else None
+        numbers[path] = len(numbers)
+        yield _Spot(path, one, parent, attached)
+
+
+def _closed(module: nn.Module) -> str | None:
+    """Why no probe can see the calls of the module's own modules."""
+    if isinstance(module, torch.jit.ScriptModule):
+        return "inside TorchScript"
+    if isinstance(module, torch._dynamo.eval_frame.OptimizedModule) or _compiled_call(module):
+        return "inside torch.compile"
+    return None
+
+
+def _compiled_call(module: nn.Module) -> bool:
+    return getattr(module, "_compiled_call_impl", None) is not None
+
+
+def _way(module: nn.Module) -> str:
+    if _compiled_call(module):
+        return "compiled"
+    forward = getattr(module, "forward", None)
+    if forward is None or getattr(forward, "__func__", forward) is nn.Module.forward:
+        return "skipped: has no forward of its own"
+    # A property, or another descriptor that can be set, comes before the instance's own attributes.
+    return "hooked" if hasattr(inspect.getattr_static(type(module), "forward", None), "__set__") else "replaced"
+
+
+def _replace(recorder: Recorder, module: nn.Module, name: str, layer: int) -> Callable[[], None]:
+    """Put a probe where the instance looks its call up; returns what takes it off again."""
+    attributes = module.__dict__
+    had = name in attributes
+    original = attributes[name] if had else getattr(module, name)
+    probe = recorder.probe(original, layer)
+    attributes[name] = probe
+
+    def undo() -> None:
+        if attributes.get(name) is not probe:
+            # Somebody has put something around the probe since: taking it off would take that off as well.
+            recorder.silence(probe)
+        elif had:
+            attributes[name] = original
+        else:
+            del attributes[name]
+
+    return undo
+
+
+def _hook(recorder: Recorder, module: nn.Module, layer: int) -> Callable[[], None]:
+    """Module hooks, for a module whose forward an instance attribute cannot replace."""
+    opened: dict[int, list[Any]] = defaultdict(list)  # by thread
+
+    def begin(*_: Any) -> None:
+        opened[threading.get_ident()].append(recorder.begin(layer))
+
+    def end(*_: Any) -> None:
+        recorder.end(opened[threading.get_ident()].pop())
+
+    before = module.register_forward_pre_hook(begin)
+    after = module.register_forward_hook(end, always_call=True)
+
+    def undo() -> None:
+        before.remove()
+        after.remove()
+
+    return undo
+
+
+def _facts(module: nn.Module, plan: Sequence[_Spot], rules: Rules) -> list[LayerFacts]:
+    kinds = classify(module, rules)
+    counted: set[int] = set()
+    facts = []
+    for spot in plan:
+        own = [parameter for parameter in spot.module.parameters(recurse=False) if id(parameter) not in counted]
+        counted.update(map(id, own))
+        kind = kinds[spot.path]
+        count = sum(parameter.numel() for parameter in own)
+        facts.append(LayerFacts(spot.path, type(spot.module).__name__, kind, spot.parent, count, spot.attached))
+    return facts

@@ -1,0 +1,249 @@
+"""The two recorders behind one contract: the native one, and a twin in plain Python that runs the same tests."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from torch.utils._pytree import tree_leaves
+
+from pyprof.errors import UsageError
+from pyprof.layers.trace import FORWARD, NODE_DTYPE, RECOMPUTE, SPAN_DTYPE, STEP
+
+RecorderName = Literal["native", "python"]
+Forward = Callable[..., Any]
+
+
+class Recorder(Protocol):
+    """Records calls of layers, marked steps and backward nodes, thread by thread."""
+
+    def probe(self, original: Forward, layer: int) -> Forward:
+        """A callable that calls `original` and records the call as one of `layer`."""
+
+    def silence(self, probe: Forward) -> None:
+        """From now on the probe only calls on."""
+
+    def begin(self, layer: int) -> Any:
+        """Open a span of `layer` on this thread; what it returns closes the span."""
+
+    def end(self, opened: Any) -> None:
+        """Close the span."""
+
+    def observe_backward(self) -> Callable[[], None]:
+        """Record backward nodes from now on; call what it returns to stop."""
+
+    def drain(self) -> dict[str, Any]:
+        """What has ended since the last call: spans, nodes, threads, dropped, as in pyprof.layers.trace.Trace."""
+
+
+def make_recorder(name: RecorderName, *, backward: bool, capacity: int, device_clock: object = None) -> Recorder:
+    """A recorder with room for `capacity` spans and as many nodes on each thread, between two drains.
+
+    `device_clock` stamps a device's stream beside the host's clock; only the native recorder can use one. Raises
+    UsageError.
+    """
+    if capacity < 1:
+        raise UsageError(
+            f"a recorder needs room for at least one span, not {capacity}: leave capacity out for the default"
+        )
+    if name == "native":
+        return NativeRecorder(backward, capacity, device_clock)
+    if device_clock is not None:
+        raise UsageError("the recorder in Python cannot time a CUDA device: use recorder='native'")
+    return PythonRecorder(capacity)
+
+
+class NativeRecorder:
+    """The recorder of pyprof._native: stamps cost tens of nanoseconds."""
+
+    def __init__(self, backward: bool, capacity: int, device_clock: object) -> None:
+        from pyprof import _native
+
+        self._native = _native
+        self._recorder = _native.Recorder(backward=backward, spans=capacity, nodes=capacity, device=device_clock)
+        self.probe = self._recorder.probe
+        self.silence = _native.silence
+        self.begin = self._recorder.begin
+        self.end = self._recorder.end
+        self.drain = self._recorder.drain
+
+    def observe_backward(self) -> Callable[[], None]:
+        observer = [self._native.BackwardObserver(self._recorder)]
+        return observer.clear
+
+
+class _Buffer(threading.local):
+    """One thread's open spans and events."""
+
+    def __init__(self, recorder: PythonRecorder) -> None:
+        self.open: list[list[int]] = []
+        self.depth = self.dropping = 0
+        self.open_nodes: list[list[int]] = []
+        self.spans: list[list[int]] = []
+        self.nodes: list[list[int]] = []
+        self.published = 0  # spans before this one have all ended
+        with recorder.lock:
+            self.index = len(recorder.buffers)
+            recorder.buffers.append(self.__dict__)
+            recorder.numbers.append(_autograd_thread_number())
+
+
+def _autograd_thread_number() -> int:
+    # The twin ties nodes to calls by thread too; any number that is the same for both will do.
+    return threading.get_ident()
+
+
+class PythonRecorder:
+    """The same contract in plain Python. Backward nodes are found by walking the graph from a call's outputs."""
+
+    def __init__(self, capacity: int) -> None:
+        self.lock = threading.Lock()
+        self.buffers: list[dict[str, Any]] = []
+        self.numbers: list[int] = []
+        self._capacity = capacity
+        self._dropped = 0
+        self._backward = False
+        self._local = _Buffer(self)
+
+    def probe(self, original: Forward, layer: int) -> Forward:
+        return _PythonProbe(self, original, layer)
+
+    def silence(self, probe: Forward) -> None:
+        assert isinstance(probe, _PythonProbe)
+        probe.silenced = True
+
+    def begin(self, layer: int) -> list[int] | None:
+        local = self._local
+        local.depth += 1
+        if local.dropping or len(local.spans) >= self._capacity:
+            local.dropping += 1
+            self._dropped += 1
+            return None
+        phase = RECOMPUTE if torch._C._current_graph_task_id() != -1 else FORWARD
+        parent = local.open[-1][-1] if local.open else -1
+        sequence = torch._C._autograd._get_sequence_nr()
+        span = [0, 0, sequence, sequence, local.index, layer, parent, phase, -1, -1, len(local.spans)]
+        local.spans.append(span)
+        local.open.append(span)
+        span[0] = time.perf_counter_ns()
+        return span
+
+    def end(self, opened: list[int] | None) -> None:
+        now = time.perf_counter_ns()
+        local = self._local
+        if opened is not None:
+            opened[1] = now
+            opened[3] = torch._C._autograd._get_sequence_nr()
+            local.open.pop()
+        else:
+            local.dropping -= 1
+        local.depth -= 1
+        if local.depth == 0:
+            local.published = len(local.spans)
+
+    def observe_backward(self) -> Callable[[], None]:
+        self._backward = True
+
+        def stop() -> None:
+            self._backward = False
+
+        return stop
+
+    def watch(self, opened: list[int] | None, output: Any) -> None:
+        """Hook the nodes that a call has made, where no other layer's call is around it."""
+        local = self._local
+        if not self._backward or opened is None or any(span[5] != STEP for span in local.open):
+            return
+        for node in _nodes_since(output, opened[2]):
+            self._hook(node)
+
+    def _hook(self, node: Any) -> None:
+        origin = self.numbers[self._local.index]
+        sequence = node._sequence_nr()
+
+        def before(*_: Any) -> None:
+            local = self._local
+            task = torch._C._current_graph_task_id()
+            local.open_nodes.append([0, 0, sequence, origin, local.index, task, -1, -1])
+            local.open_nodes[-1][0] = time.perf_counter_ns()
+
+        def after(*_: Any) -> None:
+            now = time.perf_counter_ns()
+            local = self._local
+            opened = local.open_nodes.pop()
+            opened[1] = now
+            if len(local.nodes) < self._capacity:
+                local.nodes.append(opened)
+            else:
+                self._dropped += 1
+
+        node.register_prehook(before)
+        node.register_hook(after)
+
+    def drain(self) -> dict[str, Any]:
+        spans: list[tuple[int, ...]] = []
+        nodes: list[tuple[int, ...]] = []
+        with self.lock:
+            for buffer in self.buffers:
+                first, count = len(spans), buffer["published"]
+                for span in buffer["spans"][:count]:
+                    parent = span[6] + first if span[6] >= 0 else -1
+                    spans.append((*span[:6], parent, *span[7:10]))
+                buffer["spans"] = buffer["spans"][count:]
+                buffer["published"] = 0
+                for span in buffer["spans"]:
+                    span[6] = max(span[6] - count, -1)
+                    span[10] -= count
+                nodes.extend(tuple(node) for node in buffer["nodes"])
+                buffer["nodes"] = []
+            dropped, self._dropped = self._dropped, 0
+            return {
+                "spans": np.array(spans, SPAN_DTYPE),
+                "nodes": np.array(nodes, NODE_DTYPE),
+                "threads": np.array(self.numbers, np.uint64),
+                "dropped": dropped,
+            }
+
+
+class _PythonProbe:
+    def __init__(self, recorder: PythonRecorder, original: Forward, layer: int) -> None:
+        self.__wrapped__ = original
+        self._recorder = recorder
+        self._layer = layer
+        self.silenced = False
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self.silenced:
+            return self.__wrapped__(*args, **kwargs)
+        opened = self._recorder.begin(self._layer)
+        output = None
+        try:
+            output = self.__wrapped__(*args, **kwargs)
+            return output
+        finally:
+            self._recorder.end(opened)
+            self._recorder.watch(opened, output)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__wrapped__, name)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError("an instrumented module cannot be copied or pickled: detach its probes first")
+
+
+def _nodes_since(output: Any, sequence: int) -> Iterator[Any]:
+    """All nodes of the graph behind a pytree of tensors that were made from that sequence number on."""
+    pending = [leaf.grad_fn for leaf in tree_leaves(output) if isinstance(leaf, torch.Tensor)]
+    seen: set[Any] = set()
+    while pending:
+        node = pending.pop()
+        # A leaf's accumulation has no number of its own and reports the largest there is.
+        if node is None or node in seen or not sequence <= node._sequence_nr() < 2**62:
+            continue
+        seen.add(node)
+        yield node
+        pending.extend(following for following, _ in node.next_functions)
