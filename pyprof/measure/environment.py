@@ -1,0 +1,200 @@
+"""The machine and the software that a measurement ran on. Loads neither torch nor transformers until asked to look."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pyprof.errors import UsageError
+
+_DISTRIBUTION = "pyprof-transformers"
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One visible CUDA device: `capability` is its compute capability, such as "9.0"."""
+
+    name: str
+    uuid: str
+    capability: str
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Where a measurement ran.
+
+    `cores` counts the processors that this process may use, `threads` those that torch uses within an operation, and
+    `cpu_capability` is the instruction set that torch chose. `cuda`, `cudnn`, `driver` are None where there are none.
+    """
+
+    hostname: str
+    cpu: str
+    cores: int
+    memory_bytes: int
+    threads: int
+    system: str
+    kernel: str
+    architecture: str
+    python: str
+    torch: str
+    transformers: str
+    pyprof: str
+    blas: str
+    onednn: str | None
+    cpu_capability: str
+    gpus: tuple[Gpu, ...] = ()
+    cuda: str | None = None
+    cudnn: str | None = None
+    driver: str | None = None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits of all that has to be equal where results are merged."""
+        canonical = json.dumps([value for _, value in _decisive(self)], separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object of all fields, with the fingerprint."""
+        return {**asdict(self), "gpus": [asdict(gpu) for gpu in self.gpus], "fingerprint": self.fingerprint}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Environment:
+        """Rebuild an environment; raises UsageError where a field is missing, unknown or damaged."""
+        values = {name: value for name, value in data.items() if name != "fingerprint"}
+        known = {field.name for field in fields(cls)}
+        wrong = sorted(known.symmetric_difference(values))
+        if wrong:
+            raise UsageError(
+                f"the environment has the wrong fields ({', '.join(wrong)}): measure anew with this pyprof"
+            )
+        try:
+            return cls(**{**values, "gpus": tuple(Gpu(**gpu) for gpu in values["gpus"])})
+        except TypeError as error:
+            raise UsageError(f"the environment is damaged ({error}): measure anew with this pyprof") from error
+
+
+def differences(first: Environment, second: Environment) -> list[str]:
+    """What keeps results of two environments apart, in words; empty where the fingerprints are equal."""
+    return [
+        f"{words}: {_spoken(ours)} against {_spoken(theirs)}"
+        for (words, ours), (_, theirs) in zip(_decisive(first), _decisive(second), strict=True)
+        if ours != theirs
+    ]
+
+
+def _decisive(environment: Environment) -> list[tuple[str, str | int | None]]:
+    """What results depend on, with a name for each.
+
+    Left out are the host's name and the cards' identities, so that equal machines of a cluster can share a run, and the
+    size of the memory, which shifts a little with each kernel and decides no time.
+    """
+    cards = ", ".join(f"{gpu.name} ({gpu.capability})" for gpu in environment.gpus)
+    return [
+        ("processor", environment.cpu),
+        ("cores", environment.cores),
+        ("threads", environment.threads),
+        ("architecture", environment.architecture),
+        ("operating system", environment.system),
+        ("kernel", environment.kernel),
+        ("Python", environment.python),
+        ("torch", environment.torch),
+        ("transformers", environment.transformers),
+        ("pyprof", environment.pyprof),
+        ("BLAS", environment.blas),
+        ("oneDNN", environment.onednn),
+        ("instruction set", environment.cpu_capability),
+        ("GPUs", cards or None),
+        ("CUDA", environment.cuda),
+        ("cuDNN", environment.cudnn),
+        ("GPU driver", environment.driver),
+    ]
+
+
+def _spoken(value: str | int | None) -> str:
+    return "none" if value is None else str(value)
+
+
+def current_environment() -> Environment:
+    """Look at this machine and its software; loads torch, and starts CUDA where there is a device."""
+    import torch
+
+    built = torch.__config__.show()
+    on_cuda = torch.cuda.is_available()
+    onednn_available: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return Environment(
+        hostname=platform.node(),
+        cpu=cpu_model(),
+        cores=usable_cores(),
+        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        threads=torch.get_num_threads(),
+        system=platform.system(),
+        kernel=platform.release(),
+        architecture=platform.machine(),
+        python=platform.python_version(),
+        torch=torch.__version__,
+        transformers=_version("transformers"),
+        pyprof=_version(_DISTRIBUTION),
+        blas=_found(r"BLAS_INFO=(\w+)", built) or "none",
+        onednn=_found(r"MKL-DNN v([\w.]+)", built) if onednn_available else None,
+        cpu_capability=torch.backends.cpu.get_cpu_capability(),
+        gpus=visible_gpus(torch.cuda) if on_cuda else (),
+        cuda=torch.version.cuda if on_cuda else None,
+        cudnn=str(torch.backends.cudnn.version()) if on_cuda else None,  # type: ignore[no-untyped-call]
+        driver=driver_version() if on_cuda else None,
+    )
+
+
+def visible_gpus(cuda: Any) -> tuple[Gpu, ...]:
+    """The devices that `cuda` (torch.cuda) sees."""
+    properties = (cuda.get_device_properties(index) for index in range(cuda.device_count()))
+    return tuple(
+        Gpu(card.name, str(getattr(card, "uuid", "unknown")), f"{card.major}.{card.minor}", card.total_memory)
+        for card in properties
+    )
+
+
+def driver_version(path: Path = Path("/proc/driver/nvidia/version")) -> str | None:
+    """The version of the NVIDIA kernel driver; None where there is none."""
+    try:
+        return _found(r"Kernel Module.*?\s(\d+(?:\.\d+)+)\s", path.read_text())
+    except OSError:
+        return None
+
+
+def cpu_model(path: Path = Path("/proc/cpuinfo")) -> str:
+    """The processor's name as the kernel tells it, or its architecture where the kernel doesn't."""
+    try:
+        name = _found(r"(?m)^(?:model name|Model|cpu model)\s*:\s*(.+)$", path.read_text())
+    except OSError:
+        name = None
+    return name or platform.processor() or platform.machine()
+
+
+def usable_cores() -> int:
+    """How many processors this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # only Linux tells
+        return os.cpu_count() or 1
+
+
+def _found(pattern: str, text: str) -> str | None:
+    match = re.search(pattern, text)
+    return match[1].strip() if match else None
+
+
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+import numpy as np
+import pytest
+
+import pyprof.measure
+from pyprof.errors import UsageError
+from pyprof.measure.clock import HostStopwatch
+from pyprof.measure.sampling import Measurement, measure
+from pyprof.measure.statistics import median_interval
+from pyprof.measure.stopping import PrecisionReached, SampleLimit, Series, TimeBudget
+from pyprof.measure.warmup import Warmup
+
+MS = 1_000_000
+ONE_CALL = Warmup(max_readings=1)
+
+
+def series_of(samples: list[int], repeats: int = 1) -> Series:
+    series = Series(repeats)
+    for sample in samples:
+        series.add(sample, series.elapsed_ns + sample)
+    return series
+
+
+def test_a_steady_call_needs_no_more_than_the_fewest_samples(clock: Any) -> None:
+    result = measure(clock.work([20 * MS]), stopwatch=HostStopwatch(clock))
+    assert result == Measurement((20 * MS,) * 6, 1, (20 * MS,) * 5, "precision")
+    assert (result.median, result.low, result.high) == (0.02, 0.02, 0.02)
+
+
+def test_warm_up_is_kept_and_not_counted(clock: Any) -> None:
+    result = measure(clock.work([99 * MS, 10 * MS]), stopwatch=HostStopwatch(clock), warmup=ONE_CALL)
+    assert result.warmup == (99 * MS,)
+    assert result.interval == (0.01, 0.01)
+
+
+def test_sampling_goes_on_until_the_interval_is_tight(clock: Any) -> None:
+    rng = np.random.default_rng(2)
+    work = clock.work(int(value) for value in rng.normal(10 * MS, 0.3 * MS, 2000))
+    result = measure(work, precision=0.01, max_seconds=100, stopwatch=HostStopwatch(clock), warmup=ONE_CALL)
+    assert result.stopped_by == "precision"
+    assert 20 < len(result.samples) < 200
+    assert result.estimate.relative_half_width <= 0.01
+    assert result.interval == median_interval(result.samples_seconds)
+
+
+def test_a_tighter_precision_takes_more_samples(clock: Any) -> None:
+    counts = []
+    for precision in (0.02, 0.005):
+        rng = np.random.default_rng(2)
+        work = clock.work(int(value) for value in rng.normal(10 * MS, 0.3 * MS, 5000))
+        result = measure(work, precision=precision, max_seconds=100, stopwatch=HostStopwatch(clock), warmup=ONE_CALL)
+        counts.append(len(result.samples))
+    assert counts[1] > 5 * counts[0]
+
+
+def test_the_interval_of_what_precision_stopped_still_covers() -> None:
+    rng = np.random.default_rng(7)
+    covered, runs = 0, 600
+    for _ in range(runs):
+        rule, series = PrecisionReached(0.01, 6), Series(1)
+        for value in rng.normal(1e9, 1.5e7, 400):
+            series.add(int(value), 0)
+            if rule.reached(series):
+                break
+        estimate = series.estimate()
+        covered += estimate.low <= 1 <= estimate.high
+    # Stopping when the interval happens to be tight costs a little of the nominal 95 %.
+    assert covered / runs >= 0.93
+
+
+def test_sampling_ends_at_the_most_samples(clock: Any) -> None:
+    work = clock.work([10 * MS, 20 * MS] * 100)
+    result = measure(work, max_samples=40, stopwatch=HostStopwatch(clock), warmup=ONE_CALL)
+    assert (len(result.samples), result.stopped_by) == (40, "samples")
+
+
+def test_sampling_ends_before_the_time_is_over(clock: Any) -> None:
+    work = clock.work([100 * MS] + [90 * MS, 110 * MS] * 100)
+    result = measure(work, max_seconds=2.0, stopwatch=HostStopwatch(clock), warmup=ONE_CALL)
+    assert (len(result.samples), result.stopped_by) == (20, "time")
+
+
+def test_the_fewest_samples_may_overrun_the_time_up_to_twice(clock: Any) -> None:
+    result = measure(clock.work([3_000 * MS]), max_seconds=10, stopwatch=HostStopwatch(clock))
+    assert (len(result.samples), result.stopped_by) == (6, "precision")
+    assert result.interval == (3, 3)
+
+
+def test_beyond_twice_the_time_there_are_fewer_samples_and_no_interval(clock: Any) -> None:
+    result = measure(clock.work([5_000 * MS]), max_seconds=10, stopwatch=HostStopwatch(clock))
+    assert (len(result.samples), result.stopped_by) == (4, "time")
+    assert (result.median, result.low, result.high, result.interval) == (5, None, None, None)
+    assert str(result) == "5.00 s (4 samples, too few for an interval)"
+
+
+def test_a_minute_long_step_gives_one_sample(clock: Any) -> None:
+    result = measure(clock.work([60_000 * MS]), max_seconds=10, stopwatch=HostStopwatch(clock))
+    assert result == Measurement((60_000 * MS,), 1, (60_000 * MS,), "time")
+    assert str(result) == "60.0 s (1 sample, too few for an interval)"
+
+
+def test_short_calls_are_batched_and_reported_per_call(clock: Any) -> None:
+    class Coarse(HostStopwatch):
+        """A stopwatch that tells 40 ns apart, so that a sample of one percent precision takes 40 µs."""
+
+        def __init__(self) -> None:
+            super().__init__(clock)
+            self.resolution_ns = 40
+
+    result = measure(clock.work([25]), stopwatch=Coarse())
+    assert result.repeats == 2_400
+    assert set(result.samples) == {60_000}
+    assert result.median == pytest.approx(25e-9)
+
+
+def test_exceptions_pass_through(clock: Any) -> None:
+    calls = iter(range(9))
+
+    def fail_late() -> None:
+        clock.now += MS
+        if next(calls) == 7:
+            raise ValueError("out of luck")
+
+    with pytest.raises(ValueError, match="out of luck"):
+        measure(fail_late, stopwatch=HostStopwatch(clock))
+    assert gc.isenabled()
+
+
+def test_progress_sees_each_sample(clock: Any) -> None:
+    seen = []
+    measure(
+        clock.work([10 * MS]),
+        stopwatch=HostStopwatch(clock),
+        progress=lambda series: seen.append((series.count, series.elapsed_seconds, series.estimate().value)),
+    )
+    assert seen == [(count, pytest.approx(count / 100), 0.01) for count in range(1, 7)]
+
+
+def test_garbage_is_collected_between_samples_and_never_within(clock: Any) -> None:
+    within, collections = False, []
+
+    def note(phase: str, info: dict[str, int]) -> None:
+        if phase == "start":
+            collections.append(within)
+
+    def leave_cycles() -> None:
+        nonlocal within
+        within = True
+        for _ in range(2 * gc.get_threshold()[0]):
+            cycle: list[object] = []
+            cycle.append(cycle)
+        clock.now += MS
+        within = False
+
+    gc.callbacks.append(note)
+    try:
+        measure(leave_cycles, stopwatch=HostStopwatch(clock))
+    finally:
+        gc.callbacks.remove(note)
+    assert collections
+    assert not any(collections)
+
+
+def test_a_series_estimates_as_the_statistics_do() -> None:
+    samples = [int(value) for value in np.random.default_rng(1).lognormal(15, 0.2, 37)]
+    estimate = series_of(samples, repeats=4).estimate()
+    low, high = median_interval(samples)
+    assert estimate.value == pytest.approx(np.median(samples) / 4e9)
+    assert estimate.interval == pytest.approx((low / 4e9, high / 4e9))
+
+
+def test_precision_is_looked_at_ever_more_rarely() -> None:
+    looks, series = [], Series(1)
+
+    class Watched(Series):
+        def estimate(self) -> Any:
+            looks.append(self.count)
+            return super().estimate()
+
+    series, rule = Watched(1), PrecisionReached(1e-9, 6)
+    for sample in range(1, 60):
+        series.add(sample, 0)
+        assert not rule.reached(series)
+    assert looks == [6, 7, 8, 10, 12, 15, 18, 22, 27, 33, 41, 51]
+
+
+def test_rules_stop_exactly_at_their_limits() -> None:
+    assert not SampleLimit(3).reached(series_of([1, 1]))
+    assert SampleLimit(3).reached(series_of([1, 1, 1]))
+    assert not TimeBudget(4e-9, min_samples=1).reached(series_of([1, 1, 1]))
+    assert TimeBudget(4e-9, min_samples=1).reached(series_of([1, 1, 1, 1]))
+    assert not TimeBudget(4e-9, min_samples=6, overrun=1.25).reached(series_of([1, 1, 1, 1]))
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"precision": 0}, "write 0.01 for 1 %"),
+        ({"precision": 1.0}, "write 0.01 for 1 %"),
+        ({"min_samples": 0}, "make no range"),
+        ({"min_samples": 20, "max_samples": 10}, "make no range"),
+        ({"max_seconds": 0}, "has to be positive"),
+        ({"max_seconds": float("nan")}, "has to be positive"),
+    ],
+)
+def test_senseless_limits_are_refused_before_the_first_call(limits: dict[str, Any], message: str) -> None:
+    def never() -> None:
+        raise AssertionError
+
+    with pytest.raises(UsageError, match=message):
+        measure(never, **limits)
+
+
+def test_the_package_is_the_function_too() -> None:
+    result = pyprof.measure(lambda: sum(range(1000)), max_seconds=0.05, max_samples=20)
+    assert isinstance(result, Measurement)
+    assert 0 < result.median < 0.01
+    assert result.low <= result.median <= result.high
