@@ -1,0 +1,1 @@
+"""Attention mechanisms that models can be run with, one to a file."""

@@ -1,0 +1,131 @@
+"""Local transformers checkpoints: as the weights of a registry model, or as models of their own.
+
+Only safetensors files are read, and no code that comes with a checkpoint is ever run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from pyprof.errors import UsageError
+from pyprof.models.blueprint import Blueprint
+from pyprof.models.guard import cause
+
+# What a checkpoint may lack, because its task did not need it: random weights do for a layer that nothing depends on.
+_OPTIONAL = ("pooler.",)
+_OFFLINE: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+
+
+def load_weights(plan: Blueprint, directory: str, attention: str) -> tuple[nn.Module, tuple[str, ...]]:
+    """A registry model with a checkpoint's weights, and notes on what the checkpoint lacks.
+
+    Tables whose size depends on the length (positions, image size) keep the checkpoint's size. Raises UsageError where
+    the checkpoint is not one of this architecture, or its tensors have other sizes.
+    """
+    settings = _settings(directory)
+    wanted, found = plan.config.model_type, settings.get("model_type")
+    if found != wanted:
+        raise UsageError(f"the checkpoint in {directory} is of the architecture {found!r}: give one of {wanted!r}")
+    for name in ("max_position_embeddings", "image_size"):
+        if name in settings and hasattr(plan.config, name):
+            setattr(plan.config, name, settings[name])
+    return _from_pretrained(plan.model, directory, plan.config, attention)
+
+
+def load_directory(directory: str, attention: str) -> tuple[nn.Module, Any, tuple[str, ...]]:
+    """The base model of a local checkpoint, its configuration, and notes on what the checkpoint lacks."""
+    from transformers import AutoModel
+
+    config = _config(directory)
+    model, notes = _from_pretrained(AutoModel, directory, config, attention)
+    return model, model.config, notes
+
+
+def attentions(directory: str) -> tuple[str, ...]:
+    """The implementations that the checkpoint's architecture can run, today's best first."""
+    from transformers.models.auto.modeling_auto import MODEL_MAPPING
+
+    model = MODEL_MAPPING.get(type(_config(directory)), None)
+    return ("sdpa", "eager") if getattr(model, "_supports_sdpa", False) else ("eager",)
+
+
+def _settings(directory: str) -> dict[str, Any]:
+    try:
+        settings = json.loads(Path(directory, "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"{directory} is no local transformers checkpoint, its config.json cannot be read ({cause(error)}): "
+            "give a directory with config.json and *.safetensors"
+        ) from error
+    if not isinstance(settings, dict):
+        raise UsageError(f"config.json in {directory} holds no object: give a transformers checkpoint")
+    if not any(Path(directory).glob("*.safetensors")):
+        raise UsageError(f"{directory} has no *.safetensors file, the only format that is read: convert its weights")
+    return settings
+
+
+def _config(directory: str) -> Any:
+    from transformers import AutoConfig
+
+    _settings(directory)
+    try:
+        return AutoConfig.from_pretrained(directory, **_OFFLINE)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"the configuration in {directory} is not one that transformers knows ({cause(error)})"
+        ) from error
+
+
+def _from_pretrained(model: Any, directory: str, config: Any, attention: str) -> tuple[nn.Module, tuple[str, ...]]:
+    from safetensors import SafetensorError
+
+    try:
+        with _quiet():
+            module, report = model.from_pretrained(
+                directory,
+                config=config,
+                attn_implementation=attention,
+                dtype=torch.float32,
+                use_safetensors=True,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+                **_OFFLINE,
+            )
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+        raise UsageError(f"the checkpoint in {directory} cannot be loaded: {cause(error)}") from error
+    if report["mismatched_keys"]:
+        name, stored, built = sorted(report["mismatched_keys"])[0]
+        raise UsageError(
+            f"the checkpoint in {directory} does not fit: its {name} has shape {tuple(stored)} and the model's has "
+            f"{tuple(built)}; give a checkpoint of the same size"
+        )
+    missing = sorted(report["missing_keys"])
+    required = [name for name in missing if not name.startswith(_OPTIONAL)]
+    if required:
+        raise UsageError(
+            f"the checkpoint in {directory} lacks {len(required)} of the model's tensors, {required[0]} first"
+        )
+    return module, ("the checkpoint has no pooler: its weights are random",) if missing else ()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers' progress bar and its report of unused tensors off standard error."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity(logging.CRITICAL)
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

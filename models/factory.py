@@ -1,0 +1,70 @@
+"""Models of the user's own: any importable function that returns a module and its input maker."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from pyprof.errors import UsageError
+from pyprof.models.architecture import Architecture, Inputs
+from pyprof.models.blueprint import preserved_random
+from pyprof.models.guard import guarded
+
+
+class Foreign(Architecture):
+    """The module of a factory; its input maker takes (length, batch) and returns a dict or a tuple of arguments."""
+
+    unit = "unit"
+
+    def __init__(self, module: nn.Module, make_inputs: Callable[[int, int], Any], name: str) -> None:
+        super().__init__(module, getattr(module, "config", None))
+        self._make_inputs = make_inputs
+        self._name = name
+
+    def inputs(self, length: int, batch: int, generator: torch.Generator) -> Inputs:
+        """What the input maker gives; raises UsageError where it fails or gives anything but a dict or a tuple."""
+        with preserved_random(generator.initial_seed()):
+            made = guarded(
+                f"the input maker of {self._name} failed for length {length} and batch {batch}",
+                self._make_inputs,
+                length,
+                batch,
+            )
+        if isinstance(made, dict):
+            return (), made
+        if isinstance(made, tuple):
+            return made, {}
+        raise UsageError(
+            f"the input maker of {self._name} returned {type(made).__name__}: "
+            "return a dict of keyword arguments or a tuple of positional ones"
+        )
+
+
+def load_factory(name: str, seed: int) -> Foreign:
+    """Import ``package.module:function`` (from the current directory too), call it, and check what it returns.
+
+    Raises UsageError that names the factory and the cause.
+    """
+    package, _, attribute = name.partition(":")
+    here = str(Path.cwd())
+    if here not in sys.path and "" not in sys.path:
+        sys.path.append(here)
+    importlib.invalidate_caches()
+    module = guarded(f"{package} cannot be imported for the factory {name}", importlib.import_module, package)
+    function = getattr(module, attribute, None)
+    if not callable(function):
+        raise UsageError(f"{package} has no function {attribute!r}: check the factory {name}")
+    with preserved_random(seed):
+        made = guarded(f"the factory {name} failed", function)
+    if not (isinstance(made, tuple) and len(made) == 2 and isinstance(made[0], nn.Module) and callable(made[1])):
+        raise UsageError(
+            f"the factory {name} returned {type(made).__name__}: return (module, make_inputs), where "
+            "make_inputs(length, batch) gives a dict or a tuple of arguments"
+        )
+    return Foreign(made[0], made[1], name)

@@ -1,0 +1,188 @@
+"""A model that is ready to be measured: what is timed, its inputs, and what really runs in it."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pyprof.errors import UsageError
+from pyprof.models import checkpoint, factory
+from pyprof.models.architecture import Architecture, Inputs, architecture
+from pyprof.models.blueprint import blueprint
+from pyprof.models.guard import guarded
+from pyprof.models.registry import SIZES, Entry, Request, Rules, find, is_factory
+from pyprof.models.step import LightHead, TrainStep, first_tensor
+from pyprof.models.verify import verify_attention
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
+_MODES = ("infer", "train")
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model, fed and fitted by its architecture.
+
+    `entry` is None for a factory or a checkpoint directory. `module` is the bare model; `step` is what is timed and
+    takes what `inputs` gives: in infer mode the module itself, in train mode a module that returns the loss behind a
+    light head. `attention` is the implementation that really ran, counted in one forward pass. `kinds` are rules on
+    the paths of `step`. Call `fit` with a length before `step` runs at it.
+    """
+
+    request: Request
+    entry: Entry | None
+    architecture: Architecture
+    step: nn.Module
+    attention: str
+    kinds: Rules
+    remarks: tuple[str, ...] = field(default=())
+
+    @property
+    def name(self) -> str:
+        return self.request.model
+
+    @property
+    def module(self) -> nn.Module:
+        return self.architecture.module
+
+    @property
+    def mode(self) -> str:
+        return self.request.mode
+
+    @property
+    def unit(self) -> str:
+        return self.architecture.unit
+
+    def fit(self, length: int) -> None:
+        """Prepare the state that depends on the length; cheap and idempotent.
+
+        Raises UsageError for a length that the model does not take, or beyond what it was loaded for.
+        """
+        self._check(length)
+        self.architecture.fit(length)
+        if isinstance(self.step, TrainStep) and self.step.head.classifier is None:
+            args, kwargs = self.inputs(length, 1)
+            with torch.no_grad():
+                self.step.head(self.module(*args, **kwargs))
+
+    def inputs(self, length: int, batch: int) -> Inputs:
+        """Positional and keyword arguments of `step` on its device; the same ones whenever asked for.
+
+        Raises UsageError for a length or a batch that the model does not take.
+        """
+        self._check(length)
+        if batch < 1:
+            raise UsageError(f"a batch holds at least one example, not {batch}")
+        generator = torch.Generator().manual_seed(self.request.seed * 1_000_003 + length * 1009 + batch)
+        args, kwargs = self.architecture.inputs(length, batch, generator)
+        return self._moved(args), self._moved(kwargs)
+
+    def notes(self, length: int) -> tuple[str, ...]:
+        """What a record of this length should say beside its numbers: padding, interpolation, what was switched off."""
+        return (*self.remarks, *self.architecture.notes(length, self.mode))
+
+    def _check(self, length: int) -> None:
+        if self.entry is not None:
+            self.entry.check_length(length)
+        elif length < 1:
+            raise UsageError(f"{self.name} takes lengths from 1, not {length}")
+        if length > self.request.longest:
+            raise UsageError(f"{self.name} was loaded for lengths up to {self.request.longest}, not {length}")
+
+    def _moved(self, value: Any) -> Any:
+        """Tensors of any nesting on the model's device, floating-point ones in its type."""
+        if isinstance(value, Tensor):
+            dtype = _DTYPES[self.request.dtype] if value.is_floating_point() else value.dtype
+            return value.to(self.request.device, dtype)
+        if isinstance(value, dict):
+            return {key: self._moved(item) for key, item in value.items()}
+        if isinstance(value, (tuple, list)):
+            return type(value)(self._moved(item) for item in value)
+        return value
+
+
+def load_model(request: Request) -> LoadedModel:
+    """Build what `pyprof.models.registry.load` describes."""
+    _check_request(request)
+    entry = find(request.model)
+    built, remarks = _build(request, entry)
+    module = built.module.to(request.device, _DTYPES[request.dtype])
+    module.eval()
+    built.extend(request.longest)
+    width = None if isinstance(built, factory.Foreign) else _verify(request, entry, built)
+    module.train(request.mode == "train")
+    kinds = entry.kinds if entry is not None else ()
+    step = module
+    if request.mode == "train":
+        head = LightHead(width, request.seed).to(request.device, _DTYPES[request.dtype])
+        step = TrainStep(module, head)
+        kinds = (("head", "head"), *((rf"model\.(?:{rule})", kind) for rule, kind in kinds))
+    if request.compiled:
+        # In place: the step stays the module that it is, with the same paths.
+        step.compile()
+    return LoadedModel(request, entry, built, step, request.attention, kinds, remarks)
+
+
+def _check_request(request: Request) -> None:
+    _check_choice("mode", request.mode, _MODES)
+    _check_choice("dtype", request.dtype, tuple(_DTYPES))
+    _check_choice("size", request.size, SIZES)
+    entry = find(request.model)
+    if entry is None and request.size != "base":
+        raise UsageError(f"{request.model} comes in one size only: leave the size at base")
+    if entry is None and request.weights is not None:
+        raise UsageError(f"weights are for models of the registry: leave them out for {request.model}")
+    if entry is not None:
+        entry.check_length(request.longest)
+    try:
+        torch.empty(0, device=request.device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(
+            f"there is no usable device {request.device!r}: choose cpu, or cuda with such a PyTorch"
+        ) from error
+
+
+def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        near = difflib.get_close_matches(value, choices, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(choices)}"
+        raise UsageError(f"there is no {what} {value!r}: {hint}")
+
+
+def _build(request: Request, entry: Entry | None) -> tuple[Architecture, tuple[str, ...]]:
+    """The model on the CPU, and remarks on its weights."""
+    if entry is None and is_factory(request.model):
+        return factory.load_factory(request.model, request.seed), ()
+    if entry is None:
+        module, config, remarks = checkpoint.load_directory(request.model, request.attention)
+        try:
+            return architecture(module, config), remarks
+        except LookupError as error:
+            raise UsageError(
+                f"the model in {request.model} takes {error.args[0]!r}, for which there is no input maker: "
+                "write a package.module:function for it"
+            ) from error
+    plan = blueprint(entry, request.size)
+    if request.weights is None:
+        return architecture(plan.build(request.attention, request.seed), plan.config), ()
+    module, remarks = checkpoint.load_weights(plan, request.weights, request.attention)
+    return architecture(module, module.config), remarks
+
+
+def _verify(request: Request, entry: Entry | None, built: Architecture) -> int:
+    """The width of the model's hidden states, after a forward pass that showed which attention runs."""
+    length = max(built.probe, entry.shortest) if entry is not None else built.probe
+    length = min(length, request.longest)
+    built.fit(length)
+    probe = LoadedModel(request, None, built, built.module, request.attention, ())
+    inputs = probe.inputs(length, 1)
+    if entry is not None:
+        output = verify_attention(built.module, inputs, request.attention, entry.attentions)
+    else:
+        choices = checkpoint.attentions(request.model)
+        what = f"the model in {request.model} does not run on {length} {built.unit}s alone, so write a factory for it"
+        output = guarded(what, verify_attention, built.module, inputs, request.attention, choices)
+    return int(first_tensor(output).shape[-1])

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pyprof.errors import UsageError
+from pyprof.models.registry import load
+
+SOURCE = '''
+import torch
+from torch import nn
+
+
+class Odd(nn.Module):
+    """Takes multiples of three only."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(6, 5)
+
+    def forward(self, tensor):
+        if tensor.shape[1] % 3:
+            raise RuntimeError("length must be a multiple of three")
+        return {"hidden": self.layer(tensor), "count": 3}
+
+
+class Loss(Odd):
+    def forward(self, tensor):
+        return super().forward(tensor)["hidden"].square().mean()
+
+
+class Silent(Odd):
+    def forward(self, tensor):
+        return "nothing"
+
+
+def keywords(length, batch):
+    return {"tensor": torch.randn(batch, length, 6)}
+
+
+def positional(length, batch):
+    return (torch.randn(batch, length, 6),)
+
+
+def good(): return Odd(), keywords
+def tuples(): return Odd(), positional
+def loss(): return Loss(), positional
+def silent(): return Silent(), positional
+def lists(): return Odd(), lambda length, batch: [torch.randn(batch, length, 6)]
+def breaking(): return Odd(), lambda length, batch: 1 / 0
+def raising(): raise ValueError("no such\\nthing")
+def alone(): return Odd()
+def memory(): raise MemoryError("full")
+constant = 3
+'''
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_factories.py").write_text(SOURCE)
+    (tmp_path / "broken_factories.py").write_text("import no_such_package_of_mine")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+
+def own(function: str, mode: str = "infer", **options: Any) -> Any:
+    return load(f"my_factories:{function}", attention="own", mode=mode, longest=12, **options)
+
+
+@pytest.mark.parametrize("function", ["good", "tuples"])
+def test_a_factory_in_the_current_directory_is_a_model(function: str) -> None:
+    model = own(function)
+    assert (model.entry, model.attention, model.step) == (None, "own", model.module)
+    model.fit(6)
+    args, kwargs = model.inputs(6, 2)
+    assert model.step(*args, **kwargs)["hidden"].shape == (2, 6, 5)
+    again, more = own(function).inputs(6, 2)
+    assert torch.equal([*args, *kwargs.values()][0], [*again, *more.values()][0])
+    same, other = own(function), own(function, seed=1)
+    assert torch.equal(model.module.layer.weight, same.module.layer.weight)
+    assert not torch.equal(model.module.layer.weight, other.module.layer.weight)
+
+
+def test_training_gets_a_head_of_the_right_width_or_the_models_own_loss() -> None:
+    model = own("good", mode="train", dtype="float64")
+    model.fit(6)
+    args, kwargs = model.inputs(6, 2)
+    names = {name for name, _ in model.step.named_parameters()}
+    assert names == {"model.layer.weight", "model.layer.bias", "head.classifier.weight", "head.classifier.bias"}
+    loss = model.step(*args, **kwargs)
+    assert (loss.shape, loss.dtype) == ((), torch.float64)
+    loss.backward()
+    assert all(parameter.grad is not None for parameter in model.step.parameters())
+    lossy = own("loss", mode="train")
+    lossy.fit(6)
+    args, kwargs = lossy.inputs(6, 2)
+    torch.testing.assert_close(lossy.step(*args, **kwargs), lossy.module(*args, **kwargs))
+    assert lossy.step.head.classifier is None
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("my_factories:raising", "the factory my_factories:raising failed: ValueError: no such"),
+        ("my_factories:alone", "the factory my_factories:alone returned Odd: return"),
+        ("my_factories:missing", "my_factories has no function 'missing'"),
+        ("my_factories:constant", "my_factories has no function 'constant'"),
+        ("broken_factories:f", "broken_factories cannot be imported .*ModuleNotFoundError: No module named 'no_such"),
+        ("no_such_module_here:f", "no_such_module_here cannot be imported"),
+    ],
+)
+def test_a_factory_that_fails_is_one_sentence(name: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        load(name, attention="own", mode="infer", longest=6)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_input_maker_that_fails_is_one_sentence() -> None:
+    with pytest.raises(UsageError, match=r"input maker of my_factories:breaking failed .*ZeroDivisionError"):
+        own("breaking").inputs(3, 1)
+    with pytest.raises(UsageError, match=r"input maker of my_factories:lists returned list: return a dict"):
+        own("lists").inputs(3, 1)
+    with pytest.raises(UsageError, match="has to return a tensor of hidden states or a loss, not str"):
+        own("silent", mode="train").fit(3)
+
+
+def test_running_out_of_memory_stays_what_it_is() -> None:
+    with pytest.raises(MemoryError):
+        own("memory")
