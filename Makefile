@@ -1,0 +1,60 @@
+# make study sets everything up and runs the main job; make test sets everything up and passes the tests.
+PYTHON ?= python3
+# A plain "torch" may bring a CUDA build of several gigabytes; TORCH= says which one to take.
+TORCH ?= torch==2.13.0
+VENV ?= .venv
+BIN := $(VENV)/bin
+RUN ?= runs/quick
+
+NATIVE := setup.py pyproject.toml $(wildcard csrc/*.cpp csrc/*/*.cpp csrc/*/*.h csrc/*/*.cu csrc/*/*.cuh)
+
+.PHONY: study test test-slow lint format bench clean
+.DELETE_ON_ERROR:
+
+study: $(VENV)/.built
+	$(BIN)/pyprof study quick -o $(RUN) $(if $(wildcard $(RUN)/records.jsonl),--resume)
+
+test: $(VENV)/.built-test
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/.built-test
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.built-test $(VENV)/.lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run --Werror $(wildcard csrc/*.cpp csrc/*/*.cpp csrc/*/*.h csrc/*/*.cu csrc/*/*.cuh tests/*/*.cpp tests/*/*.h)
+	rm -rf build/types && mkdir -p build/types/pyprof && ln -s $(CURDIR)/pyprof/* build/types/pyprof/ && ln -s $(CURDIR)/models build/types/pyprof/models
+	cd build/types && MYPYPATH=. $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p pyprof
+
+format: $(VENV)/.lint
+	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+	$(BIN)/clang-format -i $(wildcard csrc/*.cpp csrc/*/*.cpp csrc/*/*.h csrc/*/*.cu csrc/*/*.cuh tests/*/*.cpp tests/*/*.h)
+
+clean:
+	rm -rf build $(VENV) *.egg-info pyprof/*.so
+
+# The virtual environment with the wanted torch: everything else is installed against it.
+$(VENV)/.torch:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "pyprof needs Python 3.11 or newer and $(PYTHON) is older: run make with PYTHON=python3.11." >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' || \
+	  { echo "$(PYTHON) cannot make virtual environments: install its venv module (on Debian: apt-get install python3-venv)." >&2; exit 1; }
+	@command -v c++ >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null || \
+	  { echo "pyprof needs a C++ compiler and found none: install g++ (on Debian: apt-get install g++)." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q '$(TORCH)'
+	touch $@
+
+$(VENV)/.built: $(VENV)/.torch $(NATIVE)
+	$(BIN)/python -m pip install -q 'setuptools>=77' wheel ninja 'pybind11>=2.13'
+	$(BIN)/python -m pip install -q --no-build-isolation -e .
+	touch $@
+
+$(VENV)/.built-test: $(VENV)/.built
+	$(BIN)/python -m pip install -q --no-build-isolation -e '.[test]'
+	touch $@
+
+$(VENV)/.lint: pyproject.toml
+	$(BIN)/python -m pip install -q $$($(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml","rb"))["project"]["optional-dependencies"]["lint"])')
+	touch $@

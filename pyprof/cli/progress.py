@@ -1,0 +1,60 @@
+"""Progress of a run on standard error: a live line in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from pyprof.measure.quantity import format_seconds
+
+if TYPE_CHECKING:
+    from pyprof.study.run import Event
+
+
+@contextmanager
+def progress(console: Console | None = None) -> Iterator[Callable[[Event], None]]:
+    """What to call with each event of a run while the context is entered."""
+    console = console or Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda event: _line(console, event)
+        return
+    columns = (BarColumn(20), MofNCompleteColumn(), TextColumn("{task.fields[times]}  {task.description}"))
+    # The display must not spin while a case is being timed: it is drawn when something has happened, never by itself.
+    with Progress(*columns, console=console, auto_refresh=False, transient=True) as bar:
+        task = bar.add_task("starting", total=None, times="")
+        bar.refresh()
+
+        def tell(event: Event) -> None:
+            if event.kind == "finished":
+                _line(console, event)
+            times = f"{format_seconds(event.elapsed)}, about {format_seconds(event.left)} left"
+            description = str(event.case) if event.kind == "started" else ""
+            bar.update(task, completed=event.done, total=event.total, description=description, times=times)
+            bar.refresh()
+
+        yield tell
+
+
+def _line(console: Console, event: Event) -> None:
+    record = event.record
+    if event.kind != "finished" or record is None:
+        return
+    what = "; ".join(_figures(event)) if record.status == "ok" else f"{record.status}: {record.reason}"
+    count = f"{event.done}/{event.total}"
+    left = f"about {format_seconds(event.left)} left"
+    console.print(f"[{count}, {left}] {event.case}: {what}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _figures(event: Event) -> Iterator[str]:
+    assert event.record is not None
+    for name, reading in event.record.indicators.items():
+        if reading.value is None or name not in ("latency", "throughput"):
+            continue
+        if name == "latency":
+            yield format_seconds(reading.value)
+        else:
+            yield f"{reading.value:.3g} examples/s at batch {reading.detail.get('batch', '?')}"

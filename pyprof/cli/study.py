@@ -1,0 +1,168 @@
+"""`pyprof study`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pyprof.cli.options import add_command, add_json, names
+from pyprof.errors import UsageError
+
+if TYPE_CHECKING:
+    from pyprof.cli.options import Commands
+    from pyprof.study.file import Study
+    from pyprof.study.run import RunResult
+
+_DESCRIPTION = """Measure a study into a run directory, and print its report.
+
+STUDY is a built-in study or a TOML file (default: quick):
+  quick      all seven models at base size, both modes, in about eight minutes
+  diwan2023  the grid of Diwan, Choi, Harwath (ACL 2023), whatever time that takes
+
+Every measured case is on disk before the next one starts: Ctrl-C, a crash or a full disk lose at most the case in
+flight, and --resume goes on where the run ended. The options below narrow the study.
+"""
+# Options that replace a key of the study file of the same name.
+_SETTINGS = {
+    "time_budget": "stop after this time, such as '8 min', and list what it left out",
+    "size": "base (as published) or tiny (for a trial)",
+    "device": "auto, cpu, cuda or cuda:N",
+    "dtype": "float32, bfloat16 or float16",
+    "threads": "number of threads that PyTorch may use",
+    "seed": "seed of the random weights and inputs",
+    "memory_budget": "memory that the largest batch may take, such as '2 GiB'",
+    "batch_limit": "bound on the search for the largest batch",
+    "optimizer": "none, sgd or adamw: what follows the backward in train mode",
+}
+_MEASURE = {
+    "precision": "half-width of the median's 95 %% interval at which sampling stops, such as 0.02",
+    "timeout": "the longest that one case may take, such as '15 min'",
+}
+_WHOLE = ("threads", "seed", "batch_limit")
+
+
+def add(commands: Commands) -> None:
+    """Add the subcommand."""
+    parser = add_command(commands, "study", _run, _DESCRIPTION)
+    parser.add_argument("study", metavar="STUDY", nargs="?", help="quick, diwan2023 or a TOML file")
+    parser.add_argument("-o", "--output", metavar="DIR", type=Path, help="the run directory (default: runs/STUDY)")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in that directory")
+    parser.add_argument("--dry-run", action="store_true", help="list the cases and their predicted times, and stop")
+    narrow = parser.add_argument_group("narrowing the study")
+    narrow.add_argument("--models", type=names, default=(), metavar="A,B", help="only these models")
+    narrow.add_argument("--modes", type=names, default=(), metavar="A,B", help="only these modes: infer, train")
+    narrow.add_argument("--metrics", type=names, default=(), metavar="A,B", help="only these metrics")
+    narrow.add_argument(
+        "--lengths", metavar="L", help="128,512 or 128:2048:64 (stop included) or auto (few, where a crossing is)"
+    )
+    narrow.add_argument(
+        "--attention",
+        type=names,
+        default=(),
+        metavar="A,B",
+        help="implementations to compare: then (as in 2023), now (each model's best), a name, or vanilla's/variant's",
+    )
+    for name, text in (*_SETTINGS.items(), *_MEASURE.items()):
+        kind = int if name in _WHOLE else float if name == "precision" else str
+        narrow.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=name.rpartition("_")[2].upper(), help=text)
+    narrow.add_argument("--compiled", action="store_true", help="measure the models under torch.compile")
+    narrow.add_argument(
+        "--weights", action="append", default=[], metavar="MODEL=DIR", help="weights of a local checkpoint for a model"
+    )
+    parser.add_argument("--in-process", action="store_true", help="measure in this process (no timeouts; to debug)")
+    add_json(parser)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from pyprof.cli.report import show
+    from pyprof.study import store
+
+    study = _study(options)
+    if options.dry_run:
+        _preview(study, as_json=options.json)
+        return 0
+    directory = options.output or Path("runs", study.name)
+    result = _measure(study, directory, options)
+    show(store.read(directory), as_json=options.json)
+    failed = sum(result.counts[status] for status in ("error", "oom", "timeout"))
+    if failed:
+        print(f"pyprof: {failed} of {len(result.records)} cases failed: the report says which and why", file=sys.stderr)
+    print(f"pyprof: the run is in {directory}: pyprof report {directory} prints it again", file=sys.stderr)
+    return 3 if failed else 0
+
+
+def _study(options: argparse.Namespace) -> Study:
+    """The study that was asked for, narrowed; when a run is resumed without a name, its own."""
+    from pyprof.study import file
+    from pyprof.study.narrow import Narrowing, narrow
+
+    settings = {name: value for name in _SETTINGS if (value := getattr(options, name)) is not None}
+    measure = {name: value for name in _MEASURE if (value := getattr(options, name)) is not None}
+    if options.compiled:
+        settings["compiled"] = True
+    if options.weights:
+        settings["weights"] = _weights(options.weights)
+    narrowing = Narrowing(
+        lengths=options.lengths,
+        models=options.models,
+        modes=options.modes,
+        metrics=options.metrics,
+        implementations=options.attention,
+        settings=settings,
+        measure=measure,
+    )
+    if options.resume and options.study is None and options.output is not None:
+        return file.read(options.output / "study.toml")
+    study = file.load(options.study or "quick")
+    return study if narrowing == Narrowing() else narrow(study, narrowing)
+
+
+def _weights(pairs: list[str]) -> dict[str, Any]:
+    weights = {}
+    for pair in pairs:
+        model, separator, directory = pair.partition("=")
+        if not (model and separator and directory):
+            raise UsageError(f"weights are given as MODEL=DIR, not {pair!r}")
+        weights[model] = directory
+    return weights
+
+
+def _measure(study: Study, directory: Path, options: argparse.Namespace) -> RunResult:
+    from pyprof.cli.progress import progress
+    from pyprof.study.executors import InProcessExecutor
+    from pyprof.study.run import run_study
+
+    executor = InProcessExecutor() if options.in_process else None
+    with progress() as tell:
+        return run_study(study, directory, resume=options.resume, executor=executor, progress=tell)
+
+
+def _preview(study: Study, *, as_json: bool) -> None:
+    from pyprof.cli.options import print_json
+    from pyprof.study.preview import preview
+
+    found = preview(study)
+    if as_json:
+        cases = [{**one.case.to_json(), "seconds": one.seconds, "fits": one.fits} for one in found.forecasts]
+        print_json({"study": study.name, "seconds": found.seconds, "cases": cases})
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from pyprof.measure.quantity import format_seconds
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for title in ("case", "predicted", ""):
+        table.add_column(title, justify="right" if title == "predicted" else "left")
+    for one in found.forecasts:
+        table.add_row(str(one.case), format_seconds(one.seconds), "" if one.fits else "left out by the time budget")
+    console = Console()
+    console.print(table)
+    fitting = sum(one.fits for one in found.forecasts)
+    console.print(
+        f"{fitting} of {len(found.forecasts)} cases in about {format_seconds(found.seconds)} on a guessed machine; "
+        "a run corrects its predictions as it goes."
+    )
