@@ -24,7 +24,7 @@ if not Path(sysconfig.get_paths()["include"], "Python.h").exists():
 import torch
 from torch.utils.cpp_extension import CUDA_HOME, BuildExtension, CppExtension
 
-FLAGS = ["-std=c++20", "-O2", "-g1", "-Wall", "-Wextra", "-Wno-unused-parameter", "-fvisibility=hidden"]
+FLAGS = ["-std=c++20", "-O3", "-fno-plt", "-g1", "-Wall", "-Wextra", "-Wno-unused-parameter", "-fvisibility=hidden"]
 
 
 def sources(*folders: str) -> list[str]:

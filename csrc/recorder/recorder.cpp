@@ -17,7 +17,7 @@ uint64_t this_thread_key() noexcept {
 
 }  // namespace
 
-thread_local Recorder::Cached Recorder::cache_[Recorder::kCached];
+thread_local Recorder::Cached Recorder::cache_[Recorder::kCached] __attribute__((tls_model("initial-exec")));
 
 int64_t ThreadBuffer::begin_node(int64_t sequence, uint64_t forward_thread, int32_t graph_task) noexcept {
   ++node_depth_;

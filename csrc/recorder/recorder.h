@@ -156,7 +156,7 @@ class Recorder {
     ThreadBuffer* buffer = nullptr;
   };
   static constexpr uint64_t kCached = 4;
-  static thread_local Cached cache_[kCached];
+  static thread_local Cached cache_[kCached] __attribute__((tls_model("initial-exec")));
 
   ThreadBuffer* find_or_make() noexcept;
 

@@ -65,7 +65,12 @@ INDICATORS: dict[str, Indicator] = {
             _DIWAN,
         ),
         Indicator(
-            "parameters", "1", "lower", "number of model parameters, tied ones once", _DIWAN, "pyprof.cost.parameters:count"
+            "parameters",
+            "1",
+            "lower",
+            "number of model parameters, tied ones once",
+            _DIWAN,
+            "pyprof.cost.parameters:count",
         ),
     )
 }

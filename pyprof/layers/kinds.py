@@ -17,7 +17,8 @@ HEAD = "head"
 OTHER = "other"
 KINDS = (EMBEDDING, SELF_ATTENTION, FEEDFORWARD, NORMALISATION, HEAD, OTHER)
 
-_NORM = re.compile(r"Norm(\dd)?$")
+# Weight and spectral norm reparametrise a layer's weights: they are part of that layer.
+_NORM = re.compile(r"(?<!Weight)(?<!Spectral)Norm(\dd)?$")
 # In this order: "MultiheadAttentionPoolingHead" is a head, and "BertSelfOutput" belongs to the attention before it.
 _CLASSES = (
     (HEAD, re.compile(r"Head$|Classifier|Pooler|LMHead|PredictionHead")),

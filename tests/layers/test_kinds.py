@@ -111,3 +111,12 @@ def test_an_unknown_kind_is_refused() -> None:
 def test_a_lone_layer_is_classified_too() -> None:
     assert classify(nn.LayerNorm(2)) == {"": "normalisation"}
     assert classify(nn.Linear(2, 2)) == {"": "other"}
+
+
+def test_a_reparametrisation_belongs_to_the_layer_whose_weights_it_makes() -> None:
+    module = nn.Sequential()
+    module.append(nn.utils.parametrizations.weight_norm(nn.Conv1d(2, 2, 3)))
+    kinds = classify(module, [(r"0", "embedding")])
+    inside = {path: kind for path, kind in kinds.items() if path.startswith("0.parametrizations")}
+    assert inside
+    assert set(inside.values()) == {"embedding"}
