@@ -6,28 +6,29 @@ import random
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from itertools import repeat
 from statistics import median
 
 import torch
 from harness import Bar, Figures, note, parser, publish
-from pyprof.models import registry
 from torch import nn
 
 from pyprof.layers.instrument import instrument
 from pyprof.measure.statistics import estimate_median
+from pyprof.models import registry
 
 METHOD = """\
-Part 1: a module whose forward returns its argument is called 500 times in a loop, plain and with each way of looking,
-all interleaved in random order for 240 rounds in one process. Added cost: the least time per call with a way of looking
-less the least without, since noise only ever adds; the median of the rounds' differences stands beside it.
+Part 1: a module whose forward returns its argument is called 20 times in a row with each way of looking and without, in
+random order, 2,000 rounds in one process. Added cost: the least time per call with a way of looking less the least
+without, since noise only ever adds; beside it the same for the medians, which hold the machine's present state.
 
 Part 2: steps of the seven models at base size (weights random, best attention), with all probes attached and without,
-in pairs of random order. Slowdown: the median of the ratios of a pair less 1, with its 95 % interval (order statistics).
+in pairs of random order. Slowdown: the median of the ratios of the pairs less 1, with its 95 % interval.
 Beside it the share of a step that the probes take by their calibrated cost per call, the machine's noise left out.
 """
-CALLS, ROUNDS = 500, 240
+CALLS, ROUNDS = 20, 2_000
+CAPACITY = 2 * CALLS * ROUNDS
 TYPICAL = {
     "bert": 128,
     "longformer": 512,
@@ -85,13 +86,13 @@ def backward_hook(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def native(module: nn.Module, backward: bool = False) -> Iterator[None]:
-    with instrument(module, backward=backward, capacity=2 * CALLS) as probes, probes.step():
+    with instrument(module, backward=backward, capacity=CAPACITY) as probes, probes.step():
         yield
 
 
 @contextmanager
 def twin(module: nn.Module) -> Iterator[None]:
-    with instrument(module, recorder="python", capacity=2 * CALLS) as probes, probes.step():
+    with instrument(module, recorder="python", capacity=CAPACITY) as probes, probes.step():
         yield
 
 
@@ -115,22 +116,22 @@ def per_call(module: nn.Module, value: torch.Tensor) -> float:
 
 def one_probe() -> tuple[list[tuple[object, ...]], list[Bar]]:
     value = torch.zeros(1, requires_grad=True)
-    rounds: dict[str, list[float]] = {name: [] for name in WAYS}
-    for _ in range(ROUNDS):
-        for name in random.sample(list(WAYS), len(WAYS)):
-            kind, looking = WAYS[name]
-            module = kind()
-            with looking(module):
-                module(value)
-                rounds[name].append(per_call(module, value))
-    plain = rounds.pop("nothing")
-    least = {name: min(times) - min(plain) for name, times in rounds.items()}
-    middle = {
-        name: median(one - other for one, other in zip(times, plain, strict=True)) for name, times in rounds.items()
-    }
+    modules = {name: kind() for name, (kind, _) in WAYS.items()}
+    times: dict[str, list[float]] = {name: [] for name in WAYS}
+    with ExitStack() as stack:
+        for name, (_, looking) in WAYS.items():
+            stack.enter_context(looking(modules[name]))
+        for _ in range(ROUNDS):
+            for name in random.sample(list(WAYS), len(WAYS)):
+                times[name].append(per_call(modules[name], value))
+    plain = times.pop("nothing")
+    least = {name: min(taken) - min(plain) for name, taken in times.items()}
+    middle = {name: median(taken) - median(plain) for name, taken in times.items()}
     ours = least["pyprof probe"]
-    rows = [(name, cost, middle[name], cost / ours) for name, cost in least.items()]
-    return [("(the call itself)", min(plain), median(plain), None), *rows], [
+    rows = [
+        (name, least[name], middle[name], least[name] / ours, middle[name] / middle["pyprof probe"]) for name in times
+    ]
+    return [("(the call itself)", min(plain), median(plain), None, None), *rows], [
         Bar("one probe on a no-op module", ours, "ns a call", 100),
         Bar("Python pre-hook and hook against a probe", least["Python pre-hook and hook"] / ours, "x", 15, "higher"),
         Bar("record_function against a probe", least["record_function"] / ours, "x", 50, "higher"),
@@ -190,7 +191,11 @@ def main() -> int:
     options.add_argument("--modes", default="infer,train")
     chosen = options.parse_args()
     rows, bars = one_probe()
-    tables = [Figures("one probe", ("way of looking", "least, ns a call", "median, ns a call", "x a probe"), rows)]
+    tables = [
+        Figures(
+            "one probe", ("way of looking", "least, ns a call", "median, ns a call", "x a probe", "x by median"), rows
+        )
+    ]
     steps = []
     for model in filter(None, chosen.models.split(",")):
         for mode in chosen.modes.split(","):

@@ -15,13 +15,14 @@ PYBIND11_MODULE(_cuda, m) {
              return std::make_shared<EventPool>(capacity, [] { return c10::cuda::getCurrentCUDAStream().stream(); });
            }),
            py::arg("capacity"))
-      .def("clock",
-           [](const std::shared_ptr<EventPool>& self) {
-             auto* clock = new std::shared_ptr<DeviceClock>(self);
-             return py::capsule(clock, "pyprof.DeviceClock",
-                                [](void* pointer) { delete static_cast<std::shared_ptr<DeviceClock>*>(pointer); });
-           },
-           "What a recorder takes as its device clock.")
+      .def(
+          "clock",
+          [](const std::shared_ptr<EventPool>& self) {
+            auto* clock = new std::shared_ptr<DeviceClock>(self);
+            return py::capsule(clock, "pyprof.DeviceClock",
+                               [](void* pointer) { delete static_cast<std::shared_ptr<DeviceClock>*>(pointer); });
+          },
+          "What a recorder takes as its device clock.")
       .def("resolve", [](EventPool& self) {
         const std::vector<int64_t> times = self.resolve();
         return py::array_t<int64_t>(static_cast<py::ssize_t>(times.size()), times.data());

@@ -57,9 +57,7 @@ ThreadBuffer* Recorder::find_or_make() noexcept {
   }
   if (!buffer) {
     try {
-      auto made = std::make_unique<ThreadBuffer>(static_cast<uint32_t>(threads_.size()), options_.span_capacity,
-                                                 options_.nodes ? options_.node_capacity : 1, options_.autograd,
-                                                 options_.device.get());
+      auto made = std::make_unique<ThreadBuffer>(static_cast<uint32_t>(threads_.size()), options_);
       buffer = made.get();
       threads_.push_back({key, std::move(made), options_.autograd.thread_number()});
     } catch (const std::bad_alloc&) {

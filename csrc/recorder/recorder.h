@@ -66,10 +66,23 @@ class Ring {
   std::atomic<uint64_t> published_{0}, read_{0}, dropped_{0};
 };
 
+struct Options {
+  uint32_t span_capacity = 1 << 16;
+  uint32_t node_capacity = 1 << 16;
+  bool nodes = false;
+  Autograd autograd = {};
+  std::shared_ptr<DeviceClock> device;
+};
+
 class ThreadBuffer {
  public:
-  ThreadBuffer(uint32_t thread, uint32_t spans, uint32_t nodes, const Autograd& autograd, DeviceClock* device)
-      : thread_(thread), spans_(spans), nodes_(nodes), autograd_(autograd), device_(device) {}
+  ThreadBuffer(uint32_t thread, const Options& options)
+      : thread_(thread),
+        observes_nodes_(options.nodes),
+        spans_(options.span_capacity),
+        nodes_(options.nodes ? options.node_capacity : 1),
+        autograd_(options.autograd),
+        device_(options.device.get()) {}
 
   struct Open {
     int64_t index;
@@ -82,8 +95,8 @@ class ThreadBuffer {
     if (open.index == Ring<Span>::kDropped) return open;
     top_ = open.index;
     Span& span = spans_.at(open.index);
-    span.sequence_begin = autograd_.sequence();
-    span.phase = autograd_.in_backward() ? kRecompute : kForward;
+    span.sequence_begin = observes_nodes_ ? autograd_.sequence() : 0;
+    span.phase = is_recomputed(open.parent) ? kRecompute : kForward;
     span.thread = thread_;
     span.layer = layer;
     // The ring's index may pass 2^31; what is stored is the distance, which cannot.
@@ -101,7 +114,7 @@ class ThreadBuffer {
       Span& span = spans_.at(open.index);
       span.end = now;
       span.device_end = device_ ? device_->stamp() : kNoEvent;
-      span.sequence_end = autograd_.sequence();
+      span.sequence_end = observes_nodes_ ? autograd_.sequence() : 0;
       top_ = open.parent;
     }
     if (--depth_ == 0) spans_.publish();
@@ -112,21 +125,23 @@ class ThreadBuffer {
 
  private:
   friend class Recorder;
+
+  // Recomputation runs inside of a node. Where nodes are not observed autograd is asked, which takes a sixth of a
+  // span's whole cost: so only at the top, and what is called from there is of the same phase.
+  bool is_recomputed(int64_t parent) noexcept {
+    if (observes_nodes_) return node_depth_ > 0;
+    if (parent < 0 || spans_.at(parent).layer == kStep) return autograd_.in_backward();
+    return spans_.at(parent).phase == kRecompute;
+  }
+
   const uint32_t thread_;
+  const bool observes_nodes_;
   Ring<Span> spans_;
   Ring<Node> nodes_;
   const Autograd autograd_;
   DeviceClock* const device_;
   int64_t top_ = -1;
   uint32_t depth_ = 0, node_depth_ = 0;
-};
-
-struct Options {
-  uint32_t span_capacity = 1 << 16;
-  uint32_t node_capacity = 1 << 16;
-  bool nodes = false;
-  Autograd autograd = {};
-  std::shared_ptr<DeviceClock> device;
 };
 
 class Recorder {
@@ -143,7 +158,7 @@ class Recorder {
     std::vector<Span> spans;  // parents are indices into this vector, times are nanoseconds
     std::vector<Node> nodes;
     std::vector<uint64_t> threads;  // autograd's number of thread i
-    uint64_t dropped = 0;  // events that found no room since the last call
+    uint64_t dropped = 0;           // events that found no room since the last call
   };
   // Everything that has ended since the last call, thread by thread in the order of beginning. Thread-safe.
   Drained drain();

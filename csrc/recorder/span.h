@@ -6,6 +6,7 @@
 namespace pyprof {
 
 inline constexpr int32_t kNoEvent = -1;
+inline constexpr uint32_t kStep = 0xFFFFFFFF;  // the layer number of a marked step, which is no layer
 
 // A forward is a recomputation when it runs inside backward, as activation checkpointing makes it.
 inline constexpr uint32_t kForward = 0, kRecompute = 1;
