@@ -31,7 +31,11 @@ def test_every_fence_is_of_a_language_that_is_run():
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_examples(page, tmp_path):
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "100"}
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "COLUMNS": "100",
+    }
     for language, text in blocks(page):
         if language == "toml":
             contests(file.parse(tomllib.loads(text), page.name))

@@ -26,15 +26,21 @@ def add(commands: Commands) -> None:
     """Add the subcommand."""
     parser = add_command(commands, "profile", _run, _DESCRIPTION)
     parser.add_argument("model", metavar="MODEL")
-    parser.add_argument("--length", type=int, metavar="N", help="tokens, or pixels of an image's side (default: 512 or 224)")
+    parser.add_argument(
+        "--length", type=int, metavar="N", help="tokens, or pixels of an image's side (default: 512 or 224)"
+    )
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="number of examples (default: 1)")
     parser.add_argument("--mode", choices=("infer", "train"), default="infer")
-    parser.add_argument("--attention", default="best", metavar="NAME", help="implementation: best (default), then, a name")
+    parser.add_argument(
+        "--attention", default="best", metavar="NAME", help="implementation: best (default), then, a name"
+    )
     parser.add_argument("--size", choices=("base", "tiny"), default="base")
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
     parser.add_argument("--device", default="cpu", metavar="DEVICE", help="cpu (default), cuda or cuda:N")
     parser.add_argument("--weights", metavar="DIR", help="weights of a local checkpoint instead of random ones")
-    parser.add_argument("--seconds", type=float, default=3.0, metavar="S", help="take steps for about S seconds (default: 3)")
+    parser.add_argument(
+        "--seconds", type=float, default=3.0, metavar="S", help="take steps for about S seconds (default: 3)"
+    )
     parser.add_argument("--expand", action="store_true", help="show every block of a repeated kind, not their mean")
     add_json(parser)
 
@@ -77,7 +83,9 @@ def _run(options: argparse.Namespace) -> int:
     from pyprof.report import layers
 
     unit = entry.unit if entry else "unit"
-    title = f"{options.model} {options.size}, {length:,} {unit}s, batch {options.batch}, {options.mode}, {loaded.attention}"
+    title = (
+        f"{options.model} {options.size}, {length:,} {unit}s, batch {options.batch}, {options.mode}, {loaded.attention}"
+    )
     layers.write(profile, Console(), title=title, notes=loaded.notes(length), expand=options.expand)
     return 0
 

@@ -66,7 +66,9 @@ def add(commands: Commands) -> None:
     )
     for name, text in (*_SETTINGS.items(), *_MEASURE.items()):
         kind = int if name in _WHOLE else float if name == "precision" else str
-        narrow.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=name.rpartition("_")[2].upper(), help=text)
+        narrow.add_argument(
+            f"--{name.replace('_', '-')}", type=kind, metavar=name.rpartition("_")[2].upper(), help=text
+        )
     narrow.add_argument("--compiled", action="store_true", help="measure the models under torch.compile")
     narrow.add_argument(
         "--weights", action="append", default=[], metavar="MODEL=DIR", help="weights of a local checkpoint for a model"
