@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import sys
+import gc
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,8 @@ def add(commands: Commands) -> None:
 def _run(options: argparse.Namespace) -> int:
     from pyprof.study.store import read
 
+    # Tens of thousands of records live until the end, and the collector would walk them again and again for nothing.
+    gc.disable()
     show(read(options.directory), as_json=options.json)
     return 0
 
@@ -41,8 +43,6 @@ def show(run: Run, *, as_json: bool) -> None:
     from pyprof.report import terminal
     from pyprof.report.run import view_of
 
-    for warning in run.warnings:
-        print(f"pyprof: warning: {warning}", file=sys.stderr)
     view = view_of(run)
     if as_json:
         print_json(json_report.document(view))

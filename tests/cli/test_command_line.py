@@ -121,7 +121,7 @@ def test_a_report_can_be_printed_again_also_after_a_crash(capsys, finished, tmp_
     (torn / "records.jsonl").write_bytes(lines[:-40])
     code, out, err = run(capsys, "report", torn)
     assert code == 0
-    assert "warning" in err
+    assert "warning" in out
     assert "bert" in out
 
 

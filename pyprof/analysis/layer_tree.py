@@ -1,0 +1,143 @@
+"""A layer profile as a list of lines: indented, with shares of the step, and repeated blocks folded into one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pyprof.layers.profile import LayerCost, Profile
+
+LEAST_ALIKE = 3
+
+
+@dataclass(frozen=True)
+class LayerLine:
+    """One line of a layer table; times in seconds for one step.
+
+    `name` is the last part of the layer's path. A line can stand for several layers that are alike: `last` is then the
+    last one's name, `beside` how many lie next to each other, `repeats` how many the line stands for in the whole
+    model. Its times are means over these, its shares are of all of them together. `parameters` and `share` (of the
+    step, backward and recomputation included) hold what lies below the layer too; `own_share` does not. A backward time
+    is None where none was seen, a recomputation's (own) where activation checkpointing ran no forward again.
+    """
+
+    depth: int
+    name: str
+    last: str | None
+    path: str
+    type: str
+    kind: str
+    beside: int
+    repeats: int
+    calls: int
+    parameters: int
+    forward_seconds: float
+    own_forward_seconds: float
+    backward_seconds: float | None
+    own_backward_seconds: float | None
+    recompute_seconds: float | None
+    share: float
+    own_share: float
+
+
+@dataclass(frozen=True)
+class _Node:
+    """A layer with what lies below it; layers of one shape have the same types, kinds, calls and names below."""
+
+    layer: LayerCost
+    children: tuple[_Node, ...]
+    parameters: int
+    own: float
+    total: float
+    shape: tuple[object, ...]
+
+
+def layer_lines(profile: Profile, *, fold: bool = True) -> tuple[LayerLine, ...]:
+    """The lines of all layers, root first; folded, neighbours that are alike and numbered share one line."""
+    roots = _tree(profile.layers)
+    least = LEAST_ALIKE if fold else len(profile.layers) + 1
+    return tuple(_lines([[root] for root in roots], 0, least, profile.step_seconds or 1.0))
+
+
+def unprobed(profile: Profile) -> dict[str, tuple[str, ...]]:
+    """The layers with parameters that no probe stands in for, by what was done instead: hooked, or skipped: reason."""
+    found: dict[str, list[str]] = {}
+    for layer in profile.layers:
+        if layer.attached == "hooked" or (layer.attached.startswith("skipped") and layer.parameters):
+            found.setdefault(layer.attached, []).append(layer.path or layer.type)
+    return {attached: tuple(paths) for attached, paths in found.items()}
+
+
+def _tree(layers: Sequence[LayerCost]) -> list[_Node]:
+    below: dict[int | None, list[LayerCost]] = {}
+    for layer in layers:
+        below.setdefault(layer.parent, []).append(layer)
+    return [_node(layer, below) for layer in below.get(None, ())]
+
+
+def _node(layer: LayerCost, below: dict[int | None, list[LayerCost]]) -> _Node:
+    children = tuple(_node(child, below) for child in below.get(layer.index, ()))
+    own = layer.own_forward_seconds + (layer.own_backward_seconds or 0.0) + (layer.recompute_seconds or 0.0)
+    parameters = layer.parameters + sum(child.parameters for child in children)
+    names = tuple((_name(child.layer), child.shape) for child in children)
+    return _Node(
+        layer,
+        children,
+        parameters,
+        own,
+        own + sum(child.total for child in children),
+        (layer.type, layer.kind, layer.calls, layer.parameters, layer.attached, names),
+    )
+
+
+def _lines(groups: Iterable[Sequence[_Node]], depth: int, least: int, step: float) -> list[LayerLine]:
+    """The lines of sibling positions; a group holds the layers at one position in all blocks that are folded above."""
+    lines: list[LayerLine] = []
+    for _, alike in groupby(groups, key=lambda group: (_name(group[0].layer).isdigit(), group[0].shape)):
+        positions = list(alike)
+        if len(positions) >= least and _name(positions[0][0].layer).isdigit():
+            lines += _folded(positions, depth, least, step)
+        else:
+            lines += [line for position in positions for line in _folded([position], depth, least, step)]
+    return lines
+
+
+def _folded(positions: Sequence[Sequence[_Node]], depth: int, least: int, step: float) -> list[LayerLine]:
+    """The line of positions that share one, and the lines below it."""
+    members = [node for position in positions for node in position]
+    layers = [node.layer for node in members]
+    first = layers[0]
+    line = LayerLine(
+        depth=depth,
+        name=_name(first),
+        last=_name(positions[-1][0].layer) if len(positions) > 1 else None,
+        path=first.path,
+        type=first.type,
+        kind=first.kind,
+        beside=len(positions),
+        repeats=len(members),
+        calls=first.calls,
+        parameters=members[0].parameters,
+        forward_seconds=fmean(layer.forward_seconds for layer in layers),
+        own_forward_seconds=fmean(layer.own_forward_seconds for layer in layers),
+        backward_seconds=_mean(layer.backward_seconds for layer in layers),
+        own_backward_seconds=_mean(layer.own_backward_seconds for layer in layers),
+        recompute_seconds=_mean(layer.recompute_seconds for layer in layers),
+        share=sum(node.total for node in members) / step,
+        own_share=sum(node.own for node in members) / step,
+    )
+    below = [list(position) for position in zip(*(node.children for node in members), strict=True)]
+    return [line, *_lines(below, depth + 1, least, step)]
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    seen = [value for value in values if value is not None]
+    return fmean(seen) if seen else None
+
+
+def _name(layer: LayerCost) -> str:
+    return layer.path.rsplit(".", 1)[-1]

@@ -1,0 +1,102 @@
+"""The tipping points of a whole run: every comparison, metric and mode."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from pyprof.analysis.comparison import Comparison
+from pyprof.analysis.curves import Curve, Curves, Key, Setting, Subject
+from pyprof.analysis.ratio import Cost, RatioPoint, costs, ratio_points
+from pyprof.analysis.tipping import Tipping, find_tipping
+from pyprof.cost.indicators import INDICATORS
+
+# A number of parameters hardly depends on the length, so that there is no length to tip at.
+METRICS = tuple(name for name in INDICATORS if name != "parameters")
+
+
+@dataclass(frozen=True)
+class TippingPoint:
+    """Where one variant tips in one metric and setting, and the ratios that say so."""
+
+    comparison: Comparison
+    metric: str
+    setting: Setting
+    points: tuple[RatioPoint, ...]
+    tipping: Tipping
+
+    @property
+    def measured(self) -> tuple[int, int] | None:
+        """The shortest and the longest length at which both were measured."""
+        return (self.points[0].length, self.points[-1].length) if self.points else None
+
+
+def tipping_points(
+    curves: Curves, comparisons: Sequence[Comparison], metrics: Sequence[str] = METRICS
+) -> tuple[TippingPoint, ...]:
+    """All tipping points in the order of the comparisons; a setting is looked at where it has the metric at all."""
+    measured: dict[Setting, set[str]] = {}
+    for (_, setting), curve in curves.ok.items():
+        measured.setdefault(setting, set()).update(name for record in curve.values() for name in record.indicators)
+
+    @cache
+    def costs_of(subject: Subject, setting: Setting, metric: str) -> Mapping[int, Cost]:
+        return costs(curves.ok.get((subject, setting), {}), INDICATORS[metric])
+
+    found = []
+    for comparison in comparisons:
+        variants = _sides(curves, comparison.variant, comparison.variant_attention)
+        vanillas = _sides(curves, comparison.vanilla, comparison.vanilla_attention)
+        settings = dict.fromkeys(setting for _, setting in (*variants, *vanillas))
+        for metric in metrics:
+            for setting in settings:
+                if metric in measured.get(setting, ()):
+                    look = _Look(comparison, metric, setting, costs_of)
+                    found += look.compare(curves, _at(variants, setting), _at(vanillas, setting))
+    return tuple(found)
+
+
+def _sides(curves: Curves, model: str, attention: str) -> list[Key]:
+    """Every subject and setting of a model with one implementation: more than one subject where weights differ."""
+    return [(subject, at) for subject, at in curves.all if (subject.model, subject.attention) == (model, attention)]
+
+
+def _at(sides: Iterable[Key], setting: Setting) -> list[Subject]:
+    return [subject for subject, at in sides if at == setting]
+
+
+@dataclass(frozen=True)
+class _Look:
+    """One comparison in one metric and setting."""
+
+    comparison: Comparison
+    metric: str
+    setting: Setting
+    costs: Callable[[Subject, Setting, str], Mapping[int, Cost]]
+
+    def compare(self, curves: Curves, variants: Sequence[Subject], vanillas: Sequence[Subject]) -> list[TippingPoint]:
+        """One tipping point for every pair of loaded weights, which as a rule is one; never none."""
+        one = self.comparison
+        if not variants:
+            return [self._absent(f"{one.variant} {one.variant_attention}: no case")]
+        if not vanillas:
+            return [self._absent(f"{one.vanilla} {one.vanilla_attention}: no case")]
+        return [self._pair(curves, variant, vanilla) for variant in variants for vanilla in vanillas]
+
+    def _pair(self, curves: Curves, variant: Subject, vanilla: Subject) -> TippingPoint:
+        ours, theirs = (self.costs(subject, self.setting, self.metric) for subject in (variant, vanilla))
+        points = ratio_points(ours, theirs)
+        if points:
+            return TippingPoint(self.comparison, self.metric, self.setting, points, find_tipping(points))
+        why = (_outcomes(subject, curves.all[subject, self.setting]) for subject in (variant, vanilla))
+        return self._absent(f"no length was measured for both ({'; '.join(why)})")
+
+    def _absent(self, reason: str) -> TippingPoint:
+        return TippingPoint(self.comparison, self.metric, self.setting, (), Tipping("not measured", reason=reason))
+
+
+def _outcomes(subject: Subject, curve: Curve) -> str:
+    counts = Counter(record.status for record in curve.values())
+    return f"{subject}: " + ", ".join(f"{count} {status}" for status, count in counts.most_common())

@@ -1,0 +1,99 @@
+"""Bars of block characters: the share of each kind of layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from rich.console import Group
+from rich.table import Table as Grid
+from rich.text import Text
+
+from pyprof.analysis.shares import ShareRow, rank
+from pyprof.measure.quantity import format_count
+from pyprof.report.style import KIND_STYLES, Glyphs
+from pyprof.report.view import ModelLine, ShareChart
+from pyprof.study.case import MODES
+
+
+def bar(shares: Mapping[str, float], width: int, glyphs: Glyphs) -> Text:
+    """One bar of exactly `width` characters for shares that sum to 1, rounded to whole characters in their order."""
+    text = Text(no_wrap=True)
+    filled, reached = 0, 0.0
+    for kind, share in shares.items():
+        reached += share
+        until = min(round(reached * width), width)
+        text.append(
+            glyphs.fillings.get(kind, glyphs.fillings["other"]) * (until - filled), KIND_STYLES.get(kind, "white")
+        )
+        filled = max(filled, until)
+    return text
+
+
+def legend(kinds: Iterable[str], width: int, glyphs: Glyphs) -> Text:
+    """What each filling stands for, in lines of at most `width` characters that part no filling from its name."""
+    text, used = Text(no_wrap=True), 0
+    for kind in kinds:
+        needed = len(kind) + 6
+        if used and used + needed - 3 > width:
+            text.append("\n")
+            used = 0
+        text.append(glyphs.filling(kind) * 2, KIND_STYLES.get(kind, "white"))
+        text.append(f" {kind}   ", "dim")
+        used += needed
+    return text
+
+
+def share_charts(charts: Sequence[ShareChart], unit: str, width: int, glyphs: Glyphs) -> Group:
+    """The charts of a modality below each other, a bar for each mode in every line."""
+    rows = [row for chart in charts for row in chart.rows]
+    kinds = sorted({kind for row in rows for one in row.modes.values() for kind in one.shares}, key=rank)
+    modes = [mode for mode in MODES if any(mode in row.modes for row in rows)]
+    names = max(len(_name(chart)) for chart in charts)
+    lengths = max(len(unit) + 3, *(len(f"{row.length:,}") for row in rows))
+    room = max((width - names - lengths - 2 - 6 * len(modes)) // len(modes), 8)
+    grid = Grid.grid(padding=(0, 1, 0, 0))
+    grid.add_column(no_wrap=True, style="bold")
+    grid.add_column(justify="right", no_wrap=True)
+    headings = [Text(""), Text(f"({unit}s)", "dim")]
+    for mode in modes:
+        grid.add_column(width=room, no_wrap=True)
+        grid.add_column(width=4, justify="right", no_wrap=True)
+        headings += [Text(mode, "bold"), Text("%", "dim")]
+    grid.add_row(*headings)
+    for chart in charts:
+        for number, index in enumerate(chart.brief):
+            row = chart.rows[index]
+            bars = [text for mode in modes for text in _share(row.modes.get(mode), room, glyphs)]
+            grid.add_row(Text(_name(chart) if number == 0 else ""), f"{row.length:,}", *bars)
+    title = Text.assemble(("Where the time goes", "bold"), ": share of each kind in a step, and self-attention's in %")
+    return Group(title, legend(kinds, width, glyphs), grid)
+
+
+def _share(row: ShareRow | None, room: int, glyphs: Glyphs) -> tuple[Text, Text]:
+    if row is None:
+        return Text(""), Text("")
+    return bar(row.shares, room, glyphs), Text(f"{100 * (1 - row.non_attention):.0f}", "bright_blue")
+
+
+def _name(chart: ShareChart) -> str:
+    return f"{chart.column.model} {chart.column.attention}" + (f", {chart.setting}" if chart.setting else "")
+
+
+def parameter_bars(models: Sequence[ModelLine], width: int, glyphs: Glyphs) -> Group:
+    """The number of parameters of each model and the share of each kind in them."""
+    grid = Grid.grid(padding=(0, 1, 0, 0))
+    grid.add_column(no_wrap=True, style="bold")
+    grid.add_column(justify="right", no_wrap=True)
+    grid.add_column(no_wrap=True)
+    counted = [(line, _parameters(line, glyphs)) for line in models if line.fewest is not None]
+    unique = {(line.column.model, line.column.weights, count): line for line, count in counted}
+    names = max((len(name) for name, _, _ in unique), default=0)
+    numbers = max((len(count) for _, _, count in unique), default=0)
+    for (name, _, count), line in unique.items():
+        grid.add_row(Text(name), count, bar(line.shares, max(width - names - numbers - 4, 10), glyphs))
+    return Group(Text.assemble(("Parameters", "bold"), " and the share of each kind in them"), grid)
+
+
+def _parameters(line: ModelLine, glyphs: Glyphs) -> str:
+    fewest, most = format_count(line.fewest or 0), format_count(line.most or 0)
+    return fewest if fewest == most else f"{fewest}{glyphs.dash}{most}"

@@ -1,0 +1,183 @@
+"""From the records of a run to the view that the renderers see."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from pyprof.analysis.comparison import Comparison, ModelFacts
+from pyprof.analysis.curves import Curves, Setting, Subject
+from pyprof.analysis.omitted import notes, omitted
+from pyprof.analysis.published import SOURCE, agreement, published, side
+from pyprof.analysis.shares import ShareCurve, ShareRow, share_curves, share_summaries
+from pyprof.analysis.tipping_points import TippingPoint, tipping_points
+from pyprof.report.build_tables import Part, brief, model_lines, tables
+from pyprof.report.view import (
+    Axis,
+    ModalityView,
+    Placement,
+    ShareChart,
+    ShareChartRow,
+    ShareLine,
+    TippingLine,
+    View,
+)
+from pyprof.study.case import MODES
+from pyprof.study.record import STATUSES, Record
+
+MODALITIES = ("text", "speech", "vision")
+BRIEF_SHARES = 4
+
+
+@dataclass(frozen=True)
+class About:
+    """What the records do not say: the study's name, the machine in one line, facts of the models, warnings to show."""
+
+    study: str
+    machine: str
+    facts: Mapping[str, ModelFacts] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+def build_view(records: Iterable[Record], comparisons: Sequence[Comparison], about: About) -> View:
+    """All that a report says about a run; figures of different environments stay apart, with a warning."""
+    curves, facts = Curves.of(records), _known(about.facts, comparisons)
+    every = list(curves.records)
+    counts = Counter(record.status for record in every)
+    return View(
+        study=about.study,
+        machine=about.machine,
+        started=min((record.started for record in every), default=None),
+        seconds=sum(record.seconds for record in every),
+        counts={status: counts[status] for status in STATUSES if counts[status]},
+        source=SOURCE,
+        modalities=tuple(_modality(part, comparisons) for part in _parts(curves, facts)),
+        omitted=omitted(curves, facts),
+        warnings=about.warnings + _apart({setting.environment for _, setting in curves.all}),
+        notes=notes(curves),
+    )
+
+
+def _apart(environments: set[str]) -> tuple[str, ...]:
+    if len(environments) < 2:
+        return ()
+    return (
+        f"the records come from {len(environments)} environments, whose figures are never compared with each other: "
+        "every table and every line below belongs to one of them",
+    )
+
+
+def _known(facts: Mapping[str, ModelFacts], comparisons: Iterable[Comparison]) -> dict[str, ModelFacts]:
+    """The facts of all models; of a user's own model what the comparison says that it takes part in."""
+    known = dict(facts)
+    for one in comparisons:
+        known.setdefault(one.vanilla, ModelFacts(one.modality, one.unit))
+        known.setdefault(one.variant, ModelFacts(one.modality, one.unit, one.vanilla))
+    return known
+
+
+def _parts(curves: Curves, facts: Mapping[str, ModelFacts]) -> list[Part]:
+    """The curves by modality and unit of length: text, speech, vision, then what users bring along."""
+    models: dict[tuple[str, str], set[str]] = {}
+    for one, _ in curves.all:
+        fact = facts.get(one.model, ModelFacts())
+        models.setdefault((fact.modality, fact.unit), set()).add(one.model)
+    known = {name: index for index, name in enumerate(MODALITIES)}
+    order = sorted(models, key=lambda kind: (known.get(kind[0], len(known)), kind))
+    return [Part(name, unit, curves.only(models[name, unit]), facts) for name, unit in order]
+
+
+def _modality(part: Part, comparisons: Sequence[Comparison]) -> ModalityView:
+    own = [one for one in comparisons if one.modality == part.name]
+    points = tipping_points(part.curves, own)
+    shares = share_curves(part.curves)
+    return ModalityView(
+        name=part.name,
+        unit=part.unit,
+        tables=tables(part, points),
+        shares=_share_charts(part, shares),
+        share_lines=_share_lines(part, shares, own),
+        tipping=tuple(_tipping_line(part, point) for point in points),
+        axis=_axis(part),
+        models=model_lines(part),
+    )
+
+
+def _share_charts(part: Part, found: Iterable[ShareCurve]) -> tuple[ShareChart, ...]:
+    """A chart for everything in each setting, the modes of one setting together."""
+    charts: dict[tuple[Subject, Setting], dict[int, dict[str, ShareRow]]] = {}
+    for curve in found:
+        rows = charts.setdefault((curve.subject, replace(curve.setting, mode=MODES[0])), {})
+        for row in curve.rows:
+            rows.setdefault(row.length, {})[curve.setting.mode] = row
+    order = {one: index for index, one in enumerate(part.subjects)}
+    ordered = sorted(charts.items(), key=lambda item: order[item[0][0]])
+    seen = Counter(length for rows in charts.values() for length in rows)
+    common = sorted(length for length, times in seen.items() if 2 * times >= len(charts))
+    shown = {common[index] for index in brief(common, BRIEF_SHARES)}
+    return tuple(_share_chart(part, one, setting, rows, shown) for (one, setting), rows in ordered)
+
+
+def _share_chart(
+    part: Part, one: Subject, setting: Setting, rows: Mapping[int, Mapping[str, ShareRow]], shown: set[int]
+) -> ShareChart:
+    """One chart; what a short print shows of it are the lengths that its neighbours show, or else all its ends."""
+    lengths = sorted(rows)
+    chosen = tuple(index for index, length in enumerate(lengths) if length in shown)
+    return ShareChart(
+        part.column(one),
+        part.words(setting),
+        tuple(ShareChartRow(length, rows[length]) for length in lengths),
+        chosen or brief(lengths, BRIEF_SHARES),
+    )
+
+
+def _share_lines(part: Part, found: Sequence[ShareCurve], comparisons: Sequence[Comparison]) -> tuple[ShareLine, ...]:
+    return tuple(
+        ShareLine(
+            one.comparison,
+            one.setting.mode,
+            part.words(one.setting),
+            one.share,
+            one.below,
+            one.models,
+            one.covered[0],
+            one.covered[1],
+            one.published,
+        )
+        for one in share_summaries(found, comparisons, published())
+    )
+
+
+def _tipping_line(part: Part, point: TippingPoint) -> TippingLine:
+    finding = published().tipping_of(part.name, point.metric)
+    measured = point.measured
+    related = agreement(point.tipping, finding, measured) if finding and measured else None
+    placed = [
+        (one, side(one.length, point.tipping, measured)) for one in published().data_sets.get(part.name, ()) if measured
+    ]
+    return TippingLine(
+        comparison=point.comparison,
+        metric=point.metric,
+        mode=point.setting.mode,
+        setting=part.words(point.setting),
+        tipping=point.tipping,
+        shortest=measured[0] if measured else None,
+        longest=measured[1] if measured else None,
+        published=finding,
+        agreement=related,
+        data_sets=tuple(Placement(one.name, one.length, where) for one, where in placed if where is not None),
+        points=point.points,
+    )
+
+
+def _axis(part: Part) -> Axis | None:
+    """The axis reaches over all measured lengths and the published tipping point."""
+    lengths = [length for curve in part.curves.ok.values() for length in curve]
+    if not lengths:
+        return None
+    finding = published().tipping_of(part.name, "latency")
+    if finding is not None and finding.low is not None and finding.high is not None:
+        lengths += [finding.low, finding.high]
+    return Axis(min(lengths), max(lengths), published().data_sets.get(part.name, ()), finding)

@@ -1,0 +1,165 @@
+"""The layer table of one profile in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table as Grid
+from rich.text import Text
+
+from pyprof.analysis.layer_tree import LayerLine, layer_lines, unprobed
+from pyprof.analysis.shares import rank
+from pyprof.measure.quantity import format_count, format_seconds
+from pyprof.report.bars import legend
+from pyprof.report.style import KIND_STYLES, Glyphs, glyphs, plural, scale
+
+if TYPE_CHECKING:
+    from pyprof.layers.profile import Profile
+
+WIDE = 110
+BAR, WIDE_BAR = 8, 16
+LEAST_NAME = 16
+SHOWN_PATHS = 3
+
+
+def write(profile: Profile, console: Console, *, title: str, notes: Sequence[str] = (), expand: bool = False) -> None:
+    """Write a profile's layer table to a console, in its width, colours and encoding; `expand` folds no blocks."""
+    marks = glyphs(console.encoding)
+    console.print(render(profile, console.width, marks, title=title, fold=not expand))
+    for note in notes:
+        console.print(Text(note, "dim"))
+
+
+def render(profile: Profile, width: int, marks: Glyphs, *, title: str, fold: bool = True) -> Group:
+    """The table of all layers, root first: a line each, or one for alike neighbours where `fold` is set."""
+    lines = layer_lines(profile, fold=fold)
+    head = Text.assemble(("pyprof", "bold bright_blue"), f" {marks.dot} ", (title, "bold"))
+    step = Text(f"one step takes {format_seconds(profile.step_seconds)}")
+    kinds = sorted({line.kind for line in lines}, key=rank)
+    return Group(head, step, legend(kinds, width, marks), _table(lines, width, marks), *_footer(profile, lines, marks))
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A column of a layer table: its heading in two lines and what stands in it."""
+
+    title: str
+    text: Callable[[LayerLine], Text]
+    right: bool = True
+
+
+def _table(lines: Sequence[LayerLine], width: int, marks: Glyphs) -> Grid:
+    """The columns of numbers are as wide as what is in them; the names and the bars share the rest."""
+    wide = width >= WIDE
+    columns = [*_kinds(wide, marks), *_numbers(lines)]
+    if wide:
+        columns.append(_Column("share\n(%)", lambda line: Text(f"{100 * line.share:.1f}")))
+    texts = [[column.text(line) for line in lines] for column in columns]
+    widths = [
+        max([text.cell_len for text in some] + [len(part) for part in column.title.split("\n")])
+        for column, some in zip(columns, texts, strict=True)
+    ]
+    room = width - sum(widths) - len(widths) - 1
+    labels = [_label(line, 2 if wide else 1, marks) for line in lines]
+    bars = min(max(room - max(label.cell_len for label in labels), BAR), WIDE_BAR)
+    names = max(room - bars, LEAST_NAME)
+    grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 0), show_edge=False, pad_edge=False)
+    grid.add_column("\nlayer", no_wrap=True, max_width=names)
+    for column, needed in zip(columns, widths, strict=True):
+        grid.add_column(column.title, justify="right" if column.right else "left", no_wrap=True, min_width=needed)
+    grid.add_column("\nshare", no_wrap=True, min_width=bars)
+    for number, (line, label) in enumerate(zip(lines, labels, strict=True)):
+        grid.add_row(_shortened(label, names, marks), *(some[number] for some in texts), _bar(line, bars, marks))
+    return grid
+
+
+def _kinds(wide: bool, marks: Glyphs) -> list[_Column]:
+    """The columns that say what a layer is; where there is no room for words, its kind's filling."""
+    if not wide:
+        return [_Column("\n", lambda line: _kind(line, marks), right=False)]
+    return [
+        _Column("\ntype", lambda line: Text(line.type, "dim"), right=False),
+        _Column("\nkind", lambda line: Text(line.kind, KIND_STYLES.get(line.kind, "white")), right=False),
+    ]
+
+
+def _numbers(lines: Sequence[LayerLine]) -> list[_Column]:
+    """The columns of numbers; what no layer has is left out."""
+    longest = max(max(line.forward_seconds, line.backward_seconds or 0.0) for line in lines)
+    unit = scale([longest / 100], "s")
+    decimals = 1 if longest >= 100 * unit.factor else 2
+
+    def time(seconds: float | None, style: str = "") -> Text:
+        return Text(f"{seconds / unit.factor:,.{decimals}f}" if seconds else "", style)
+
+    def count(number: int) -> Text:
+        return Text(format_count(number) if number else "", "dim")
+
+    columns = [
+        _Column("\ncalls", lambda line: count(line.calls)),
+        _Column("para-\nmeters", lambda line: count(line.parameters)),
+        _Column(f"forward\n({unit.unit})", lambda line: time(line.forward_seconds)),
+        _Column(f"own\n({unit.unit})", lambda line: time(line.own_forward_seconds, "bold")),
+    ]
+    if any(line.backward_seconds is not None for line in lines):
+        columns += [
+            _Column(f"backw.\n({unit.unit})", lambda line: time(line.backward_seconds)),
+            _Column(f"own\n({unit.unit})", lambda line: time(line.own_backward_seconds, "bold")),
+        ]
+    if any(line.recompute_seconds is not None for line in lines):
+        columns.append(_Column(f"again\n({unit.unit})", lambda line: time(line.recompute_seconds)))
+    return columns
+
+
+def _label(line: LayerLine, indent: int, marks: Glyphs) -> Text:
+    text = Text(" " * indent * line.depth + (line.name or line.type), "bold" if line.depth == 0 else "")
+    if line.last is not None:
+        text.append(f" {marks.fold} {line.last}").append(f" ({line.beside} x, mean)", "cyan")
+    return text
+
+
+def _shortened(text: Text, width: int, marks: Glyphs) -> Text:
+    if text.cell_len <= width:
+        return text
+    text.truncate(width - len(marks.cut))
+    return text.append(marks.cut)
+
+
+def _kind(line: LayerLine, marks: Glyphs) -> Text:
+    return Text(marks.filling(line.kind), KIND_STYLES.get(line.kind, "white"))
+
+
+def _bar(line: LayerLine, width: int, marks: Glyphs) -> Text:
+    """The layer's share of the step: its own part filled as its kind, what lies below it as a line."""
+    whole = round(min(line.share, 1.0) * width)
+    own = min(round(min(line.own_share, 1.0) * width), whole)
+    text = Text(marks.filling(line.kind) * own, KIND_STYLES.get(line.kind, "white"))
+    return text.append(marks.line * (whole - own), "dim")
+
+
+def _footer(profile: Profile, lines: Sequence[LayerLine], marks: Glyphs) -> list[RenderableType]:
+    share = profile.outside_seconds / profile.step_seconds if profile.step_seconds else 0.0
+    cost = profile.probe_seconds / profile.step_seconds if profile.step_seconds else 0.0
+    footer: list[RenderableType] = [
+        Text(f"outside of all layers: {format_seconds(profile.outside_seconds)} ({100 * share:.1f} %)"),
+        Text(
+            f"subtracted for the probes: {format_seconds(profile.probe_seconds)} a step ({100 * cost:.2g} %), "
+            f"calibrated, {format_seconds(profile.cost.call)} a call",
+            "dim",
+        ),
+    ]
+    if any(line.beside > 1 for line in lines):
+        footer.append(Text("times of alike layers are means, their shares and bars are of all of them together", "dim"))
+    if any(line.recompute_seconds is not None for line in lines):
+        footer.append(Text("again: a layer's own forward, run once more by activation checkpointing", "dim"))
+    for attached, paths in unprobed(profile).items():
+        more = f" and {len(paths) - SHOWN_PATHS} more" if len(paths) > SHOWN_PATHS else ""
+        footer.append(Text(f"{attached}: {', '.join(paths[:SHOWN_PATHS])}{more}", "yellow"))
+    if profile.overflowed:
+        events = plural(profile.overflowed, "event")
+        footer.append(Text(f"{events} found no room: some times are counted to the layers that call them", "bold red"))
+    return footer

@@ -1,0 +1,127 @@
+"""How figures, kinds and marks look in a terminal: with colour, without, and where only ASCII can be shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+_TIMES = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9))
+_SIZES = (("GiB", 2.0**30), ("MiB", 2.0**20), ("KiB", 2.0**10), ("B", 1.0))
+
+KIND_STYLES: Mapping[str, str] = {
+    "self-attention": "bright_blue",
+    "feedforward": "magenta",
+    "embedding": "yellow",
+    "normalisation": "green",
+    "head": "cyan",
+    "other": "white",
+    "outside": "bright_black",
+}
+
+
+@dataclass(frozen=True)
+class Glyphs:
+    """The characters of a report; each kind has a filling of its own, so that bars can be read without colour."""
+
+    fillings: Mapping[str, str] = field(
+        default_factory=lambda: {
+            "self-attention": "█",
+            "feedforward": "▒",
+            "embedding": "▚",
+            "normalisation": "░",
+            "head": "▪",
+            "other": "+",
+            "outside": "·",
+        }
+    )
+    cheaper: str = "▼"
+    partly: str = "▽"
+    spread: str = "±"
+    rule: str = "━"
+    line: str = "─"
+    tick: str = "┼"
+    range: str = "━"
+    begin: str = "├"
+    end: str = "┤"
+    published: str = "▒"
+    point: str = "●"
+    before: str = "◂"
+    beyond: str = "▸"
+    dash: str = "–"
+    dot: str = "·"
+    indent: str = "  "
+    fold: str = "⋯"
+    cut: str = "…"
+
+    def filling(self, kind: str) -> str:
+        """The character that fills a kind's part of a bar."""
+        return self.fillings.get(kind, self.fillings["other"])
+
+
+ASCII = Glyphs(
+    fillings={
+        "self-attention": "#",
+        "feedforward": "=",
+        "embedding": "%",
+        "normalisation": ":",
+        "head": "h",
+        "other": "+",
+        "outside": ".",
+    },
+    cheaper="v",
+    partly="~",
+    spread="+-",
+    rule="=",
+    line="-",
+    tick="+",
+    range="=",
+    begin="[",
+    end="]",
+    published="=",
+    point="o",
+    before="<",
+    beyond=">",
+    dash="-",
+    dot="-",
+    fold="...",
+    cut="~",
+)
+
+
+def glyphs(encoding: str) -> Glyphs:
+    """The characters that an encoding can show."""
+    every = Glyphs()
+    try:
+        "".join((*every.fillings.values(), every.cheaper, every.partly, every.before, every.spread)).encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return ASCII
+    return every
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The unit that the figures of one table are written in, and its size in the metric's own unit."""
+
+    unit: str
+    factor: float = 1.0
+
+    def number(self, value: float) -> str:
+        """The figure without its unit, with three significant digits or all of its whole ones."""
+        scaled = abs(value) / self.factor
+        decimals = 0 if scaled >= 99.95 or scaled == 0 else 1 if scaled >= 9.995 else 2 if scaled >= 0.9995 else 3
+        return f"{value / self.factor:,.{decimals}f}"
+
+
+def scale(values: Iterable[float], unit: str) -> Scale:
+    """One unit for all values: the largest in which the smallest still has a digit or so before the point."""
+    smallest = min(values, default=1.0)
+    for units, least in ((_TIMES, 0.1), (_SIZES, 1.0)):
+        if unit == units[0][0] or unit == units[-1][0]:
+            name, factor = next((each for each in units if smallest >= least * each[1]), units[-1])
+            return Scale(name, factor)
+    return Scale(unit)
+
+
+def plural(count: int, noun: str) -> str:
+    """A count with its noun."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

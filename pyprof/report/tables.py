@@ -1,0 +1,100 @@
+"""Metric tables in a terminal: a row for each length, a column for each model and implementation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table as Grid
+from rich.text import Text
+
+from pyprof.report.style import Glyphs, Scale, plural, scale
+from pyprof.report.view import Cell, Column, Table
+
+TITLES = {"latency": "Latency", "throughput": "Throughput", "peak_memory": "Peak memory"}
+_MEANING = {
+    "latency": "of one example",
+    "throughput": "at the largest batch that fits",
+    "peak_memory": "of one example",
+}
+
+
+def name_of(metric: str) -> str:
+    """A metric's name in words."""
+    return TITLES.get(metric, metric.replace("_", " ").capitalize())
+
+
+def metric_table(table: Table, width: int, glyphs: Glyphs) -> Group:
+    """The brief rows of a table, in as many blocks side by side as the width asks for below each other."""
+    values = [cell.value for row in table.rows for cell in row.cells if cell.value is not None]
+    unit = scale(values, table.unit)
+    rows = [table.rows[index] for index in table.brief]
+    title = Text.assemble(
+        (name_of(table.metric), "bold"),
+        f" {_MEANING.get(table.metric, '')}, ".replace("  ", " "),
+        (table.mode, "bold"),
+        f" ({unit.unit})" + (f", {table.setting}" if table.setting else ""),
+    )
+    if len(rows) < len(table.rows):
+        title.append(f"   {len(rows)} of {plural(len(table.rows), 'length')}", "dim")
+    lengths = [Text(f"{row.length:,}") for row in rows]
+    columns = [
+        [_figure(row.cells[index], unit, table, index, glyphs) for row in rows] for index in range(len(table.columns))
+    ]
+    blocks: list[RenderableType] = [title]
+    for chosen in _blocks(table.columns, columns, unit, width - len(table.length_unit) - 12):
+        grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False, pad_edge=False)
+        grid.add_column(f"\nlength\n({table.length_unit}s)", justify="right", no_wrap=True, style="bold")
+        for index in chosen:
+            grid.add_column(_heading(table.columns[index], unit), justify="right", no_wrap=True)
+        for number, length in enumerate(lengths):
+            grid.add_row(length, *(columns[index][number] for index in chosen))
+        blocks.append(grid)
+    return Group(*blocks)
+
+
+def _heading(column: Column, unit: Scale) -> Text:
+    return Text.assemble((column.model, "bold"), "\n", column.attention, "\n", (f"({_short(unit)})", "dim"))
+
+
+def _short(unit: Scale) -> str:
+    """The unit as it stands in every column, the title having it in full."""
+    return "1/s" if unit.unit == "examples/s" else unit.unit
+
+
+def _blocks(columns: Sequence[Column], texts: Sequence[Sequence[Text]], unit: Scale, room: int) -> Iterator[list[int]]:
+    """The indices of the columns that fit next to each other."""
+    block: list[int] = []
+    used = 0
+    for index, column in enumerate(columns):
+        heading = max(len(column.model), len(column.attention), len(_short(unit)) + 2)
+        needed = max([heading, *(text.cell_len for text in texts[index])]) + 2
+        if block and used + needed > room:
+            yield block
+            block, used = [], 0
+        block.append(index)
+        used += needed
+    if block:
+        yield block
+
+
+def _figure(cell: Cell, unit: Scale, table: Table, index: int, glyphs: Glyphs) -> Text:
+    if cell.value is None:
+        return Text(cell.status or glyphs.dot, "red" if cell.status in ("oom", "timeout", "error") else "dim")
+    every = len(set(cell.cheaper_in)) == table.compared[index]
+    style = "bold green" if cell.cheaper_in and every else "green" if cell.cheaper_in else ""
+    text = Text(unit.number(cell.value), style)
+    if not table.counted:
+        text.append(f" {_spread(cell, glyphs):>6}", "dim")
+    if any(table.compared):
+        text.append((glyphs.cheaper if every else glyphs.partly) if cell.cheaper_in else " ", style)
+    return text
+
+
+def _spread(cell: Cell, glyphs: Glyphs) -> str:
+    """The larger distance from the figure to a bound of its interval, in percent of the figure."""
+    if cell.value is None or cell.low is None or cell.high is None:
+        return f"{glyphs.spread}?"
+    percent = 100 * max(cell.high - cell.value, cell.value - cell.low) / cell.value
+    return f"{glyphs.spread}{percent:.0f}%" if percent >= 9.95 else f"{glyphs.spread}{percent:.1f}%"

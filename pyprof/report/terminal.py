@@ -1,0 +1,165 @@
+"""The report of a run in a terminal: readable at 80 and at 120 columns, in colour and without."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table as Grid
+from rich.text import Text
+
+from pyprof.analysis.omitted import Note, Omission
+from pyprof.measure.quantity import format_seconds
+from pyprof.report.axis import tipping_axis
+from pyprof.report.bars import parameter_bars, share_charts
+from pyprof.report.style import Glyphs, glyphs, plural
+from pyprof.report.tables import metric_table, name_of
+from pyprof.report.tipping_table import published, terse_verdict, tipping_table
+from pyprof.report.view import ModalityView, ShareLine, Table, View
+
+LEAST_WIDTH = 60
+MOST_WIDTH = 140
+_STATUS_STYLES = {"ok": "green", "oom": "red", "timeout": "red", "error": "bold red", "skipped": "yellow"}
+
+
+def write(view: View, console: Console) -> None:
+    """Write the report to a console, in its width, colours and encoding."""
+    console.print(render(view, console.width, glyphs(console.encoding)))
+
+
+def render(view: View, width: int, marks: Glyphs) -> Group:
+    """The whole report for a width in columns."""
+    width = min(max(width, LEAST_WIDTH), MOST_WIDTH)
+    blocks: list[RenderableType] = [_header(view, marks)]
+    for part in view.modalities:
+        blocks.append(_rule(part.name, width, marks))
+        blocks += _spaced(_modality(part, view, width, marks))
+    if view.omitted:
+        blocks += [_rule("not measured", width, marks), *_omissions(view.omitted)]
+    if view.notes:
+        blocks.append(_rule("notes", width, marks))
+        blocks += [Text(f"{note.text}{_cases(note)}") for note in view.notes]
+    short = _in_short(view, marks)
+    if short is not None:
+        blocks += [_rule("in short: from where a variant costs less", width, marks), short]
+    return Group(*blocks)
+
+
+def _header(view: View, marks: Glyphs) -> RenderableType:
+    title = Text.assemble(("pyprof", "bold bright_blue"), f" {marks.dot} study ", (view.study, "bold"))
+    if view.started:
+        title.append(f" {marks.dot} {view.started[:16].replace('T', ' ')} UTC", "dim")
+    counts = Text(f"{plural(sum(view.counts.values()), 'case')}: ")
+    for index, (status, count) in enumerate(view.counts.items()):
+        counts.append(f"{', ' if index else ''}{count:,} {status}", _STATUS_STYLES.get(status, ""))
+    counts.append(f" {marks.dot} {format_seconds(view.seconds)} of measuring", "dim")
+    warnings = [Text(f"warning: {warning}", "bold yellow") for warning in view.warnings]
+    return Group(title, Text(view.machine), counts, *warnings)
+
+
+def _rule(title: str, width: int, marks: Glyphs) -> Text:
+    text = Text("\n" + marks.rule * 2, "bright_blue", no_wrap=True)
+    text.append(f" {title} ", "bold")
+    return text.append(marks.rule * max(width - len(title) - 4, 0))
+
+
+def _spaced(blocks: Iterable[RenderableType]) -> Iterator[RenderableType]:
+    for index, block in enumerate(blocks):
+        if index:
+            yield Text("")
+        yield block
+
+
+def _modality(part: ModalityView, view: View, width: int, marks: Glyphs) -> Iterator[RenderableType]:
+    latencies = [table for table in part.tables if table.metric == "latency"]
+    for table in latencies:
+        yield metric_table(table, width, marks)
+    if latencies:
+        yield _reading(latencies, marks)
+    if part.shares:
+        yield share_charts(part.shares, part.unit, width, marks)
+    if part.share_lines:
+        yield _share_lines(part, part.share_lines)
+    if part.tipping:
+        yield tipping_table(part, marks)
+    if part.tipping and part.axis is not None:
+        yield tipping_axis(part, part.axis, width, marks)
+    for table in part.tables:
+        if table.metric != "latency":
+            yield metric_table(table, width, marks)
+    if any(line.fewest is not None for line in part.models):
+        yield parameter_bars(part.models, width, marks)
+
+
+def _reading(tables: Iterable[Table], marks: Glyphs) -> Text:
+    text = Text(f"median {marks.spread} the larger half of its 95 % interval", "dim")
+    rows = [zip(row.cells, table.compared, strict=True) for table in tables for row in table.rows]
+    cells = [pair for row in rows for pair in row]
+    if any(cell.value is not None and cell.low is None for cell, _ in cells):
+        text.append(f", {marks.spread}? fewer than five samples")
+    if any(cell.cheaper_in for cell, _ in cells):
+        text.append(f"; {marks.cheaper} shown to cost less than the vanilla model")
+    if any(0 < len(set(cell.cheaper_in)) < compared for cell, compared in cells):
+        text.append(f", {marks.partly} than one of its implementations only")
+    return text
+
+
+def _share_lines(part: ModalityView, lines: Iterable[ShareLine]) -> Group:
+    """One sentence for each bound, with the shares of all comparisons and modes."""
+    groups: dict[tuple[int, float], list[ShareLine]] = {}
+    for line in lines:
+        groups.setdefault((line.below, line.published), []).append(line)
+    texts = []
+    for (below, share), group in groups.items():
+        text = Text(f"Below {below:,} {part.unit}s, on average so much of latency lies outside self-attention: ")
+        for index, line in enumerate(group):
+            name = f"{line.comparison} {line.mode}" + (f" {line.setting}" if line.setting else "")
+            text.append(f"{', ' if index else ''}{name} ").append(f"{100 * line.share:.0f} %", "bold")
+        covered = f"{min(line.shortest for line in group):,} to {max(line.longest for line in group):,}"
+        text.append(f" (measured from {covered}); published ").append(f"{100 * share:.0f} %", "cyan")
+        texts.append(text)
+    return Group(*texts)
+
+
+def _cases(note: Note) -> str:
+    said = [plural(note.cases, "case")] if note.cases > 1 else []
+    said += ["the numbers differ"] if note.alike else []
+    return f" ({', '.join(said)})" if said else ""
+
+
+def _omissions(omitted: Iterable[Omission]) -> list[RenderableType]:
+    lines: list[RenderableType] = []
+    for one in omitted:
+        what = plural(one.cases, "case")
+        if one.metric is not None:
+            what = f"{name_of(one.metric).lower()} of {what}"
+        status, style = ("no figure", "yellow") if one.status == "ok" else (one.status, _STATUS_STYLES[one.status])
+        lengths = f"{one.shortest:,}" if one.shortest == one.longest else f"{one.shortest:,} to {one.longest:,}"
+        batch = {1: "", "largest": ", largest batch"}.get(one.batch, f", batch {one.batch}")
+        about = f", {one.mode}{batch}, {lengths} {one.unit}s: {', '.join(one.subjects)}"
+        lines.append(Text.assemble((status, style), " ", (what, "bold"), about))
+        reason = Text(one.reason + (" (the numbers differ)" if one.alike else ""), "dim")
+        lines.append(Padding(reason, (0, 0, 0, 2), expand=False))
+    return lines
+
+
+def _in_short(view: View, marks: Glyphs) -> Grid | None:
+    """The latency tipping points of all variants, a line for each: what a reader who scrolls to the end came for."""
+    lines = [line for part in view.modalities for line in part.tipping if line.metric == "latency"]
+    heads = list(dict.fromkeys((line.mode, line.comparison.name, line.setting) for line in lines))
+    if not lines or len(heads) > 4:
+        return None
+    grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), show_edge=False, pad_edge=False)
+    grid.add_column("\nlatency", no_wrap=True)
+    for mode, name, setting in heads:
+        grid.add_column(Text(f"{mode}{f' {setting}' if setting else ''}\n{name}"), justify="right", no_wrap=True)
+    grid.add_column("published\n2023", justify="right", no_wrap=True)
+    for variant in dict.fromkeys(line.comparison.variant for line in lines):
+        own = {(one.mode, one.comparison.name, one.setting): one for one in lines if one.comparison.variant == variant}
+        first = next(iter(own.values()))
+        cells = [terse_verdict(own[head]) if head in own else Text("") for head in heads]
+        label = Text.assemble((variant, "bold"), (f" ({first.comparison.unit}s)", "dim"))
+        grid.add_row(label, *cells, published(first, marks))
+    return grid

@@ -1,0 +1,183 @@
+"""All that a renderer of a run may see: computed, sorted, in plain numbers with their units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pyprof.analysis.comparison import Comparison
+from pyprof.analysis.omitted import Note, Omission
+from pyprof.analysis.published import Agreement, DataSet, Side, TippingFinding
+from pyprof.analysis.ratio import RatioPoint
+from pyprof.analysis.shares import ShareRow
+from pyprof.analysis.tipping import Tipping
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Column:
+    """A model with one attention implementation, as a table's column."""
+
+    model: str
+    attention: str
+    weights: str | None
+    vanilla: bool
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One figure in the table's unit with its 95 % interval, or the status that stands in its place.
+
+    `status` is None where the case was never asked for. `cheaper_in` names the comparisons in which the interval of the
+    ratio to the vanilla model shows that this costs less. `detail` holds what belongs to the figure: a batch, say.
+    """
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    status: str | None = None
+    cheaper_in: tuple[str, ...] = ()
+    detail: Mapping[str, float | int | str] | None = None
+
+
+@dataclass(frozen=True)
+class TableRow:
+    length: int
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """One metric over length in one mode: a row for each length, a column for each model and implementation.
+
+    `setting` names in words what tells this table from the others of its metric and mode; empty where nothing does.
+    `counted` says that the figures are exact, so that they need no interval. `brief` are the indices of the rows that
+    a short print shows, and `compared` the number of comparisons that each column takes part in as the variant.
+    """
+
+    metric: str
+    unit: str
+    length_unit: str
+    mode: str
+    setting: str
+    counted: bool
+    columns: tuple[Column, ...]
+    compared: tuple[int, ...]
+    rows: tuple[TableRow, ...]
+    brief: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ShareChartRow:
+    """The shares at one length in each mode that was measured there."""
+
+    length: int
+    modes: Mapping[str, ShareRow]
+
+
+@dataclass(frozen=True)
+class ShareChart:
+    """Where a model's time goes over length; `brief` as in a table."""
+
+    column: Column
+    setting: str
+    rows: tuple[ShareChartRow, ...]
+    brief: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ShareLine:
+    """The mean share of latency outside self-attention below a length, beside the published one (of 1)."""
+
+    comparison: str
+    mode: str
+    setting: str
+    share: float
+    below: int
+    models: tuple[str, ...]
+    shortest: int
+    longest: int
+    published: float
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a data set's mean length lies with respect to a tipping point."""
+
+    data_set: str
+    length: int
+    side: Side
+
+
+@dataclass(frozen=True)
+class TippingLine:
+    """One tipping point with the ratios behind it, beside the published one."""
+
+    comparison: Comparison
+    metric: str
+    mode: str
+    setting: str
+    tipping: Tipping
+    shortest: int | None
+    longest: int | None
+    published: TippingFinding | None
+    agreement: Agreement | None
+    data_sets: tuple[Placement, ...]
+    points: tuple[RatioPoint, ...]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The range of lengths that a modality is shown on, with what lies there."""
+
+    low: int
+    high: int
+    data_sets: tuple[DataSet, ...]
+    published: TippingFinding | None
+
+
+@dataclass(frozen=True)
+class ModelLine:
+    """A model's parameters: fewest and most over the lengths (positions grow with them), and shares by kind (of 1)."""
+
+    column: Column
+    family: str | None
+    fewest: int | None
+    most: int | None
+    shares: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class ModalityView:
+    """All about one modality; `unit` is what its lengths count."""
+
+    name: str
+    unit: str
+    tables: tuple[Table, ...]
+    shares: tuple[ShareChart, ...]
+    share_lines: tuple[ShareLine, ...]
+    tipping: tuple[TippingLine, ...]
+    axis: Axis | None
+    models: tuple[ModelLine, ...]
+
+
+@dataclass(frozen=True)
+class View:
+    """A whole run: what the header needs, one part for each modality, and what is missing.
+
+    `machine` describes the machine and its software in one line, `started` is an ISO 8601 time in UTC, `seconds` what
+    all cases took together. `warnings` are sentences.
+    """
+
+    study: str
+    machine: str
+    started: str | None
+    seconds: float
+    counts: Mapping[str, int]
+    source: str
+    modalities: tuple[ModalityView, ...]
+    omitted: tuple[Omission, ...]
+    warnings: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
+    schema: int = SCHEMA

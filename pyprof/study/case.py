@@ -1,0 +1,76 @@
+"""A case: one point to be measured."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from typing import Any, Literal
+
+from pyprof.errors import UsageError
+
+Mode = Literal["infer", "train"]
+MODES: tuple[Mode, ...] = ("infer", "train")
+DTYPES = ("float32", "bfloat16", "float16")
+Batch = int | Literal["largest"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One point to be measured; its key is a hash of exactly these fields.
+
+    `model` is a registry name, an importable ``package.module:function`` or the directory of a local checkpoint.
+    `length` counts the model's own unit (tokens, or pixels of a square image's side). `batch` is a number of examples,
+    or ``"largest"``: the largest that fits, found by the measurement. `attention` is the concrete implementation that
+    is asked for (eager, sdpa, chunks, ...), never an alias such as "best".
+    """
+
+    model: str
+    length: int
+    mode: Mode = "infer"
+    attention: str = "eager"
+    size: str = "base"
+    batch: Batch = 1
+    dtype: str = "float32"
+    device: str = "cpu"
+    compiled: bool = False
+    weights: str | None = None
+
+    @cached_property
+    def key(self) -> str:
+        """Sixteen hexadecimal digits that identify the case in a run."""
+        values = {name: getattr(self, name) for name in _FIELDS}
+        return hashlib.sha256(_CANONICAL.encode(values).encode()).hexdigest()[:16]
+
+    def __str__(self) -> str:
+        batch = "largest batch" if self.batch == "largest" else f"batch {self.batch}"
+        parts = [
+            self.model,
+            self.size,
+            f"length {self.length}",
+            self.mode,
+            self.attention,
+            batch,
+            self.dtype,
+            self.device,
+        ]
+        if self.compiled:
+            parts.append("compiled")
+        return " ".join(parts)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Case:
+        """Rebuild a case from its JSON object; raises UsageError on an unknown or a missing field."""
+        if not (_FIELDS.issuperset(data) and "model" in data and "length" in data):
+            unknown = sorted(set(data) - _FIELDS)
+            raise UsageError(f"a case has the wrong fields ({', '.join(unknown) or 'model or length is missing'})")
+        return cls(**data)
+
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+_FIELDS = frozenset(field.name for field in fields(Case))

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from pyprof.layers.profile import LayerCost, ProbeCost, Profile
+from pyprof.report.layers import render, write
+from pyprof.report.style import ASCII, Glyphs
+
+
+def model(blocks: int = 12, train: bool = True) -> Profile:
+    """A model of blocks with attention (20 ms forward) and a feedforward layer (30 ms); backward takes twice that."""
+    layers: list[LayerCost] = []
+
+    def add(parent: int | None, path: str, kind: str, own: float, total: float, calls: int = 1) -> int:
+        back, own_back = (2 * total, 2 * own) if train else (None, None)
+        values = (len(layers), parent, path, f"Type{kind[:4].title()}", kind, calls, 1000 if own > 0.01 else 0)
+        layers.append(LayerCost(*values, total, own, back, own_back, None, "replaced"))
+        return len(layers) - 1
+
+    root = add(None, "", "other", 0.001, 0.001 + blocks * 0.05)
+    stack = add(root, "encoder", "other", 0.0, blocks * 0.05, calls=0)
+    for block in range(blocks):
+        above = add(stack, f"encoder.{block}", "other", 0.0, 0.05)
+        add(above, f"encoder.{block}.attention_with_a_very_long_name", "self-attention", 0.02, 0.02)
+        add(above, f"encoder.{block}.feedforward", "feedforward", 0.03, 0.03)
+    step = (0.001 + blocks * 0.05) * (3 if train else 1) + 0.01
+    return Profile(tuple(layers), 2, step, 0.01, 2 * len(layers), 0, ProbeCost(4e-8, 2e-8), 0)
+
+
+def printed(profile: Profile, width: int = 80, marks: Glyphs | None = None, fold: bool = True) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    console.print(render(profile, width, marks or Glyphs(), title="bert base", fold=fold))
+    file = console.file
+    assert isinstance(file, io.StringIO)
+    return [line.rstrip() for line in file.getvalue().splitlines()]
+
+
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("train", [False, True])
+def test_the_table_fits_and_cuts_names_only(width: int, train: bool) -> None:
+    lines = printed(model(train=train), width)
+    assert max(len(line) for line in lines) <= width
+    assert all("…" not in line or "attention" in line for line in lines)
+
+
+def test_folded_blocks_are_means_with_shares_of_all() -> None:
+    lines = printed(model(), 120)
+    block = next(line for line in lines if "12 x, mean" in line)
+    assert block.split() == [
+        *("0", "⋯", "11", "(12", "x,", "mean)", "TypeOthe", "other", "1", "2.0", "k"),
+        *("50.0", "100.0", "99.3", "─────────────"),
+    ]
+    feedforward = next(line for line in lines if "feedforward" in line and "TypeFeed" in line)
+    assert feedforward.split()[5:10] == ["k", "30.0", "30.0", "60.0", "60.0"]
+    assert feedforward.endswith(" " + "▒" * 8)
+    assert any("shares and bars are of all of them together" in line for line in lines)
+
+
+def test_expanded_every_block_has_its_line() -> None:
+    lines = printed(model(), 120, fold=False)
+    assert sum("TypeFeed" in line for line in lines) == 12
+    assert not any("together" in line for line in lines)
+
+
+def test_what_no_layer_has_is_no_column() -> None:
+    infer, train = printed(model(train=False)), printed(model())
+    assert not any("backw." in line for line in infer)
+    assert any("backw." in line for line in train)
+    assert not any("again" in line for line in train)
+    layers = [replace(layer, recompute_seconds=0.002) for layer in model().layers]
+    assert any("again" in line for line in printed(replace(model(), layers=tuple(layers))))
+
+
+def test_the_footer_states_the_probes_cost_and_what_lies_outside() -> None:
+    text = " ".join(printed(model()))
+    assert "outside of all layers: 10.0 ms (0.6 %)" in text
+    assert "subtracted for the probes: 2.28 µs a step (0.00013 %), calibrated, 60.0 ns a call" in text
+    assert "found no room" not in text
+
+
+def test_events_without_room_and_layers_without_probe_are_told() -> None:
+    one = model()
+    layers = tuple(
+        replace(layer, attached="skipped: inside TorchScript") if "feedforward" in layer.path else layer
+        for layer in one.layers
+    )
+    text = " ".join(printed(replace(one, layers=layers, overflowed=3)))
+    assert "3 events found no room" in text
+    assert "skipped: inside TorchScript: encoder.0.feedforward, encoder.1.feedforward" in text
+    assert "and 9 more" in text
+
+
+def test_an_ascii_terminal_gets_ascii() -> None:
+    assert all(line.replace("─", "-").replace("µ", "u").isascii() for line in printed(model(1), marks=ASCII))
+
+
+def test_writing_adds_the_notes() -> None:
+    console = Console(file=io.StringIO(), width=80, color_system=None)
+    write(model(), console, title="bert base", notes=["padded to 512 tokens"], expand=True)
+    file = console.file
+    assert isinstance(file, io.StringIO)
+    assert file.getvalue().rstrip().endswith("padded to 512 tokens")
+
+
+def test_a_step_without_time_divides_nothing_by_zero() -> None:
+    one = model(1)
+    layers = tuple(replace(layer, forward_seconds=0.0, own_forward_seconds=0.0) for layer in one.layers[:1])
+    printed(replace(one, layers=layers, step_seconds=0.0, outside_seconds=0.0))
