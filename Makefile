@@ -34,6 +34,9 @@ format: $(VENV)/.lint
 clean:
 	rm -rf build $(VENV) *.egg-info pyprof/*.so
 
+# The packages of an extra, so that nothing is built anew for them.
+extra = $$($(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["$(1)"])')
+
 # The virtual environment with the wanted torch: everything else is installed against it.
 $(VENV)/.torch:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -52,9 +55,9 @@ $(VENV)/.built: $(VENV)/.torch $(NATIVE)
 	touch $@
 
 $(VENV)/.built-test: $(VENV)/.built
-	$(BIN)/python -m pip install -q --no-build-isolation -e '.[test]'
+	$(BIN)/python -m pip install -q $(call extra,test)
 	touch $@
 
 $(VENV)/.lint: pyproject.toml
-	$(BIN)/python -m pip install -q $$($(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml","rb"))["project"]["optional-dependencies"]["lint"])')
+	$(BIN)/python -m pip install -q $(call extra,lint)
 	touch $@

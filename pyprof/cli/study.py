@@ -115,9 +115,8 @@ def _study(options: argparse.Namespace) -> Study:
         settings=settings,
         measure=measure,
     )
-    if options.resume and options.study is None and options.output is not None:
-        return file.read(options.output / "study.toml")
-    study = file.load(options.study or "quick")
+    stored = options.output / "study.toml" if options.resume and options.study is None and options.output else None
+    study = file.read(stored) if stored and stored.exists() else file.load(options.study or "quick")
     return study if narrowing == Narrowing() else narrow(study, narrowing)
 
 

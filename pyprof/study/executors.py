@@ -1,0 +1,221 @@
+"""Executors: where cases are measured. A process of its own by default, so that nothing a case does can end the run."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import IO, TYPE_CHECKING, Any
+
+from pyprof.errors import PyprofError, UsageError
+from pyprof.measure.environment import Environment
+from pyprof.measure.quantity import format_seconds
+from pyprof.study import file
+from pyprof.study.case import Case
+from pyprof.study.file import Study
+from pyprof.study.outcome import Outcome, Ready
+from pyprof.study.record import Record, Status
+
+if TYPE_CHECKING:
+    from pyprof.study.point import Bench
+
+# Loading torch and transformers takes seconds, on a cold disk perhaps a minute.
+START_SECONDS = 300.0
+_OUT_OF_MEMORY = ("bad_alloc", "can't allocate memory", "cannot allocate memory", "out of memory")
+
+
+class InProcessExecutor:
+    """Measures in this process: for debugging and for tests. A timeout is not kept and memory is not limited."""
+
+    def __init__(self) -> None:
+        self._bench: Bench | None = None
+
+    def start(self, study: Study) -> Ready:
+        """Load torch and settle the study; see ``Executor.start``."""
+        from pyprof.study.machine import settle
+        from pyprof.study.point import Bench
+
+        ready = settle(study)
+        self._bench = Bench(ready.study, ready.environment.fingerprint)
+        return ready
+
+    def measure(self, case: Case) -> Outcome:
+        """Measure a case here and now."""
+        assert self._bench is not None, "start the executor first"
+        return self._bench.measure(case)
+
+    def close(self) -> None:
+        """Drop the loaded models."""
+        self._bench = None
+
+
+class WorkerExecutor:
+    """Measures in one child process, which keeps loaded models from case to case.
+
+    A case that takes longer than the study allows, or that ends the child, costs this child only: the next case gets a
+    fresh one. While the child measures, this process sleeps.
+    """
+
+    def __init__(self) -> None:
+        self._worker: _Worker | None = None
+        self._ready: Ready | None = None
+
+    def start(self, study: Study) -> Ready:
+        """Start the child; see ``Executor.start``. Raises PyprofError where it cannot even load what it needs."""
+        self._worker, self._ready = _Worker.started(study)
+        return self._ready
+
+    def measure(self, case: Case) -> Outcome:
+        """Measure a case in the child, or in a fresh one where there is none."""
+        assert self._ready is not None, "start the executor first"
+        if self._worker is None or not self._worker.alive:
+            self.close()
+            self._worker, _ = _Worker.started(self._ready.study)
+        begin, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
+        allowed = self._ready.study.care.timeout
+        status: Status
+        try:
+            reply = self._worker.ask({"measure": case.to_json()}, allowed)
+            return Outcome(Record.from_json(reply["record"]), reply["layers"])
+        except TimeoutError:
+            status, reason = "timeout", f"it took longer than the {format_seconds(allowed)} allowed for one case"
+            self.close()
+        except EOFError:
+            status, reason = self._worker.obituary()
+            self.close()
+        record = Record(
+            case=case,
+            status=status,
+            environment=self._ready.environment.fingerprint,
+            started=started,
+            seconds=round(time.monotonic() - begin, 6),
+            reason=reason,
+        )
+        return Outcome(record)
+
+    def close(self) -> None:
+        """Kill the child."""
+        if self._worker is not None:
+            self._worker.kill()
+            self._worker = None
+
+
+class _Worker:
+    """A child process and the two pipes to it. What it prints is caught in a file, for the reason of its end."""
+
+    def __init__(self, study: Study) -> None:
+        replies, theirs = os.pipe()
+        self._replies = replies
+        self._rest = b""
+        self._printed: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed with the process
+        try:
+            self._process = subprocess.Popen(
+                # -P keeps files of the current directory from shadowing modules; factories are found there all the
+                # same.
+                [sys.executable, "-P", "-m", "pyprof.study.worker", str(theirs)],
+                stdin=subprocess.PIPE,
+                stdout=self._printed,
+                stderr=self._printed,
+                pass_fds=(theirs,),
+                env=_environment(study),
+                # A session of its own: Ctrl-C in the terminal reaches only the run, which ends the child in order.
+                start_new_session=True,
+            )
+        except BaseException:
+            os.close(replies)
+            self._printed.close()
+            raise
+        finally:
+            os.close(theirs)
+
+    @classmethod
+    def started(cls, study: Study) -> tuple[_Worker, Ready]:
+        """A child that has settled the study; raises UsageError where it refuses it."""
+        worker = cls(study)
+        try:
+            reply = worker.ask({"study": study.to_table()}, START_SECONDS)
+        except (EOFError, TimeoutError) as error:
+            reason = worker.obituary()[1] if isinstance(error, EOFError) else "it did not answer"
+            worker.kill()
+            raise PyprofError(f"the measuring process could not start: {reason}") from error
+        except BaseException:
+            worker.kill()
+            raise
+        if "refused" in reply:
+            worker.kill()
+            raise UsageError(reply["refused"])
+        return worker, Ready(file.parse(reply["ready"], "the study"), Environment.from_json(reply["environment"]))
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def ask(self, request: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+        """Send a request and wait for its reply; raises TimeoutError, or EOFError where the child ends instead."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise EOFError from None
+        deadline = time.monotonic() + seconds
+        while b"\n" not in self._rest:
+            readable, _, _ = select.select([self._replies], [], [], max(0.0, deadline - time.monotonic()))
+            if not readable:
+                raise TimeoutError
+            received = os.read(self._replies, 1 << 20)
+            if not received:
+                raise EOFError
+            self._rest += received
+        line, _, self._rest = self._rest.partition(b"\n")
+        reply: dict[str, Any] = json.loads(line)
+        return reply
+
+    def obituary(self) -> tuple[Status, str]:
+        """The status and the reason of a child that ended by itself."""
+        code = self._process.wait()
+        last = self._last_words()
+        said = f": {last}" if last else ""
+        if code == -signal.SIGKILL:
+            return "oom", "the measuring process was killed, as the system does when memory runs out"
+        if any(sign in last.lower() for sign in _OUT_OF_MEMORY):
+            return "oom", f"the measuring process ran out of memory{said}"
+        if code < 0:
+            return "error", f"the measuring process ended by {signal.Signals(-code).name}{said}"
+        return "error", f"the measuring process ended with code {code}{said}"
+
+    def kill(self) -> None:
+        """End the child and what it started, and close the pipes."""
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        assert self._process.stdin is not None
+        # What was still to be sent has nobody to read it.
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        if self._replies >= 0:
+            os.close(self._replies)
+            self._replies = -1
+        self._printed.close()
+
+    def _last_words(self) -> str:
+        """The last line that the child printed: of a traceback it is the one that tells."""
+        size = self._printed.seek(0, os.SEEK_END)
+        self._printed.seek(max(0, size - 4096))
+        lines = self._printed.read().decode(errors="replace").strip().splitlines()
+        return lines[-1].strip()[:300] if lines else ""
+
+
+def _environment(study: Study) -> dict[str, str]:
+    """This process's variables; where the study sets the threads, libraries beside torch get as many."""
+    if study.threads is None:
+        return dict(os.environ)
+    return {**os.environ, "OMP_NUM_THREADS": str(study.threads), "MKL_NUM_THREADS": str(study.threads)}

@@ -1,0 +1,82 @@
+"""Narrowing a study from the command line: study in, study out, through the checks of a study file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pyprof.errors import UsageError
+from pyprof.study import validate
+from pyprof.study.file import Study, parse
+
+
+@dataclass(frozen=True)
+class Narrowing:
+    """What the command line changes in a study; what is empty or None stays as it is.
+
+    `lengths` is "128,512", "128:2048:64" (stop included), "auto" (the study's own lengths, as few as the crossings
+    need) or "auto:128:2048:64". `settings` holds other keys of a study file (size, device, time_budget, ...) and
+    `measure` those of its table [measure], with values as in the file.
+    """
+
+    lengths: str | None = None
+    models: tuple[str, ...] = ()
+    modes: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
+    implementations: tuple[str, ...] = ()
+    settings: Mapping[str, object] = field(default_factory=dict)
+    measure: Mapping[str, object] = field(default_factory=dict)
+
+
+def narrow(study: Study, narrowing: Narrowing) -> Study:
+    """The narrowed study; raises UsageError as a study file with the same values would."""
+    where = f"{study.name} as narrowed"
+    table = study.to_table()
+    table |= narrowing.settings
+    table["measure"] = {**table["measure"], **narrowing.measure}
+    if narrowing.modes:
+        table["modes"] = list(narrowing.modes)
+    if narrowing.metrics:
+        table["metrics"] = list(narrowing.metrics)
+    if narrowing.models:
+        table["comparison"] = _of_models(study, table["comparison"], narrowing.models)
+        if "weights" in table:
+            table["weights"] = {model: path for model, path in table["weights"].items() if model in narrowing.models}
+    for comparison in table["comparison"]:
+        if narrowing.lengths is not None:
+            comparison["lengths"] = _lengths(narrowing.lengths, comparison["lengths"], where)
+        if narrowing.implementations:
+            comparison["implementations"] = list(narrowing.implementations)
+    return parse(table, where)
+
+
+def _of_models(study: Study, comparisons: list[dict[str, Any]], models: tuple[str, ...]) -> list[dict[str, Any]]:
+    """The comparisons among some models; a variant whose vanilla model is left out stands alone."""
+    for model in models:
+        if model not in study.models:
+            raise UsageError(f"the study {study.name} has no model {model!r}: {validate.nearest(model, study.models)}")
+    kept = []
+    for comparison in comparisons:
+        variants = [variant for variant in comparison["variants"] if variant in models]
+        if comparison["vanilla"] in models:
+            kept.append({**comparison, "variants": variants})
+        else:
+            kept += [{**comparison, "vanilla": variant, "variants": []} for variant in variants]
+    return kept
+
+
+def _lengths(text: str, table: dict[str, Any], where: str) -> dict[str, Any]:
+    head, _, rest = text.partition(":") if text.startswith("auto") else ("", "", text)
+    auto = {"auto": True} if head == "auto" else {}
+    if auto and not rest:
+        return {**table, **auto}
+    try:
+        if ":" in rest:
+            start, stop, step = (int(part) for part in rest.split(":"))
+            return {"start": start, "stop": stop, "step": step, **auto}
+        return {"values": [int(part) for part in rest.split(",")], **auto}
+    except ValueError:
+        raise UsageError(
+            f"{where}: lengths are written 128,512 or 128:2048:64 (start:stop:step) or auto, not {text!r}"
+        ) from None

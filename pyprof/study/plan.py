@@ -1,0 +1,367 @@
+"""The plan of a study: its comparisons and cases, and which of them to measure next.
+
+Planning is pure: it sees the study, the records so far and predicted costs, and measures nothing. Cases are taken in
+groups, the models of one comparison at one length and in one mode, so that a drift of the machine hits them alike.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass, replace
+from enum import IntEnum
+from functools import cached_property
+
+from pyprof.analysis.comparison import Comparison
+from pyprof.analysis.curves import Subject
+from pyprof.analysis.ratio import RatioPoint, ratio_point
+from pyprof.analysis.refine import coarse, needs_refinement
+from pyprof.cost.indicators import INDICATORS, Reading
+from pyprof.errors import UsageError
+from pyprof.models import registry
+from pyprof.study.case import Batch, Case, Mode
+from pyprof.study.file import Block, Lengths, Study
+from pyprof.study.prediction import Prediction
+from pyprof.study.record import Record
+
+ALIASES = {"then": "then", "now": "best"}
+
+
+@dataclass(frozen=True)
+class Contest:
+    """A vanilla model and one variant (None where a model is measured by itself), with the lengths to compare them at.
+
+    `block` is the number of the comparison in the study file.
+    """
+
+    block: int
+    name: str
+    vanilla: Subject
+    variant: Subject | None
+    lengths: Lengths
+
+    @property
+    def subjects(self) -> tuple[Subject, ...]:
+        return (self.vanilla,) if self.variant is None else (self.vanilla, self.variant)
+
+    @cached_property
+    def period(self) -> int | None:
+        """The multiple to which the variant pads its input, None where it does not pad."""
+        entry = None if self.variant is None else registry.find(self.variant.model)
+        return entry.padding if entry is not None and entry.padding > 1 else None
+
+
+def contests(study: Study) -> tuple[Contest, ...]:
+    """The contests of a study, each pair of models and implementations once.
+
+    Raises UsageError for a model that does not exist, or one that cannot do what is asked: an implementation it
+    lacks, a length below its shortest or beyond its longest.
+    """
+    found: dict[tuple[int, Subject, Subject | None], Contest] = {}
+    for number, block in enumerate(study.blocks):
+        _check_lengths(study, block)
+        for implementation in block.implementations:
+            name, ours, theirs = _aliases(implementation)
+            vanilla = _subject(study, block.vanilla, ours)
+            variants: list[Subject | None] = [_subject(study, variant, theirs) for variant in block.variants]
+            for variant in variants or [None]:
+                contest = Contest(number, name, vanilla, variant, block.lengths)
+                found.setdefault((number, vanilla, variant), contest)
+    return tuple(found.values())
+
+
+def comparisons(study: Study) -> tuple[Comparison, ...]:
+    """What the analysis compares: every contest that has a variant."""
+    found = []
+    for contest in contests(study):
+        if contest.variant is None:
+            continue
+        entry = registry.find(contest.variant.model) or registry.find(contest.vanilla.model)
+        found.append(
+            Comparison(
+                name=contest.name,
+                variant=contest.variant.model,
+                variant_attention=contest.variant.attention,
+                vanilla=contest.vanilla.model,
+                vanilla_attention=contest.vanilla.attention,
+                modality="other" if entry is None else entry.modality,
+                unit="unit" if entry is None else entry.unit,
+                period=contest.period,
+            )
+        )
+    return tuple(found)
+
+
+def _aliases(implementation: str) -> tuple[str, str, str]:
+    """The name of a comparison, and what its vanilla model and its variants are asked for."""
+    ours, slash, theirs = implementation.partition("/")
+    if not slash:
+        theirs = ours
+    return implementation, ALIASES.get(ours, ours), ALIASES.get(theirs, theirs)
+
+
+def _subject(study: Study, model: str, alias: str) -> Subject:
+    return Subject(model, registry.resolve(model, alias), study.weights.get(model))
+
+
+def _check_lengths(study: Study, block: Block) -> None:
+    for model in block.models:
+        entry = registry.find(model)
+        if entry is None:
+            continue
+        for length in block.lengths.values:
+            try:
+                entry.check_length(length)
+            except UsageError as error:
+                raise UsageError(f"the study {study.name} cannot be measured: {error}") from error
+
+
+class Stage(IntEnum):
+    """Why a group is measured, in the order in which groups are taken where there is a time budget."""
+
+    SHORTEST = 0
+    BRACKET = 1
+    LONGEST = 2
+    CROSSING = 3
+    REST = 4
+
+
+@dataclass(frozen=True)
+class Group:
+    """Cases to be measured one after the other; `pairs` are those of each contest that are still to be measured."""
+
+    stage: Stage
+    pairs: tuple[tuple[Case, ...], ...]
+
+    @cached_property
+    def cases(self) -> tuple[Case, ...]:
+        return tuple(dict.fromkeys(case for pair in self.pairs for case in pair))
+
+    def fitting(self, prediction: Prediction, seconds: float) -> tuple[Case, ...]:
+        """The cases that can be measured within some seconds: pair by pair, because half a pair compares nothing."""
+        chosen: dict[Case, None] = {}
+        for pair in self.pairs:
+            more = [case for case in pair if case not in chosen]
+            cost = sum(prediction.seconds(case) for case in more)
+            if cost <= seconds:
+                seconds -= cost
+                chosen |= dict.fromkeys(more)
+        return tuple(chosen)
+
+
+@dataclass(frozen=True)
+class _Spot:
+    """Where a group stands: in one block, mode and kind of batch, at one length."""
+
+    block: int
+    mode: Mode
+    batch: Batch
+    length: int
+
+
+@dataclass(frozen=True)
+class _Series:
+    """One contest in one mode, with the batch and the metrics that one case gives."""
+
+    contest: Contest
+    mode: Mode
+    batch: Batch
+    metrics: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """The cases of a contest that are wanted at a spot."""
+
+    spot: _Spot
+    pair: tuple[Case, ...]
+
+
+class Plan:
+    """Chooses what to measure next.
+
+    With a time budget, the shortest length comes first in every mode. Then, in inference, come the two lengths between
+    which the latencies are predicted to cross, again until the prediction is confirmed; the longest length, where they
+    are predicted not to cross; and what else narrows a crossing. Then comes everything else by predicted cost, so that
+    long training steps come last. Without a budget everything comes by predicted cost.
+
+    Raises UsageError as ``contests`` does.
+    """
+
+    def __init__(self, study: Study, device: str) -> None:
+        self.study = study
+        self.contests = contests(study)
+        self._device = device
+        self._hurried = study.time_budget is not None
+        self._cases: dict[tuple[Subject, _Spot], Case] = {}
+        self._series = [
+            _Series(contest, mode, batch, metrics)
+            for contest in self.contests
+            for mode in study.modes
+            for batch, metrics in self._batches()
+        ]
+        self._fixed = [each for series in self._series for each in self._wishes(series, self._fixed_lengths(series))]
+
+    @property
+    def adapts(self) -> bool:
+        """Whether what is measured changes what is measured next."""
+        return self._hurried or any(contest.lengths.auto for contest in self.contests)
+
+    def next(self, records: Mapping[str, Record], settled: Set[str], prediction: Prediction) -> Group | None:
+        """The next group, or None where nothing is left.
+
+        `records` are by key. Cases whose key is in `settled` are not proposed: measured, failed or left out.
+        """
+        # What is measured stays so; what was left out may come back.
+        self._fixed = [(wish, stage) for wish, stage in self._fixed if not _is_measured(wish, records)]
+        stages: dict[_Wish, Stage] = {}
+        for wish, stage in self._wanted(records, prediction):
+            if any(case.key not in settled for case in wish.pair):
+                stages[wish] = min(stage, stages.get(wish, stage))
+        groups: dict[tuple[_Spot, Stage], list[tuple[Case, ...]]] = {}
+        for wish, stage in stages.items():
+            pair = tuple(case for case in wish.pair if case.key not in settled)
+            groups.setdefault((wish.spot, stage), []).append(pair)
+        if not groups:
+            return None
+        first = min(groups, key=_ranks(groups, prediction).__getitem__)
+        return Group(first[1], tuple(groups[first]))
+
+    def outstanding(self, records: Mapping[str, Record], settled: Set[str], prediction: Prediction) -> tuple[Case, ...]:
+        """All cases that are known to be wanted now and are not settled; with automatic lengths more may follow."""
+        cases = (case for wish, _ in self._wanted(records, prediction) for case in wish.pair)
+        return tuple(dict.fromkeys(case for case in cases if case.key not in settled))
+
+    def _wanted(self, records: Mapping[str, Record], prediction: Prediction) -> Iterator[tuple[_Wish, Stage]]:
+        yield from self._fixed
+        for series in self._series:
+            if series.contest.variant is None:
+                continue
+            if self._is_urgent(series):
+                yield from self._wishes(series, self._bracket(series, records, prediction))
+            if series.contest.lengths.auto or self._hurried:
+                yield from self._wishes(series, self._crossing_lengths(series, records))
+
+    def _is_urgent(self, series: _Series) -> bool:
+        return self._hurried and series.mode == "infer" and "latency" in series.metrics
+
+    def _wishes(self, series: _Series, lengths: Iterator[tuple[int, Stage]]) -> Iterator[tuple[_Wish, Stage]]:
+        for length, stage in lengths:
+            spot = _Spot(series.contest.block, series.mode, series.batch, length)
+            yield _Wish(spot, tuple(self._case(subject, spot) for subject in series.contest.subjects)), stage
+
+    def _batches(self) -> Iterator[tuple[Batch, tuple[str, ...]]]:
+        """One example for all metrics but throughput, and the largest batch for that."""
+        single = tuple(metric for metric in self.study.metrics if metric != "throughput")
+        if single:
+            yield 1, single
+        if "throughput" in self.study.metrics:
+            yield "largest", ("throughput",)
+
+    def _fixed_lengths(self, series: _Series) -> Iterator[tuple[int, Stage]]:
+        """The lengths that are wanted whatever is measured."""
+        lengths = series.contest.lengths
+        for length in coarse(lengths.values, period=series.contest.period) if lengths.auto else lengths.values:
+            first = self._hurried and series.batch == 1 and length == lengths.values[0]
+            yield length, Stage.SHORTEST if first else Stage.REST
+
+    def _bracket(
+        self, series: _Series, records: Mapping[str, Record], prediction: Prediction
+    ) -> Iterator[tuple[int, Stage]]:
+        """The neighbouring lengths between which the variant's latency is predicted to fall below the vanilla model's.
+
+        Where it is predicted to stay above, it is the longest length, which may prove that wrong. One length alone
+        predicts nothing, so the second shortest comes first.
+        """
+        contest, lengths = series.contest, series.contest.lengths.values
+        if len(self._ratios(series, "latency", records)) < 2:
+            yield lengths[min(1, len(lengths) - 1)], Stage.BRACKET
+            return
+        cheaper = []
+        for length in lengths:
+            spot = _Spot(contest.block, series.mode, series.batch, length)
+            vanilla, variant = (prediction.step_seconds(self._case(subject, spot)) for subject in contest.subjects)
+            cheaper.append(variant < vanilla)
+        places = [after for after in range(1, len(lengths)) if cheaper[after] and not cheaper[after - 1]]
+        if not cheaper[-1]:
+            yield lengths[-1], Stage.LONGEST
+        elif places:
+            yield lengths[places[-1] - 1], Stage.BRACKET
+            yield lengths[places[-1]], Stage.BRACKET
+
+    def _crossing_lengths(self, series: _Series, records: Mapping[str, Record]) -> Iterator[tuple[int, Stage]]:
+        """The lengths that narrow a crossing of what is measured so far, one for each metric."""
+        lengths = series.contest.lengths
+        urgent = self._is_urgent(series)
+        for metric in series.metrics:
+            points = self._ratios(series, metric, records)
+            if len(points) < 2:
+                continue
+            tolerance = lengths.tolerance if lengths.auto else 0
+            following = needs_refinement(points, lengths.values, tolerance, series.contest.period)
+            if following is not None:
+                yield following, Stage.CROSSING if urgent and metric == "latency" else Stage.REST
+
+    def _ratios(self, series: _Series, metric: str, records: Mapping[str, Record]) -> list[RatioPoint]:
+        contest, points = series.contest, []
+        for length in contest.lengths.values:
+            spot = _Spot(contest.block, series.mode, series.batch, length)
+            readings = [_reading(records, self._case(subject, spot), metric) for subject in contest.subjects]
+            vanilla, variant = readings[0], readings[-1]
+            if vanilla is not None and variant is not None:
+                point = ratio_point(length, variant, vanilla, INDICATORS[metric])
+                points += [] if point is None else [point]
+        return points
+
+    def _case(self, subject: Subject, spot: _Spot) -> Case:
+        found = self._cases.get((subject, spot))
+        if found is None:
+            found = Case(
+                model=subject.model,
+                length=spot.length,
+                mode=spot.mode,
+                attention=subject.attention,
+                size=self.study.size,
+                batch=spot.batch,
+                dtype=self.study.dtype,
+                device=self._device,
+                compiled=self.study.compiled,
+                weights=subject.weights,
+            )
+            self._cases[subject, spot] = found
+        return found
+
+
+def _ranks(
+    groups: Mapping[tuple[_Spot, Stage], list[tuple[Case, ...]]], prediction: Prediction
+) -> Mapping[tuple[_Spot, Stage], tuple[Stage, float, int, int]]:
+    """What comes first: by stage, then by cost. A block's brackets count together, as half of one tells nothing."""
+    costs, brackets = {}, defaultdict[int, float](float)
+    for (spot, stage), pairs in groups.items():
+        seconds = {case: prediction.seconds(case) for pair in pairs for case in pair}
+        costs[spot, stage] = sum(seconds.values()) / len(seconds)
+        if stage == Stage.BRACKET:
+            brackets[spot.block] += sum(seconds.values())
+    return {
+        (spot, stage): (stage, brackets[spot.block] if stage == Stage.BRACKET else cost, spot.block, spot.length)
+        for (spot, stage), cost in costs.items()
+    }
+
+
+def _is_measured(wish: _Wish, records: Mapping[str, Record]) -> bool:
+    return all(case.key in records and records[case.key].status == "ok" for case in wish.pair)
+
+
+def _reading(records: Mapping[str, Record], case: Case, metric: str) -> Reading | None:
+    record = records.get(case.key)
+    return None if record is None or record.status != "ok" else record.indicators.get(metric)
+
+
+def beyond_failure(case: Case, records: Mapping[str, Record]) -> str | None:
+    """Why a case needs no measuring: a shorter length of the same kind was out of memory or took too long already."""
+    for record in records.values():
+        failed = record.status in ("oom", "timeout") and record.case.length < case.length
+        if failed and replace(record.case, length=case.length) == case:
+            what = "ran out of memory" if record.status == "oom" else "took too long"
+            return f"length {record.case.length} {what} already, and this is longer"
+    return None

@@ -1,0 +1,223 @@
+"""What a case will cost to measure, in seconds: from floating-point operations first, then from what was measured.
+
+A step's time is the model's work at that length over a rate. The rate is that of the same model, implementation and
+mode where it was measured already, else that of its nearest relative, else a guess for the machine.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from pyprof.models import registry
+from pyprof.study.case import Case, Mode
+from pyprof.study.file import Care, Study
+from pyprof.study.record import Record
+
+# One forward and backward step has about three times the work of a forward step.
+TRAIN_FACTOR = 3.0
+# Floating-point operations per second that transformers reach, by thread of a processor and on a CUDA device.
+RATE_PER_THREAD = 60e9
+RATE_CUDA = 20e12
+# No step is shorter than its launches, whatever the work.
+SHORTEST_STEP = 2e-3
+# The tiny sizes have about this share of the base size's work.
+TINY_SHARE = 1 / 500
+# A model without a known work function is taken for a transformer of the base size: 2 x 85 M operations for each unit.
+UNKNOWN_WORK_PER_UNIT = 170e6
+# Seconds around the steps of a case: building and loading a model once, then inputs, probes and the disk.
+BUILD_SECONDS = 2.5
+CASE_SECONDS = 0.3
+# A fresh process loads torch and transformers before it confirms a batch.
+FRESH_PROCESS_SECONDS = 10.0
+# Beside its samples a case takes a warm-up step and one that is looked at.
+OTHER_STEPS = 2
+# Two lengths that are nearer than this (a logarithm) would carry their noise far.
+APART = math.log(1.25)
+# How fast the expected number of samples follows the last case's.
+LEARNING = 0.2
+# Where nothing bounds the batch, this is the guess that its cost is predicted with.
+UNKNOWN_BATCH = 16
+
+_Curve = tuple[str, str, Mode]
+
+
+@dataclass(frozen=True)
+class _Known:
+    """One measured length: the seconds of a step, its operations, and its tokens (or what grows like them)."""
+
+    seconds: float
+    work: float
+    tokens: float
+
+    @property
+    def pace(self) -> float:
+        return self.seconds / self.work
+
+
+@dataclass
+class _Measured:
+    """What is known of one curve, by length."""
+
+    points: dict[int, _Known] = field(default_factory=dict)
+
+    def seconds(self, length: int, work: float, tokens: float) -> float:
+        """The seconds of a step at any length.
+
+        From two measured lengths, time is a sum of a part that grows like the tokens and one that grows like the
+        operations, because attention may run at another pace than all else. Where time would then not grow with the
+        operations, noise rules, and time goes with the operations at the nearest length's pace.
+        """
+        near = sorted(self.points, key=lambda each: abs(math.log(each / length)))
+        first, second = self.points[near[0]], self._partner(near, length)
+        if second is not None:
+            determinant = first.tokens * second.work - second.tokens * first.work
+            if abs(determinant) > 1e-6 * first.tokens * second.work:
+                by_tokens = (first.seconds * second.work - second.seconds * first.work) / determinant
+                by_work = (first.tokens * second.seconds - second.tokens * first.seconds) / determinant
+                seconds = by_tokens * tokens + by_work * work
+                if by_work >= 0 and seconds > 0:
+                    return seconds
+        return first.pace * work
+
+    def _partner(self, near: Sequence[int], length: int) -> _Known | None:
+        """The second length to judge by: the nearest on the other side, or else the nearest that is far enough off."""
+        across = [each for each in near if (each - length) * (near[0] - length) < 0]
+        apart = [each for each in near if abs(math.log(each / near[0])) >= APART]
+        chosen = (across or apart)[:1]
+        return self.points[chosen[0]] if chosen else None
+
+
+@dataclass
+class Prediction:
+    """Predicts the seconds of cases of one study, and learns from its records.
+
+    `rate` is in floating-point operations per second; None takes a guess from the number of threads and the device.
+    """
+
+    study: Study
+    threads: int = 1
+    on_cuda: bool = False
+    rate: float | None = None
+    _measured: dict[_Curve, _Measured] = field(default_factory=dict)
+    _extra: dict[bool, list[float]] = field(default_factory=lambda: {True: [], False: []})
+    _around: dict[bool, float] = field(
+        default_factory=lambda: {True: CASE_SECONDS, False: CASE_SECONDS + BUILD_SECONDS}
+    )
+    _known: dict[_Curve, dict[int, float]] = field(default_factory=dict)
+    # The share of the samples beyond the fewest that a case needs for its precision: all of them until told otherwise.
+    _beyond: float = 1.0
+    _peaks: dict[tuple[_Curve, int], float] = field(default_factory=dict)
+
+    def seconds(self, case: Case) -> float:
+        """How long measuring the case takes, set-up included."""
+        step = self.step_seconds(case)
+        around = self._around[_curve(case) in self._measured]
+        if case.batch != "largest":
+            batch = case.batch
+            return around + batch * step * (OTHER_STEPS + self._samples(batch * step))
+        batch = self._largest_batch(case)
+        confirmed = batch * step * (OTHER_STEPS + self._samples(batch * step))
+        # The search for the best batch measures sizes that sum to twice the largest, for as long as a case may sample.
+        searched = min(2 * batch * step * (OTHER_STEPS + 1), self.study.care.max_seconds + batch * step)
+        return around + BUILD_SECONDS + FRESH_PROCESS_SECONDS + confirmed + searched
+
+    def step_seconds(self, case: Case) -> float:
+        """The time of one step of one example."""
+        known = self._known.setdefault(_curve(case), {})
+        if case.length not in known:
+            known[case.length] = max(SHORTEST_STEP, self._predicted(case))
+        return known[case.length]
+
+    def observe(self, record: Record) -> None:
+        """Learn from a record that is ok."""
+        if record.status != "ok":
+            return
+        case, latency = record.case, record.indicators.get("latency")
+        seconds = latency.value if latency is not None else record.step_seconds
+        if case.batch != 1 or seconds is None:
+            return
+        curve = _curve(case)
+        count = len(latency.samples) if latency is not None else 0
+        self._learn_samples(seconds, count)
+        around = max(0.0, record.seconds - seconds * (count + OTHER_STEPS))
+        built = curve in self._measured
+        self._extra[built].append(around)
+        self._around[built] = statistics.median(self._extra[built])
+        size = self._size(curve, case.length)
+        self._measured.setdefault(curve, _Measured()).points[case.length] = _Known(seconds, *size)
+        # What is known of other measured curves does not depend on this one; all else may.
+        self._known = {each: known for each, known in self._known.items() if each in self._measured and each != curve}
+        peak = record.indicators.get("peak_memory")
+        if peak is not None and peak.value is not None:
+            self._peaks[curve, case.length] = peak.value
+
+    def _samples(self, step: float) -> float:
+        """How many samples are to be expected: the fewest, and of those beyond as many as it took so far on average."""
+        most = most_samples(step, self.study.care)
+        fewest = min(self.study.care.min_samples, most)
+        return fewest + (most - fewest) * self._beyond
+
+    def _learn_samples(self, step: float, count: int) -> None:
+        most = most_samples(step, self.study.care)
+        fewest = min(self.study.care.min_samples, most)
+        if most > fewest:
+            share = min(1.0, max(0.0, (count - fewest) / (most - fewest)))
+            self._beyond += (share - self._beyond) * LEARNING
+
+    def _predicted(self, case: Case) -> float:
+        work, tokens = self._size(_curve(case), case.length)
+        own = self._measured.get(_curve(case))
+        if own is not None:
+            return own.seconds(case.length, work, tokens)
+        for relatives in self._relatives(case):
+            if relatives:
+                return statistics.median(self._pace(curve, case.length) for curve in relatives) * work
+        if self.rate is not None:
+            return work / self.rate
+        return work / (RATE_CUDA if self.on_cuda else RATE_PER_THREAD * self.threads)
+
+    def _pace(self, curve: _Curve, length: int) -> float:
+        """Seconds for each operation of a measured curve at about that length of its own."""
+        points = self._measured[curve].points
+        return points[min(points, key=lambda each: abs(math.log(each / length)))].pace
+
+    def _relatives(self, case: Case) -> Iterable[list[_Curve]]:
+        """Measured curves that tell something about a case, the nearest relation first."""
+        model, attention, mode = _curve(case)
+        yield [curve for curve in self._measured if curve[0] == model and curve[2] == mode]
+        yield [curve for curve in self._measured if curve[0] == model and curve[1] == attention]
+        yield [curve for curve in self._measured if curve[0] == model]
+        yield list(self._measured)
+
+    def _size(self, curve: _Curve, length: int) -> tuple[float, float]:
+        """Floating-point operations and tokens of one step; implementations are taken to need the same."""
+        model, _, mode = curve
+        entry = registry.find(model)
+        work = length * UNKNOWN_WORK_PER_UNIT if entry is None else entry.work(length)
+        work *= (TRAIN_FACTOR if mode == "train" else 1.0) * (TINY_SHARE if self.study.size == "tiny" else 1.0)
+        return work, float(length**2 if entry is not None and entry.unit == "pixel" else length)
+
+    def _largest_batch(self, case: Case) -> int:
+        """A guess of the largest batch, from the peak memory of one example."""
+        limit = self.study.batch_limit
+        peak = self._peaks.get((_curve(case), case.length))
+        if peak is None or self.study.memory_budget is None:
+            return UNKNOWN_BATCH if limit is None else min(limit, UNKNOWN_BATCH)
+        fits = max(1, int(self.study.memory_budget / peak))
+        return fits if limit is None else min(fits, limit)
+
+
+def _curve(case: Case) -> _Curve:
+    return case.model, case.attention, case.mode
+
+
+def most_samples(step: float, care: Care) -> int:
+    """How many samples a case takes at most: as many as there may be and as fit the time, and the fewest in any case.
+
+    Where even the fewest would take more than twice the time there are fewer, but one at least, as measuring does it.
+    """
+    fitting = int(care.max_seconds / step)
+    return max(min(care.max_samples, fitting), min(care.min_samples, max(1, 2 * fitting)))

@@ -1,0 +1,83 @@
+"""What a study would measure, and how long that would take: a run with predicted costs in place of measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass
+
+from pyprof.cost.indicators import Reading
+from pyprof.study.case import Case
+from pyprof.study.file import Study
+from pyprof.study.plan import Group, Plan, Stage
+from pyprof.study.prediction import Prediction, most_samples
+from pyprof.study.record import Record
+
+# Loading torch and transformers in the measuring process.
+START_SECONDS = 8.0
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """One case with its predicted seconds; `fits` is false where the time budget would leave it out."""
+
+    case: Case
+    seconds: float
+    fits: bool
+
+
+@dataclass(frozen=True)
+class Preview:
+    """The cases in the order in which they would be measured."""
+
+    forecasts: tuple[Forecast, ...]
+
+    @property
+    def seconds(self) -> float:
+        """The predicted time of all that fits, the start included."""
+        return START_SECONDS + sum(forecast.seconds for forecast in self.forecasts if forecast.fits)
+
+
+def preview(study: Study, threads: int = 1, rate: float | None = None) -> Preview:
+    """Predict a run of the study; `rate` is the machine's, in floating-point operations per second, None for a guess.
+
+    With automatic lengths the crossings are looked for in the predicted costs, so that a run may choose other lengths.
+    Raises UsageError as planning does.
+    """
+    device = "cpu" if study.device == "auto" else study.device
+    plan = Plan(study, device)
+    prediction = Prediction(study, study.threads or threads, device.startswith("cuda"), rate)
+    remaining = float("inf") if study.time_budget is None else study.time_budget - START_SECONDS
+    records: dict[str, Record] = {}
+    settled: set[str] = set()
+    forecasts = []
+    for group in _groups(plan, records, settled, prediction):
+        fitting = frozenset(group.fitting(prediction, remaining))
+        for case in group.cases:
+            settled.add(case.key)
+            seconds = prediction.seconds(case)
+            forecasts.append(Forecast(case, seconds, case in fitting))
+            if case in fitting:
+                remaining -= seconds
+                records[case.key] = _simulated(case, seconds, prediction)
+                prediction.observe(records[case.key])
+    return Preview(tuple(forecasts))
+
+
+def _groups(plan: Plan, records: Mapping[str, Record], settled: Set[str], prediction: Prediction) -> Iterator[Group]:
+    """The plan's groups, which follow `records` and `settled` as they grow."""
+    if plan.adapts:
+        while (group := plan.next(records, settled, prediction)) is not None:
+            yield group
+    else:
+        # Whatever is measured, the cases are the same and come by cost, so that there is no need to ask for each group.
+        cases = sorted(plan.outstanding(records, settled, prediction), key=prediction.seconds)
+        yield Group(Stage.REST, tuple((case,) for case in cases))
+
+
+def _simulated(case: Case, seconds: float, prediction: Prediction) -> Record:
+    step = prediction.step_seconds(case)
+    metric = "latency" if case.batch == 1 else "throughput"
+    value = step if case.batch == 1 else 1 / step
+    samples = (round(step * 1e9),) * most_samples(step, prediction.study.care)
+    reading = Reading(value=value, low=value * 0.99, high=value * 1.01, samples=samples)
+    return Record(case, "ok", "predicted", "", seconds, indicators={metric: reading})

@@ -1,0 +1,150 @@
+"""Planning with simulated costs."""
+
+from __future__ import annotations
+
+import pytest
+from simulated_machine import Simulated, make_study, quadratic
+
+from pyprof.study.case import Case
+from pyprof.study.file import Study
+from pyprof.study.plan import Group, Plan, Stage, beyond_failure, comparisons, contests
+from pyprof.study.prediction import Prediction
+from pyprof.study.preview import preview
+from pyprof.study.record import Record
+
+
+def all_groups(study: Study, simulated: Simulated) -> list[Group]:
+    """Measure all that the plan wants, group by group."""
+    plan, prediction = Plan(study, "cpu"), Prediction(study, threads=2)
+    records: dict[str, Record] = {}
+    groups = []
+    while (group := plan.next(records, records.keys(), prediction)) is not None:
+        groups.append(group)
+        for case in group.cases:
+            records[case.key] = simulated.measure(case).record
+            prediction.observe(records[case.key])
+    return groups
+
+
+def test_then_and_now_are_resolved_and_equal_pairs_are_planned_once() -> None:
+    block = {"vanilla": "vit", "variants": ["swin"], "lengths": [224], "implementations": ["then", "now", "eager"]}
+    found = contests(make_study(comparison=[block]))
+    assert [(each.name, each.vanilla.attention, each.variant and each.variant.attention) for each in found] == [
+        ("then", "eager", "eager"),
+        ("now", "sdpa", "sdpa"),
+    ]
+
+
+def test_two_implementations_in_one_comparison() -> None:
+    block = {"vanilla": "bert", "variants": ["longformer"], "lengths": [512], "implementations": ["sdpa/eager"]}
+    (comparison,) = comparisons(make_study(comparison=[block]))
+    assert (comparison.vanilla_attention, comparison.variant_attention) == ("sdpa", "eager")
+    assert (comparison.modality, comparison.unit, comparison.name) == ("text", "token", "sdpa/eager")
+
+
+def test_a_factory_is_a_model_too() -> None:
+    block = {"vanilla": "some.where:make", "lengths": [4], "implementations": ["now"]}
+    plan = Plan(make_study(comparison=[block]), "cpu")
+    group = plan.next({}, set(), Prediction(plan.study))
+    assert group is not None
+    assert group.cases == (Case("some.where:make", 4, attention="own"),)
+
+
+def test_without_a_budget_every_length_is_measured_cheapest_first(simulated: Simulated) -> None:
+    groups = all_groups(make_study(modes=["infer", "train"]), simulated)
+    assert len(simulated.measured) == len(set(simulated.measured)) == 20
+    assert {case.length for case in simulated.measured} == {128, 512, 1024, 1536, 2048}
+    assert simulated.measured[0].length == 128
+    assert (simulated.measured[-1].length, simulated.measured[-1].mode) == (2048, "train")
+    assert all(len({(case.length, case.mode) for case in group.cases}) == 1 for group in groups)
+
+
+def test_models_of_a_comparison_are_measured_next_to_each_other(simulated: Simulated) -> None:
+    all_groups(make_study(), simulated)
+    order = [(case.length, case.model) for case in simulated.measured]
+    for first, second in zip(order[::2], order[1::2], strict=True):
+        assert (first[0], first[1], second[1]) == (second[0], "bert", "longformer")
+
+
+def test_with_a_budget_the_crossing_comes_before_the_rest(simulated: Simulated) -> None:
+    # longformer falls below bert at 1000 tokens, so 512 and 1024 bracket the crossing.
+    groups = all_groups(make_study(modes=["infer", "train"], time_budget=10_000), simulated)
+    first = [(group.stage, group.cases[0].mode, group.cases[0].length) for group in groups[:2]]
+    assert first == [(Stage.SHORTEST, "infer", 128), (Stage.SHORTEST, "train", 128)]
+    stages = [group.stage for group in groups]
+    assert stages == sorted(stages)
+    before_the_rest = {case.length for group in groups if group.stage < Stage.REST for case in group.cases}
+    assert {512, 1024} <= before_the_rest
+    assert 2048 not in before_the_rest
+
+
+def test_where_no_crossing_is_predicted_the_longest_length_is_tried(simulated: Simulated) -> None:
+    block = {"vanilla": "hubert", "variants": ["l-hubert"], "lengths": [500, 1000, 2000], "implementations": ["then"]}
+    groups = all_groups(make_study(time_budget=10_000, comparison=[block]), simulated)
+    by_stage = {group.stage: group.cases[0].length for group in groups}
+    assert by_stage[Stage.LONGEST] == 2000
+
+
+def test_automatic_lengths_find_the_crossing_with_few_measurements(simulated: Simulated) -> None:
+    lengths = {"start": 62, "stop": 3362, "step": 60, "auto": True}
+    block = {"vanilla": "bert", "variants": ["longformer"], "lengths": lengths, "implementations": ["then"]}
+    all_groups(make_study(comparison=[block]), simulated)
+    measured = sorted({case.length for case in simulated.measured})
+    below = max(length for length in measured if length < 1000)
+    above = min(length for length in measured if length >= 1000)
+    # The intervals of one percent leave lengths around the crossing undecided, so that the last gap may be some steps.
+    assert above - below <= 3 * 60
+    assert len(simulated.measured) <= 2 * 56 / 5
+
+
+def test_a_tolerance_ends_the_search_earlier() -> None:
+    counts = []
+    for tolerance in (0, 600):
+        lengths = {"start": 62, "stop": 3362, "step": 60, "auto": True, "tolerance": tolerance}
+        block = {"vanilla": "bert", "variants": ["longformer"], "lengths": lengths, "implementations": ["then"]}
+        simulated = Simulated(quadratic)
+        all_groups(make_study(comparison=[block]), simulated)
+        counts.append(len(simulated.measured))
+    assert counts[1] < counts[0]
+
+
+def test_throughput_is_a_case_of_its_own() -> None:
+    study = make_study(metrics=["latency", "throughput", "parameters"])
+    cases = Plan(study, "cpu").outstanding({}, set(), Prediction(study))
+    assert {case.batch for case in cases} == {1, "largest"}
+    assert len(cases) == 2 * 2 * 5
+
+
+def test_a_group_takes_only_pairs_that_fit_whole() -> None:
+    study = make_study(comparison=[{"vanilla": "bert", "variants": ["longformer", "nystromformer"], "lengths": [2048]}])
+    prediction = Prediction(study)
+    group = Plan(study, "cpu").next({}, set(), prediction)
+    assert group is not None
+    seconds = {case.model: prediction.seconds(case) for case in group.cases if case.attention == "eager"}
+    assert seconds["longformer"] > seconds["nystromformer"]
+    enough = seconds["bert"] + seconds["nystromformer"] + 1.0
+    assert [case.model for case in group.fitting(prediction, enough)] == ["bert", "nystromformer"]
+    assert group.fitting(prediction, seconds["bert"] + 1.0) == ()
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"), [("oom", "ran out of memory"), ("timeout", "took too long"), ("error", None)]
+)
+def test_longer_lengths_after_a_failure_need_no_measuring(status: str, expected: str | None) -> None:
+    failed = Case("bert", 1024)
+    records = {failed.key: Record(failed, status, "here", "", 1.0, "failed")}  # type: ignore[arg-type]
+    reason = beyond_failure(Case("bert", 1536), records)
+    assert (reason is None) == (expected is None)
+    assert expected is None or (reason is not None and expected in reason and "1024" in reason)
+    assert beyond_failure(Case("bert", 512), records) is None
+    assert beyond_failure(Case("bert", 1536, mode="train"), records) is None
+
+
+def test_preview_lists_every_case_with_its_seconds() -> None:
+    everything = preview(make_study(), threads=2)
+    assert len(everything.forecasts) == 10
+    assert all(forecast.fits and forecast.seconds > 0 for forecast in everything.forecasts)
+    hurried = preview(make_study(time_budget=40), threads=2)
+    assert len(hurried.forecasts) == 10
+    assert not all(forecast.fits for forecast in hurried.forecasts)
+    assert hurried.seconds <= 40

@@ -1,0 +1,90 @@
+"""Predicted costs: first from operations, then from what was measured."""
+
+from __future__ import annotations
+
+import pytest
+from simulated_machine import Simulated, make_study, quadratic
+
+from pyprof.models import registry
+from pyprof.study.case import Case
+from pyprof.study.file import Care
+from pyprof.study.prediction import Prediction, most_samples
+from pyprof.study.record import Record
+
+
+def test_without_measurements_time_goes_with_operations_over_the_rate() -> None:
+    prediction = Prediction(make_study(), rate=1e11)
+    for length in (128, 2048):
+        assert prediction.step_seconds(Case("bert", length)) == pytest.approx(
+            registry.entry("bert").work(length) / 1e11
+        )
+    infer, train = Case("bert", 512), Case("bert", 512, mode="train")
+    assert prediction.step_seconds(train) == pytest.approx(3 * prediction.step_seconds(infer))
+
+
+def test_a_measured_length_is_predicted_as_measured(simulated: Simulated) -> None:
+    prediction = Prediction(make_study())
+    for length in (128, 1024):
+        prediction.observe(simulated.measure(Case("bert", length)).record)
+    for length in (128, 1024):
+        assert prediction.step_seconds(Case("bert", length)) == pytest.approx(quadratic(Case("bert", length)))
+
+
+def test_two_lengths_tell_how_a_quadratic_cost_goes_on(simulated: Simulated) -> None:
+    prediction = Prediction(make_study())
+    for length in (128, 512):
+        prediction.observe(simulated.measure(Case("bert", length)).record)
+    longer = Case("bert", 2048)
+    assert prediction.step_seconds(longer) == pytest.approx(quadratic(longer), rel=1e-6)
+
+
+def test_a_curve_without_measurements_takes_the_pace_of_its_nearest_relative() -> None:
+    simulated = Simulated(lambda case: 10.0 if case.model == "vit" else 1.0)
+    prediction = Prediction(make_study())
+    prediction.observe(simulated.measure(Case("vit", 224)).record)
+    prediction.observe(simulated.measure(Case("bert", 512, attention="sdpa")).record)
+    assert prediction.step_seconds(Case("bert", 512)) == pytest.approx(1.0)
+    assert prediction.step_seconds(Case("bert", 512, attention="sdpa", mode="train")) == pytest.approx(3.0)
+
+
+def test_set_up_is_learned_for_the_first_case_of_a_model_and_for_later_ones(simulated: Simulated) -> None:
+    simulated.build_seconds = 30.0
+    prediction = Prediction(make_study())
+    prediction.observe(simulated.measure(Case("bert", 128)).record)
+    first = prediction.seconds(Case("longformer", 128)) - 8 * prediction.step_seconds(Case("longformer", 128))
+    assert first == pytest.approx(30.3, abs=0.01)
+    prediction.observe(simulated.measure(Case("bert", 512)).record)
+    later = prediction.seconds(Case("bert", 1024)) - 8 * prediction.step_seconds(Case("bert", 1024))
+    assert later == pytest.approx(0.3, abs=0.01)
+
+
+def test_the_usual_number_of_samples_is_learned() -> None:
+    study = make_study(measure={"min_samples": 6, "max_samples": 106, "max_seconds": 1000})
+    simulated = Simulated(lambda case: 1.0)
+    prediction = Prediction(study)
+    assert prediction.seconds(Case("bert", 512)) > 106 * prediction.step_seconds(Case("bert", 512))
+    for length in range(100, 2100, 100):
+        prediction.observe(simulated.measure(Case("bert", length)).record)
+    assert prediction.seconds(Case("bert", 555)) < 12
+
+
+def test_failures_teach_nothing() -> None:
+    prediction = Prediction(make_study(), rate=1e11)
+    case = Case("bert", 512)
+    before = prediction.seconds(case)
+    prediction.observe(Record(case, "timeout", "here", "", 900.0, "slow"))
+    assert prediction.seconds(case) == before
+
+
+@pytest.mark.parametrize(
+    ("step", "samples"),
+    [(0.001, 100), (0.5, 20), (1.0, 10), (2.0, 6), (4.0, 4), (100.0, 1)],
+)
+def test_most_samples(step: float, samples: int) -> None:
+    assert most_samples(step, Care(min_samples=6, max_samples=100, max_seconds=10.0)) == samples
+
+
+def test_the_largest_batch_costs_more_than_one_example() -> None:
+    prediction = Prediction(make_study(batch_limit=8), rate=1e11)
+    one, largest = Case("bert", 512), Case("bert", 512, batch="largest")
+    assert prediction.seconds(largest) > 8 * 8 * prediction.step_seconds(one)
