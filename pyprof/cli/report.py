@@ -31,7 +31,10 @@ def _run(options: argparse.Namespace) -> int:
 
     # Tens of thousands of records live until the end, and the collector would walk them again and again for nothing.
     gc.disable()
-    show(read(options.directory), as_json=options.json)
+    try:
+        show(read(options.directory), as_json=options.json)
+    finally:
+        gc.enable()
     return 0
 
 
