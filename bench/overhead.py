@@ -14,21 +14,23 @@ import torch
 from harness import Bar, Figures, note, parser, publish
 from torch import nn
 
-from pyprof.layers.instrument import instrument
+from pyprof.layers.instrument import Probes, instrument
 from pyprof.measure.statistics import estimate_median
 from pyprof.models import registry
 
 METHOD = """\
-Part 1: a module whose forward returns its argument is called 20 times in a row with each way of looking and without, in
-random order, 2,000 rounds in one process. Added cost: the least time per call with a way of looking less the least
-without, since noise only ever adds; beside it the same for the medians, which hold the machine's present state.
+Part 1: a module whose forward returns its argument is called 200 times by a module around it, with each way of looking
+and without, in random order, 300 rounds in one process. Neighbours change this machine's speed up to twofold within
+seconds, so what a way adds is taken relative to the plain calls of the same round; the median of these shares, times
+the least plain call, is the added cost at the machine's undisturbed speed. The plain median of what is added stands
+beside it.
 
 Part 2: steps of the seven models at base size (weights random, best attention), with all probes attached and without,
-in pairs of random order. Slowdown: the median of the ratios of the pairs less 1, with its 95 % interval.
-Beside it the share of a step that the probes take by their calibrated cost per call, the machine's noise left out.
+in pairs of random order; attaching lies outside of what is timed. Slowdown: the median of the pairs' ratios less 1,
+with its 95 % interval (order statistics). Beside it the share of a step that the probes take by their calibrated cost
+per call and per backward node, the machine's noise left out.
 """
-CALLS, ROUNDS = 20, 2_000
-CAPACITY = 2 * CALLS * ROUNDS
+CALLS, ROUNDS = 200, 300
 TYPICAL = {
     "bert": 128,
     "longformer": 512,
@@ -51,6 +53,19 @@ STEP_COLUMNS = (
     "share by calibration, %",
 )
 Looking = Callable[[nn.Module], AbstractContextManager[object]]
+
+
+class Caller(nn.Module):
+    """Calls another module some times, as the modules of a model are called by one around them."""
+
+    def __init__(self, callee: nn.Module) -> None:
+        super().__init__()
+        self.callee = callee
+
+    def forward(self, value: object) -> None:
+        callee = self.callee
+        for _ in repeat(None, CALLS):
+            callee(value)
 
 
 class Nothing(nn.Module):
@@ -84,57 +99,70 @@ def backward_hook(module: nn.Module) -> Iterator[None]:
         handle.remove()
 
 
-@contextmanager
-def native(module: nn.Module, backward: bool = False) -> Iterator[None]:
-    with instrument(module, backward=backward, capacity=CAPACITY) as probes, probes.step():
-        yield
+def native(module: nn.Module) -> Probes:
+    return instrument(module)
 
 
-@contextmanager
-def twin(module: nn.Module) -> Iterator[None]:
-    with instrument(module, recorder="python", capacity=CAPACITY) as probes, probes.step():
-        yield
+def native_backward(module: nn.Module) -> Probes:
+    return instrument(module, backward=True)
+
+
+def twin(module: nn.Module) -> Probes:
+    return instrument(module, recorder="python")
 
 
 WAYS: dict[str, tuple[type[nn.Module], Looking]] = {
     "nothing": (Nothing, lambda _: nullcontext()),
     "pyprof probe": (Nothing, native),
-    "pyprof probe, backward too": (Nothing, lambda module: native(module, True)),
+    "pyprof probe, backward too": (Nothing, native_backward),
     "pyprof's twin in Python": (Nothing, twin),
     "Python pre-hook and hook": (Nothing, python_hooks),
     "record_function": (Recorded, lambda _: nullcontext()),
     "full backward hook": (Nothing, backward_hook),
 }
+OURS = (native, native_backward, twin)  # they look at the caller as well, and have marked steps
 
 
-def per_call(module: nn.Module, value: torch.Tensor) -> float:
+def per_call(caller: nn.Module, value: torch.Tensor) -> float:
     begin = time.perf_counter_ns()
-    for _ in repeat(None, CALLS):
-        module(value)
+    caller(value)
     return (time.perf_counter_ns() - begin) / CALLS
 
 
 def one_probe() -> tuple[list[tuple[object, ...]], list[Bar]]:
     value = torch.zeros(1, requires_grad=True)
-    modules = {name: kind() for name, (kind, _) in WAYS.items()}
+    callers = {name: Caller(kind()) for name, (kind, _) in WAYS.items()}
     times: dict[str, list[float]] = {name: [] for name in WAYS}
+    looks: dict[str, object] = {}
     with ExitStack() as stack:
         for name, (_, looking) in WAYS.items():
-            stack.enter_context(looking(modules[name]))
+            caller = callers[name]
+            looks[name] = stack.enter_context(looking(caller if looking in OURS else caller.callee))
         for _ in range(ROUNDS):
             for name in random.sample(list(WAYS), len(WAYS)):
-                times[name].append(per_call(modules[name], value))
+                look = looks[name]
+                with look.step() if isinstance(look, Probes) else nullcontext():
+                    times[name].append(per_call(callers[name], value))
     plain = times.pop("nothing")
-    least = {name: min(taken) - min(plain) for name, taken in times.items()}
-    middle = {name: median(taken) - median(plain) for name, taken in times.items()}
-    ours = least["pyprof probe"]
+    added = {name: [one - other for one, other in zip(taken, plain, strict=True)] for name, taken in times.items()}
+    share = {
+        name: median(cost / call for cost, call in zip(costs, plain, strict=True)) for name, costs in added.items()
+    }
+    undisturbed = {name: value * min(plain) for name, value in share.items()}
+    ours = undisturbed["pyprof probe"]
     rows = [
-        (name, least[name], middle[name], least[name] / ours, middle[name] / middle["pyprof probe"]) for name in times
+        (name, undisturbed[name], median(added[name]), 100 * share[name], undisturbed[name] / ours) for name in times
     ]
     return [("(the call itself)", min(plain), median(plain), None, None), *rows], [
         Bar("one probe on a no-op module", ours, "ns a call", 100),
-        Bar("Python pre-hook and hook against a probe", least["Python pre-hook and hook"] / ours, "x", 15, "higher"),
-        Bar("record_function against a probe", least["record_function"] / ours, "x", 50, "higher"),
+        Bar(
+            "Python pre-hook and hook against a probe",
+            undisturbed["Python pre-hook and hook"] / ours,
+            "x",
+            15,
+            "higher",
+        ),
+        Bar("record_function against a probe", undisturbed["record_function"] / ours, "x", 50, "higher"),
     ]
 
 
@@ -168,9 +196,12 @@ def all_probes(model: str, mode: str, seconds: float) -> tuple[tuple[object, ...
     while time.monotonic() - begin < seconds or len(ratios) < 12:
         pair = {}
         for looked in random.sample([False, True], 2):
+            # Attaching takes some milliseconds, in which threads fall asleep and caches go cold: it comes before both.
+            with instrument(module, backward=mode == "train") as probes:
+                if looked:
+                    with probes.step():
+                        pair[looked] = timed()
             if looked:
-                with instrument(module, backward=mode == "train") as probes, probes.step():
-                    pair[looked] = timed()
                 profile = probes.profile()
             else:
                 pair[looked] = timed()
@@ -187,13 +218,15 @@ def all_probes(model: str, mode: str, seconds: float) -> tuple[tuple[object, ...
 def main() -> int:
     options = parser(METHOD)
     options.add_argument("--seconds", type=float, default=40.0, help="time for each model and mode (default: 40)")
+    options.add_argument("--threads", type=int, default=1, help="threads of PyTorch in part 2 (default: 1)")
     options.add_argument("--models", default=",".join(TYPICAL), help="a,b,c; empty for part 1 alone")
     options.add_argument("--modes", default="infer,train")
     chosen = options.parse_args()
+    torch.set_num_threads(chosen.threads)
     rows, bars = one_probe()
     tables = [
         Figures(
-            "one probe", ("way of looking", "least, ns a call", "median, ns a call", "x a probe", "x by median"), rows
+            "one probe", ("way of looking", "undisturbed, ns", "median, ns", "share of the call, %", "x a probe"), rows
         )
     ]
     steps = []

@@ -10,7 +10,8 @@ struct Probe {
   PyObject_HEAD;
   vectorcallfunc vectorcall;
   PyObject* original;
-  Recorder* recorder;  // owner's, kept here so that the hot path reads one pointer; nullptr once silenced
+  vectorcallfunc forward;  // the original's own entry, looked up once
+  Recorder* recorder;      // owner's, kept here so that the hot path reads one pointer; nullptr once silenced
   std::shared_ptr<Recorder> owner;
   uint32_t layer;
 };
@@ -18,9 +19,9 @@ struct Probe {
 PyObject* call(PyObject* self, PyObject* const* args, size_t count, PyObject* names) {
   const Probe* probe = reinterpret_cast<Probe*>(self);
   ThreadBuffer* buffer = probe->recorder ? probe->recorder->this_thread() : nullptr;
-  if (!buffer) return PyObject_Vectorcall(probe->original, args, count, names);
+  if (!buffer) return probe->forward(probe->original, args, count, names);
   const ThreadBuffer::Open open = buffer->begin(probe->layer);
-  PyObject* result = PyObject_Vectorcall(probe->original, args, count, names);
+  PyObject* result = probe->forward(probe->original, args, count, names);
   buffer->end(open);
   return result;
 }
@@ -91,6 +92,8 @@ PyObject* make_probe(std::shared_ptr<Recorder> recorder, PyObject* original, uin
   if (!probe) return nullptr;
   probe->vectorcall = call;
   probe->original = Py_NewRef(original);
+  const vectorcallfunc own = PyVectorcall_Function(original);
+  probe->forward = own ? own : PyObject_Vectorcall;
   probe->recorder = recorder.get();
   new (&probe->owner) std::shared_ptr<Recorder>(std::move(recorder));
   probe->layer = layer;

@@ -32,7 +32,7 @@ def instrument(
     backward: bool = False,
     rules: Rules = (),
     recorder: RecorderName = "native",
-    capacity: int = 1 << 16,
+    capacity: int = 1 << 14,
 ) -> Probes:
     """Probes on every layer of `module` while the returned context is entered, around any code of yours.
 

@@ -20,7 +20,7 @@ from pyprof.report.style import KIND_STYLES, Glyphs, glyphs, plural, scale
 if TYPE_CHECKING:
     from pyprof.layers.profile import Profile
 
-WIDE = 110
+WIDE = 140
 BAR, WIDE_BAR = 8, 16
 LEAST_NAME = 16
 SHOWN_PATHS = 3

@@ -89,13 +89,13 @@ def verdict(line: TippingLine, glyphs: Glyphs) -> Text:
 
 
 def terse_verdict(line: TippingLine) -> Text:
-    """The tipping point alone, or the status in its place."""
+    """The tipping point alone, or the status in its place: a question mark where the measurements cannot tell."""
     tipping = line.tipping
     if tipping.crossing is not None:
         style = "bold yellow" if tipping.status == "several" else "bold green"
         return Text(f"{tipping.crossing.length:,.0f}", style)
     styles = {"everywhere": "bold green", "nowhere": "red", "several": "yellow"}
-    return Text(tipping.status, styles.get(tipping.status, "dim"))
+    return Text(tipping.status, styles[tipping.status]) if tipping.status in styles else Text("?", "dim")
 
 
 def _legend(lines: Sequence[TippingLine]) -> list[Text]:

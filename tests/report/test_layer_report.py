@@ -48,20 +48,20 @@ def test_the_table_fits_and_cuts_names_only(width: int, train: bool) -> None:
 
 
 def test_folded_blocks_are_means_with_shares_of_all() -> None:
-    lines = printed(model(), 120)
+    lines = printed(model(), 140)
     block = next(line for line in lines if "12 x, mean" in line)
     assert block.split() == [
         *("0", "⋯", "11", "(12", "x,", "mean)", "TypeOthe", "other", "1", "2.0", "k"),
-        *("50.0", "100.0", "99.3", "─────────────"),
+        *("50.0", "100.0", "99.3", "─" * 16),
     ]
     feedforward = next(line for line in lines if "feedforward" in line and "TypeFeed" in line)
     assert feedforward.split()[5:10] == ["k", "30.0", "30.0", "60.0", "60.0"]
-    assert feedforward.endswith(" " + "▒" * 8)
+    assert feedforward.endswith(" " + "▒" * 10)
     assert any("shares and bars are of all of them together" in line for line in lines)
 
 
 def test_expanded_every_block_has_its_line() -> None:
-    lines = printed(model(), 120, fold=False)
+    lines = printed(model(), 140, fold=False)
     assert sum("TypeFeed" in line for line in lines) == 12
     assert not any("together" in line for line in lines)
 
