@@ -14,6 +14,16 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+# A length at which each model is used every day: tokens, or pixels of a side.
+TYPICAL = {
+    "bert": 128,
+    "longformer": 512,
+    "nystromformer": 128,
+    "hubert": 100,
+    "l-hubert": 100,
+    "vit": 224,
+    "swin": 224,
+}
 _HOLDS = {"lower": operator.le, "higher": operator.ge}
 
 

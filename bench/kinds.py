@@ -6,7 +6,7 @@ import sys
 from contextlib import nullcontext
 
 import torch
-from harness import Bar, Figures, note, parser, publish
+from harness import TYPICAL, Bar, Figures, note, parser, publish
 
 from pyprof.layers.instrument import instrument
 from pyprof.layers.profile import Profile
@@ -19,15 +19,6 @@ steps with all probes for some seconds. `other` and `outside` (of all layers: th
 of the step; the gap is what all own times and the outside miss of the step's own measurement, after the calibrated
 cost of the probes was taken off both.
 """
-TYPICAL = {
-    "bert": 128,
-    "longformer": 512,
-    "nystromformer": 128,
-    "hubert": 100,
-    "l-hubert": 100,
-    "vit": 224,
-    "swin": 224,
-}
 
 
 def profiled(model: str, mode: str, seconds: float) -> Profile:

@@ -11,7 +11,7 @@ from itertools import repeat
 from statistics import median
 
 import torch
-from harness import Bar, Figures, note, parser, publish
+from harness import TYPICAL, Bar, Figures, note, parser, publish
 from torch import nn
 
 from pyprof.layers.instrument import Probes, instrument
@@ -31,15 +31,6 @@ with its 95 % interval (order statistics). Beside it the share of a step that th
 per call and per backward node, the machine's noise left out.
 """
 CALLS, ROUNDS = 200, 300
-TYPICAL = {
-    "bert": 128,
-    "longformer": 512,
-    "nystromformer": 128,
-    "hubert": 100,
-    "l-hubert": 100,
-    "vit": 224,
-    "swin": 224,
-}
 STEP_COLUMNS = (
     "model",
     "mode",
