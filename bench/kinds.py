@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import sys
-from contextlib import nullcontext
 
-import torch
 from harness import TYPICAL, Bar, Figures, note, parser, publish
 
-from pyprof.layers.instrument import instrument
 from pyprof.layers.profile import Profile
-from pyprof.layers.steps import record_steps
 from pyprof.models import registry
+from pyprof.study.look import profile_model
 
 METHOD = """\
 Each model at base size and a typical length, best attention, in inference and in training: a step of warm-up, then
@@ -24,19 +21,7 @@ cost of the probes was taken off both.
 def profiled(model: str, mode: str, seconds: float) -> Profile:
     loaded = registry.load(model, attention="best", mode=mode, longest=TYPICAL[model])
     loaded.fit(TYPICAL[model])
-    args, kwargs = loaded.inputs(TYPICAL[model], 1)
-
-    def step() -> None:
-        output = loaded.step(*args, **kwargs)
-        if mode == "train":
-            output.backward()
-
-    probes = instrument(loaded.step, backward=mode == "train", rules=loaded.kinds)
-    with nullcontext() if mode == "train" else torch.inference_mode():
-        step()
-        with probes:
-            record_steps(probes, step, lambda: loaded.step.zero_grad(set_to_none=True), seconds)
-    return probes.profile()
+    return profile_model(loaded, TYPICAL[model], 1, seconds)
 
 
 def main() -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from pyprof.cli.options import add_command, add_json, print_json
@@ -11,8 +10,6 @@ from pyprof.errors import UsageError
 
 if TYPE_CHECKING:
     from pyprof.cli.options import Commands
-    from pyprof.layers.profile import Profile
-    from pyprof.models.loaded import LoadedModel
 
 _DESCRIPTION = """Show what each layer of a model costs, forward and, in train mode, backward.
 
@@ -47,6 +44,7 @@ def add(commands: Commands) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     from pyprof.models import registry
+    from pyprof.study.look import profile_model
 
     entry = registry.find(options.model)
     length = options.length or (224 if entry and entry.unit == "pixel" else 512)
@@ -63,7 +61,7 @@ def _run(options: argparse.Namespace) -> int:
         weights=options.weights,
     )
     loaded.fit(length)
-    profile = _profile(loaded, length, options.batch, options.seconds)
+    profile = profile_model(loaded, length, options.batch, options.seconds)
     about = {
         "model": options.model,
         "size": options.size,
@@ -88,29 +86,3 @@ def _run(options: argparse.Namespace) -> int:
     )
     layers.write(profile, Console(), title=title, notes=loaded.notes(length), expand=options.expand)
     return 0
-
-
-def _profile(loaded: LoadedModel, length: int, batch: int, seconds: float) -> Profile:
-    """Some marked steps of what a study would time, after one step of warm-up."""
-    import torch
-
-    from pyprof.layers.instrument import instrument
-    from pyprof.layers.steps import record_steps
-
-    train = loaded.mode == "train"
-    args, kwargs = loaded.inputs(length, batch)
-
-    def step() -> None:
-        output = loaded.step(*args, **kwargs)
-        if train:
-            output.backward()
-
-    def prepare() -> None:
-        loaded.step.zero_grad(set_to_none=True)
-
-    probes = instrument(loaded.step, backward=train, rules=loaded.kinds)
-    with nullcontext() if train else torch.inference_mode():
-        step()
-        with probes:
-            record_steps(probes, step, prepare, seconds)
-    return probes.profile()
