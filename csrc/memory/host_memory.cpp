@@ -2,6 +2,7 @@
 
 #include <c10/core/Allocator.h>
 #include <c10/util/ThreadLocalDebugInfo.h>
+#include <torch/csrc/profiler/orchestration/observer.h>
 
 #include <stdexcept>
 
@@ -31,10 +32,19 @@ MemoryTotals MemoryCounter::totals() const {
 
 namespace {
 
-// PyTorch keeps one such listener in a slot of each thread, and hands the slot on to the threads that run backward.
-class Listener : public c10::MemoryReportingInfoBase {
+namespace profiler = torch::profiler::impl;
+
+// PyTorch keeps one such listener in a slot of each thread, and hands the slot on to the threads that run backward. It
+// takes whatever is in the slot for a profiler's state and reads its configuration (autograd functions written in Python
+// do), so a listener has to be one, of a profiler that is switched off.
+class Listener : public profiler::ProfilerStateBase {
  public:
-  Listener(std::shared_ptr<MemoryCounter> counter, Listener* outer) : counter_(std::move(counter)), outer_(outer) {}
+  Listener(std::shared_ptr<MemoryCounter> counter, Listener* outer)
+      : ProfilerStateBase(profiler::ProfilerConfig(profiler::ProfilerState::Disabled)),
+        counter_(std::move(counter)),
+        outer_(outer) {}
+
+  profiler::ActiveProfilerType profilerType() override { return profiler::ActiveProfilerType::NONE; }
 
   void reportMemoryUsage(void* pointer, int64_t bytes, size_t allocated, size_t reserved, c10::Device device) override {
     if (device.is_cpu()) counter_->report(pointer, bytes);

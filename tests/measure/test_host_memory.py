@@ -72,6 +72,24 @@ def test_a_backward_counts_its_activations_and_gradients() -> None:
     assert reading.allocated == 4 * small + large
 
 
+class _Negated(torch.autograd.Function):
+    """PyTorch looks at the profiler's state when it calls a function that is written in Python."""
+
+    @staticmethod
+    def forward(ctx: Any, value: torch.Tensor) -> torch.Tensor:
+        return value.neg()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
+        return gradients[0].neg()
+
+
+def test_autograd_functions_written_in_python_are_counted() -> None:
+    source = torch.ones(100, requires_grad=True)
+    # The result, the gradient given and the one that becomes the source's.
+    assert peak_bytes(lambda: _Negated.apply(source).backward(torch.ones(100))).peak == 3 * 100 * FLOAT
+
+
 def test_a_module_whose_result_a_dataclass_holds() -> None:
     layer = nn.Linear(30, 40)
     source = torch.ones(8, 30)
