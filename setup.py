@@ -22,13 +22,25 @@ if not Path(sysconfig.get_paths()["include"], "Python.h").exists():
     )
 
 import torch
-from torch.utils.cpp_extension import CUDA_HOME, BuildExtension, CppExtension
+from torch.utils import cpp_extension
+from torch.utils.cpp_extension import CUDA_HOME, BuildExtension, CppExtension, CUDAExtension
 
 FLAGS = ["-std=c++20", "-O3", "-fno-plt", "-g1", "-Wall", "-Wextra", "-Wno-unused-parameter", "-fvisibility=hidden"]
+INCLUDE = str(Path("csrc").absolute())
 
 
 def sources(*folders: str) -> list[str]:
     return sorted(str(path) for folder in folders for path in Path(folder).glob("*.cpp"))
+
+
+def window_sources(cuda: bool) -> list[str]:
+    """The sources of sliding-window attention: for the host, or those that need CUDA."""
+    paths = [path for pattern in ("*.cpp", "*.cu") for path in Path("csrc/window_attention").glob(pattern)]
+    return sorted(str(path) for path in paths if cuda == (path.suffix == ".cu" or path.name.startswith("cuda_")))
+
+
+def window_headers() -> list[str]:
+    return sorted(str(path) for pattern in ("*.h", "*.cuh") for path in Path("csrc/window_attention").glob(pattern))
 
 
 def cuda_home() -> Path | None:
@@ -52,29 +64,55 @@ def cuda_extensions() -> list[CppExtension]:
         raise SystemExit("PYPROF_CUDA=1 needs CUDA's headers and found none: set CUDA_HOME to the toolkit's folder.")
     if wanted == "0" or not torch.version.cuda or not home:
         return []
-    return [
-        CppExtension(
-            "pyprof._cuda",
-            sources=sources("csrc/cuda"),
-            include_dirs=[str(Path("csrc").absolute()), str(home / "include")],
-            library_dirs=[str(path) for path in (home / "lib64", home / "lib") if path.is_dir()],
-            libraries=["cudart", "c10_cuda"],
-            extra_compile_args=FLAGS,
-        )
-    ]
+    include_dirs = [INCLUDE, str(home / "include")]
+    library_dirs = [str(path) for path in (home / "lib64", home / "lib") if path.is_dir()]
+    clock = CppExtension(
+        "pyprof._cuda",
+        sources=sources("csrc/cuda"),
+        include_dirs=include_dirs,
+        library_dirs=library_dirs,
+        libraries=["cudart", "c10_cuda"],
+        extra_compile_args=FLAGS,
+    )
+    if not Path(home, "bin", "nvcc").exists():
+        if wanted == "1":
+            raise SystemExit(f"PYPROF_CUDA=1 needs nvcc and found none in {home}: set CUDA_HOME to the whole toolkit.")
+        return [clock]
+    # One binary for every card from Ampere on: the newest one named also brings its intermediate code for later ones.
+    newest = "9.0;10.0+PTX" if tuple(map(int, torch.version.cuda.split(".")[:2])) >= (12, 8) else "9.0+PTX"
+    os.environ.setdefault("TORCH_CUDA_ARCH_LIST", f"8.0;{newest}")
+    cpp_extension.CUDA_HOME = str(home)  # the same toolkit as above, whatever PyTorch has guessed
+    window = CUDAExtension(
+        "pyprof._window_cuda",
+        sources=window_sources(cuda=True),
+        depends=window_headers(),
+        include_dirs=include_dirs,
+        library_dirs=library_dirs,
+        extra_compile_args={"cxx": FLAGS, "nvcc": ["-std=c++20", "-O3", "-lineinfo"]},
+    )
+    return [clock, window]
 
 
 native = CppExtension(
     "pyprof._native",
     sources=sources("csrc", "csrc/recorder", "csrc/memory"),
-    include_dirs=[str(Path("csrc").absolute())],
+    include_dirs=[INCLUDE],
     extra_compile_args=FLAGS,
+)
+# Without -fopenmp PyTorch's parallel loops, which are in its headers, would run on one thread.
+window = CppExtension(
+    "pyprof._window",
+    sources=window_sources(cuda=False),
+    depends=window_headers(),
+    include_dirs=[INCLUDE],
+    extra_compile_args=[*FLAGS, "-fopenmp"],
+    extra_link_args=["-fopenmp"],
 )
 
 setup(
-    packages=[*find_packages(include=["pyprof", "pyprof.*"]), "pyprof.models", "pyprof.models.attention"],
-    package_dir={"pyprof.models": "models", "pyprof.models.attention": "models/attention"},
+    packages=[*find_packages(include=["pyprof", "pyprof.*"]), "pyprof.models"],
+    package_dir={"pyprof.models": "models"},
     package_data={"pyprof": ["py.typed", "*.pyi"], "pyprof.studies": ["*.toml"], "pyprof.reference": ["*.toml"]},
-    ext_modules=[native, *cuda_extensions()],
+    ext_modules=[native, window, *cuda_extensions()],
     cmdclass={"build_ext": BuildExtension.with_options(no_python_abi_suffix=False)},
 )

@@ -14,10 +14,15 @@ if TYPE_CHECKING:
     from pyprof.layers.instrument import instrument
     from pyprof.layers.steps import profile
     from pyprof.measure.sampling import measure as measure
+    from pyprof.ops.window_attention import window_attention
 
-__all__ = ["__version__", "instrument", "measure", "profile"]
+__all__ = ["__version__", "instrument", "measure", "profile", "window_attention"]
 
-_HOMES = {"instrument": "pyprof.layers.instrument", "profile": "pyprof.layers.steps"}
+_HOMES = {
+    "instrument": "pyprof.layers.instrument",
+    "profile": "pyprof.layers.steps",
+    "window_attention": "pyprof.ops.window_attention",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from pyprof.errors import UsageError
-from pyprof.models.attention.chunks import chunked_attention
+from pyprof.ops.chunks import chunked_attention
 
 
 def dense(query: Tensor, key: Tensor, value: Tensor, side: int, key_mask: Tensor | None) -> Tensor:
@@ -56,6 +56,6 @@ def test_scale_and_dropout() -> None:
 
 @pytest.mark.parametrize("window", [(0, 0), (4, 5), (-1, -1)])
 def test_a_window_that_chunks_cannot_do_is_refused(window: tuple[int, int]) -> None:
-    tensor = torch.zeros(1, 1, 4, 2)
+    tensor = torch.zeros(1, 1, 10, 2)
     with pytest.raises(UsageError, match="as many neighbours left as right"):
         chunked_attention(tensor, tensor, tensor, window)

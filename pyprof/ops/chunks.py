@@ -21,22 +21,28 @@ def chunked_attention(
     value: Tensor,
     window: tuple[int, int],
     *,
+    key_lengths: Tensor | None = None,
     key_mask: Tensor | None = None,
     scale: float | None = None,
     dropout_p: float = 0.0,
 ) -> Tensor:
     """Attention of every query to itself and `window` (left, right) neighbours, clipped at the edges.
 
-    `query`, `key` and `value` are (batch, heads, length, head_dim), any length; `key_mask` (batch, length) is true for
-    keys that take part. `scale` is 1 / sqrt(head_dim) unless given. A query that sees no key gives zeros. Returns
-    (batch, heads, length, head_dim). Raises UsageError for a window that is empty or not the same on both sides.
+    Shapes as in `pyprof.window_attention`, any length; `key_mask` (batch, length) is true for keys that take part, and
+    `key_lengths` (batch,) says the same of keys that are padded on the right. `scale` is 1 / sqrt(head_dim) unless
+    given. A query that sees no key gives zeros. Raises UsageError for a window that is empty or not the same on both
+    sides.
     """
-    side = window[0]
-    if window[0] != window[1] or side < 1:
-        raise UsageError(f"overlapping chunks need as many neighbours left as right, at least 1, not {window}")
     length = query.shape[2]
+    left, right = (min(side, max(length - 1, 1)) for side in window)
+    if left != right or left < 1:
+        raise UsageError(f"overlapping chunks need as many neighbours left as right, at least 1, not {window}")
+    side = left
+    if key_lengths is not None:
+        key_mask = torch.arange(length, device=query.device) < key_lengths[:, None]
     padding = -length % (2 * side)
-    query, key, value = (_pad_tokens(tensor, padding) for tensor in (query, key, value))
+    query = _pad_tokens(query, padding)
+    key, value = (_pad_tokens(_for_every_head(tensor, query.shape[1]), padding) for tensor in (key, value))
     scores = _band_of_scores(query * (query.shape[-1] ** -0.5 if scale is None else scale), key, side)
     visible = _visible(length, padding, side, key_mask, query.device)
     scores = scores.masked_fill(~visible, torch.finfo(scores.dtype).min)
@@ -45,6 +51,11 @@ def chunked_attention(
         weights = weights.masked_fill(~visible, 0.0)
     weights = functional.dropout(weights, p=dropout_p, training=dropout_p > 0.0)
     return _apply_band(weights, value, side)[:, :, :length]
+
+
+def _for_every_head(tensor: Tensor, heads: int) -> Tensor:
+    """Key heads that several query heads share, once for each of them."""
+    return tensor if tensor.shape[1] == heads else tensor.repeat_interleave(heads // tensor.shape[1], dim=1)
 
 
 def _pad_tokens(tensor: Tensor, padding: int) -> Tensor:

@@ -1,0 +1,139 @@
+// Chooses the instruction set for the host kernels and shares their work among PyTorch's threads.
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "window_attention/cpu_kernels.h"
+
+#ifdef __x86_64__
+#include <cpuid.h>
+#endif
+#ifdef __linux__
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+namespace pyprof::window {
+namespace {
+
+struct Level {
+  const Kernels* kernels;
+  bool usable;    // on this CPU
+  bool for_type;  // made for the type; otherwise the next lower level runs it
+};
+
+#ifdef __x86_64__
+// Tiles need the CPU's support and, once in a process, the kernel's permission (Linux 5.16 or newer).
+bool may_use_tiles() {
+  static const bool may = [] {
+    unsigned eax, ebx, ecx, edx;
+    if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) return false;
+    constexpr unsigned kBfloat16 = 1u << 22, kTiles = 1u << 24;
+    if (!(edx & kBfloat16) || !(edx & kTiles)) return false;
+#ifdef __linux__
+    constexpr long kRequestPermission = 0x1023, kTileData = 18;
+    return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+    return false;
+#endif
+  }();
+  return may;
+}
+#endif
+
+std::vector<Level> levels(Type type) {
+  std::vector<Level> found{{&portable_kernels, true, true}};
+#ifdef __x86_64__
+  __builtin_cpu_init();
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  const bool pairs = avx512 && __builtin_cpu_supports("avx512bf16"), for_type = type == Type::bfloat16;
+  found.push_back({&avx2_kernels, avx2, true});
+  found.push_back({&avx512_kernels, avx512, true});
+  found.push_back({&avx512_bf16_kernels, pairs, for_type});
+  found.push_back({&amx_kernels, pairs && may_use_tiles(), for_type});
+#endif
+  return found;
+}
+
+const Kernels& choose(Type type) {
+  if (type == Type::float64)
+    throw std::invalid_argument("the host kernels of window attention don't take float64: use impl=\"reference\".");
+  const char* wanted = std::getenv("PYPROF_CPU_ISA");
+  const Kernels* best = nullptr;
+  std::string names;
+  bool known = false;
+  for (const Level& level : levels(type)) {
+    if (level.usable) names += (names.empty() ? "" : ", ") + std::string(level.kernels->name);
+    if (level.usable && level.for_type && !known) best = level.kernels;
+    if (level.usable && wanted && !std::strcmp(wanted, level.kernels->name)) known = true;
+  }
+  if (wanted && *wanted && !known)
+    throw std::invalid_argument("PYPROF_CPU_ISA is \"" + std::string(wanted) + "\": set it to one of " + names +
+                                ", which this CPU has, or leave it unset.");
+  return *best;
+}
+
+struct Free {
+  void operator()(void* memory) const { std::free(memory); }
+};
+
+// Runs `work(slice index, scratch)` for each index, with scratch of `bytes` for each thread.
+template <class Work>
+void share(int64_t count, int64_t grain, size_t bytes, const Work& work) {
+  at::parallel_for(0, count, grain, [&](int64_t begin, int64_t end) {
+    const std::unique_ptr<void, Free> scratch(std::aligned_alloc(64, (bytes + 63) / 64 * 64));
+    if (!scratch) throw std::bad_alloc();
+    work(begin, end, scratch.get());
+  });
+}
+
+}  // namespace
+
+void cpu_forward(const Problem& problem, const Forward& forward) {
+  const Kernels& kernels = choose(problem.type);
+  constexpr int64_t kBlock = 128;
+  const int64_t blocks = (problem.length + kBlock - 1) / kBlock;
+  const int64_t heads = problem.batch * problem.heads;
+  share(heads * blocks, 1, kernels.forward_scratch(problem), [&](int64_t begin, int64_t end, void* scratch) {
+    while (begin < end) {
+      const int64_t head = begin / blocks, stop = std::min(end, (head + 1) * blocks);
+      const Slice slice{head / problem.heads, head % problem.heads, (begin - head * blocks) * kBlock,
+                        std::min(problem.length, (stop - head * blocks) * kBlock)};
+      kernels.forward(problem, forward, slice, scratch);
+      begin = stop;
+    }
+  });
+}
+
+void cpu_backward(const Problem& problem, const Backward& backward) {
+  const Kernels& kernels = choose(problem.type);
+  const int64_t heads = problem.batch * problem.key_heads;
+  if (heads == 0 || problem.length == 0) return;
+  // A piece of a sequence computes again what its neighbours' queries give to its keys: long pieces waste less.
+  const int64_t reach = std::min(problem.left, problem.length) + std::min(problem.right, problem.length);
+  const int64_t wanted = heads % at::get_num_threads() == 0 ? 1 : (4 * at::get_num_threads() + heads - 1) / heads;
+  const int64_t length = std::max((problem.length + wanted - 1) / wanted, std::max<int64_t>(256, 4 * reach));
+  const int64_t piece = (length + kTile - 1) / kTile * kTile;
+  const int64_t pieces = (problem.length + piece - 1) / piece;
+  share(heads * pieces, 1, kernels.backward_scratch(problem), [&](int64_t begin, int64_t end, void* scratch) {
+    for (; begin < end; ++begin) {
+      const int64_t head = begin / pieces, first = begin % pieces * piece;
+      const Slice slice{head / problem.key_heads, head % problem.key_heads, first,
+                        std::min(problem.length, first + piece)};
+      kernels.backward(problem, backward, slice, scratch);
+    }
+  });
+}
+
+const char* cpu_isa(Type type) { return choose(type).name; }
+
+}  // namespace pyprof::window

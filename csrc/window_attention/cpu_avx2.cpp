@@ -1,0 +1,22 @@
+// The host kernels for AVX2, FMA and F16C. The pragma comes after every include of the standard library, so that none
+// of its code is compiled for this instruction set: the linker merges such code across files.
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+
+#ifdef __x86_64__
+#include <immintrin.h>
+
+#include "window_attention/cpu_kernels.h"
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,f16c")
+#include "window_attention/cpu_vector256.h"
+// What follows uses its Vec.
+#include "window_attention/cpu_backward.h"
+#include "window_attention/cpu_forward.h"
+
+namespace pyprof::window {
+const Kernels avx2_kernels{"avx2", forward_slice, backward_slice, forward_scratch, backward_scratch};
+}
+#pragma GCC pop_options
+#endif

@@ -1,0 +1,34 @@
+// What the host kernels of one instruction set offer to cpu.cpp, which chooses among them and shares out the work.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "window_attention/window.h"
+
+namespace pyprof::window {
+
+// A piece of work for one thread. Forward: queries [begin, end) of query head `head`. Backward: queries and keys
+// [begin, end) of key head `head`, for all query heads that share it; `begin` is a multiple of kTile.
+struct Slice {
+  int64_t batch, head, begin, end;
+};
+
+// Queries are taken in tiles of this many, aligned within the sequence, whatever the slices: results do not depend on
+// the number of threads.
+constexpr int64_t kTile = 32;
+
+struct Kernels {
+  const char* name;
+  void (*forward)(const Problem&, const Forward&, const Slice&, void* scratch);
+  void (*backward)(const Problem&, const Backward&, const Slice&, void* scratch);
+  size_t (*forward_scratch)(const Problem&);  // bytes, aligned to 64
+  size_t (*backward_scratch)(const Problem&);
+};
+
+extern const Kernels portable_kernels;
+#ifdef __x86_64__
+extern const Kernels avx2_kernels, avx512_kernels, avx512_bf16_kernels, amx_kernels;
+#endif
+
+}  // namespace pyprof::window

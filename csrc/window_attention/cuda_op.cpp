@@ -1,0 +1,87 @@
+// The CUDA kernels of the operators pyprof::window_attention and pyprof::window_attention_backward, whose schemas are
+// in op.cpp. A library of its own, pyprof._window_cuda, since what refers to CUDA cannot be loaded under a PyTorch
+// without it; importing it after pyprof._window registers them.
+//
+// Built from this file and the .cu files beside it, for sm_80, sm_90 and sm_100 and with PTX of the last one for what
+// comes later. Only this file knows PyTorch: the .cu files get plain structs, and compile in seconds.
+#include <ATen/ops/empty.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
+#include <pybind11/pybind11.h>
+#include <torch/library.h>
+
+#include <string_view>
+#include <tuple>
+
+#include "window_attention/mma.h"
+#include "window_attention/op.h"
+#include "window_attention/plain.h"
+
+namespace pyprof::window {
+namespace {
+
+using at::Tensor;
+using OptionalTensor = std::optional<Tensor>;
+
+// Tensor cores for the 16-bit types, plain arithmetic for float32: chosen by the type, never by what is faster today.
+bool runs_on_tensor_cores(const Problem& problem) {
+  if (mma_supports(problem)) return true;
+  TORCH_CHECK(problem.type != Type::float64, "window_attention: float64 runs in impl 'reference' on the host only");
+  TORCH_CHECK(problem.head_dim == 32 || problem.head_dim == 64 || problem.head_dim == 128,
+              "window_attention: impl 'cuda' takes a head_dim of 32, 64 or 128, not ", problem.head_dim);
+  TORCH_CHECK(plain_supports(problem), "window_attention: impl 'cuda' cannot number the parts of ", problem.batch,
+              " x ", problem.heads, " heads of length ", problem.length, ": split the batch");
+  return false;
+}
+
+Problem cuda_problem(Inputs& in, std::string_view impl) {
+  TORCH_CHECK(impl == "cuda", "window_attention: impl '", impl, "' cannot run on a CUDA device; it has cuda");
+  Problem problem = problem_of(in);
+  // Reading the seed waits for the device, so it is read only where it matters.
+  if (in.seed && problem.dropout_p > 0) problem.seed = static_cast<uint64_t>(in.seed->item<int64_t>());
+  return problem;
+}
+
+std::tuple<Tensor, Tensor> forward_on_cuda(const Tensor& query, const Tensor& key, const Tensor& value, int64_t left,
+                                           int64_t right, const OptionalTensor& key_lengths, double scale,
+                                           double dropout_p, const OptionalTensor& seed, std::string_view impl) {
+  const c10::cuda::CUDAGuard device(query.device());
+  const cudaStream_t stream = c10::cuda::getCurrentCUDAStream().stream();
+  Inputs in{query, key, value, left, right, key_lengths, scale, dropout_p, seed};
+  const Problem problem = cuda_problem(in, impl);
+  ForwardTensors out(in);
+  const auto run = runs_on_tensor_cores(problem) ? mma_forward : plain_forward;
+  run(problem, out.pointers(), stream);
+  return {out.output, out.lse};
+}
+
+std::tuple<Tensor, Tensor, Tensor> backward_on_cuda(const Tensor& grad_output, const OptionalTensor& grad_lse,
+                                                    const Tensor& query, const Tensor& key, const Tensor& value,
+                                                    const Tensor& output, const Tensor& lse, int64_t left,
+                                                    int64_t right, const OptionalTensor& key_lengths, double scale,
+                                                    double dropout_p, const OptionalTensor& seed,
+                                                    std::string_view impl) {
+  const c10::cuda::CUDAGuard device(query.device());
+  const cudaStream_t stream = c10::cuda::getCurrentCUDAStream().stream();
+  Inputs in{query, key, value, left, right, key_lengths, scale, dropout_p, seed};
+  const Problem problem = cuda_problem(in, impl);
+  BackwardTensors tensors(in, grad_output, grad_lse, output, lse);
+  if (runs_on_tensor_cores(problem)) {
+    const Tensor workspace = at::empty({mma_workspace(problem)}, lse.options().dtype(at::kFloat));
+    mma_backward(problem, tensors.pointers(), workspace.mutable_data_ptr<float>(), stream);
+  } else {
+    plain_backward(problem, tensors.pointers(), stream);
+  }
+  return {tensors.grad_query, tensors.grad_key, tensors.grad_value};
+}
+
+TORCH_LIBRARY_IMPL(pyprof, CUDA, library) {
+  library.impl("window_attention", &forward_on_cuda);
+  library.impl("window_attention_backward", &backward_on_cuda);
+}
+
+}  // namespace
+}  // namespace pyprof::window
+
+// Importing it registers the kernels.
+PYBIND11_MODULE(_window_cuda, module) { module.doc() = "The CUDA kernels of pyprof's sliding-window attention."; }

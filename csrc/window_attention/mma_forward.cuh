@@ -1,0 +1,160 @@
+// Forward on tensor cores: a block takes 64 queries of one head and walks over the stages of keys and values that their
+// band touches, with the maximum and the sum of the softmax carried along ("online"). Weights never leave registers.
+//
+// Scores stay unscaled; exp2 takes scale * log2(e) in the same multiply-add that subtracts the maximum. That needs a
+// positive scale: the launcher gives its size, and a negative one changes the sign of the query.
+#pragma once
+
+#include "mma_tile.cuh"
+
+namespace pyprof::window::mma_kernels {
+
+struct ForwardParams {
+  Shape shape;
+  Tensor output;
+  float* lse;
+  float scale_log2;     // size of scale * log2(e), never 0
+  uint32_t flip_signs;  // of both halves of a pair: 0x80008000 for a negative scale
+};
+
+// Blocks that are to share a multiprocessor: as many as the registers allow without spilling.
+template <int D, bool Dropped>
+inline constexpr int kForwardBlocks = D == 128             ? 2
+                                      : D == 64 && Dropped ? 3
+                                                           : 4;
+
+template <int D>
+constexpr int64_t forward_shared_bytes() {
+  return int64_t{2} * D * (kRows + 2 * 2 * kColumns<D>);
+}
+
+// What a warp carries from stage to stage; each thread its part of two rows.
+template <class T, int D, bool Dropped>
+struct ForwardWarp {
+  const ForwardParams& p;
+  Rows<T, D, true> queries;
+  Warp warp;
+  int head_row;
+  float sums[D / 8][4] = {};
+  float top[2] = {-kInfinity, -kInfinity};  // of scores
+  float total[2] = {0.0f, 0.0f};            // of this thread's columns
+
+  // Raises the maximum to `best`, and gives what is subtracted in the exponent.
+  PYPROF_DEVICE void rescale(const float (&best)[2], float (&base)[2]) {
+    float shrink[2];
+    PYPROF_UNROLL for (int half = 0; half < 2; ++half) {
+      float raised = fmaxf(top[half], best[half]);
+      raised = fmaxf(raised, gpu::shuffle_xor(raised, 1));
+      raised = fmaxf(raised, gpu::shuffle_xor(raised, 2));
+      base[half] = raised == -kInfinity ? 0.0f : raised * p.scale_log2;  // nothing seen yet: all weights become 0
+      shrink[half] = gpu::exp2(top[half] * p.scale_log2 - base[half]);
+      top[half] = raised;
+      total[half] *= shrink[half];
+    }
+    PYPROF_UNROLL for (int n = 0; n < D / 8; ++n) {
+      PYPROF_UNROLL for (int i = 0; i < 4; ++i) sums[n][i] *= shrink[i / 2];
+    }
+  }
+
+  // `count` groups of keys, 1 or 2.
+  PYPROF_DEVICE void pass(const T* keys, const T* values, int first, int count) {
+    float scores[2][2][4], best[2] = {-kInfinity, -kInfinity}, base[2];
+    PYPROF_UNROLL for (int g = 0; g < 2; ++g) {
+      if (g >= count) break;
+      multiply_transposed(scores[g], queries, keys + g * kGroup * D);
+      const bool whole = warp.all.covers(first + g * kGroup, kGroup);
+      PYPROF_UNROLL for (int n = 0; n < 2; ++n) {
+        PYPROF_UNROLL for (int i = 0; i < 4; ++i) {
+          if (!whole && !warp.holds(first + g * kGroup + 8 * n, i)) scores[g][n][i] = -kInfinity;
+          best[i / 2] = fmaxf(best[i / 2], scores[g][n][i]);
+        }
+      }
+    }
+    rescale(best, base);
+    PYPROF_UNROLL for (int g = 0; g < 2; ++g) {
+      if (g >= count) break;
+      PYPROF_UNROLL for (int n = 0; n < 2; ++n) {
+        uint32_t kept = 0;
+        if constexpr (Dropped) {
+          kept = kept_by_query(p.shape.dropout, head_row, warp.row, first + g * kGroup + 8 * n);
+        }
+        PYPROF_UNROLL for (int i = 0; i < 4; ++i) {
+          const float weight = gpu::exp2(scores[g][n][i] * p.scale_log2 - base[i / 2]);
+          total[i / 2] += weight;
+          scores[g][n][i] = !Dropped || (kept >> i & 1) != 0 ? weight : 0.0f;
+        }
+      }
+      uint32_t weights[4];
+      to_operand<T>(weights, scores[g]);
+      multiply_add<D>(sums, weights, values + g * kGroup * D);
+    }
+  }
+
+  PYPROF_DEVICE void finish(T* tile, const Matrix<T>& output) {
+    float factor[2];
+    PYPROF_UNROLL for (int half = 0; half < 2; ++half) {
+      float all = total[half];
+      all += gpu::shuffle_xor(all, 1);
+      all += gpu::shuffle_xor(all, 2);
+      // The best key alone adds 1, so a sum of 0 means no keys. It is compared so that NaN goes through to the output.
+      const bool empty = all == 0.0f;
+      factor[half] = empty ? 0.0f : p.shape.dropout.scale / all;
+      const float lse = empty ? -kInfinity : (top[half] * p.scale_log2 + gpu::log2(all)) * kLn2;
+      const int query = warp.row + gpu::lane() / 4 + 8 * half;
+      if (gpu::lane() % 4 == 0 && query < p.shape.length) {
+        gpu::write(p.lse + static_cast<int64_t>(head_row) * p.shape.length + query, lse);
+      }
+    }
+    store_rows<T, D>(tile, sums, factor, output, warp.row, p.shape.length);
+  }
+};
+
+template <class T, int D, bool Dropped>
+PYPROF_KERNEL(kThreads, kForwardBlocks<D, Dropped>)
+void mma_forward_kernel(const ForwardParams p) {
+  constexpr int kWidth = kColumns<D>, kTile = kWidth * D;
+  const Place place(p.shape.tiles, p.shape.heads);
+  const int key_head = place.head / (p.shape.heads / p.shape.key_heads);
+  const Matrix<T> query(p.shape.query, place.batch, place.head);
+  const Matrix<T> key(p.shape.key, place.batch, key_head), value(p.shape.value, place.batch, key_head);
+  const Band band{p.shape.left, p.shape.right, p.shape.length, keys_of(p.shape, place.batch)};
+  const Stages stages(band.any(place.first, kRows), kWidth);
+
+  T* const query_tile = gpu::shared_memory<T>();
+  T* const ring = query_tile + kRows * D;  // key and value of two stages
+  const auto load_stage = [&](int stage) {
+    T* const tile = ring + stage % 2 * 2 * kTile;
+    if (stage < stages.count) {
+      load_tile<D, kWidth>(tile, key, stages.start + stage * kWidth, stages.span);
+      load_tile<D, kWidth>(tile + kTile, value, stages.start + stage * kWidth, stages.span);
+    }
+    gpu::copy_commit();
+  };
+
+  // Both stages are under way before the first wait; from then on, one wait and one sync to a stage.
+  load_tile<D, kRows>(query_tile, query, place.first, {0, p.shape.length});
+  load_stage(0);
+  load_stage(1);
+  gpu::copy_wait<1>();
+  gpu::sync_threads();
+  ForwardWarp<T, D, Dropped> own{p, Rows<T, D, true>(query_tile), Warp(band, place.first),
+                                 place.batch * p.shape.heads + place.head};
+  PYPROF_UNROLL for (int k = 0; k < D / 16; ++k) {
+    PYPROF_UNROLL for (int i = 0; i < 4; ++i) own.queries.kept[k][i] ^= p.flip_signs;
+  }
+  PYPROF_UNROLL_BY(1) for (int stage = 0; stage < stages.count; ++stage) {
+    const T* const tile = ring + stage % 2 * 2 * kTile;
+    const int column = stages.start + stage * kWidth;
+    const Groups groups(own.warp.any, column, kWidth);
+    PYPROF_UNROLL_BY(1) for (int g = groups.begin; g < groups.end; g += 2) {
+      const T* const keys = tile + g * kGroup * D;
+      own.pass(keys, keys + kTile, column + g * kGroup, g + 1 < groups.end ? 2 : 1);
+    }
+    gpu::copy_wait<0>();
+    gpu::sync_threads();  // the next stage is visible to all, and this one is free
+    load_stage(stage + 2);
+  }
+  own.finish(query_tile, Matrix<T>(p.output, place.batch, place.head));
+}
+
+}  // namespace pyprof::window::mma_kernels

@@ -1,0 +1,326 @@
+// What the tensor-core kernels share: who computes what, tiles in shared memory, fragments, the band, dropout.
+//
+// A block has four warps and 64 rows, 16 to a warp; rows are queries (forward, gradient of the query) or keys
+// (gradients of key and value). The other side, the columns, streams through shared memory in two stages. A warp works
+// on groups of 16 columns, leaves out the groups that its rows' band does not touch, and masks only those that the
+// band's edge cuts.
+#pragma once
+
+#include "gpu.h"
+#include "window.h"
+
+namespace pyprof::window::mma_kernels {
+
+inline constexpr int kThreads = 128;
+inline constexpr int kRows = 64;      // of a block
+inline constexpr int kWarpRows = 16;  // of a warp: the M of m16n8k16
+inline constexpr int kGroup = 16;     // columns that are computed or left out together: the K of m16n8k16
+inline constexpr int kChunk = 8;      // elements in 16 bytes
+inline constexpr float kLog2E = 1.4426950408889634f;
+inline constexpr float kLn2 = 0.6931471805599453f;
+inline constexpr float kInfinity = __builtin_huge_valf();
+
+// Columns of one stage. With head_dim 128 half as many, so that two blocks and more fit on one multiprocessor.
+template <int D>
+inline constexpr int kColumns = D == 128 ? 32 : 64;
+
+// A tensor (batch, heads, length, head_dim); `aligned` when every row starts on 16 bytes.
+struct Tensor {
+  void* data;
+  Strides strides;
+  bool aligned;
+};
+
+// The problem in the numbers that kernels need; left and right are clipped to the length.
+struct Shape {
+  Tensor query, key, value;
+  const int64_t* key_lengths;
+  Dropout dropout;
+  int32_t heads, key_heads, length, left, right, tiles;
+  float scale;
+};
+
+// One head of a tensor: a matrix of `length` rows.
+template <class T>
+struct Matrix {
+  T* data;
+  int64_t stride;
+  bool aligned;
+
+  PYPROF_DEVICE Matrix(const Tensor& tensor, int batch, int head)
+      : data(static_cast<T*>(tensor.data) + batch * tensor.strides.batch + head * tensor.strides.head),
+        stride(tensor.strides.row),
+        aligned(tensor.aligned) {}
+
+  PYPROF_DEVICE T* at(int row, int chunk) const { return data + row * stride + chunk * kChunk; }
+};
+
+// Blocks are numbered with the tile first, so that neighbours in time share keys in the second-level cache.
+struct Place {
+  int first, head, batch;
+
+  PYPROF_DEVICE Place(int tiles, int heads) {
+    const int row = gpu::block().x / tiles;
+    first = gpu::block().x % tiles * kRows;
+    head = row % heads;
+    batch = row / heads;
+  }
+};
+
+PYPROF_DEVICE int keys_of(const Shape& shape, int batch) {
+  if (shape.key_lengths == nullptr) return shape.length;
+  const int64_t keys = shape.key_lengths[batch];
+  return keys < 0 ? 0 : keys < shape.length ? static_cast<int>(keys) : shape.length;
+}
+
+// Columns [begin, end).
+struct Span {
+  int begin, end;
+
+  PYPROF_DEVICE bool holds(int column) const { return column >= begin && column < end; }
+  PYPROF_DEVICE bool covers(int first, int count) const { return first >= begin && first + count <= end; }
+};
+
+// Which columns a row sees. With queries as rows: `before` is left, `after` is right, `columns` the keys that take
+// part. With keys as rows the two sides change places: query i sees key j where j - right <= i <= j + left.
+struct Band {
+  int before, after, rows, columns;
+
+  PYPROF_DEVICE Span of(int row) const {
+    if (row >= rows) return {0, 0};
+    return {static_cast<int>(first_key(row, before)), static_cast<int>(end_key(row, after, columns))};
+  }
+  // Seen by at least one of the rows from `first` on: both ends of the band only grow with the row.
+  PYPROF_DEVICE Span any(int first, int count) const {
+    if (first >= rows) return {0, 0};
+    const int last = first + count < rows ? first + count - 1 : rows - 1;
+    return {of(first).begin, of(last).end};
+  }
+  // Seen by all of them; none where some rows are not rows at all.
+  PYPROF_DEVICE Span all(int first, int count) const {
+    if (first + count > rows) return {0, 0};
+    return {of(first + count - 1).begin, of(first).end};
+  }
+};
+
+// What a warp's 16 rows see: `any` of them and `all` of them. Does not change over the stages.
+struct Warp {
+  int row;  // the first
+  Span any, all;
+  int before, width, columns;
+
+  PYPROF_DEVICE Warp(const Band& band, int first)
+      : row(first + gpu::warp() * kWarpRows),
+        any(band.any(row, kWarpRows)),
+        all(band.all(row, kWarpRows)),
+        before(band.before),
+        width(band.before + band.after),
+        columns(band.columns) {}
+
+  // Whether result d[i] of the eight columns from `column` on counts, in the fewest numbers that have to be kept. Says
+  // nothing about rows that are not rows: those are left out, or made zeros, when they are stored.
+  PYPROF_DEVICE bool holds(int column, int i) const {
+    const int mine = row + gpu::lane() / 4 + i / 2 * 8, other = column + gpu::lane() % 4 * 2 + i % 2;
+    return static_cast<uint32_t>(other - mine + before) <= static_cast<uint32_t>(width) && other < columns;
+  }
+};
+
+// The groups of one stage that a warp has to do: those that the span of its rows touches.
+struct Groups {
+  int begin, end;
+
+  PYPROF_DEVICE Groups(Span any, int column, int width) {
+    const int low = any.begin - column, high = any.end - column;
+    begin = low > 0 ? low / kGroup : 0;
+    end = any.end <= any.begin ? 0 : (high < width ? high + kGroup - 1 : width) / kGroup;
+  }
+};
+
+// The stages that a block goes through: `start` is rounded down to whole groups, which also keeps dropout's quads
+// whole.
+struct Stages {
+  Span span;
+  int start, count;
+
+  PYPROF_DEVICE Stages(Span columns, int width) : span(columns), start(columns.begin / kGroup * kGroup) {
+    count = columns.end > columns.begin ? (columns.end - start + width - 1) / width : 0;
+  }
+};
+
+// Where 16 bytes of a tile lie, in elements. The eight rows that a matrix load or a row's store touches at once get
+// eight different groups of four banks, for which the place of a chunk in its row is changed by the row's number.
+template <int D>
+PYPROF_DEVICE int place(int row, int chunk) {
+  constexpr int kInRow = D / kChunk;
+  const int swizzled = kInRow >= 8 ? chunk ^ (row % 8) : chunk ^ (row / 2 % 4);
+  return row * D + swizzled * kChunk;
+}
+
+// place(row, chunk + 2 * k) from place(row, chunk), for a chunk of 0 or 1: one instruction and no register to keep.
+PYPROF_DEVICE int step(int place, int k) { return place ^ (2 * kChunk * k); }
+
+// Eight elements, one by one: for rows that do not start on 16 bytes.
+template <class T>
+PYPROF_DEVICE gpu::Words4 gather(const T* from) {
+  uint32_t pairs[4];
+  PYPROF_UNROLL for (int i = 0; i < 4; ++i) {
+    pairs[i] = from[2 * i].bits | static_cast<uint32_t>(from[2 * i + 1].bits) << 16;
+  }
+  return {pairs[0], pairs[1], pairs[2], pairs[3]};
+}
+
+template <class T>
+PYPROF_DEVICE void scatter(T* to, gpu::Words4 words) {
+  const uint32_t pairs[4] = {words.x, words.y, words.z, words.w};
+  PYPROF_UNROLL for (int i = 0; i < 4; ++i) {
+    to[2 * i].bits = static_cast<uint16_t>(pairs[i]);
+    to[2 * i + 1].bits = static_cast<uint16_t>(pairs[i] >> 16);
+  }
+}
+
+template <class T>
+PYPROF_DEVICE gpu::Words4 read_chunk(const Matrix<T>& from, int row, int chunk) {
+  const T* source = from.at(row, chunk);
+  return from.aligned ? gpu::read(reinterpret_cast<const gpu::Words4*>(source)) : gather(source);
+}
+
+// Rows first to first + Count - 1 of a matrix into a tile, by the whole block; zeros for rows outside of `wanted`,
+// which are never read: they may lie outside of the tensor, or hold NaN beyond a sequence's end.
+template <int D, int Count, class T>
+PYPROF_DEVICE void load_tile(T* tile, const Matrix<T>& from, int first, Span wanted) {
+  constexpr int kInRow = D / kChunk, kStep = kThreads / kInRow;  // rows that the block's threads take at once
+  static_assert(Count % kStep == 0 && kStep % 8 == 0, "then a thread's rows differ by whole swizzles");
+  const int own = gpu::thread() / kInRow, chunk = gpu::thread() % kInRow;
+  T* const to = tile + place<D>(own, chunk);
+  PYPROF_UNROLL_BY(1) for (int row = 0; row < Count; row += kStep) {
+    const int index = first + own + row;
+    const bool valid = wanted.holds(index);
+    const T* const source = valid ? from.at(index, chunk) : from.data;
+    if (from.aligned) {
+      gpu::copy_async(to + row * D, source, valid);
+    } else {
+      PYPROF_UNROLL_BY(1) for (int i = 0; i < kChunk; i += 2) {
+        const uint32_t pair = valid ? source[i].bits | static_cast<uint32_t>(source[i + 1].bits) << 16 : 0;
+        gpu::write(reinterpret_cast<uint32_t*>(to + row * D + i), pair);
+      }
+    }
+  }
+}
+
+// The 16 rows of a warp as left operands: kept in registers, or where they would be too many, loaded at each use.
+template <class T, int D, bool Kept>
+struct Rows {
+  const T* tile;
+  int own;
+  uint32_t kept[Kept ? D / 16 : 1][4];
+
+  PYPROF_DEVICE explicit Rows(const T* from)
+      : tile(from), own(place<D>(gpu::warp() * kWarpRows + gpu::lane() % 16, gpu::lane() / 16)) {
+    if constexpr (Kept) {
+      PYPROF_UNROLL for (int k = 0; k < D / 16; ++k) gpu::load_matrices(kept[k], tile + step(own, k));
+    }
+  }
+  PYPROF_DEVICE void get(int k, uint32_t (&a)[4]) const {
+    if constexpr (Kept) {
+      PYPROF_UNROLL for (int i = 0; i < 4; ++i) a[i] = kept[k][i];
+    } else {
+      gpu::load_matrices(a, tile + step(own, k));
+    }
+  }
+};
+
+// d (16 rows, 16 columns) = rows * (the 16 columns from `columns` on)^T, over head_dim.
+template <class T, int D, bool Kept>
+PYPROF_DEVICE void multiply_transposed(float (&d)[2][4], const Rows<T, D, Kept>& rows, const T* columns) {
+  PYPROF_UNROLL for (int n = 0; n < 2; ++n) { PYPROF_UNROLL for (int i = 0; i < 4; ++i) d[n][i] = 0.0f; }
+  const int lane = gpu::lane(), own = place<D>(lane % 8 + lane / 16 * 8, lane / 8 % 2);
+  PYPROF_UNROLL for (int k = 0; k < D / 16; ++k) {
+    uint32_t a[4], b[4];
+    rows.get(k, a);
+    gpu::load_matrices(b, columns + step(own, k));
+    const uint32_t low[2] = {b[0], b[1]}, high[2] = {b[2], b[3]};
+    gpu::mma<T>(d[0], a, low);
+    gpu::mma<T>(d[1], a, high);
+  }
+}
+
+// d (16 rows, head_dim) += a (16 rows, 16 columns) * (the 16 columns from `columns` on).
+template <int D, class T>
+PYPROF_DEVICE void multiply_add(float (&d)[D / 8][4], const uint32_t (&a)[4], const T* columns) {
+  const int own = place<D>(gpu::lane() % 16, gpu::lane() / 16);
+  PYPROF_UNROLL for (int n = 0; n < D / 16; ++n) {
+    uint32_t b[4];
+    gpu::load_matrices_transposed(b, columns + step(own, n));
+    const uint32_t low[2] = {b[0], b[1]}, high[2] = {b[2], b[3]};
+    gpu::mma<T>(d[2 * n], a, low);
+    gpu::mma<T>(d[2 * n + 1], a, high);
+  }
+}
+
+// A result of multiply_transposed as the left operand of multiply_add: the two layouts agree lane by lane.
+template <class T>
+PYPROF_DEVICE void to_operand(uint32_t (&a)[4], const float (&d)[2][4]) {
+  PYPROF_UNROLL for (int i = 0; i < 4; ++i) a[i] = gpu::pack<T>(d[i / 2][i % 2 * 2], d[i / 2][i % 2 * 2 + 1]);
+}
+
+// A warp's 16 rows times a factor to rows from `first` on, below `end`, in whole rows of 16-byte stores. They go
+// through the warp's rows of `tile`, which must have been its own: no other warp may read them any more. Rows with a
+// factor of 0 become zeros whatever they hold.
+template <class T, int D>
+PYPROF_DEVICE void store_rows(T* tile, const float (&d)[D / 8][4], const float (&factor)[2], const Matrix<T>& to,
+                              int first, int end) {
+  constexpr int kInRow = D / kChunk;
+  const int own = gpu::warp() * kWarpRows, lane = gpu::lane();
+  gpu::sync_warp();
+  PYPROF_UNROLL for (int n = 0; n < D / 8; ++n) {
+    PYPROF_UNROLL for (int half = 0; half < 2; ++half) {
+      T* pair = tile + place<D>(own + lane / 4 + 8 * half, n) + lane % 4 * 2;
+      const float low = d[n][2 * half] * factor[half], high = d[n][2 * half + 1] * factor[half];
+      gpu::write(reinterpret_cast<uint32_t*>(pair), factor[half] == 0.0f ? 0 : gpu::pack<T>(low, high));
+    }
+  }
+  gpu::sync_warp();
+  PYPROF_UNROLL for (int i = 0; i < kWarpRows * kInRow / gpu::kWarp; ++i) {
+    const int piece = lane + i * gpu::kWarp, row = piece / kInRow, chunk = piece % kInRow;
+    if (first + row >= end) continue;
+    const auto words = gpu::read(reinterpret_cast<const gpu::Words4*>(tile + place<D>(own + row, chunk)));
+    T* target = to.at(first + row, chunk);
+    if (to.aligned) {
+      gpu::write(reinterpret_cast<gpu::Words4*>(target), words);
+    } else {
+      scatter(target, words);
+    }
+  }
+}
+
+// One bit for each of Philox's four words.
+PYPROF_DEVICE uint32_t kept_of_quad(const Dropout& dropout, uint32_t row, uint32_t query, uint32_t quad) {
+  uint32_t words[4], kept = 0;
+  dropout.words(row, query, quad, words);
+  PYPROF_UNROLL for (int i = 0; i < 4; ++i) kept |= static_cast<uint32_t>(words[i] >= dropout.threshold) << i;
+  return kept;
+}
+
+// Which of this lane's four results (16 queries from `query`, 8 keys from `key`) dropout keeps: bit i for d[i]. A quad
+// of keys lies in two lanes and two rows: each lane draws for one row, and they exchange.
+PYPROF_DEVICE uint32_t kept_by_query(const Dropout& dropout, uint32_t row, int query, int key) {
+  const int lane = gpu::lane(), odd = lane % 2;
+  uint32_t kept = kept_of_quad(dropout, row, query + lane / 4 + 8 * odd, key / 4 + lane % 4 / 2) << 4 * odd;
+  kept |= gpu::shuffle_xor(kept, 1);
+  kept >>= 2 * odd;
+  return (kept & 3) | (kept >> 4 & 3) << 2;
+}
+
+// The same with 16 keys as rows and 8 queries as columns. A quad of keys lies in four lanes, each of which needs its
+// word of two quads for two queries: each lane draws one of these four.
+PYPROF_DEVICE uint32_t kept_by_key(const Dropout& dropout, uint32_t row, int key, int query) {
+  const int lane = gpu::lane(), own = lane / 4 % 4;
+  const int first_of_quad = key + lane / 16 * 4 + own / 2 * 8;
+  uint32_t kept = kept_of_quad(dropout, row, query + lane % 4 * 2 + own % 2, first_of_quad / 4) << 4 * own;
+  kept |= gpu::shuffle_xor(kept, 4);
+  kept |= gpu::shuffle_xor(kept, 8);
+  kept >>= own;
+  return (kept & 1) | (kept >> 4 & 1) << 1 | (kept >> 8 & 1) << 2 | (kept >> 12 & 1) << 3;
+}
+
+}  // namespace pyprof::window::mma_kernels

@@ -1,0 +1,122 @@
+// Sliding-window attention: the one written definition, which every implementation follows.
+//
+//   scores[i][j]  = scale * dot(query[i], key[j])          for j in keys(i), see `first_key` and `end_key`
+//   lse[i]        = log(sum over j of exp(scores[i][j]))   natural; -infinity where keys(i) is empty
+//   weights[i][j] = exp(scores[i][j] - lse[i])
+//   output[i]     = sum over j of weights[i][j] * dropped(i, j) * value[j]        zeros where keys(i) is empty
+//   dropped(i, j) = keep(i, j) / (1 - dropout_p), see `Dropout`
+//
+// Key and value may have fewer heads than query: query head h reads key head h / (heads / key_heads).
+#pragma once
+
+#include <cstdint>
+
+#ifdef __CUDACC__
+#define PYPROF_BOTH __host__ __device__ __forceinline__
+#else
+#define PYPROF_BOTH inline
+#endif
+
+namespace pyprof::window {
+
+enum class Type : int32_t { float32, bfloat16, float16, float64 };
+
+// Of a tensor (batch, heads, length, head_dim), counted in elements; the last dimension is contiguous.
+struct Strides {
+  int64_t batch, head, row;
+};
+
+// The inputs, shared by forward and backward. Plain data: it goes to a kernel by value.
+struct Problem {
+  Type type;
+  int64_t batch, heads, key_heads, length, head_dim;
+  int64_t left, right;  // neighbours a query sees on each side, itself not counted; any value >= 0
+  const void* query;
+  const void* key;
+  const void* value;
+  Strides query_strides, key_strides, value_strides;
+  const int64_t* key_lengths;  // one of `batch`: keys from there on take no part; null when all do
+  double scale;
+  double dropout_p;  // in [0, 1)
+  uint64_t seed;
+};
+
+// `output` is (batch, heads, length, head_dim) in the problem's type; `lse` (batch, heads, length), contiguous.
+// Statistics are float32, but float64 for a float64 problem.
+struct Forward {
+  void* output;
+  Strides output_strides;
+  void* lse;
+};
+
+// Given by autograd: `grad_output` with the output's shape, `grad_lse` like lse or null, and what forward returned.
+// Wanted: gradients of query (batch, heads, length, head_dim) and of key and value (batch, key_heads, length,
+// head_dim), each written in full, in the problem's type. They have strides of their own, since a model that cuts its
+// heads out of (batch, length, heads * head_dim) wants its gradients back in that layout, and a copy would cost as much
+// as they do.
+struct Backward {
+  const void* grad_output;
+  Strides grad_output_strides;
+  const void* grad_lse;
+  const void* output;
+  Strides output_strides;
+  const void* lse;
+  void* grad_query;
+  void* grad_key;
+  void* grad_value;
+  Strides grad_query_strides, grad_key_strides, grad_value_strides;
+};
+
+// keys(i) = [first_key(i), end_key(i)), empty where the end is not after the first. `keys` is the number of keys that
+// take part: min(length, key_lengths[batch]).
+PYPROF_BOTH int64_t first_key(int64_t i, int64_t left) { return i > left ? i - left : 0; }
+
+PYPROF_BOTH int64_t end_key(int64_t i, int64_t right, int64_t keys) {
+  return right < keys - 1 - i ? i + right + 1 : keys;
+}
+
+// Which weights dropout keeps: Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011)
+// with the seed as its key and the place as its counter, so that backward repeats what forward drew.
+struct Dropout {
+  uint32_t key_low, key_high, threshold;
+  float scale;  // of a weight that is kept; 1 without dropout
+
+  PYPROF_BOTH Dropout(double dropout_p, uint64_t seed)
+      : key_low(static_cast<uint32_t>(seed)),
+        key_high(static_cast<uint32_t>(seed >> 32)),
+        threshold(static_cast<uint32_t>(dropout_p * 4294967296.0)),
+        scale(static_cast<float>(1.0 / (1.0 - dropout_p))) {}
+
+  PYPROF_BOTH bool active() const { return threshold != 0; }
+
+  // Four words for keys 4 * quad to 4 * quad + 3 of query i; `row` is batch * heads + head. Word j % 4 is key j's.
+  PYPROF_BOTH void words(uint32_t row, uint32_t i, uint32_t quad, uint32_t (&out)[4]) const {
+    uint32_t c0 = quad, c1 = i, c2 = row, c3 = 0, k0 = key_low, k1 = key_high;
+    for (int round = 0; round < 10; ++round) {
+      const uint64_t p0 = uint64_t{0xD2511F53u} * c0, p1 = uint64_t{0xCD9E8D57u} * c2;
+      const uint32_t n0 = static_cast<uint32_t>(p1 >> 32) ^ c1 ^ k0, n2 = static_cast<uint32_t>(p0 >> 32) ^ c3 ^ k1;
+      c0 = n0, c1 = static_cast<uint32_t>(p1), c2 = n2, c3 = static_cast<uint32_t>(p0);
+      k0 += 0x9E3779B9u, k1 += 0xBB67AE85u;
+    }
+    out[0] = c0, out[1] = c1, out[2] = c2, out[3] = c3;
+  }
+
+  PYPROF_BOTH bool keep(uint32_t row, uint32_t i, uint32_t j) const {
+    uint32_t out[4];
+    words(row, i, j / 4, out);
+    return out[j % 4] >= threshold;
+  }
+};
+
+// On the host. Neither allocates more than the scratch of its threads; empty problems are fine. Type float64 runs in
+// `reference_*` only.
+void reference_forward(const Problem& problem, const Forward& forward);
+void reference_backward(const Problem& problem, const Backward& backward);
+void cpu_forward(const Problem& problem, const Forward& forward);
+void cpu_backward(const Problem& problem, const Backward& backward);
+
+// The instruction set that cpu_* use here for `type`: portable, avx2, avx512, avx512_bf16 or amx. PYPROF_CPU_ISA lowers
+// it; std::invalid_argument where it names what this CPU lacks.
+const char* cpu_isa(Type type);
+
+}  // namespace pyprof::window

@@ -1,1 +1,0 @@
-"""Attention mechanisms that models can be run with, one to a file."""

@@ -1,0 +1,151 @@
+"""The operators `torch.ops.pyprof.window_attention` and its backward: loading, fake kernels, autograd, FLOP formulas.
+
+Importing this loads the compiled library, which holds the schemas and the kernels for the host; under a PyTorch with
+CUDA it loads the library with the CUDA kernels too, where that was built.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
+
+import pyprof._window
+from pyprof.errors import UsageError
+from pyprof.ops.arguments import Arguments
+
+HAS_CUDA = torch.version.cuda is not None and importlib.util.find_spec("pyprof._window_cuda") is not None
+if HAS_CUDA:
+    importlib.import_module("pyprof._window_cuda")
+
+_FORWARD = torch.ops.pyprof.window_attention.default
+_BACKWARD = torch.ops.pyprof.window_attention_backward.default
+
+
+def cpu_isa(dtype: torch.dtype) -> str:
+    """The instruction set that the host kernels use here for a type: portable, avx2, avx512, avx512_bf16 or amx.
+
+    The environment variable PYPROF_CPU_ISA lowers it. Raises UsageError where that names what this CPU lacks.
+    """
+    try:
+        return pyprof._window.cpu_isa(str(dtype).removeprefix("torch."))
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+cpu_isa(torch.float32)  # A wrong PYPROF_CPU_ISA is said here once, where a kernel could only throw.
+
+
+def call(arguments: Arguments, impl: str) -> tuple[Tensor, Tensor]:
+    """Run a native implementation: (output, log-sum-exp).
+
+    Dropout draws its seed from PyTorch's generator of the query's device, so `torch.manual_seed` makes it repeatable.
+    """
+    query, seed = arguments.query, None
+    if arguments.dropout_p > 0.0:
+        seed = torch.randint(0, 2**63 - 1, (1,), dtype=torch.int64, device=query.device)
+    output, lse = _FORWARD(
+        query,
+        arguments.key,
+        arguments.value,
+        *arguments.window,
+        arguments.key_lengths,
+        arguments.scale,
+        arguments.dropout_p,
+        seed,
+        impl,
+    )
+    return output, lse
+
+
+def visible_pairs(length: int, window: tuple[int, int]) -> int:
+    """How many (query, key) pairs a window leaves of length x length, clipped at the edges."""
+
+    def below(side: int) -> int:
+        side = min(side, max(length - 1, 0))
+        return side * length - side * (side + 1) // 2
+
+    return length + below(window[0]) + below(window[1])
+
+
+def flops(
+    batch: int, heads: int, length: int, head_dim: int, window: tuple[int, int], backward: bool = False
+) -> tuple[int, int]:
+    """Floating-point operations of one call, a multiply-add counting as two: (useful, dense_equivalent).
+
+    Useful ones belong to pairs inside the window; dense ones are what attention of all to all takes. Forward has two
+    matrix products; backward five, since it computes the scores anew instead of keeping them (Dao, "FlashAttention-2",
+    2023, section 4.1, counts alike). The softmax is not counted, nor is what key lengths save.
+    """
+    per_pair = batch * heads * head_dim * (10 if backward else 4)
+    return per_pair * visible_pairs(length, window), per_pair * length**2
+
+
+def _fake_forward(query: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
+    batch, heads, length, head_dim = query.shape
+    output = query.new_empty(batch, length, heads, head_dim).transpose(1, 2)
+    return output, query.new_empty(batch, heads, length, dtype=_statistics_type(query))
+
+
+def _fake_backward(
+    grad_output: Tensor, grad_lse: Tensor | None, query: Tensor, key: Tensor, value: Tensor, *_: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    return _fake_gradient(query), _fake_gradient(key), _fake_gradient(value)
+
+
+def _fake_gradient(tensor: Tensor) -> Tensor:
+    return torch.empty_like(tensor if tensor.stride(-1) == 1 else tensor.contiguous())
+
+
+def _statistics_type(query: Tensor) -> torch.dtype:
+    return torch.float64 if query.dtype == torch.float64 else torch.float32
+
+
+def _keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    query, key, value, left, right, key_lengths, scale, dropout_p, seed, impl = inputs
+    ctx.save_for_backward(query, key, value, *output, key_lengths, seed)
+    ctx.window, ctx.scale, ctx.dropout_p, ctx.impl = (left, right), scale, dropout_p, impl
+    ctx.set_materialize_grads(False)
+
+
+def _backward(ctx: Any, grad_output: Tensor | None, grad_lse: Tensor | None) -> tuple[Tensor | None, ...]:
+    query, key, value, output, lse, key_lengths, seed = ctx.saved_tensors
+    rest = (None,) * 7
+    if grad_output is None and grad_lse is None:
+        return (None, None, None, *rest)
+    if grad_output is None:
+        grad_output = torch.zeros_like(output)
+    tensors = (grad_output, grad_lse, query, key, value, output, lse)
+    gradients = _BACKWARD(*tensors, *ctx.window, key_lengths, ctx.scale, ctx.dropout_p, seed, ctx.impl)
+    return (*gradients, *rest)
+
+
+torch.library.register_fake(_FORWARD, _fake_forward)
+torch.library.register_fake(_BACKWARD, _fake_backward)
+torch.library.register_autograd(_FORWARD, _backward, setup_context=_keep_for_backward)
+
+
+def _second_backward(ctx: Any, *_: Any) -> None:
+    raise UsageError("window_attention has no second derivatives: take them of impl='sdpa', or drop create_graph=True")
+
+
+torch.library.register_autograd(_BACKWARD, _second_backward)
+
+
+def _flops(query: Any, window: tuple[int, int], backward: bool) -> int:
+    batch, heads, length, head_dim = query
+    return flops(batch, heads, length, head_dim, window, backward)[0]
+
+
+@register_flop_formula(torch.ops.pyprof.window_attention)
+def _forward_flops(query: Any, key: Any, value: Any, left: int, right: int, *_: Any, **__: Any) -> int:
+    return _flops(query, (left, right), backward=False)
+
+
+@register_flop_formula(torch.ops.pyprof.window_attention_backward)
+def _backward_flops(grad_output: Any, grad_lse: Any, query: Any, *rest: Any, **_: Any) -> int:
+    _key, _value, _output, _lse, left, right, *_others = rest
+    return _flops(query, (left, right), backward=True)

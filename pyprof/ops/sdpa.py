@@ -1,0 +1,47 @@
+"""Sliding-window attention as PyTorch's dense attention under a mask: simple, and length x length in work."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def sdpa_window_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    window: tuple[int, int],
+    *,
+    key_lengths: Tensor | None = None,
+    scale: float | None = None,
+    dropout_p: float = 0.0,
+) -> Tensor:
+    """Shapes as in `pyprof.window_attention`; the mask is made anew for every call."""
+    visible = visible_keys(query.shape[2], window, key_lengths, query.device)
+    empty = None if key_lengths is None else ~visible.any(dim=-1, keepdim=True)
+    if empty is not None:
+        # A softmax over nothing is not a number, nor is its gradient: such a query sees all keys and counts for zero.
+        visible = visible | empty
+    output = functional.scaled_dot_product_attention(
+        query,
+        key,
+        value,
+        attn_mask=visible,
+        dropout_p=dropout_p,
+        scale=scale,
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
+    return output if empty is None else output.masked_fill(empty, 0.0)
+
+
+def visible_keys(
+    length: int, window: tuple[int, int], key_lengths: Tensor | None = None, device: torch.device | str = "cpu"
+) -> Tensor:
+    """Which keys each query sees, true for those: (length, length), or (batch, 1, length, length) with key lengths."""
+    position = torch.arange(length, device=device)
+    ahead = position[None] - position[:, None]
+    visible = (ahead >= -window[0]) & (ahead <= window[1])
+    if key_lengths is None:
+        return visible
+    return visible & (position < key_lengths[:, None])[:, None, None]

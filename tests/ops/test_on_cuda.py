@@ -1,0 +1,59 @@
+"""The kernels on a CUDA device; what is proven of them without one is in tests/cuda_on_host."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from naive_attention import Problem, check_errors, compare
+
+from pyprof.ops import operator
+from pyprof.ops.window_attention import resolve_impl, window_attention
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+    pytest.mark.skipif(torch.cuda.is_available() and not operator.HAS_CUDA, reason="needs a build with PYPROF_CUDA=1"),
+]
+PROBLEMS = [
+    Problem((16, 16), heads=3, key_heads=3, length=500, head_dim=64),
+    Problem((50, 7), batch=2, heads=4, length=300, head_dim=32, key_lengths=(300, 161)),
+    Problem((1000, 0), heads=2, key_heads=1, length=190, head_dim=128),
+    Problem((0, 0), batch=2, length=77, head_dim=64, key_lengths=(0, 40)),
+]
+TYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+@pytest.mark.parametrize("spread", [1.0, 12.0], ids=["unit normal", "large scores"])
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+@pytest.mark.parametrize("problem", PROBLEMS, ids=str)
+def test_no_less_accurate_than_plain_code(problem, dtype, spread):
+    check_errors(*compare(problem, dtype, spread, "cuda", device="cuda"))
+
+
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+def test_the_budget_sees_a_window_that_is_wrong_by_one(dtype):
+    for wrong in ((15, 16), (16, 15), (17, 16), (16, 17)):
+        with pytest.raises(AssertionError, match="error of output"):
+            check_errors(*compare(PROBLEMS[0], dtype, 1.0, "cuda", wrong, device="cuda"))
+
+
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+def test_dropout_keeps_what_the_host_keeps(dtype):
+    tensors = PROBLEMS[0].tensors(dtype)
+    seed = torch.tensor([2**50 + 3])
+    forward = torch.ops.pyprof.window_attention
+    expected, _ = forward(*tensors, 16, 16, None, 0.125, 0.3, seed, "reference")
+    on_device = [tensor.cuda() for tensor in tensors]
+    ours, _ = forward(*on_device, 16, 16, None, 0.125, 0.3, seed.cuda(), "cuda")
+    torch.testing.assert_close(ours.cpu().float(), expected.float(), atol=2e-2, rtol=2e-2)
+
+
+def test_auto_is_cuda_and_waits_for_nothing():
+    query = torch.randn(1, 2, 64, 64, device="cuda", requires_grad=True)
+    assert resolve_impl("auto", query) == "cuda"
+    window_attention(query, query, query, (8, 8))
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        window_attention(query, query, query, (8, 8)).sum().backward()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
