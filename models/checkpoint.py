@@ -1,10 +1,12 @@
 """Local transformers checkpoints: as the weights of a registry model, or as models of their own.
 
-Only safetensors files are read, and no code that comes with a checkpoint is ever run.
+Only safetensors files are read, and the file of a HuBERT that fairseq saved in place of a directory, as data; no code
+that comes with a checkpoint is ever run.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +22,7 @@ from pyprof.models.guard import cause
 
 # What a checkpoint may lack, because its task did not need it: random weights do for a layer that nothing depends on.
 _OPTIONAL = ("pooler.",)
+L_HUBERT = "l_hubert"
 _OFFLINE: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
 
@@ -29,9 +32,14 @@ def load_weights(plan: Blueprint, directory: str, attention: str) -> tuple[nn.Mo
     Tables whose size depends on the length (positions, image size) keep the checkpoint's size. Raises UsageError where
     the checkpoint is not one of this architecture, or its tensors have other sizes.
     """
+    if Path(directory).is_file():
+        from pyprof.models.fairseq_weights import load_weights_file
+
+        return load_weights_file(plan, directory, attention), ()
     settings = _settings(directory)
     wanted, found = plan.config.model_type, settings.get("model_type")
-    if found != wanted:
+    # A window has no weights, so an L-HuBERT takes a HuBERT's.
+    if found != wanted and (wanted, found) != (L_HUBERT, "hubert"):
         raise UsageError(f"the checkpoint in {directory} is of the architecture {found!r}: give one of {wanted!r}")
     for name in ("max_position_embeddings", "image_size"):
         if name in settings and hasattr(plan.config, name):
@@ -43,17 +51,54 @@ def load_directory(directory: str, attention: str) -> tuple[nn.Module, Any, tupl
     """The base model of a local checkpoint, its configuration, and notes on what the checkpoint lacks."""
     from transformers import AutoModel
 
+    if Path(directory).is_file():
+        from pyprof.models.fairseq_weights import load_file
+
+        module: Any = load_file(directory, attention)
+        return module, module.config, ()
     config = _config(directory)
     model, notes = _from_pretrained(AutoModel, directory, config, attention)
     return model, model.config, notes
+
+
+def load_hubert(directory: str) -> nn.Module:
+    """The HubertModel or HubertForCTC of a local checkpoint, with its weights; raises UsageError for all others."""
+    from transformers import HubertForCTC, HubertModel
+
+    if Path(directory).is_file():
+        from pyprof.models.fairseq_hubert import from_fairseq
+
+        converted: nn.Module = from_fairseq(directory, None)
+        return converted
+    settings = _settings(directory)
+    found = settings.get("model_type")
+    if found == L_HUBERT:
+        raise UsageError(f"the checkpoint in {directory} is an L-HuBERT already: load it with from_pretrained")
+    if found != "hubert":
+        raise UsageError(f"the checkpoint in {directory} is of the architecture {found!r}: give one of 'hubert'")
+    model = HubertForCTC if "HubertForCTC" in (settings.get("architectures") or ()) else HubertModel
+    return _from_pretrained(model, directory, _config(directory), "eager")[0]
 
 
 def attentions(directory: str) -> tuple[str, ...]:
     """The implementations that the checkpoint's architecture can run, today's best first."""
     from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
-    model = MODEL_MAPPING.get(type(_config(directory)), None)
+    if Path(directory).is_file():
+        return ("sdpa", "eager")
+    config = _config(directory)
+    if config.model_type == L_HUBERT:
+        from pyprof.models.l_hubert_config import IMPLEMENTATIONS
+
+        return IMPLEMENTATIONS
+    model = MODEL_MAPPING.get(type(config), None)
     return ("sdpa", "eager") if getattr(model, "_supports_sdpa", False) else ("eager",)
+
+
+def then(directory: str) -> str:
+    """The implementation that is comparable with the 2023 study: the chunks of an L-HuBERT, eager of all else."""
+    found = "hubert" if Path(directory).is_file() else _settings(directory).get("model_type")
+    return "chunks" if found == L_HUBERT else "eager"
 
 
 def _settings(directory: str) -> dict[str, Any]:
@@ -74,7 +119,9 @@ def _settings(directory: str) -> dict[str, Any]:
 def _config(directory: str) -> Any:
     from transformers import AutoConfig
 
-    _settings(directory)
+    if _settings(directory).get("model_type") == L_HUBERT:
+        # transformers learns of it here, and loads it without any code of the checkpoint's.
+        importlib.import_module("pyprof.models.l_hubert")
     try:
         return AutoConfig.from_pretrained(directory, **_OFFLINE)
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -137,6 +137,7 @@ def _check_request(request: Request) -> None:
         raise UsageError(f"weights are for models of the registry: leave them out for {request.model}")
     if entry is not None:
         entry.check_length(request.longest)
+        entry.check_attention(request.attention, request.mode)
     try:
         torch.empty(0, device=request.device)
     except (RuntimeError, AssertionError) as error:

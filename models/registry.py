@@ -3,254 +3,37 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pyprof.errors import UsageError
-from pyprof.models import work
+from pyprof.models.entries import ENTRIES
+from pyprof.models.entries import SIZES as SIZES
+from pyprof.models.entries import Entry as Entry
+from pyprof.models.entries import Modality as Modality
+from pyprof.models.entries import Rules as Rules
+from pyprof.models.entries import Unit as Unit
 
 if TYPE_CHECKING:
     from pyprof.models.loaded import LoadedModel
 
-Modality = Literal["text", "speech", "vision"]
-Unit = Literal["token", "pixel"]
-Rules = tuple[tuple[str, str], ...]
-SIZES = ("base", "tiny")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One model of the registry.
-
-    `vanilla` names the model that it is a variant of, None for a vanilla model; `family` is its class in the taxonomy
-    of Tay et al., "Efficient Transformers: A Survey" (ACM Computing Surveys, 2022). A length counts `unit`: tokens,
-    or the pixels of a square image's side; lengths run from `shortest` to `longest` in steps of `multiple`.
-    `attentions` are the implementations it can run, today's best first, and `then` is the one comparable with the
-    2023 study. `loader` names the function that gives the model's blueprint of a size, as
-    ``package.module:function``. `kinds` are rules of (regular expression on a layer's path, kind). `work` maps a
-    length to the approximate forward floating-point operations of the base size for one example. Inputs are padded to a
-    multiple of `padding` units, so that the cost is a staircase over the length.
-    """
-
-    name: str
-    modality: Modality
-    vanilla: str | None
-    family: str
-    unit: Unit
-    description: str
-    source: str
-    attentions: tuple[str, ...]
-    then: str
-    shortest: int
-    longest: int
-    multiple: int
-    loader: str
-    kinds: Rules
-    work: Callable[[int], float]
-    padding: int = 1
-
-    def resolve(self, alias: str) -> str:
-        """The implementation that an alias (best, then) or a name stands for; raises UsageError where it has none."""
-        name = {"best": self.attentions[0], "then": self.then}.get(alias, alias)
-        if name not in self.attentions:
-            raise UsageError(
-                f"{self.name} has no attention implementation {alias!r}: choose from "
-                f"{', '.join(self.attentions)}, best or then"
-            )
-        return name
-
-    def check_length(self, length: int) -> None:
-        """Raise UsageError unless the model takes inputs of that length."""
-        if not self.shortest <= length <= self.longest:
-            raise UsageError(
-                f"{self.name} takes lengths from {self.shortest} to {self.longest} {self.unit}s, not {length}: "
-                "choose a length in that range"
-            )
-        if length % self.multiple:
-            raise UsageError(
-                f"{self.name} takes images whose side is a multiple of {self.multiple} pixels, not {length}: "
-                f"choose {max(length - length % self.multiple, self.shortest)} or {work.padded(length, self.multiple)}"
-            )
-
-
-_TEXT_KINDS: Rules = (
-    (r"embeddings", "embedding"),
-    (r"encoder\.layer\.\d+\.attention", "self-attention"),
-    (r"encoder\.layer\.\d+\.(intermediate|output)", "feedforward"),
-    (r"pooler", "head"),
-)
-# HuBERT's and ViT's layers add both residuals themselves; they are counted with the feedforward part, which ends a
-# layer.
-_SPEECH_KINDS: Rules = (
-    (r"feature_extractor|feature_projection|encoder\.pos_conv_embed|encoder\.dropout", "embedding"),
-    (r"encoder\.layers\.\d+\.(attention|dropout)", "self-attention"),
-    (r"encoder\.layers\.\d+", "feedforward"),
-)
-_VIT_KINDS: Rules = (
-    (r"embeddings", "embedding"),
-    (r"layers\.\d+\.attention", "self-attention"),
-    (r"layers\.\d+", "feedforward"),
-    (r"pooler", "head"),
-)
-# A Swin block's own time is the shift, the partition into windows and the mask, all of which exist for its attention.
-_SWIN_KINDS: Rules = (
-    (r"embeddings|encoder\.layers\.\d+\.downsample", "embedding"),
-    (r"encoder\.layers\.\d+\.blocks\.\d+", "self-attention"),
-    (r"encoder\.layers\.\d+\.blocks\.\d+\.mlp", "feedforward"),
-    (r"pooler", "head"),
-)
-_TOKENS = 1 << 17
-_PIXELS = 1 << 12
-
-
-def _l_hubert(name: str, context: int) -> Entry:
-    return Entry(
-        name=name,
-        modality="speech",
-        vanilla="hubert",
-        family="fixed pattern (local window)",
-        unit="token",
-        description=f"HuBERT base whose queries see {context // 2} neighbours on each side (context {context})",
-        source="Diwan, Choi, Harwath, ACL 2023; attention of Beltagy, Peters, Cohan, 2020",
-        attentions=("chunks",),
-        then="chunks",
-        shortest=1,
-        longest=_TOKENS,
-        multiple=1,
-        loader=f"pyprof.models.l_hubert:context_{context}",
-        kinds=_SPEECH_KINDS,
-        work=work.l_hubert(context // 2),
-        padding=context,
-    )
-
-
-_ENTRIES = (
-    Entry(
-        name="bert",
-        modality="text",
-        vanilla=None,
-        family="full attention",
-        unit="token",
-        description="BERT base, uncased",
-        source="Devlin et al., NAACL 2019",
-        attentions=("sdpa", "eager"),
-        then="eager",
-        shortest=1,
-        longest=_TOKENS,
-        multiple=1,
-        loader="pyprof.models.text:bert",
-        kinds=_TEXT_KINDS,
-        work=work.bert,
-    ),
-    Entry(
-        name="longformer",
-        modality="text",
-        vanilla="bert",
-        family="fixed pattern + memory",
-        unit="token",
-        description="Longformer base 4096, window 512, no token with global attention",
-        source="Beltagy, Peters, Cohan, 2020 (arXiv:2004.05150)",
-        attentions=("eager",),
-        then="eager",
-        shortest=1,
-        longest=_TOKENS,
-        multiple=1,
-        loader="pyprof.models.text:longformer",
-        kinds=_TEXT_KINDS,
-        work=work.longformer,
-        padding=512,
-    ),
-    Entry(
-        name="nystromformer",
-        modality="text",
-        vanilla="bert",
-        family="low rank / kernel",
-        unit="token",
-        description="Nyströmformer base 512, 64 landmarks, the Nyström path at every length",
-        source="Xiong et al., AAAI 2021",
-        attentions=("eager",),
-        then="eager",
-        shortest=1,
-        longest=_TOKENS,
-        multiple=1,
-        loader="pyprof.models.text:nystromformer",
-        kinds=_TEXT_KINDS,
-        work=work.nystromformer,
-        padding=64,
-    ),
-    Entry(
-        name="hubert",
-        modality="speech",
-        vanilla=None,
-        family="full attention",
-        unit="token",
-        description="HuBERT base; a token is one frame of 20 ms, 320 samples",
-        source="Hsu et al., IEEE/ACM TASLP 2021",
-        attentions=("sdpa", "eager"),
-        then="eager",
-        shortest=1,
-        longest=_TOKENS,
-        multiple=1,
-        loader="pyprof.models.speech:hubert",
-        kinds=_SPEECH_KINDS,
-        work=work.hubert,
-    ),
-    _l_hubert("l-hubert", 32),
-    _l_hubert("l-hubert-100", 100),
-    Entry(
-        name="vit",
-        modality="vision",
-        vanilla=None,
-        family="full attention",
-        unit="pixel",
-        description="ViT base, patches of 16 x 16 pixels",
-        source="Dosovitskiy et al., ICLR 2021",
-        attentions=("sdpa", "eager"),
-        then="eager",
-        shortest=32,
-        longest=_PIXELS,
-        multiple=16,
-        loader="pyprof.models.vision:vit",
-        kinds=_VIT_KINDS,
-        work=work.vit,
-    ),
-    Entry(
-        name="swin",
-        modality="vision",
-        vanilla="vit",
-        family="fixed pattern (shifted windows)",
-        unit="pixel",
-        description="Swin base, patches of 4 x 4 pixels, windows of 7 x 7 patches",
-        source="Liu et al., ICCV 2021",
-        attentions=("sdpa", "eager"),
-        then="eager",
-        shortest=32,
-        longest=_PIXELS,
-        multiple=4,
-        loader="pyprof.models.vision:swin",
-        kinds=_SWIN_KINDS,
-        work=work.swin,
-    ),
-)
-
 
 def entries() -> tuple[Entry, ...]:
     """All models of the registry, each vanilla model before its variants."""
-    return _ENTRIES
+    return ENTRIES
 
 
 def entry(name: str) -> Entry:
     """The model of that name; raises UsageError that suggests the nearest name."""
-    for candidate in _ENTRIES:
+    for candidate in ENTRIES:
         if candidate.name == name:
             return candidate
-    names = [candidate.name for candidate in _ENTRIES]
+    names = [candidate.name for candidate in ENTRIES]
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(names)}"
     raise UsageError(
-        f"there is no model {name!r}: {hint} (a package.module:function or the directory of a checkpoint works too)"
+        f"there is no model {name!r}: {hint} (a package.module:function or the path of a checkpoint works too)"
     )
 
 
@@ -261,10 +44,10 @@ def is_factory(model: str) -> bool:
 
 
 def find(model: str) -> Entry | None:
-    """The entry that `model` names, None for a factory or a checkpoint directory; raises UsageError otherwise."""
-    if any(candidate.name == model for candidate in _ENTRIES):
+    """The entry that `model` names, None for a factory or a checkpoint; raises UsageError otherwise."""
+    if any(candidate.name == model for candidate in ENTRIES):
         return entry(model)
-    if is_factory(model) or Path(model).is_dir():
+    if is_factory(model) or Path(model).exists():
         return None
     return entry(model)
 
@@ -281,7 +64,7 @@ def resolve(model: str, alias: str) -> str:
     from pyprof.models import checkpoint
 
     choices = checkpoint.attentions(model)
-    name = {"best": choices[0], "then": "eager"}.get(alias, alias)
+    name = {"best": choices[0], "then": checkpoint.then(model)}.get(alias, alias)
     if name not in choices:
         raise UsageError(
             f"{model} has no attention implementation {alias!r}: choose from {', '.join(choices)}, best or then"
@@ -345,4 +128,4 @@ def describe() -> tuple[Description, ...]:
     """Every entry with its number of parameters, counted on the meta device; this loads torch and transformers."""
     from pyprof.models.blueprint import blueprint, meta_parameters
 
-    return tuple(Description(found, meta_parameters(blueprint(found, "base"))) for found in _ENTRIES)
+    return tuple(Description(found, meta_parameters(blueprint(found, "base"))) for found in ENTRIES)

@@ -36,10 +36,12 @@ class Speech(Architecture):
 
     def notes(self, length: int, mode: str) -> tuple[str, ...]:
         notes = []
+        # The window of the first layer stands for those of all where they differ; only chunks are padded.
         window = getattr(self.config, "window", None)
-        if window is not None and length % sum(window):
-            frames = padded(length, sum(window))
-            notes.append(f"attention padded to {frames} frames, a multiple of the context {sum(window)}")
+        context = sum(window if isinstance(window[0], int) else window[0]) if window else 0
+        if context and length % context and self.config._attn_implementation == "chunks":
+            frames = padded(length, context)
+            notes.append(f"attention padded to {frames} frames, a multiple of the context {context}")
         if mode == "train":
             notes.append("layer drop and SpecAugment are off, because they make the step random")
         return tuple(notes)
@@ -78,7 +80,7 @@ def hubert_config(size: str, **more: Any) -> HubertConfig:
         "num_conv_pos_embeddings": 16,
         "num_conv_pos_embedding_groups": 4,
     }
-    return HubertConfig(**(published | tiny if size == "tiny" else published), **more)
+    return HubertConfig(**published | (tiny if size == "tiny" else {}) | more)
 
 
 def hubert(size: str) -> Blueprint:

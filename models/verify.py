@@ -33,22 +33,36 @@ class _CountSdpa(TorchFunctionMode):
 
 
 @contextmanager
-def _count_registered(name: str) -> Iterator[list[str]]:
-    """Count the calls of an implementation that is registered with transformers; the list gets one name per call."""
+def callers(name: str) -> Iterator[list[nn.Module]]:
+    """Note which modules call an implementation that is registered with transformers, one entry for each call."""
     from transformers import AttentionInterface
 
     implementation = AttentionInterface()[name]
-    calls: list[str] = []
+    seen: list[nn.Module] = []
 
-    def counting(*args: Any, **kwargs: Any) -> Any:
-        calls.append(name)
-        return implementation(*args, **kwargs)
+    def counting(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        seen.append(module)
+        return implementation(module, *args, **kwargs)
 
     AttentionInterface.register(name, counting)
     try:
-        yield calls
+        yield seen
     finally:
         AttentionInterface.register(name, implementation)
+
+
+def attention_modules(module: nn.Module) -> dict[str, nn.Module]:
+    """The innermost modules whose class is named after attention, by path, in the order of the model."""
+    named = {path: layer for path, layer in module.named_modules() if "attention" in type(layer).__name__.lower()}
+    outer = {path for path in named for other in named if other.startswith(f"{path}.") or (other and not path)}
+    return {path: layer for path, layer in named.items() if path not in outer}
+
+
+def silent(module: nn.Module, seen: Sequence[nn.Module]) -> list[str]:
+    """Paths of the attention modules that called nothing; the model's own name where it has none that called."""
+    called = {id(layer) for layer in seen}
+    missing = [path for path, layer in attention_modules(module).items() if id(layer) not in called]
+    return missing if called else missing or [type(module).__name__]
 
 
 def verify_attention(
@@ -56,7 +70,7 @@ def verify_attention(
 ) -> Any:
     """Run one forward pass and return its output; raises UsageError unless exactly `attention` computed it.
 
-    ``eager`` is a model's own code: no fused attention may run. Any other name has to be called at least once.
+    ``eager`` is a model's own code: no fused attention may run. Any other name has to be called by every layer.
     """
     args, kwargs = inputs
     with torch.no_grad(), _CountSdpa() as sdpa:
@@ -64,9 +78,9 @@ def verify_attention(
             output = module(*args, **kwargs)
             ran = (sdpa.calls > 0) == (attention == "sdpa")
         else:
-            with _count_registered(attention) as calls:
+            with callers(attention) as seen:
                 output = module(*args, **kwargs)
-            ran = bool(calls)
+            ran = not silent(module, seen)
     if not ran:
         name = type(module).__name__
         raise UsageError(f"{name} ignores attention implementation {attention!r}: choose from {', '.join(choices)}")

@@ -25,7 +25,7 @@ class Vision(Architecture):
 
     def __init__(self, module: nn.Module, config: Any) -> None:
         super().__init__(module, config)
-        self.probe = _side(getattr(config, "image_size", self.probe))
+        self.probe = side_of(getattr(config, "image_size", self.probe))
 
     def inputs(self, length: int, batch: int, generator: torch.Generator) -> Inputs:
         channels = getattr(self.config, "num_channels", 3)
@@ -40,7 +40,7 @@ class Vit(Vision):
         self.probe = config.patch_size
         embeddings: Any = module.embeddings
         self._table: torch.Tensor = embeddings.position_embeddings.detach()
-        self._published = _side(config.image_size)
+        self._published = side_of(config.image_size)
 
     def fit(self, length: int) -> None:
         """Interpolate the published table of positions (Dosovitskiy et al. 2021, section 3.2) to this image size.
@@ -113,7 +113,8 @@ class Swin(Vision):
         return sides
 
 
-def _side(image_size: Any) -> int:
+def side_of(image_size: Any) -> int:
+    """The side in pixels of a square image whose size is a number or a pair."""
     return int(image_size if isinstance(image_size, int) else image_size[0])
 
 

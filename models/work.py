@@ -51,13 +51,22 @@ def hubert(length: int) -> float:
     return _waveform(length) + encoder(length, length)
 
 
-def _l_hubert(length: int, *, side: int) -> float:
+def _l_hubert(length: int, *, context: int) -> float:
+    return _waveform(length) + encoder(length, min(context + 1, length))
+
+
+def l_hubert(context: int) -> Callable[[int], float]:
+    """The work function of an L-HuBERT whose queries meet `context` neighbours and themselves, and nothing else."""
+    return partial(_l_hubert, context=context)
+
+
+def _l_hubert_in_chunks(length: int, *, side: int) -> float:
     return _waveform(length) + encoder(padded(length, 2 * side), (4 * side + 3 * side) / 2)
 
 
-def l_hubert(side: int) -> Callable[[int], float]:
-    """The work function of an L-HuBERT whose queries see `side` neighbours on each side."""
-    return partial(_l_hubert, side=side)
+def l_hubert_in_chunks(side: int) -> Callable[[int], float]:
+    """The same with overlapping chunks, for `side` neighbours on each side."""
+    return partial(_l_hubert_in_chunks, side=side)
 
 
 def vit(length: int) -> float:

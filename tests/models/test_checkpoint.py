@@ -10,6 +10,7 @@ from transformers import BertConfig, BertForMaskedLM, BertModel, GPT2Config, GPT
 
 from pyprof.errors import UsageError
 from pyprof.models.blueprint import blueprint
+from pyprof.models.l_hubert import from_hubert
 from pyprof.models.registry import entry, load, resolve
 
 OPTIONS: dict[str, Any] = {"mode": "infer", "longest": 32, "attention": "then"}
@@ -49,6 +50,23 @@ def test_hubert_weights_fit_l_hubert(saved: Path) -> None:
     dense = load("hubert", size="tiny", weights=str(saved / "hubert"), **OPTIONS)
     assert local.attention == "chunks"
     torch.testing.assert_close(hidden(local, 10), hidden(dense, 10), atol=1e-4, rtol=1e-4)
+
+
+def test_an_l_hubert_directory_is_a_model(saved: Path, tmp_path: Path) -> None:
+    directory = str(tmp_path)
+    from_hubert(saved / "hubert", context=8).save_pretrained(directory)
+    assert [resolve(directory, name) for name in ("best", "then", "flex")] == ["fused", "chunks", "flex"]
+    with pytest.raises(UsageError, match="no attention implementation 'sdpa': choose from fused, chunks, flex, sdpa-m"):
+        load(directory, **{**OPTIONS, "attention": "sdpa"})
+    outputs = []
+    for attention in ("best", "then", "sdpa-mask"):
+        model = load(directory, **{**OPTIONS, "attention": attention})
+        assert model.module.config.window == (4, 4)
+        outputs.append(hidden(model, 30))
+    for found in outputs[1:]:
+        torch.testing.assert_close(found, outputs[0], atol=1e-4, rtol=1e-4)
+    weights = load("l-hubert", size="tiny", weights=directory, **OPTIONS)
+    assert weights.module.config.window == (16, 16)
 
 
 def test_a_table_of_positions_is_lengthened_by_repetition(saved: Path) -> None:

@@ -11,8 +11,13 @@ from pyprof.layers.kinds import classify
 from pyprof.models.loaded import LoadedModel
 from pyprof.models.registry import Entry, entries, load
 
-CASES = [(one, attention) for one in entries() for attention in one.attentions]
-IDS = [f"{one.name}-{attention}" for one, attention in CASES]
+PAIRS = [(one, attention) for one in entries() for attention in one.attentions]
+# FlexAttention is compiled for every length, which takes seconds.
+CASES = [
+    pytest.param(one, name, id=f"{one.name}-{name}", marks=[pytest.mark.slow] if name == "flex" else [])
+    for one, name in PAIRS
+]
+TRAINED = [pytest.param(one, name, id=f"{one.name}-{name}") for one, name in PAIRS if name != "flex"]
 
 
 def tiny(name: str, **options: Any) -> LoadedModel:
@@ -35,7 +40,7 @@ def outputs_at(one: Entry, length: int) -> int:
     return (length // 8) ** 2 if one.name == "swin" else length
 
 
-@pytest.mark.parametrize(("one", "attention"), CASES, ids=IDS)
+@pytest.mark.parametrize(("one", "attention"), CASES)
 def test_inference_at_exact_lengths(one: Entry, attention: str) -> None:
     model = tiny(one.name, attention=attention)
     assert (model.attention, model.step, model.unit) == (attention, model.module, one.unit)
@@ -47,7 +52,7 @@ def test_inference_at_exact_lengths(one: Entry, attention: str) -> None:
         assert 0.1 < hidden.std() < 10.0
 
 
-@pytest.mark.parametrize(("one", "attention"), CASES, ids=IDS)
+@pytest.mark.parametrize(("one", "attention"), TRAINED)
 def test_a_training_step_gives_a_loss_that_reaches_the_weights(one: Entry, attention: str) -> None:
     model = tiny(one.name, attention=attention, mode="train")
     assert model.module.training
@@ -93,6 +98,33 @@ def test_implementations_agree_and_do_not_share_a_configuration() -> None:
         torch.testing.assert_close(
             run(eager, 64).last_hidden_state, run(sdpa, 64).last_hidden_state, atol=1e-4, rtol=1e-4
         )
+
+
+def test_flex_is_for_inference_only() -> None:
+    with pytest.raises(UsageError, match=r"l-hubert cannot be trained with flex.*choose fused, chunks, sdpa-mask"):
+        tiny("l-hubert", attention="flex", mode="train")
+
+
+@pytest.mark.parametrize("mode", ["infer", "train"])
+def test_implementations_of_l_hubert_agree(mode: str) -> None:
+    models = [tiny("l-hubert", attention=attention, mode=mode) for attention in ("chunks", "fused", "sdpa-mask")]
+    results = []
+    for model in models:
+        for layer in model.step.modules():
+            if isinstance(layer, torch.nn.Dropout):
+                layer.p = 0.0
+            if hasattr(layer, "dropout") and isinstance(layer.dropout, float):
+                layer.dropout = 0.0
+        output = run(model, 130, batch=2)
+        if mode == "infer":
+            results.append([output.last_hidden_state])
+            continue
+        output.backward()
+        results.append([output, *(each.grad for each in model.step.parameters() if each.grad is not None)])
+    for found in results[1:]:
+        assert len(found) == len(results[0])
+        for ours, theirs in zip(found, results[0], strict=True):
+            torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-3)
 
 
 def test_a_window_wider_than_the_input_makes_l_hubert_hubert() -> None:
@@ -176,6 +208,7 @@ def test_notes_say_what_was_padded_and_switched_off(capfd: pytest.CaptureFixture
     assert not any("padded" in note for note in longformer.notes(64))
     assert "lengthened from 64 to 256 tokens" in longformer.notes(64)[0]
     assert "twice the 16 landmarks" in tiny("nystromformer").notes(9)[-1]
+    assert tiny("l-hubert", attention="fused").notes(40) == ()
     assert tiny("l-hubert").notes(40) == ("attention padded to 64 frames, a multiple of the context 32",)
     assert tiny("hubert").notes(40) == ()
     assert "layer drop and SpecAugment are off" in tiny("hubert", mode="train").notes(40)[0]
@@ -223,3 +256,25 @@ def test_a_compiled_step_gives_the_same_result() -> None:
     torch.testing.assert_close(
         run(compiled, 16).last_hidden_state, run(plain, 16).last_hidden_state, atol=1e-4, rtol=1e-4
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["infer", "train"])
+def test_a_compiled_l_hubert_gives_the_same_result(mode: str) -> None:
+    options: dict[str, Any] = {"attention": "fused", "mode": mode}
+    plain, compiled = tiny("l-hubert", **options), tiny("l-hubert", compiled=True, **options)
+    results = []
+    for model in (plain, compiled):
+        for length in (16, 40):
+            model.module.eval()  # without dropout, which a compiled step draws otherwise
+            output = run(model, length)
+            if mode == "train":
+                output.backward()
+                results.append(output.detach())
+            else:
+                results.append(output.last_hidden_state)
+        results += [each.grad for each in model.step.parameters() if each.grad is not None]
+    half = len(results) // 2
+    assert half >= 2 if mode == "infer" else half > 50
+    for ours, theirs in zip(results[half:], results[:half], strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-3)

@@ -51,7 +51,8 @@ def test_the_seven_models_and_their_vanilla_ones() -> None:
 def test_aliases_and_names_of_attention() -> None:
     bert = entry("bert")
     assert [bert.resolve(name) for name in ("best", "then", "eager")] == ["sdpa", "eager", "eager"]
-    assert entry("l-hubert").resolve("best") == "chunks"
+    local = entry("l-hubert-100")
+    assert [local.resolve(name) for name in ("best", "then", "sdpa-mask")] == ["fused", "chunks", "sdpa-mask"]
     with pytest.raises(UsageError, match=r"longformer has no attention implementation 'sdpa': choose from eager"):
         entry("longformer").resolve("sdpa")
 
@@ -116,6 +117,21 @@ def test_work_grows_with_the_length_as_the_attention_does() -> None:
     assert bert(512) == pytest.approx(97e9, rel=0.03)
     assert entry("vit").work(224) == pytest.approx(35e9, rel=0.03)
     assert entry("swin").work(224) == pytest.approx(31e9, rel=0.03)
+
+
+def test_only_the_chunks_of_l_hubert_are_padded() -> None:
+    local = entry("l-hubert-100")
+    assert {name: local.cost(name).padding for name in local.attentions} == {
+        "fused": 1,
+        "chunks": 100,
+        "flex": 1,
+        "sdpa-mask": 1,
+    }
+    fused, masked, dense = local.cost("fused").work, local.cost("sdpa-mask").work, entry("hubert").cost("sdpa").work
+    assert fused(301) < fused(400) < local.cost("chunks").work(400) < masked(1000) == dense(1000)
+    assert fused(50) == pytest.approx(dense(50))
+    assert fused(4000) / fused(2000) == pytest.approx(2.0)
+    assert entry("longformer").cost("eager").padding == 512
 
 
 def test_descriptions_have_the_published_parameters() -> None:

@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import (
+    BertConfig,
+    BertModel,
+    GPT2Config,
+    GPT2Model,
+    LongformerConfig,
+    LongformerModel,
+    ModernBertConfig,
+    ModernBertModel,
+    SwinConfig,
+    SwinModel,
+    Swinv2Config,
+    Swinv2Model,
+    T5Config,
+    T5EncoderModel,
+    ViTConfig,
+    ViTModel,
+    Wav2Vec2Config,
+    Wav2Vec2Model,
+)
+
+from pyprof import models
+from pyprof.errors import UsageError
+from pyprof.models import use_window_attention
+from pyprof.models.speech import hubert
+from pyprof.ops.sdpa import visible_keys
+
+SMALL: dict[str, Any] = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+}
+TEXT = {**SMALL, "vocab_size": 64, "max_position_embeddings": 64}
+TOKENS = torch.randint(5, 60, (2, 40), generator=torch.Generator().manual_seed(0))
+WAVES = torch.randn(2, 13_000, generator=torch.Generator().manual_seed(0))
+IMAGES = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+SWIN: dict[str, Any] = {"image_size": 32, "embed_dim": 16, "depths": (1, 1), "num_heads": (1, 2), "window_size": 4}
+
+
+def modern(**options: Any) -> ModernBertModel:
+    config = {**TEXT, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "cls_token_id": 1, "sep_token_id": 2}
+    return ModernBertModel(ModernBertConfig(**config, **options))
+
+
+def wav2vec2() -> Wav2Vec2Model:
+    convolutions = {"conv_dim": (16,) * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4}
+    return Wav2Vec2Model(Wav2Vec2Config(**SMALL, **convolutions, mask_time_prob=0.0))
+
+
+def tiny_hubert() -> nn.Module:
+    plan = hubert("tiny")
+    return plan.model(plan.config)
+
+
+DISPATCHING = {
+    "bert": (lambda: BertModel(BertConfig(**TEXT)), TOKENS),
+    "modernbert": (lambda: modern(global_attn_every_n_layers=1), TOKENS),
+    "hubert": (tiny_hubert, WAVES),
+    "wav2vec2": (wav2vec2, WAVES),
+    "vit": (lambda: ViTModel(ViTConfig(**SMALL, image_size=32, patch_size=4)), IMAGES),
+}
+
+
+def made(name: str) -> tuple[Any, Tensor]:
+    make, inputs = DISPATCHING[name]
+    torch.manual_seed(0)
+    model = make().eval()
+    with torch.no_grad():
+        for path, parameter in model.named_parameters():
+            if "att" in path and parameter.dim() == 2:
+                parameter.mul_(10.0)
+    return model, inputs
+
+
+def run(model: nn.Module, inputs: Tensor, **options: Any) -> Tensor:
+    with torch.no_grad():
+        found: Tensor = model(inputs, **options).last_hidden_state
+    return found
+
+
+@pytest.mark.parametrize("implementation", ["fused", "chunks", "sdpa-mask"])
+@pytest.mark.parametrize("name", DISPATCHING)
+def test_a_model_that_dispatches_by_name_gets_a_window(name: str, implementation: str) -> None:
+    model, inputs = made(name)
+    dense = run(model, inputs)
+    assert use_window_attention(model, (100, 100), implementation) is model
+    torch.testing.assert_close(run(model, inputs), dense, atol=1e-4, rtol=1e-4)
+    use_window_attention(model, (3, 3), implementation)
+    narrow = run(model, inputs)
+    assert (narrow - dense).abs().max() > 1e-3
+    use_window_attention(model, (3, 3), "sdpa-mask")
+    torch.testing.assert_close(run(model, inputs), narrow, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("window", [(5, 2), (0, 3)])
+def test_bert_with_a_window_is_bert_under_a_band(window: tuple[int, int]) -> None:
+    model, tokens = made("bert")
+    band = visible_keys(40, window)[None, None]
+    expected = run(model, tokens, attention_mask=band)
+    use_window_attention(model, window)
+    torch.testing.assert_close(run(model, tokens), expected, atol=1e-5, rtol=1e-5)
+    keys = torch.arange(40)[None] < torch.tensor([[40], [21]])
+    model.set_attn_implementation("sdpa")
+    expected = run(model, tokens, attention_mask=band & keys[:, None, None])
+    model.set_attn_implementation("fused")
+    found = run(model, tokens, attention_mask=keys.long())
+    torch.testing.assert_close(found[keys], expected[keys], atol=1e-5, rtol=1e-5)
+    with pytest.raises(UsageError, match="padding on the right only"):
+        model(tokens, attention_mask=keys.flip(-1).long())
+
+
+@pytest.mark.parametrize("name", ["bert", "vit", "hubert"])
+def test_windows_may_differ_between_layers(name: str) -> None:
+    model, inputs = made(name)
+    same = run(use_window_attention(model, [(2, 1), (2, 1)]), inputs)
+    torch.testing.assert_close(run(use_window_attention(model, (2, 1)), inputs), same)
+    for windows in ([(2, 1), (4, 4)], [(4, 4), (2, 1)]):
+        other = run(use_window_attention(model, windows), inputs)
+        assert (other - same).abs().max() > 1e-4
+    with pytest.raises(UsageError, match="there are 3 windows for 2 layers"):
+        use_window_attention(model, [(1, 1)] * 3)
+
+
+def test_a_model_may_keep_the_windows_that_it_has() -> None:
+    model = modern(global_attn_every_n_layers=2, local_attention=8).eval()
+    expected = run(model, TOKENS)
+    torch.testing.assert_close(run(use_window_attention(model, None), TOKENS), expected, atol=1e-5, rtol=1e-5)
+    assert model.config._attn_implementation == "fused"
+    with pytest.raises(UsageError, match="BertModel has no windows of its own: give a window"):
+        use_window_attention(made("bert")[0], None)
+
+
+def test_models_that_share_a_configuration_stay_apart() -> None:
+    config = BertConfig(**TEXT)
+    one, other = BertModel(config).eval(), BertModel(config).eval()
+    before = run(other, TOKENS)
+    use_window_attention(one, (2, 2))
+    assert torch.equal(run(other, TOKENS), before)
+    assert config._attn_implementation == "sdpa"
+    assert not hasattr(config, "window")
+    assert {id(part.config) for part in one.modules() if hasattr(part, "config")} == {id(one.config)}
+
+
+REFUSED = {
+    "longformer": (
+        lambda: LongformerModel(LongformerConfig(**TEXT, attention_window=[8, 8], pad_token_id=1)),
+        "encoder.layer.0.attention.self of LongformerModel does not dispatch its attention by name",
+    ),
+    "swinv2": (lambda: Swinv2Model(Swinv2Config(**SWIN)), "of Swinv2Model does not dispatch its attention by name"),
+    "swin": (lambda: SwinModel(SwinConfig(**SWIN)), "takes a padding mask .* and got a mask of shape"),
+    "t5": (
+        lambda: T5EncoderModel(T5Config(vocab_size=64, d_model=32, d_ff=64, d_kv=16, num_layers=2, num_heads=2)),
+        "position_bias|takes a padding mask",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_model_that_ignores_the_window_is_refused_and_left_alone(name: str) -> None:
+    make, message = REFUSED[name]
+    model: Any = make()
+    config, inputs = model.config, IMAGES if "swin" in name else TOKENS
+    before = run(model.eval(), inputs)
+    model.train()
+    with pytest.raises(UsageError, match=message) as caught:
+        use_window_attention(model, (4, 4))
+    assert "\n" not in str(caught.value)
+    assert model.config is config
+    assert model.training
+    assert (hasattr(config, "window"), config._attn_implementation in ("sdpa", "eager")) == (False, True)
+    assert torch.equal(run(model.eval(), inputs), before)
+
+
+def test_a_causal_model_looks_to_the_left_only() -> None:
+    model = GPT2Model(GPT2Config(n_embd=32, n_layer=2, n_head=2, vocab_size=64, n_positions=64)).eval()
+    dense = run(model, TOKENS, use_cache=False)
+    example = {"input_ids": TOKENS, "use_cache": False}
+    with pytest.raises(UsageError, match=r"GPT2Model is causal: give a window \(left, 0\)"):
+        use_window_attention(model, (3, 3), inputs=example)
+    use_window_attention(model, (40, 0), inputs=example)
+    torch.testing.assert_close(run(model, TOKENS, use_cache=False), dense, atol=1e-5, rtol=1e-5)
+
+
+def test_wrong_use_is_one_sentence() -> None:
+    with pytest.raises(UsageError, match="Linear is no transformers model"):
+        use_window_attention(nn.Linear(2, 2), (1, 1))
+    model = made("bert")[0]
+    with pytest.raises(UsageError, match=r"no window attention 'sdpa': choose from .*fused"):
+        use_window_attention(model, (1, 1), "sdpa")
+    with pytest.raises(UsageError, match="a window is a pair"):
+        use_window_attention(model, 4)
+    with pytest.raises(UsageError, match="BertModel fails on the example that it is tried on: ValueError"):
+        use_window_attention(model, (1, 1), inputs={"tokens": TOKENS})
+    model.main_input_name = "spectrogram"
+    with pytest.raises(UsageError, match="no example to try BertModel on: give inputs"):
+        use_window_attention(model, (1, 1))
+    with pytest.raises(AttributeError, match="has no attribute 'no_such_name'"):
+        _ = models.no_such_name
