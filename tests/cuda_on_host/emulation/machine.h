@@ -1,0 +1,83 @@
+// One multiprocessor on the host: runs a grid block by block, the threads of a block as fibres that go on until they
+// must wait for one another. What device code sees of it is gpu_on_host.h. A broken rule ends the process with status
+// kBroken and a sentence on standard error.
+//
+// Included by gpu.h, after its types; include that.
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <source_location>
+#include <type_traits>
+
+namespace pyprof::gpu::emulation {
+
+inline constexpr int kBroken = 3;
+inline constexpr int kThreadsMost = 1024;
+inline constexpr int kCopiesMost = 1024;           // open ones of a thread: enough to fill shared memory twice over
+inline constexpr size_t kSharedMost = 163 * 1024;  // what a block of sm_80 can ask for; newer ones have more
+
+using Place = std::source_location;
+
+// Where the running thread is. Written by the machine at each switch.
+struct Here {
+  int thread;
+  Index3 block, grid;
+  unsigned char* shared;
+  size_t shared_bytes;
+};
+extern Here here;
+
+struct Options {
+  bool reversed = false;         // the last thread and the last block run first
+  bool count_conflicts = false;  // of read and write; those of load_matrices are always counted
+};
+extern Options options;
+
+// A conflict is one more pass over the banks than the same access needs at best.
+struct Counters {
+  int64_t blocks, matrix_loads, matrix_conflicts, accesses, conflicts, products;
+};
+extern Counters counters;
+
+enum class Operation { sync_warp, shuffle, load_matrices, load_matrices_transposed, mma_float16, mma_bfloat16 };
+
+// What a lane brings to a warp function, and takes from it.
+struct Slot {
+  Operation operation;
+  int mask;            // shuffle
+  uint32_t value;      // shuffle
+  uintptr_t address;   // load_matrices: of the row in `words`
+  uint32_t words[4];   // load_matrices: the row; mma: a
+  uint32_t b[2];       // mma
+  float d[4];          // mma
+  uint32_t result[4];  // shuffle, load_matrices
+};
+
+struct Copy {
+  unsigned char* to;
+  const unsigned char* from;
+  bool valid;
+};
+
+void together(Slot& slot, const Place& place);  // waits for the warp; the last to come does the operation for all
+void sync_block(const Place& place);
+void open_copy(const Copy& copy);
+void commit_copies();
+bool next_due(int open_groups, Copy& copy);  // one copy of a group that has to be done, or false
+void count_access(const void* address, size_t bytes, const Place& place);
+void check_aligned(const void* address, size_t bytes, const Place& place);
+
+using Body = void (*)(const void* kernel, const void* params);
+void run(Index3 grid, int threads, size_t shared_bytes, Body body, const void* kernel, const void* params);
+
+// Conversions, to nearest even.
+float widen_float16(uint16_t bits);
+uint16_t round_float16(float value);
+float widen_bfloat16(uint16_t bits);
+uint16_t round_bfloat16(float value);
+
+[[noreturn]] void broken(const char* what, const Place& place);
+
+}  // namespace pyprof::gpu::emulation

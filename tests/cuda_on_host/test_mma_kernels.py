@@ -1,0 +1,96 @@
+"""The tensor-core kernels on the host, against the reference in float64."""
+
+from __future__ import annotations
+
+import pytest
+from building import ASAN, COMPILER, NO_COMPILER, PLAIN, VARIANTS, holds, run
+
+pytestmark = pytest.mark.skipif(COMPILER is None, reason=NO_COMPILER)
+
+# Tiles are of 64 rows and 64 columns (32 with head_dim 128), a warp's of 16 rows, and groups of 16 columns. Few cases,
+# in which every part of the kernels matters.
+CASES = [
+    "length=70 left=3 right=17 heads=2",
+    "length=200 left=64 right=30 layout=gaps batch=2 heads=4 key_heads=2 key_lengths=131,199",
+    "length=150 left=13 right=22 dropout_p=0.4 heads=2 seed=12345678901234",
+    "length=1",
+    "length=64 left=0 right=0",
+    "length=137 left=40 right=0 size=20",
+    "length=129 left=0 right=65 layout=blhd heads=3 grad_lse=0",
+    "length=90 left=500 right=500 scale=-0.2",
+    "length=33 left=4 right=4 scale=0",
+    "length=75 left=2 right=1 layout=odd batch=4 heads=2 key_heads=1 key_lengths=0,1,300,33",
+    "length=132 left=33 right=33 dropout_p=0.2 batch=2 heads=4 key_heads=2 key_lengths=68,35 layout=blhd",
+]
+SMALL = [f"type=float16 head_dim=32 {case}" for case in CASES]
+ALL = [
+    f"type={dtype} head_dim={head_dim} {case}"
+    for dtype in ("float16", "bfloat16")
+    for head_dim in (64, 128)
+    for case in CASES
+] + [f"type=bfloat16 head_dim=32 {case}" for case in CASES]
+
+
+def every_window():
+    """Every width on each side and every place of a tile for the band's ends, with causal and lopsided ones between."""
+    for width in range(129):
+        seed = f"seed={width + 1}"
+        yield f"type=float16 length={130 + width % 64} left={width} right={width} {seed}"
+        yield f"type=float16 length={65 + width * 29 % 64} left={width} right={width * 37 % 129} {seed}"
+        yield f"type=float16 length=100 left={width} right=0 key_lengths={width * 11 % 101} {seed}"
+    for width in range(0, 129, 7):
+        yield f"type=bfloat16 head_dim=64 length={120 + width} left={width} right={width + 3} seed={width + 1}"
+        yield f"type=float16 head_dim=128 length={90 + width} left={width + 1} right={width} seed={width + 1}"
+
+
+def every_length():
+    """Every number of rows in the last tile and in its last warp, and every number of keys that take part."""
+    for length in range(1, 68):
+        yield f"type=float16 length={length} left={length % 23} right={length * 7 % 31} seed={length}"
+    for keys in range(0, 68, 2):  # few queries to a key: sums of many rounded weights would need a wider bar
+        sides = f"left={keys % 3} right={keys % 4}"
+        yield (
+            f"type=float16 length=66 {sides} batch=2 key_lengths={keys},{66 - keys} heads=2 key_heads=1 "
+            f"dropout_p={keys % 4 / 8}"
+        )
+
+
+def figures(done):
+    words = done.stdout.split()
+    return dict(zip(words[0:10:2], map(int, words[1:10:2]), strict=True))
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [pytest.param(variant, marks=[pytest.mark.slow] * (variant != PLAIN), id=variant.name) for variant in VARIANTS],
+)
+def test_cases(workshop, variant):
+    for order in ((), ("--reversed",)):
+        done = run(workshop.program("mma_small", variant), SMALL, *order)
+        assert holds(done), done.stdout + done.stderr[-4000:]
+    assert f"all held: {len(SMALL)}" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", [PLAIN, ASAN], ids=lambda variant: variant.name)
+def test_cases_of_all_instances(workshop, variant):
+    done = run(workshop.program("mma", variant), ALL)
+    assert holds(done), done.stdout + done.stderr[-4000:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sweep", [every_window, every_length])
+def test_sweeps(workshop, sweep):
+    done = run(workshop.program("mma", PLAIN), sweep())
+    assert holds(done), done.stdout + done.stderr[-4000:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("head_dim", [32, 64, 128])
+def test_no_bank_conflicts(workshop, head_dim):
+    """None at all, loads of matrices and other accesses, except where rows are not aligned (layout=odd)."""
+    cases = [f"type=float16 head_dim={head_dim} {case}" for case in CASES if "odd" not in case]
+    seen = figures(run(workshop.program("mma", PLAIN), cases, "--conflicts"))
+    assert seen["matrix_loads"] > 0
+    assert seen["accesses"] > 0
+    assert seen["matrix_conflicts"] == seen["conflicts"] == 0
