@@ -8,16 +8,17 @@ import sys
 from collections.abc import Sequence
 
 import pyprof
-from pyprof.cli import env, models, profile, report, study
+from pyprof.cli import attention, env, models, profile, report, study
 from pyprof.errors import PyprofError
 
-_COMMANDS = (study, report, profile, models, env)
+_COMMANDS = (study, report, profile, attention, models, env)
 _EPILOG = """\
 examples:
   pyprof study quick -o runs/quick          measure all models, print where time goes and where variants pay off
   pyprof study diwan2023 --models bert,longformer --modes infer --lengths auto
   pyprof report runs/quick                  print the report of a run again
   pyprof profile bert --length 512          one model, layer by layer
+  pyprof attention --impl mine:kernel       kernels of sliding-window attention, yours too, side by side
 
 exit codes: 0 done, 1 a gate failed, 2 wrong use, 3 some cases failed, 130 interrupted
 """

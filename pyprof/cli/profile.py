@@ -34,7 +34,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--size", choices=("base", "tiny"), default="base")
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
     parser.add_argument("--device", default="cpu", metavar="DEVICE", help="cpu (default), cuda or cuda:N")
-    parser.add_argument("--weights", metavar="DIR", help="weights of a local checkpoint instead of random ones")
+    parser.add_argument("--weights", metavar="PATH", help="weights of a local checkpoint instead of random ones")
     parser.add_argument(
         "--seconds", type=float, default=3.0, metavar="S", help="take steps for about S seconds (default: 3)"
     )

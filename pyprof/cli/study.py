@@ -71,7 +71,7 @@ def add(commands: Commands) -> None:
         )
     narrow.add_argument("--compiled", action="store_true", help="measure the models under torch.compile")
     narrow.add_argument(
-        "--weights", action="append", default=[], metavar="MODEL=DIR", help="weights of a local checkpoint for a model"
+        "--weights", action="append", default=[], metavar="MODEL=PATH", help="weights of a local checkpoint for a model"
     )
     parser.add_argument("--in-process", action="store_true", help="measure in this process (no timeouts; to debug)")
     add_json(parser)
@@ -125,7 +125,7 @@ def _weights(pairs: list[str]) -> dict[str, Any]:
     for pair in pairs:
         model, separator, directory = pair.partition("=")
         if not (model and separator and directory):
-            raise UsageError(f"weights are given as MODEL=DIR, not {pair!r}")
+            raise UsageError(f"weights are given as MODEL=PATH, not {pair!r}")
         weights[model] = directory
     return weights
 

@@ -84,7 +84,7 @@ def test_help_is_quick():
         (("study", "quick", "--lengths", "64:32:4"), ("stop", "32")),
         (("study", "quick", "--lengths", "many"), ("128:2048:64",)),
         (("study", "quick", "--lengths", "16", "--models", "vit"), ("16", "32")),
-        (("study", "quick", "--weights", "bert"), ("MODEL=DIR",)),
+        (("study", "quick", "--weights", "bert"), ("MODEL=PATH",)),
         (("study", "quick", "--time-budget", "soon"), ("soon",)),
         (("report", "no/such/run"), ("no/such/run", "-o")),
     ],

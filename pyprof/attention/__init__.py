@@ -1,0 +1,10 @@
+"""Sliding-window attention, measured: every implementation, the user's own too, in one table of time, memory, error."""
+
+from __future__ import annotations
+
+from pyprof.attention.comparison import Comparison, Plan, compare, contests
+from pyprof.attention.contest import Contest, Row
+from pyprof.attention.measure import Care
+from pyprof.attention.problem import Problem
+
+__all__ = ["Care", "Comparison", "Contest", "Plan", "Problem", "Row", "compare", "contests"]

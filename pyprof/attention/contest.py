@@ -1,0 +1,260 @@
+"""One contest: every implementation on one problem in one mode, with accuracy, memory, and time against a limit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyprof.attention.attempt import Failure, Status, attempt
+from pyprof.attention.check import Accuracy, Standard
+from pyprof.attention.kernel import describe, run
+from pyprof.attention.measure import Care, Rounds, interleave
+from pyprof.attention.peers import Attend, Implementation, Variant
+from pyprof.attention.problem import Inputs, Problem, make_inputs
+from pyprof.measure.clock import Call, Stopwatch, stopwatch_for
+from pyprof.measure.memory import peak_bytes, resident_bytes
+from pyprof.measure.statistics import Estimate
+
+# The machine's limit is measured as the rate of this matrix product, square, in the problem's dtype.
+LIMIT_SIZE = 1024
+_LIMIT = "(matmul)"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one implementation gave. Figures are None where there are none, and `reason` says why.
+
+    `seconds` is the median of a call with its interval, `samples` the raw times in nanoseconds, a round each.
+    `flops_per_second` counts useful operations only. `of_limit` is the share of the rate of the matrix product in the
+    same rounds, `against` how many times as long as the contest's first implementation it takes, both paired by round.
+    `extra_bytes` are the peak beyond inputs and results, prepared masks included: of a forward without gradients, or of
+    a forward and backward together. `variant` is the fastest one of those in `variants` (median seconds of each).
+    """
+
+    impl: str
+    status: Status
+    reason: str | None = None
+    seconds: Estimate | None = None
+    flops_per_second: float | None = None
+    of_limit: Estimate | None = None
+    against: Estimate | None = None
+    extra_bytes: int | None = None
+    accuracy: Accuracy | None = None
+    variant: str | None = None
+    variants: Mapping[str, float] = field(default_factory=dict)
+    samples: tuple[int, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        plain = asdict(replace(self, accuracy=None))
+        if self.accuracy is not None:
+            one = self.accuracy
+            plain["accuracy"] = {**asdict(one), "times_eager": one.times_eager, "holds": one.holds}
+        return plain
+
+
+@dataclass(frozen=True)
+class Contest:
+    """All rows of one problem in one mode. `limit` is the matrix product's rate in FLOP/s, `flops` the useful ones."""
+
+    problem: Problem
+    mode: str
+    flops: int
+    limit: Estimate | None
+    rounds: int
+    rows: tuple[Row, ...]
+
+    def row(self, impl: str) -> Row | None:
+        """The row of an implementation."""
+        return next((row for row in self.rows if row.impl == impl), None)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "problem": self.problem.to_json(),
+            "mode": self.mode,
+            "flops": self.flops,
+            "limit_flops_per_second": None if self.limit is None else asdict(self.limit),
+            "rounds": self.rounds,
+            "rows": [row.to_json() for row in self.rows],
+        }
+
+
+@dataclass(frozen=True)
+class _Contestant:
+    """A variant that is ready to be timed."""
+
+    impl: str
+    label: str | None
+    call: Call
+    accuracy: Accuracy
+    extra_bytes: int
+
+    @property
+    def name(self) -> str:
+        return self.impl if self.label is None else f"{self.impl}, {self.label}"
+
+
+def hold(
+    problem: Problem,
+    mode: str,
+    implementations: Sequence[Implementation],
+    care: Care,
+    *,
+    tolerance: float,
+    stopwatch: Stopwatch | None = None,
+) -> Contest:
+    """Check, weigh and time every implementation on one problem; what fails is a row with its reason."""
+    from pyprof.ops.window_attention import flops
+
+    useful, _ = flops(*problem.shape, problem.window, backward=mode == "backward")
+    made = attempt(lambda: _field(problem, mode, implementations, tolerance))
+    if isinstance(made, Failure):
+        rows = tuple(Row(one.name, made.status, made.reason) for one in implementations)
+        return Contest(problem, mode, useful, None, 0, rows)
+    contestants, failures = made
+    calls = {one.name: one.call for one in contestants}
+    taken = interleave({_LIMIT: _limit(problem), **calls}, care, stopwatch or stopwatch_for(problem.device))
+    rows = tuple(_rows(implementations, contestants, failures, taken, useful))
+    limit = _scaled(taken.seconds(_LIMIT), 2 * LIMIT_SIZE**3) if _LIMIT in taken.samples else None
+    rounds = max((len(samples) for samples in taken.samples.values()), default=0)
+    return Contest(problem, mode, useful, limit, rounds, rows)
+
+
+def _field(
+    problem: Problem, mode: str, implementations: Sequence[Implementation], tolerance: float
+) -> tuple[list[_Contestant], dict[str, Failure]]:
+    """The contestants of all implementations, and why others have none."""
+    inputs = make_inputs(problem)
+    standard = Standard.of(inputs)
+    contestants: list[_Contestant] = []
+    failures: dict[str, Failure] = {}
+    for one in implementations:
+        variants = attempt(partial(_prepared, one, problem))
+        if isinstance(variants, Failure):
+            failures[one.name] = variants
+            continue
+        for variant in variants:
+            made = attempt(partial(_enter, one, variant, inputs, mode, standard, tolerance))
+            if isinstance(made, _Contestant):
+                contestants.append(made)
+            else:
+                failures.setdefault(one.name, made)
+    return contestants, failures
+
+
+def _prepared(one: Implementation, problem: Problem) -> list[Variant]:
+    return list(one.variants(problem))
+
+
+def _enter(
+    one: Implementation, variant: Variant, inputs: Inputs, mode: str, standard: Standard, tolerance: float
+) -> _Contestant | Failure:
+    backward = mode == "backward"
+    results = run(lambda given: variant.attend(given.query, given.key, given.value), inputs, backward=backward)
+    if isinstance(results, str):
+        return Failure("error", results)
+    if backward:
+        del results["output"]
+    accuracy = standard.judge(results, tolerance)
+    if accuracy.error == float("inf"):
+        return Failure("error", f"its {accuracy.tensor} holds values that are no numbers")
+    if one.foreign and accuracy.wrong:
+        return Failure("error", describe(accuracy, inputs))
+    del results
+    extra = _extra_bytes(variant, inputs, backward=backward)
+    call = backward_call(variant.attend, inputs) if backward else forward_call(variant.attend, inputs)
+    return _Contestant(one.name, variant.label, call, accuracy, extra)
+
+
+def forward_call(attend: Attend, inputs: Inputs) -> Call:
+    def call() -> Tensor:
+        with torch.no_grad():
+            return attend(inputs.query, inputs.key, inputs.value)
+
+    return call
+
+
+def backward_call(attend: Attend, inputs: Inputs) -> Call:
+    """The backward alone: the forward's graph is made here and kept from call to call."""
+    leaves = tuple(tensor.detach().requires_grad_() for tensor in (inputs.query, inputs.key, inputs.value))
+    output = attend(*leaves)
+
+    def call() -> tuple[Tensor, ...]:
+        return torch.autograd.grad(output, leaves, inputs.grad_output, retain_graph=True)
+
+    return call
+
+
+def _extra_bytes(variant: Variant, inputs: Inputs, *, backward: bool) -> int:
+    """The peak beyond inputs, output and gradients, what was prepared included, in bytes."""
+    leaves = tuple(tensor.detach().requires_grad_(backward) for tensor in (inputs.query, inputs.key, inputs.value))
+
+    def call() -> object:
+        with torch.set_grad_enabled(backward):
+            output = variant.attend(*leaves)
+            return (output, torch.autograd.grad(output, leaves, inputs.grad_output)) if backward else output
+
+    results = (4 if backward else 1) * inputs.problem.tensor_bytes
+    peak = peak_bytes(call, inputs.problem.device).peak
+    return max(0, peak - results) + resident_bytes(None, variant.state)
+
+
+def _limit(problem: Problem) -> Call:
+    left, right, result = (
+        torch.rand(LIMIT_SIZE, LIMIT_SIZE, device=problem.device).to(problem.torch_dtype) for _ in range(3)
+    )
+    return lambda: torch.mm(left, right, out=result)
+
+
+def _rows(
+    implementations: Sequence[Implementation],
+    contestants: Sequence[_Contestant],
+    failures: Mapping[str, Failure],
+    taken: Rounds,
+    useful: int,
+) -> Iterator[Row]:
+    """A row for each implementation, with its fastest variant."""
+    first: str | None = None
+    for one in implementations:
+        own = [each for each in contestants if each.impl == one.name]
+        timed = {each.name: taken.seconds(each.name).value for each in own if each.name in taken.samples}
+        if not timed:
+            failed = next((taken.failures[each.name] for each in own), None) or failures[one.name]
+            yield Row(one.name, failed.status, failed.reason)
+            continue
+        best = min((each for each in own if each.name in timed), key=lambda each: timed[each.name])
+        first = best.name if first is None else first
+        seconds = taken.seconds(best.name)
+        yield Row(
+            one.name,
+            "ok",
+            seconds=seconds,
+            flops_per_second=useful / seconds.value,
+            of_limit=_share(taken, best.name, useful),
+            against=taken.ratio(best.name, first),
+            extra_bytes=best.extra_bytes,
+            accuracy=best.accuracy,
+            variant=best.label,
+            variants={each.label: timed[each.name] for each in own if each.label and each.name in timed},
+            samples=tuple(taken.samples[best.name]),
+        )
+
+
+def _share(taken: Rounds, name: str, useful: int) -> Estimate | None:
+    if _LIMIT not in taken.samples:
+        return None
+    times = taken.ratio(_LIMIT, name)
+    factor = useful / (2 * LIMIT_SIZE**3)
+    bounds = [None if bound is None else bound * factor for bound in (times.low, times.high)]
+    return Estimate(times.value * factor, *bounds)
+
+
+def _scaled(seconds: Estimate, work: float) -> Estimate:
+    """The rate of some work in so many seconds."""
+    if seconds.low is None or seconds.high is None:
+        return Estimate(work / seconds.value)
+    return Estimate(work / seconds.value, work / seconds.high, work / seconds.low)

@@ -1,0 +1,152 @@
+"""The implementations that are compared, by name. Masks and the like are prepared apart from the timing."""
+
+from __future__ import annotations
+
+import difflib
+import types
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyprof.attention.problem import Problem
+from pyprof.errors import UsageError
+from pyprof.measure.budget import memory_budget
+from pyprof.measure.quantity import format_bytes
+
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+FLEX_BLOCKS = (16, 32, 64, 128)
+# Seconds of compiling, for each shape and block size: what everyone wants to see, but nobody to wait for unasked.
+SLOW = ("flex", "reference")
+# What building a dense mask takes at its highest, beside the mask, in bytes an element: distances and comparisons.
+_MASK_WORK = 10
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to call an implementation for one problem, such as a block size. `state` is what was prepared for it."""
+
+    attend: Attend
+    label: str | None = None
+    state: tuple[object, ...] = ()
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """An implementation by name. `variants` prepares it for a problem; of several the fastest one counts.
+
+    `foreign` is set for a kernel of the user's.
+    """
+
+    name: str
+    variants: Callable[[Problem], Iterator[Variant]]
+    foreign: bool = False
+
+
+def names(device: str = "cpu") -> tuple[str, ...]:
+    """The names of all implementations that can run on a device, pyprof's own first."""
+    own = "cuda" if device.startswith("cuda") else "cpu"
+    return (own, "sdpa", "chunks", "flex", "reference")[: 4 if own == "cuda" else 5]
+
+
+def find(name: str, device: str = "cpu") -> Implementation:
+    """The implementation of a name, `auto` being pyprof's own on this device; raises UsageError for an unknown one."""
+    known = names(device)
+    if name == "auto":
+        name = known[0]
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(known)}"
+        raise UsageError(f"there is no implementation {name!r} on {device}: {hint}")
+    return Implementation(name, {"sdpa": _sdpa, "flex": _flex}.get(name) or _operator(name))
+
+
+def _operator(name: str) -> Callable[[Problem], Iterator[Variant]]:
+    """The operator of pyprof with an `impl`."""
+
+    def variants(problem: Problem) -> Iterator[Variant]:
+        from pyprof.ops.window_attention import window_attention
+
+        def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            return window_attention(query, key, value, window=problem.window, impl=name)
+
+        yield Variant(attend)
+
+    return variants
+
+
+def _sdpa(problem: Problem) -> Iterator[Variant]:
+    """PyTorch's fused dense attention under a mask, which is added to the scores and made beforehand."""
+    length = problem.length
+    _needs(problem, length * length * (problem.torch_dtype.itemsize + _MASK_WORK), "a dense mask")
+    positions = torch.arange(length, device=problem.device)
+    offsets = positions[None, :] - positions[:, None]
+    left, right = problem.window
+    hidden = (offsets < -left) | (offsets > right)
+    mask = torch.zeros(length, length, dtype=problem.torch_dtype, device=problem.device)
+    mask = mask.masked_fill_(hidden, -torch.inf)[None, None]
+
+    def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        return torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+
+    yield Variant(attend, state=(mask,))
+
+
+def _flex(problem: Problem) -> Iterator[Variant]:
+    """FlexAttention, compiled for this very shape, with block masks of several sizes that are made beforehand."""
+    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
+    left, right = problem.window
+    length, device = problem.length, problem.device
+    _needs(problem, length * length * _MASK_WORK, "FlexAttention's block mask")
+
+    def visible(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return (key >= query - left) & (key <= query + right)
+
+    def variant(size: int) -> Variant:
+        blocks = create_block_mask(visible, None, None, length, length, device=device, BLOCK_SIZE=size)
+
+        def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            return flex_attention(query, key, value, block_mask=blocks)
+
+        compiled = _compiled(attend, f"flex_{length}_{left}_{right}_{size}")
+        return Variant(compiled, f"block size {size}", _tensors(blocks.as_tuple()))
+
+    for size in FLEX_BLOCKS:
+        yield variant(size)
+
+
+def _compiled(attend: Attend, name: str) -> Attend:
+    """`attend` compiled for static shapes.
+
+    torch.compile counts and limits what it compiles by code object, and all problems share the one of `attend`; each
+    therefore gets a copy of it. Buffers must not be donated, since a backward is timed many times on one graph.
+    """
+    assert isinstance(attend, types.FunctionType)
+    code = attend.__code__.replace(co_name=name)
+    own = types.FunctionType(code, attend.__globals__, name, attend.__defaults__, attend.__closure__)
+    compiled: Attend = torch.compile(own, fullgraph=True, dynamic=False)
+
+    def call(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        if not query.requires_grad:
+            return compiled(query, key, value)
+        if query.device.type == "cpu":
+            raise NotImplementedError("FlexAttention has no backward on the host")
+        with torch._functorch.config.patch(donated_buffer=False):
+            return compiled(query, key, value)
+
+    return call
+
+
+def _tensors(values: Sequence[Any]) -> tuple[object, ...]:
+    return tuple(value for value in values if isinstance(value, Tensor))
+
+
+def _needs(problem: Problem, size: int, what: str) -> None:
+    """Refuse what would not fit: the host's system grants such memory first and kills the process for using it."""
+    budget = memory_budget(problem.device)
+    if size > budget.bytes:
+        raise MemoryError(f"{what} over {problem.length:,} tokens takes {format_bytes(size)} to make, of {budget}")

@@ -1,0 +1,184 @@
+"""`pyprof attention`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from pyprof.cli.options import add_command, add_json, names, print_json
+from pyprof.errors import UsageError
+
+if TYPE_CHECKING:
+    from pyprof.attention import Comparison, Contest, Plan
+    from pyprof.cli.options import Commands
+
+_DESCRIPTION = """Compare implementations of sliding-window attention: time, memory, accuracy.
+
+Every query sees itself and `window` neighbours on each side. For every length x window x dtype all implementations are
+called in turn, in random order, next to a matrix product that shows what the machine can do; a median has its interval.
+Accuracy is measured against dense attention in float64, and beside the eager result of the same dtype.
+
+implementations:
+  auto       pyprof's own: cpu here, cuda on a GPU
+  sdpa       PyTorch's fused dense attention with a mask that is made beforehand
+  chunks     overlapping chunks of dense products, as in Longformer
+  flex       PyTorch's FlexAttention, the best of block sizes 16 to 128; compiles for some ten seconds at each shape and
+             block size when it first meets it, and has no backward on the host
+  reference  plain loops, for comparison only
+  package.module:function   yours: function(query, key, value, window), tensors (batch, heads, length, head_dim), window
+             (left, right); checked first, and refused if it is wrong; with key_lengths=None or scale=None among its
+             parameters these are checked too
+"""
+_EPILOG = """\
+examples:
+  pyprof attention                                            the defaults, about a minute
+  pyprof attention --lengths 2500 --windows 16 --impls auto,flex --modes forward
+  pyprof attention --windows 32:0 --dtypes float32,bfloat16   causal, in two dtypes
+  pyprof attention --impl mine:kernel --lengths 500 --json > mine.json
+"""
+
+# To the line's begin, and clear it: what is being measured is shown until its figures are there.
+_ERASE = "\r\x1b[K"
+
+
+def add(commands: Commands) -> None:
+    """Add the subcommand."""
+    parser = add_command(commands, "attention", _run, _DESCRIPTION)
+    parser.epilog = _EPILOG
+    what = parser.add_argument_group("what to compare")
+    what.add_argument(
+        "--lengths", type=names, default=("512", "1024", "2500"), metavar="L,L", help="tokens (default: 512,1024,2500)"
+    )
+    what.add_argument(
+        "--windows",
+        type=names,
+        default=("16", "50"),
+        metavar="W,W",
+        help="neighbours on each side without the token itself, or left:right (default: 16,50)",
+    )
+    what.add_argument(
+        "--dtypes", type=names, default=("float32",), metavar="A,B", help="float32 (default), bfloat16, float16"
+    )
+    what.add_argument(
+        "--modes", type=names, default=("forward", "backward"), metavar="A,B", help="forward, backward (default: both)"
+    )
+    what.add_argument("--batch", type=int, default=1, metavar="N", help="sequences (default: 1)")
+    what.add_argument("--heads", type=int, default=12, metavar="N", help="heads (default: 12)")
+    what.add_argument("--head-dim", type=int, default=64, metavar="N", help="size of a head (default: 64)")
+    what.add_argument(
+        "--impls",
+        type=names,
+        default=("auto", "sdpa", "chunks"),
+        metavar="A,B",
+        help="see above; the first one is what others are held against (default: auto,sdpa,chunks), or all",
+    )
+    what.add_argument(
+        "--impl", action="append", default=[], metavar="M:F", help="a kernel of yours beside them; may be given again"
+    )
+    how = parser.add_argument_group("how")
+    how.add_argument(
+        "--seconds",
+        type=float,
+        default=2.0,
+        metavar="S",
+        help="time for each length, window, dtype and mode (default: 2)",
+    )
+    how.add_argument("--threads", type=int, metavar="N", help="threads that PyTorch may use (default: its own choice)")
+    how.add_argument("--device", default="cpu", metavar="DEVICE", help="cpu (default), cuda or cuda:N")
+    how.add_argument(
+        "--tolerance",
+        type=float,
+        default=2.0,
+        metavar="X",
+        help="error that is allowed, times that of eager attention (default: 2)",
+    )
+    add_json(parser)
+
+
+def _run(options: argparse.Namespace) -> int:
+    plan = _plan(options)
+    comparison, interrupted = _compare(plan)
+    if options.json:
+        print_json(comparison.to_json())
+    else:
+        from rich.console import Console
+
+        from pyprof.report import attention
+
+        attention.write(comparison, Console())
+    if interrupted:
+        raise KeyboardInterrupt
+    if comparison.failed:
+        print(f"pyprof: measurements that failed: {comparison.failed}, with their reasons above", file=sys.stderr)
+    return 3 if comparison.failed else 0
+
+
+def _plan(options: argparse.Namespace) -> Plan:
+    import torch
+
+    from pyprof.attention import Care, Plan, kernel, peers
+
+    if options.threads is not None:
+        if options.threads < 1:
+            raise UsageError(f"the number of threads is at least 1, not {options.threads}")
+        torch.set_num_threads(options.threads)
+    if not options.device.startswith(("cpu", "cuda")):
+        raise UsageError(f"there is no device {options.device!r}: choose cpu, cuda or cuda:N")
+    if options.device.startswith("cuda") and not torch.cuda.is_available():
+        raise UsageError("there is no CUDA device here: leave --device out")
+    named = [*(name for name in options.impls if ":" in name), *options.impl]
+    return Plan(
+        lengths=tuple(_whole(text, "a length") for text in options.lengths),
+        windows=tuple(map(_window, options.windows)),
+        dtypes=options.dtypes,
+        modes=options.modes,
+        impls=peers.names(options.device)
+        if "all" in options.impls
+        else tuple(name for name in options.impls if ":" not in name),
+        kernels={name: kernel.load(name).function for name in named},
+        batch=options.batch,
+        heads=options.heads,
+        head_dim=options.head_dim,
+        device=options.device,
+        care=Care(options.seconds),
+        tolerance=options.tolerance,
+    )
+
+
+def _window(text: str) -> tuple[int, int]:
+    left, separator, right = text.partition(":")
+    return _whole(left, "a window"), _whole(right if separator else left, "a window")
+
+
+def _whole(text: str, what: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise UsageError(f"{text!r} is not {what}: write whole numbers such as 16, with commas between them") from None
+
+
+def _compare(plan: Plan) -> tuple[Comparison, bool]:
+    """The comparison, and whether the user stopped it: what was measured until then is shown."""
+    from pyprof.attention import Comparison, contests
+    from pyprof.measure.environment import current_environment
+
+    held: list[Contest] = []
+    try:
+        for contest in contests(plan, _tell):
+            held.append(contest)
+    except KeyboardInterrupt:
+        if not held:
+            raise
+        return Comparison(plan, current_environment(), tuple(held), complete=False), True
+    return Comparison(plan, current_environment(), tuple(held)), False
+
+
+def _tell(done: int, total: int, contest: Contest | None, what: str) -> None:
+    from pyprof.report.attention import outcome
+
+    live = sys.stderr.isatty()
+    if contest is not None:
+        print(f"{_ERASE if live else ''}[{done}/{total}] {what}: {outcome(contest)}", file=sys.stderr, flush=True)
+    elif live:
+        print(f"{_ERASE}[{done}/{total}] {what} ...", end="", file=sys.stderr, flush=True)

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from pyprof.attention import contest
+from pyprof.measure.clock import HostStopwatch
+
+
+class FakeClock:
+    """A clock that moves only by the work that is done, and a list of who did it."""
+
+    def __init__(self) -> None:
+        self.now = 1_000
+        self.calls: list[str] = []
+
+    def now_ns(self) -> int:
+        return self.now
+
+    def work(self, name: str, nanoseconds: int) -> Callable[[], None]:
+        """A function whose calls take so long, and are noted under the name."""
+
+        def call() -> None:
+            self.calls.append(name)
+            self.now += nanoseconds
+
+        return call
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def stopwatch(clock) -> HostStopwatch:
+    return HostStopwatch(clock)
+
+
+@pytest.fixture(autouse=True)
+def small_limit(monkeypatch):
+    """A matrix product that takes no time worth mentioning."""
+    monkeypatch.setattr(contest, "LIMIT_SIZE", 64)
+
+
+def masked(query, key, value, window, key_lengths=None, scale=None):
+    """A right kernel: plain attention under a mask."""
+    position = torch.arange(query.shape[2])
+    ahead = position - position[:, None]
+    visible = ((ahead >= -window[0]) & (ahead <= window[1]))[None, None]
+    if key_lengths is not None:
+        visible = visible & (position < key_lengths[:, None])[:, None, None]
+    scores = query @ key.transpose(-1, -2) * (query.shape[-1] ** -0.5 if scale is None else scale)
+    weights = scores.masked_fill(~visible, torch.finfo(scores.dtype).min).softmax(-1).masked_fill(~visible, 0.0)
+    return weights @ value
+
+
+@pytest.fixture
+def right():
+    return masked
