@@ -8,7 +8,10 @@ RUN ?= runs/quick
 
 NATIVE := setup.py pyproject.toml $(wildcard csrc/*.cpp csrc/*/*.cpp csrc/*/*.h csrc/*/*.cu csrc/*/*.cuh)
 
-.PHONY: study test test-slow lint format bench clean
+# What clang-format looks at.
+CPP := $(foreach folder,csrc csrc/* tests/* tests/*/*,$(wildcard $(addprefix $(folder)/*.,cpp h cu cuh)))
+
+.PHONY: study test test-slow gpu lint format clean
 .DELETE_ON_ERROR:
 
 study: $(VENV)/.built
@@ -20,22 +23,29 @@ test: $(VENV)/.built-test
 test-slow: $(VENV)/.built-test
 	$(BIN)/python -m pytest -m slow
 
+# On a machine with a GPU: build the CUDA parts, test them there, and write the table of the kernels to be committed.
+gpu: $(VENV)/.built-test
+	PYPROF_CUDA=1 $(BIN)/python -m pip install -q --no-build-isolation -e .
+	$(BIN)/python -m pytest -m gpu
+	$(BIN)/pyprof attention --device cuda --dtypes bfloat16,float16 --impls all --windows 16,50,128 --json > docs/gpu.json
+	$(BIN)/pyprof attention --device cuda --dtypes bfloat16,float16 --impls all --windows 16,50,128 | tee docs/gpu.txt
+
 lint: $(VENV)/.built-test $(VENV)/.lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/clang-format --dry-run --Werror $(wildcard csrc/*.cpp csrc/*/*.cpp csrc/*/*.h csrc/*/*.cu csrc/*/*.cuh tests/*/*.cpp tests/*/*.h)
+	$(BIN)/clang-format --dry-run --Werror $(CPP)
 	rm -rf build/types && mkdir -p build/types/pyprof && ln -s $(CURDIR)/pyprof/* build/types/pyprof/ && ln -s $(CURDIR)/models build/types/pyprof/models
 	cd build/types && MYPYPATH=. $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p pyprof
 
 format: $(VENV)/.lint
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
-	$(BIN)/clang-format -i $(wildcard csrc/*.cpp csrc/*/*.cpp csrc/*/*.h csrc/*/*.cu csrc/*/*.cuh tests/*/*.cpp tests/*/*.h)
+	$(BIN)/clang-format -i $(CPP)
 
 clean:
 	rm -rf build $(VENV) *.egg-info pyprof/*.so
 
-# The packages of an extra, so that nothing is built anew for them.
-extra = $$($(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["$(1)"])')
+# The packages of an extra, so that nothing is built anew for them; quoted, since < and > are the shell's too.
+extra = $(shell $(BIN)/python -c 'import tomllib; print(*(f"\"{one}\"" for one in tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["$(1)"]))')
 
 # The virtual environment with the wanted torch: everything else is installed against it.
 $(VENV)/.torch:
@@ -55,7 +65,8 @@ $(VENV)/.built: $(VENV)/.torch $(NATIVE)
 	touch $@
 
 $(VENV)/.built-test: $(VENV)/.built
-	$(BIN)/python -m pip install -q $(call extra,test)
+	$(BIN)/python -m pip install -q $(call extra,test) $(call extra,fairseq-needs)
+	$(BIN)/python -m pip install -q --no-deps $(call extra,fairseq)
 	touch $@
 
 $(VENV)/.lint: pyproject.toml

@@ -12,14 +12,16 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # What each room may import, itself aside. `models` is installed as pyprof.models.
 ROOMS = {
-    "cli": {"report", "analysis", "study", "measure", "layers", "cost", "models"},
-    "report": {"analysis", "study", "measure", "layers", "cost", "models", "reference"},
+    "cli": {"report", "analysis", "study", "attention", "measure", "layers", "cost", "models"},
+    "report": {"analysis", "study", "attention", "measure", "layers", "cost", "models", "reference"},
     "analysis": {"study", "cost", "measure", "reference"},
     "study": {"analysis", "measure", "layers", "cost", "models", "studies"},
-    "models": {"layers", "measure"},
+    "models": {"layers", "measure", "ops"},
+    "attention": {"measure", "ops"},
     "cost": {"models"},
     "layers": {"measure"},
     "measure": set(),
+    "ops": set(),
 }
 # The plan narrows crossings by the analysis; of the study's room the analysis may know the records only.
 OF_STUDY_FOR_ANALYSIS = {"case", "record"}
@@ -89,7 +91,7 @@ def test_a_built_package_holds_models_as_a_part_of_pyprof_and_all_data(tmp_path)
     assert not (tmp_path / "models").exists()
     for name in (
         "pyprof/models/registry.py",
-        "pyprof/models/attention/chunks.py",
+        "pyprof/ops/chunks.py",
         "pyprof/studies/quick.toml",
         "pyprof/studies/diwan2023.toml",
         "pyprof/reference/diwan2023.toml",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pyprof.study.record import Record
 
@@ -12,8 +12,9 @@ from pyprof.study.record import Record
 class ModelFacts:
     """What the analysis has to know of a model.
 
-    `attentions` are its implementations, best first; `then` is the one that is comparable with 2023. `period` is the
-    number of units to whose multiples the model pads its input, None where it does not pad: its cost is a staircase.
+    `attentions` are its implementations, best first; `then` is the one that is comparable with 2023. `periods` is the
+    number of units to whose multiples the model pads its input with an implementation, which makes its cost a
+    staircase; implementations that do not pad are not in it.
     """
 
     modality: str = "other"
@@ -22,7 +23,7 @@ class ModelFacts:
     family: str | None = None
     attentions: tuple[str, ...] = ()
     then: str | None = None
-    period: int | None = None
+    periods: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,9 @@ def default_comparisons(records: Iterable[Record], facts: Mapping[str, ModelFact
             ours = _implementation(name, fact, measured[variant])
             theirs = _implementation(name, facts.get(vanilla, ModelFacts()), measured[vanilla])
             if ours is not None and theirs is not None:
-                comparison = Comparison(name, variant, ours, vanilla, theirs, fact.modality, fact.unit, fact.period)
+                comparison = Comparison(
+                    name, variant, ours, vanilla, theirs, fact.modality, fact.unit, fact.periods.get(ours)
+                )
                 found.setdefault((variant, ours, vanilla, theirs), comparison)
     return tuple(found.values())
 

@@ -38,7 +38,7 @@ def facts(models: Iterable[str]) -> dict[str, ModelFacts]:
                 family=entry.family,
                 attentions=entry.attentions,
                 then=entry.then,
-                period=entry.padding if entry.padding > 1 else None,
+                periods={name: entry.cost(name).padding for name in entry.attentions if entry.cost(name).padding > 1},
             )
     return found
 

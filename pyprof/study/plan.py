@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
 
@@ -48,7 +48,10 @@ class Contest:
     def period(self) -> int | None:
         """The multiple to which the variant pads its input, None where it does not pad."""
         entry = None if self.variant is None else registry.find(self.variant.model)
-        return entry.padding if entry is not None and entry.padding > 1 else None
+        if self.variant is None or entry is None:
+            return None
+        padding = entry.cost(self.variant.attention).padding
+        return padding if padding > 1 else None
 
 
 def contests(study: Study) -> tuple[Contest, ...]:
@@ -355,13 +358,3 @@ def _is_measured(wish: _Wish, records: Mapping[str, Record]) -> bool:
 def _reading(records: Mapping[str, Record], case: Case, metric: str) -> Reading | None:
     record = records.get(case.key)
     return None if record is None or record.status != "ok" else record.indicators.get(metric)
-
-
-def beyond_failure(case: Case, records: Mapping[str, Record]) -> str | None:
-    """Why a case needs no measuring: a shorter length of the same kind was out of memory or took too long already."""
-    for record in records.values():
-        failed = record.status in ("oom", "timeout") and record.case.length < case.length
-        if failed and replace(record.case, length=case.length) == case:
-            what = "ran out of memory" if record.status == "oom" else "took too long"
-            return f"length {record.case.length} {what} already, and this is longer"
-    return None

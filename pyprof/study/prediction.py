@@ -193,10 +193,10 @@ class Prediction:
         yield list(self._measured)
 
     def _size(self, curve: _Curve, length: int) -> tuple[float, float]:
-        """Floating-point operations and tokens of one step; implementations are taken to need the same."""
-        model, _, mode = curve
+        """Floating-point operations and tokens of one step."""
+        model, attention, mode = curve
         entry = registry.find(model)
-        work = length * UNKNOWN_WORK_PER_UNIT if entry is None else entry.work(length)
+        work = length * UNKNOWN_WORK_PER_UNIT if entry is None else entry.cost(attention).work(length)
         work *= (TRAIN_FACTOR if mode == "train" else 1.0) * (TINY_SHARE if self.study.size == "tiny" else 1.0)
         return work, float(length**2 if entry is not None and entry.unit == "pixel" else length)
 

@@ -17,8 +17,9 @@ from pyprof.study import store as stores
 from pyprof.study.case import Case
 from pyprof.study.executors import WorkerExecutor
 from pyprof.study.file import Study
+from pyprof.study.hopeless import why_hopeless
 from pyprof.study.outcome import Executor, Outcome, Ready
-from pyprof.study.plan import Group, Plan, beyond_failure, contests
+from pyprof.study.plan import Group, Plan, contests
 from pyprof.study.prediction import Prediction
 from pyprof.study.record import Record, Status
 from pyprof.study.store import Store
@@ -180,10 +181,10 @@ class _Run:
             self._settled.add(case.key)
             self._left_out[case] = self._why_left_out(self._prediction.seconds(case))
         for case in fitting:
-            predicted, failed_before = self._prediction.seconds(case), beyond_failure(case, self.records)
-            if failed_before is not None:
+            predicted, hopeless = self._prediction.seconds(case), why_hopeless(case, self.records)
+            if hopeless is not None:
                 self._settled.add(case.key)
-                self._skip(case, failed_before)
+                self._skip(case, hopeless)
             elif predicted <= self._remaining():
                 self._settled.add(case.key)
                 self._measure(case, predicted)
