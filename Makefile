@@ -21,7 +21,7 @@ test: $(VENV)/.built-test
 	$(BIN)/python -m pytest
 
 test-slow: $(VENV)/.built-test
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile
 
 # On a machine with a GPU: build the CUDA parts, test them there, and write the table of the kernels to be committed.
 gpu: $(VENV)/.built-test

@@ -1,3 +1,3 @@
-"""The operators of sliding-window attention, registered with PyTorch by importing this: csrc/window_attention/op.cpp."""
+"""The operators of sliding-window attention, registered with PyTorch by importing this (csrc/window_attention)."""
 
 def cpu_isa(type: str) -> str: ...

@@ -35,8 +35,8 @@ namespace {
 namespace profiler = torch::profiler::impl;
 
 // PyTorch keeps one such listener in a slot of each thread, and hands the slot on to the threads that run backward. It
-// takes whatever is in the slot for a profiler's state and reads its configuration (autograd functions written in Python
-// do), so a listener has to be one, of a profiler that is switched off.
+// takes whatever is in the slot for a profiler's state and reads its configuration (autograd functions written in
+// Python do), so a listener has to be one, of a profiler that is switched off.
 class Listener : public profiler::ProfilerStateBase {
  public:
   Listener(std::shared_ptr<MemoryCounter> counter, Listener* outer)

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 _DESCRIPTION = """List the models that can be measured: family, vanilla model, parameters, implementations.
 
-Any importable factory package.module:function, or the directory of a local transformers checkpoint, is a model too.
+Any importable factory package.module:function, the directory of a local transformers checkpoint, or a
+fairseq HuBERT file, is a model too.
 """
 
 

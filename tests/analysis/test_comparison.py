@@ -6,7 +6,9 @@ from pyprof.study.record import Record
 
 FACTS = {
     "vit": ModelFacts("vision", "pixel", None, "full", ("sdpa", "eager"), "eager"),
-    "swin": ModelFacts("vision", "pixel", "vit", "fixed", ("sdpa", "eager"), "eager", periods={"sdpa": 112, "eager": 112}),
+    "swin": ModelFacts(
+        "vision", "pixel", "vit", "fixed", ("sdpa", "eager"), "eager", periods={"sdpa": 112, "eager": 112}
+    ),
     "l-hubert": ModelFacts("speech", "token", "hubert", "fixed", ("fused", "chunks"), "chunks"),
 }
 

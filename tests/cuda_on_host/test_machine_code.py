@@ -15,8 +15,8 @@ WINDOW = ROOT / "csrc/window_attention"
 # What the library is built for; sm_80 is the first that has all that gpu.h needs.
 ARCHITECTURES = ("sm_80", "sm_90", "sm_100")
 # By head_dim. A block has 128 threads and a multiprocessor 65536 registers: at 128 a thread four blocks fit, at 168
-# three, at 255 two.
-MOST_REGISTERS = {"32": 128, "64": 200, "128": 255}
+# three, at 255 two. With dropout, head_dim 64 takes up to 224 on sm_90.
+MOST_REGISTERS = {"32": 128, "64": 232, "128": 255}
 SOURCES = sorted(path.stem for path in WINDOW.glob("*.cu"))
 
 needs_nvcc = pytest.mark.skipif(NVCC is None, reason=NO_NVCC)

@@ -3,7 +3,12 @@
 
 #include <cstdint>
 
-enum cudaError_t { cudaSuccess = 0, cudaErrorMemoryAllocation = 2, cudaErrorNotReady = 600, cudaErrorLaunchFailure = 719 };
+enum cudaError_t {
+  cudaSuccess = 0,
+  cudaErrorMemoryAllocation = 2,
+  cudaErrorNotReady = 600,
+  cudaErrorLaunchFailure = 719
+};
 struct FakeEvent;
 struct FakeStream;
 using cudaEvent_t = FakeEvent*;
@@ -20,10 +25,10 @@ const char* cudaGetErrorString(cudaError_t status);
 namespace fake_cuda {
 
 FakeStream* current_stream();
-void launch(int64_t nanoseconds);           // queue work on the current stream: returns at once, as a kernel launch does
-void refuse_events_after(int64_t count);    // making an event fails with out of memory from then on, -1 never
-void break_device();                        // every call fails from now on: a sticky error
-void repair();                              // as new
+void launch(int64_t nanoseconds);         // queue work on the current stream: returns at once, as a kernel launch does
+void refuse_events_after(int64_t count);  // making an event fails with out of memory from then on, -1 never
+void break_device();                      // every call fails from now on: a sticky error
+void repair();                            // as new
 int64_t live_events();
 
 }  // namespace fake_cuda
