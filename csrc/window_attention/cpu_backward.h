@@ -22,7 +22,9 @@ struct BackwardSlice {
   int64_t head = 0;   // the query head at hand
   Rows keys, values;  // key j is at row j - base
   int64_t base = 0;
-  Rows grad_keys, grad_values;           // key j is at row j - sums_begin
+  Rows queries, grad_outputs;   // of the tile at hand, where they lie or copied
+  Rows grad_keys, grad_values;  // key j is at row j - sums_begin
+  mutable Lead lead;
   float query_factor, score_factor = 1;  // their product, times query and key, is the exponent of two
   float scales[kTile];                   // the problem's scale, for each row of a product
   int64_t sums_begin = 0, sums_end = 0;  // the keys whose sums have begun and aren't finished
@@ -205,20 +207,25 @@ struct BackwardSlice {
 
   // A tile's queries and gradients as rows and as lanes, and its statistics.
   virtual void prepare(int64_t tile, int64_t rows, bool whole) {
-    load_rows(problem.type, input(problem.query, problem.query_strides, head, tile), problem.query_strides.row, rows,
-              dims, buffers.query);
-    load_rows(problem.type, input(backward.grad_output, backward.grad_output_strides, head, tile),
-              backward.grad_output_strides.row, rows, dims, buffers.grad);
-    for (int64_t r = rows; r < kTile; ++r)
-      for (int64_t d = 0; d < dims.padded; ++d) buffers.grad[r * dims.padded + d] = 0;
+    queries = take_rows(problem.query, problem.query_strides, tile, rows, buffers.query);
+    grad_outputs = take_rows(backward.grad_output, backward.grad_output_strides, tile, rows, buffers.grad);
     for (int64_t first = 0; first < rows; first += kStrip) {
       const int64_t start = first * dims.padded, count = smaller(kStrip, rows - first);
-      transpose_strip({buffers.query + start, dims.padded}, count, dims.padded, query_factor,
+      transpose_strip({queries.data + start, dims.padded}, count, dims.padded, query_factor,
                       buffers.query_lanes + start);
-      transpose_strip({buffers.grad + start, dims.padded}, count, dims.padded, 1, buffers.grad_lanes + start);
+      transpose_strip({grad_outputs.data + start, dims.padded}, count, dims.padded, 1, buffers.grad_lanes + start);
     }
     take_statistics(tile, rows);
     if (!whole) add_output_products(tile, rows);
+  }
+
+  // A tile's rows, copied unless they lie close together as float32 already.
+  Rows take_rows(const void* base, const Strides& strides, int64_t tile, int64_t rows, float* copy) const {
+    const void* from = input(base, strides, head, tile);
+    if (is_direct(problem) && strides.row == dims.padded)
+      return {const_cast<float*>(static_cast<const float*>(from)), dims.padded};
+    load_rows(problem.type, from, strides.row, rows, dims, copy);
+    return {copy, dims.padded};
   }
 
   void take_statistics(int64_t tile, int64_t rows) const {
@@ -239,7 +246,7 @@ struct BackwardSlice {
         sums[lane] = Vec::set1(0);
         const int64_t row = smaller(r + lane, rows - 1) * dims.padded;
         for (int64_t d = row; d < row + dims.padded; d += kLanes)
-          sums[lane] = Vec::fma(Vec::load(buffers.grad + d), Vec::load(buffers.grad_query + d), sums[lane]);
+          sums[lane] = Vec::fma(Vec::load(grad_outputs.data + d), Vec::load(buffers.grad_query + d), sums[lane]);
       }
       Vec::transpose(sums);
       for (int lane = 1; lane < kLanes; ++lane) sums[0] = Vec::add(sums[0], sums[lane]);
@@ -266,6 +273,7 @@ struct BackwardSlice {
       place = buffers.grads + (from - begin) * kTile + first;
       grads[s] = {from - base, to - base, buffers.grad_lanes + first * dims.padded, place};
     }
+    look_ahead(part);
     take_scores(weights, grads, strips);
     for (int s = 0; s < strips; ++s) {
       if (dropout.active())
@@ -282,8 +290,23 @@ struct BackwardSlice {
   }
 
   virtual void take_scores(const Scores* weights, const Scores* grads, int strips) const {
-    scores(keys.data, dims.padded, weights, strips);
-    scores(values.data, dims.padded, grads, strips);
+    scores(keys.data, dims.padded, weights, strips, lead);
+    scores(values.data, dims.padded, grads, strips, lead);
+  }
+
+  // The rows of the tile after the part's one.
+  void look_ahead(const Part& part) const {
+    lead.clear();
+    if (plan.packed || dims.padded != 64 || !part.for_keys || !part.for_queries) return;
+    const int64_t next = part.tile + kTile, key = next + dims.right;
+    lead.add(input(problem.query, problem.query_strides, head, next), problem.query_strides.row);
+    lead.add(input(backward.grad_output, backward.grad_output_strides, head, next), backward.grad_output_strides.row);
+    lead.add(keys.row(key), keys.stride);
+    lead.add(values.row(key), values.stride);
+    lead.add(grad_key(key), backward.grad_key_strides.row);
+    lead.add(grad_value(key), backward.grad_value_strides.row);
+    lead.add(at(problem.type, backward.grad_query, offset(backward.grad_query_strides, head, next)),
+             backward.grad_query_strides.row);
   }
 
   // The products with the tile's weights and the gradients of its scores.
@@ -294,6 +317,7 @@ struct BackwardSlice {
       fringe(buffers.weights + place, sights[s].count());
       fringe(buffers.grads + place, sights[s].count());
     }
+    const Rows to = grad_queries(part.tile);
     for (int64_t j = begin; part.for_queries && j < end; j += kProductRows)
       for (int s = 0; s < strips; ++s) {
         const int64_t first = s * kStrip;
@@ -304,10 +328,10 @@ struct BackwardSlice {
                                    buffers.grads + (sights[s].begin - begin) * kTile + first,
                                    keys,
                                    base,
-                                   {buffers.grad_query + first * dims.padded, dims.padded},
+                                   {to.row(first), dims.padded},
                                    scales,
                                    begin > dims.first(part.tile + first)};
-        product.run(j, smaller(end, j + kProductRows));
+        product.run(j, smaller(end, j + kProductRows), lead);
       }
     if (part.for_keys) add_to_keys(part.tile, part.rows, begin, larger(begin, slice.begin), smaller(end, slice.end));
   }
@@ -372,28 +396,36 @@ struct BackwardSlice {
       const int64_t from = larger(0, j - dims.right - tile), to = smaller(rows, j + count + dims.left - tile);
       if (from >= to) continue;
       const int64_t weight = (j - begin) * kTile + from, row = from * dims.padded;
-      product<kRows, true>({buffers.weights + weight,
-                            {buffers.grad + row, dims.padded},
-                            to - from,
-                            {grad_values.row(j - sums_begin_row()), grad_values.stride},
-                            count,
-                            kOnes,
-                            true},
-                           dims.padded);
-      product<kRows, true>({buffers.grads + weight,
-                            {buffers.query + row, dims.padded},
-                            to - from,
-                            {grad_keys.row(j - sums_begin_row()), grad_keys.stride},
-                            count,
-                            scales,
-                            true},
-                           dims.padded);
+      product<kRows, true, false>({buffers.weights + weight,
+                                   {grad_outputs.data + row, dims.padded},
+                                   to - from,
+                                   {grad_values.row(j - sums_begin_row()), grad_values.stride},
+                                   count,
+                                   kOnes,
+                                   true},
+                                  dims.padded, nullptr);
+      product<kRows, true, false>({buffers.grads + weight,
+                                   {queries.data + row, dims.padded},
+                                   to - from,
+                                   {grad_keys.row(j - sums_begin_row()), grad_keys.stride},
+                                   count,
+                                   scales,
+                                   true},
+                                  dims.padded, nullptr);
     }
   }
   int64_t sums_begin_row() const { return plan.direct ? slice.begin : sums_begin; }
 
+  // The sums of a tile's queries, where they belong if rows lie close together there.
+  Rows grad_queries(int64_t tile) const {
+    if (!is_direct(problem) || backward.grad_query_strides.row != dims.padded) return {buffers.grad_query, dims.padded};
+    return {static_cast<float*>(backward.grad_query) + offset(backward.grad_query_strides, head, tile), dims.padded};
+  }
+
   void store_grad_query(int64_t tile, int64_t rows, bool any) const {
-    for (int64_t d = 0; !any && d < rows * dims.padded; ++d) buffers.grad_query[d] = 0;
+    const Rows from = grad_queries(tile);
+    for (int64_t d = 0; !any && d < rows * dims.padded; ++d) from.data[d] = 0;
+    if (from.data != buffers.grad_query) return;
     store_rows(problem.type, at(problem.type, backward.grad_query, offset(backward.grad_query_strides, head, tile)),
                backward.grad_query_strides.row, rows, dims, buffers.grad_query, kOnes, 0);
   }

@@ -230,6 +230,7 @@ struct TileBackward final : BackwardSlice {
     take_statistics(tile, count);
     if (!whole) {
       load_rows(problem.type, grad, grad_stride, count, dims, buffers.grad);
+      grad_outputs = {buffers.grad, dims.padded};
       add_output_products(tile, count);
     }
     for (int64_t first = 0; first < count; first += kStrip) {

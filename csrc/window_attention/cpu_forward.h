@@ -68,6 +68,7 @@ struct ForwardSlice {
   int64_t block = 0;  // the first query of the block at hand
   Rows keys, values;  // key j is at row j - base
   int64_t base = 0;
+  mutable Lead lead;
   float query_factor, score_factor = 1;  // their product, times query and key, is the exponent of two
 
   ForwardSlice(const Problem& p, const Forward& f, const Slice& s, void* memory)
@@ -162,7 +163,21 @@ struct ForwardSlice {
       take_queries(strips[s]);
       wanted[s] = {strips[s].sight.begin - base, strips[s].sight.end - base, strips[s].lanes, strips[s].scores};
     }
-    scores(keys.data, dims.padded, wanted, count);
+    look_ahead(strips[0].first / kTile * kTile);
+    scores(keys.data, dims.padded, wanted, count, lead);
+  }
+
+  // The rows of the tile after the one at `tile`.
+  void look_ahead(int64_t tile) const {
+    lead.clear();
+    if (!is_direct(problem) || dims.padded != 64) return;
+    const int64_t next = tile + kTile;
+    lead.add(input(problem.query, problem.query_strides, slice.head, next), problem.query_strides.row);
+    if (keys.data != buffers.keys) {
+      lead.add(keys.row(next + dims.right), keys.stride);
+      lead.add(values.row(next + dims.right), values.stride);
+    }
+    lead.add(output(next), forward.output_strides.row);
   }
 
   void write_lse(const Strip& strip) const {
@@ -273,7 +288,7 @@ struct ForwardSlice {
         const Strip& strip = strips[s];
         StripProduct{dims,   strip.first, strip.rows, strip.sight, strip.scores,
                      values, base,        to[s],      inverse[s],  !strip.starts}
-            .run(j, smaller(j + kProductRows, end));
+            .run(j, smaller(j + kProductRows, end), lead);
       }
     for (int s = 0; s < count; ++s)
       if (strips[s].ends && !direct[s]) {

@@ -28,11 +28,33 @@ inline void transpose_strip(const Rows& from, int64_t rows, int64_t padded, floa
   }
 }
 
+// Rows that the next tile will want, asked for one cache line at a time from inside the products of this one: a tile of
+// a narrow window is done sooner than its memory comes, and its rows begin new pages, at which hardware stops looking
+// ahead.
+class Lead {
+ public:
+  // 16 rows of 64 floats from `from` on, and the 16 after them, where they lie close together. They may lie past the
+  // end of a tensor: asking for them does no harm.
+  void add(const void* from, int64_t stride) {
+    if (stride != 64) return;
+    pieces_[count_++] = static_cast<const char*>(from);
+    pieces_[count_++] = static_cast<const char*>(from) + kStrip * 64 * 4;
+  }
+  void clear() { at_ = count_ = 0; }
+  // The next 16 rows; `other`, which is at hand, where none are left.
+  const char* take(const float* other) { return at_ < count_ ? pieces_[at_++] : reinterpret_cast<const char*>(other); }
+  static void fetch(const char* address) { __builtin_prefetch(address, 0, 2); }
+
+ private:
+  const char* pieces_[14];  // of the backward pass, which has the most tensors: two of each of seven
+  int at_ = 0, count_ = 0;
+};
+
 // to[r][lane] = sum over d of from[r][d] * lanes[d][lane], for R rows: the lanes' vectors are shared by the rows, of
 // which each element is broadcast. Rows lie `width` apart; a constant kWidth saves index registers, without which an
 // instruction that loads and multiplies stays one in the pipeline. Three rows share a pointer otherwise.
 template <int R, int64_t kWidth>
-[[gnu::noinline]] void scores_block(const float* from, int64_t width, const float* lanes, float* to) {
+[[gnu::noinline]] void scores_block(const float* from, int64_t width, const float* lanes, float* to, const char* lead) {
   const int64_t stride = kWidth ? kWidth : width;
   constexpr int kShared = kWidth ? R : (R % 3 == 0 ? 3 : 2);
   Vec::Reg sums[R][kGroups];
@@ -45,6 +67,7 @@ template <int R, int64_t kWidth>
     for (int g = 0; g < kGroups; ++g) sums[r][g] = Vec::set1(0);
 #pragma GCC unroll 4
   for (int64_t d = 0; d < stride; ++d, lanes += kStrip) {
+    if (kWidth) Lead::fetch(lead + d * 64);
     Vec::Reg lane[kGroups];
 #pragma GCC unroll 4
     for (int g = 0; g < kGroups; ++g) lane[g] = Vec::load(lanes + g * kLanes);
@@ -73,7 +96,7 @@ struct Scores {
 // Rows lie `width` apart and at least max(end, kSpare) of them exist. The strips take turns, so that the rows that
 // one has read are still in the first-level cache for the next.
 template <int64_t kWidth>
-void scores_of_width(const float* rows, int64_t width, const Scores* strips, int count) {
+void scores_of_width(const float* rows, int64_t width, const Scores* strips, int count, Lead& lead) {
   constexpr int kBlock = Vec::kScoreRows, kTail = Vec::kScoreTail;
   bool more = true;
   for (int64_t done = 0; more; done += kBlock) {
@@ -82,28 +105,30 @@ void scores_of_width(const float* rows, int64_t width, const Scores* strips, int
       const Scores& s = strips[strip];
       int64_t j = s.begin + done;
       if (j + kBlock <= s.end) {
-        scores_block<kBlock, kWidth>(rows + j * width, width, s.lanes, s.to + done * kTile);
+        scores_block<kBlock, kWidth>(rows + j * width, width, s.lanes, s.to + done * kTile, lead.take(s.lanes));
         more = true;
       } else {
         if (kBlock > 2 * kTail && s.end - j > 2 * kTail && done > 0) {
           j = s.end - kBlock;
-          scores_block<kBlock, kWidth>(rows + j * width, width, s.lanes, s.to + (j - s.begin) * kTile);
+          scores_block<kBlock, kWidth>(rows + j * width, width, s.lanes, s.to + (j - s.begin) * kTile,
+                                       lead.take(s.lanes));
           j = s.end;
         }
         for (; j < s.end; j += kTail) {
           const int64_t from = larger(0, smaller(j, s.end - kTail));
-          scores_block<kTail, kWidth>(rows + from * width, width, s.lanes, s.to + (from - s.begin) * kTile);
+          scores_block<kTail, kWidth>(rows + from * width, width, s.lanes, s.to + (from - s.begin) * kTile,
+                                      lead.take(s.lanes));
         }
       }
     }
   }
 }
 
-inline void scores(const float* rows, int64_t width, const Scores* strips, int count) {
+inline void scores(const float* rows, int64_t width, const Scores* strips, int count, Lead& lead) {
   if (width == 64)
-    scores_of_width<64>(rows, width, strips, count);
+    scores_of_width<64>(rows, width, strips, count, lead);
   else
-    scores_of_width<0>(rows, width, strips, count);
+    scores_of_width<0>(rows, width, strips, count, lead);
 }
 
 // A product of which up to kRows rows and N vectors of columns are computed at once:
@@ -119,8 +144,8 @@ struct Product {
   bool add;
 };
 
-template <int R, int N, bool kByKey>
-[[gnu::always_inline]] inline void product_panel(const Product& p, int64_t column) {
+template <int R, int N, bool kByKey, bool kLead>
+[[gnu::always_inline]] inline void product_panel(const Product& p, int64_t column, const char* lead) {
   constexpr int64_t kRowStep = kByKey ? kTile : 1, kStep = kByKey ? 1 : kTile;
   Vec::Reg sums[R][N];
 #pragma GCC unroll 6
@@ -131,6 +156,10 @@ template <int R, int N, bool kByKey>
   const float* row = p.rows.data + column;
 #pragma GCC unroll 2
   for (int64_t s = 0; s < p.steps; ++s, weight += kStep, row += p.rows.stride) {
+    if (kLead) {
+      Lead::fetch(lead + s * 128);
+      Lead::fetch(lead + s * 128 + 64);
+    }
     Vec::Reg part[N];
 #pragma GCC unroll 4
     for (int n = 0; n < N; ++n) part[n] = Vec::load(row + n * kLanes);
@@ -156,12 +185,13 @@ template <int R, int N, bool kByKey>
   }
 }
 
-template <int R, bool kByKey>
-[[gnu::noinline]] void product(const Product& p, int64_t padded) {
+template <int R, bool kByKey, bool kLead>
+[[gnu::noinline]] void product(const Product& p, int64_t padded, const char* lead) {
   constexpr int kWide = Vec::kProductColumns;
   int64_t column = 0;
-  for (; column + kWide * kLanes <= padded; column += kWide * kLanes) product_panel<R, kWide, kByKey>(p, column);
-  for (; column < padded; column += kLanes) product_panel<R, 1, kByKey>(p, column);
+  for (; column + kWide * kLanes <= padded; column += kWide * kLanes)
+    product_panel<R, kWide, kByKey, kLead>(p, column, lead);
+  for (; column < padded; column += kLanes) product_panel<R, 1, kByKey, kLead>(p, column, lead);
 }
 
 // The keys of a strip's queries within [begin, end), and which of them only some of the queries see.
@@ -211,7 +241,7 @@ struct StripProduct {
   const float* scale;
   bool add;
 
-  void run(int64_t begin, int64_t end) const {
+  void run(int64_t begin, int64_t end, Lead& lead) const {
     for (int64_t r = 0; r < count; r += kRows) {
       const int64_t some = smaller(kRows, count - r), i = strip + r;
       const int64_t first = larger(sight.begin, dims.first(i)), stop = smaller(sight.end, dims.end(i + some - 1));
@@ -224,10 +254,13 @@ struct StripProduct {
                          some,
                          scale + r,
                          add || from > first};
+      const char* ahead = lead.take(nullptr);
       if (r + kRows <= kStrip)
-        product<kRows, false>(part, dims.padded);
+        ahead ? product<kRows, false, true>(part, dims.padded, ahead)
+              : product<kRows, false, false>(part, dims.padded, nullptr);
       else
-        product<kStrip % kRows, false>(part, dims.padded);
+        ahead ? product<kStrip % kRows, false, true>(part, dims.padded, ahead)
+              : product<kStrip % kRows, false, false>(part, dims.padded, nullptr);
     }
   }
 };

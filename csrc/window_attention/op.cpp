@@ -90,6 +90,7 @@ std::string isa(std::string_view type) {
 
 // Importing it registers the operators.
 PYBIND11_MODULE(_window, module) {
-  module.def("cpu_isa", &pyprof::window::isa, pybind11::arg("type"),
-             "The instruction set that the host kernels use here for a type: portable, avx2, avx512, avx512_bf16 or amx.");
+  module.def(
+      "cpu_isa", &pyprof::window::isa, pybind11::arg("type"),
+      "The instruction set that the host kernels use here for a type: portable, avx2, avx512, avx512_bf16 or amx.");
 }
