@@ -80,12 +80,11 @@ def _operator(name: str) -> Callable[[Problem], Iterator[Variant]]:
 
 def _sdpa(problem: Problem) -> Iterator[Variant]:
     """PyTorch's fused dense attention under a mask, which is added to the scores and made beforehand."""
+    from pyprof.ops.sdpa import visible_keys
+
     length = problem.length
     _needs(problem, length * length * (problem.torch_dtype.itemsize + _MASK_WORK), "a dense mask")
-    positions = torch.arange(length, device=problem.device)
-    offsets = positions[None, :] - positions[:, None]
-    left, right = problem.window
-    hidden = (offsets < -left) | (offsets > right)
+    hidden = ~visible_keys(length, problem.window, device=problem.device)
     mask = torch.zeros(length, length, dtype=problem.torch_dtype, device=problem.device)
     mask = mask.masked_fill_(hidden, -torch.inf)[None, None]
 
@@ -97,17 +96,16 @@ def _sdpa(problem: Problem) -> Iterator[Variant]:
 
 def _flex(problem: Problem) -> Iterator[Variant]:
     """FlexAttention, compiled for this very shape, with block masks of several sizes that are made beforehand."""
-    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+    from torch.nn.attention.flex_attention import flex_attention
+
+    from pyprof.ops.flex import block_mask
 
     left, right = problem.window
     length, device = problem.length, problem.device
     _needs(problem, length * length * _MASK_WORK, "FlexAttention's block mask")
 
-    def visible(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        return (key >= query - left) & (key <= query + right)
-
     def variant(size: int) -> Variant:
-        blocks = create_block_mask(visible, None, None, length, length, device=device, BLOCK_SIZE=size)
+        blocks = block_mask(length, problem.window, size, torch.device(device))
 
         def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             return flex_attention(query, key, value, block_mask=blocks)

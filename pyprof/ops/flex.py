@@ -43,7 +43,7 @@ def flex_window_attention(
     if key_lengths is None:
         mask = _kept_block_mask(query.shape[2], window, block_size, query.device)
     else:
-        mask = _block_mask(query.shape[2], window, block_size, query.device, key_lengths)
+        mask = block_mask(query.shape[2], window, block_size, query.device, key_lengths)
     # Beyond its limit of recompilations PyTorch would go on uncompiled, which is dense; a study has more lengths.
     with torch._dynamo.config.patch(recompile_limit=_MANY, accumulated_recompile_limit=_MANY):
         output: Tensor = _compiled()(
@@ -57,9 +57,10 @@ def _compiled() -> Callable[..., Any]:
     return torch.compile(flex_attention, dynamic=False, fullgraph=True)
 
 
-def _block_mask(
+def block_mask(
     length: int, window: tuple[int, int], block_size: int, device: torch.device, key_lengths: Tensor | None = None
 ) -> BlockMask:
+    """Which blocks of `block_size` queries and keys hold anything of the band, for FlexAttention."""
     left, right = window
 
     def in_band(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
@@ -74,4 +75,4 @@ def _block_mask(
     return create_block_mask(visible, batch, None, length, length, device=device, BLOCK_SIZE=block_size)
 
 
-_kept_block_mask = lru_cache(maxsize=16)(_block_mask)
+_kept_block_mask = lru_cache(maxsize=16)(block_mask)
