@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 
-import torch
 from harness import Bar, Figures, note, parser, publish
 
 from pyprof.attention.measure import Care, Rounds, interleave
 from pyprof.measure.clock import Call
 from pyprof.models import registry
+from pyprof.study.case import Case
+from pyprof.study.step import Step
 
 METHOD = """\
 Base size, batch 1, float32, random weights. In every round there is one step of each model, in random order, in one
@@ -28,18 +29,7 @@ PLAYERS = {"sdpa": ("hubert", "sdpa"), "fused": ("l-hubert", "fused"), "chunks":
 
 def step(model: str, attention: str, mode: str, length: int) -> Call:
     loaded = registry.load(model, attention=attention, mode=mode, longest=length)
-    loaded.fit(length)
-    args, kwargs = loaded.inputs(length, 1)
-
-    def infer() -> None:
-        with torch.inference_mode():
-            loaded.step(*args, **kwargs)
-
-    def train() -> None:
-        loaded.step.zero_grad(set_to_none=True)
-        loaded.step(*args, **kwargs).backward()
-
-    return infer if mode == "infer" else train
+    return Step(loaded, Case(model, length, mode, attention), "none", 1)
 
 
 def bars_of(mode: str, length: int, taken: Rounds) -> list[Bar]:

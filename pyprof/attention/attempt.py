@@ -6,14 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-import torch
-
 from pyprof.errors import UsageError
+from pyprof.measure.memory import is_out_of_memory
 
 Result = TypeVar("Result")
 Status = Literal["ok", "oom", "error", "skipped"]
-
-_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "std::bad_alloc")
 
 
 @dataclass(frozen=True)
@@ -38,8 +35,7 @@ def attempt(function: Callable[[], Result]) -> Result | Failure:
 def _failure(error: Exception) -> Failure:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = lines[0] if lines else type(error).__name__
-    memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
-    if memory or (isinstance(error, RuntimeError) and any(word in str(error) for word in _OUT_OF_MEMORY)):
+    if is_out_of_memory(error):
         return Failure("oom", f"out of memory: {said}")
     if isinstance(error, UsageError | NotImplementedError):
         return Failure("skipped", said)

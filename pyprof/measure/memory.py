@@ -11,6 +11,8 @@ from pyprof.errors import UsageError
 if TYPE_CHECKING:
     import torch
 
+_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "std::bad_alloc")
+
 
 @dataclasses.dataclass(frozen=True)
 class MemoryReading:
@@ -116,3 +118,12 @@ def _storage(tensor: torch.Tensor) -> torch.UntypedStorage:
     if tensor.layout is not torch.strided:
         raise UsageError(f"the bytes of a tensor with layout {tensor.layout} cannot be counted: make it dense first")
     return tensor.untyped_storage()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out, on the host or on a device."""
+    import torch
+
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _OUT_OF_MEMORY)

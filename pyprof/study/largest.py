@@ -10,13 +10,14 @@ from pyprof.cost.indicators import Reading
 from pyprof.errors import IncompleteError
 from pyprof.measure.batch import LargestBatch, find_largest_batch
 from pyprof.measure.clock import stopwatch_for
+from pyprof.measure.memory import is_out_of_memory
 from pyprof.measure.sampling import measure
 from pyprof.measure.throughput import BestThroughput, best_throughput
 from pyprof.models.loaded import LoadedModel
 from pyprof.study.case import Case
 from pyprof.study.file import Study
 from pyprof.study.record import Record
-from pyprof.study.step import Step, free, is_out_of_memory, memory_reading
+from pyprof.study.step import Step, free, memory_reading
 
 # What a confirmation has to measure.
 CONFIRMED = ("latency", "peak_memory")

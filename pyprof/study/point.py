@@ -14,6 +14,7 @@ from pyprof.cost.indicators import INDICATORS, Reading
 from pyprof.errors import InvariantError, PyprofError
 from pyprof.layers.instrument import instrument
 from pyprof.layers.profile import Profile
+from pyprof.measure.memory import is_out_of_memory
 from pyprof.models.loaded import LoadedModel
 from pyprof.study.cache import ModelCache
 from pyprof.study.case import Case
@@ -21,7 +22,7 @@ from pyprof.study.file import Study
 from pyprof.study.largest import CONFIRMED, NothingFitsError, Search
 from pyprof.study.outcome import Columns, Outcome
 from pyprof.study.record import KindCost, Record, Status
-from pyprof.study.step import Step, free, is_out_of_memory, latency_reading, memory_reading, sample
+from pyprof.study.step import Step, free, latency_reading, memory_reading, sample
 
 # Steps that are looked at, as many as fit a second: one where steps are long.
 MOST_LOOKS = 5

@@ -17,15 +17,7 @@ from pyprof.models.loaded import LoadedModel
 from pyprof.study.case import Case
 from pyprof.study.file import Care
 
-_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "std::bad_alloc")
 _LEARNING_RATE = 1e-5
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory ran out, on the host or on a device."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _OUT_OF_MEMORY)
 
 
 def free() -> None:

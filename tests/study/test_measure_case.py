@@ -10,6 +10,7 @@ import torch
 from simulated_machine import make_study
 
 from pyprof.errors import UsageError
+from pyprof.measure import memory
 from pyprof.study import step as steps
 from pyprof.study.case import Case
 from pyprof.study.file import Study
@@ -151,7 +152,7 @@ def test_exceptions_are_errors_in_one_sentence(name: str, reason: str) -> None:
     ],
 )
 def test_what_counts_as_out_of_memory(error: BaseException, expected: bool) -> None:
-    assert steps.is_out_of_memory(error) is expected
+    assert memory.is_out_of_memory(error) is expected
 
 
 def test_memory_that_other_models_hold_is_given_back_before_a_case_is_out_of_memory(
