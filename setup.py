@@ -8,7 +8,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
 
 if sys.version_info < (3, 11):  # noqa: UP036 - said in a sentence where pip has not said it already
     raise SystemExit(
@@ -95,7 +95,15 @@ def cuda_extensions() -> list[CppExtension]:
 
 native = CppExtension(
     "pyprof._native",
-    sources=sources("csrc", "csrc/recorder", "csrc/memory"),
+    sources=sources("csrc", "csrc/recorder", "csrc/memory", "csrc/planted"),
+    include_dirs=[INCLUDE],
+    extra_compile_args=FLAGS,
+)
+# Needs nothing of PyTorch, so that a measurement doesn't load it.
+stopwatch = Extension(
+    "pyprof._stopwatch",
+    sources=sources("csrc/stopwatch"),
+    depends=["csrc/stopwatch/monotonic.h"],
     include_dirs=[INCLUDE],
     extra_compile_args=FLAGS,
 )
@@ -113,6 +121,6 @@ setup(
     packages=[*find_packages(include=["pyprof", "pyprof.*"]), "pyprof.models"],
     package_dir={"pyprof.models": "models"},
     package_data={"pyprof": ["py.typed", "*.pyi"], "pyprof.studies": ["*.toml"], "pyprof.reference": ["*.toml"]},
-    ext_modules=[native, window, *cuda_extensions()],
+    ext_modules=[native, stopwatch, window, *cuda_extensions()],
     cmdclass={"build_ext": BuildExtension.with_options(no_python_abi_suffix=False)},
 )

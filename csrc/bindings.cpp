@@ -3,6 +3,7 @@
 #include <pybind11/pybind11.h>
 
 #include "memory/host_memory.h"
+#include "planted/planted.h"
 #include "recorder/backward.h"
 #include "recorder/probe.h"
 
@@ -83,6 +84,7 @@ class Attachment {
 PYBIND11_MODULE(_native, m) {
   m.doc() = "The native part of pyprof: recorder, probes, backward observer, host memory.";
   if (!ready_probe_type()) throw py::error_already_set();
+  if (!add_planted(m.ptr())) throw py::error_already_set();
 
   PYBIND11_NUMPY_DTYPE(Node, begin, end, sequence, forward_thread, thread, graph_task, device_begin, device_end);
   PYBIND11_NUMPY_DTYPE(Span, begin, end, sequence_begin, sequence_end, thread, layer, parent, phase, device_begin,
