@@ -64,18 +64,31 @@ def mean_and_deviation(samples: Samples) -> tuple[float, float] | None:
     return float(values.mean()), float(values.std(ddof=1))
 
 
-@lru_cache(maxsize=4096)
-def median_ranks(count: int, confidence: float = CONFIDENCE) -> tuple[int, int] | None:
+def median_ranks(count: int, confidence: float = CONFIDENCE, dependence: float = 1.0) -> tuple[int, int] | None:
     """Ranks, from 1, of the two order statistics that enclose the median with at least the given confidence.
 
     The narrowest symmetric pair (r, n + 1 - r): it misses the median where fewer than r of n fair coins fall to one
     side, so its coverage is 1 - 2 P(Binomial(n, 1/2) < r), for a continuous distribution exactly and for one with ties
     at least. None where not even (1, n) reaches the level, which for 95 % is below six samples, and below five always.
-    The sums are exact integers.
+    The sums are exact integers. Of samples that depend on each other fewer count (`pyprof.measure.dependence` says by
+    which factor): the ranks' distances from the middle grow by its square root, as far as there are samples.
     """
-    _check_confidence(confidence)
-    if count < FEWEST_SAMPLES:
+    check_confidence(confidence)
+    if not dependence >= 1:
+        raise UsageError(f"the dependence has to be a factor of at least 1, not {dependence}: leave it out for none")
+    rank = _lower_rank(count, confidence)
+    if rank == 0:
         return None
+    middle = (count + 1) / 2
+    rank = max(1, math.floor(middle - (middle - rank) * math.sqrt(dependence)))
+    return rank, count + 1 - rank
+
+
+@lru_cache(maxsize=4096)
+def _lower_rank(count: int, confidence: float) -> int:
+    """The lower one of the ranks for independent samples; 0 where there is none."""
+    if count < FEWEST_SAMPLES:
+        return 0
     # At most this many of the 2^n outcomes of the coins may lie in each tail.
     allowed = (1 - Fraction(confidence)) / 2 * 2**count
     rank, ways, tail = 0, 1, 1
@@ -83,45 +96,27 @@ def median_ranks(count: int, confidence: float = CONFIDENCE) -> tuple[int, int] 
         rank += 1
         ways = ways * (count - rank + 1) // rank
         tail += ways
-    return (rank, count + 1 - rank) if rank else None
+    return rank
 
 
-def median_interval(samples: Samples, confidence: float = CONFIDENCE) -> tuple[float, float] | None:
+def median_interval(
+    samples: Samples, confidence: float = CONFIDENCE, dependence: float = 1.0
+) -> tuple[float, float] | None:
     """The distribution-free interval of the median, (low, high); None where there are too few samples for the level."""
-    ranks = median_ranks(len(samples), confidence)
+    ranks = median_ranks(len(samples), confidence, dependence)
     if ranks is None:
         return None
     ordered = np.sort(np.asarray(samples, dtype=np.float64))
     return float(ordered[ranks[0] - 1]), float(ordered[ranks[1] - 1])
 
 
-def estimate_median(samples: Samples, confidence: float = CONFIDENCE) -> Estimate:
+def estimate_median(samples: Samples, confidence: float = CONFIDENCE, dependence: float = 1.0) -> Estimate:
     """The median with its interval."""
-    low, high = median_interval(samples, confidence) or (None, None)
+    low, high = median_interval(samples, confidence, dependence) or (None, None)
     return Estimate(median(samples), low, high)
 
 
-def ratio(numerator: Estimate, denominator: Estimate) -> Estimate:
-    """The ratio of two positive medians that were sampled independently of each other, with an interval.
-
-    The interval is composed from the two on logarithms by the method of variance estimates recovery (Zou and Donner,
-    Statistics in Medicine 27, 2008): the bounds' distances from their medians add as root sums of squares, since
-    independent errors rarely are at their worst together. Both intervals and the result have the same confidence.
-    Dividing bound by bound is only safe with wider bounds and comes out 1.2 to 2 times as wide; a bootstrap needs
-    the raw samples and a seed, and its percentiles rest on few distinct medians where a slow step has six samples.
-    Without an interval on one side there is none. Raises UsageError where a value or a bound is not positive.
-    """
-    above, below = numerator.interval, denominator.interval
-    if min(numerator.value, denominator.value, *(above or ()), *(below or ())) <= 0:
-        raise UsageError("a ratio needs positive medians and bounds: compare times, sizes or counts above zero")
-    value = numerator.value / denominator.value
-    if above is None or below is None:
-        return Estimate(value)
-    down = math.hypot(math.log(numerator.value / above[0]), math.log(below[1] / denominator.value))
-    up = math.hypot(math.log(above[1] / numerator.value), math.log(denominator.value / below[0]))
-    return Estimate(value, value * math.exp(-down), value * math.exp(up))
-
-
-def _check_confidence(confidence: float) -> None:
+def check_confidence(confidence: float) -> None:
+    """Raise UsageError where a confidence is no probability between 0 and 1."""
     if not 0 < confidence < 1:
         raise UsageError(f"the confidence has to lie between 0 and 1, not at {confidence}: write 0.95 for 95 %")

@@ -9,13 +9,11 @@ from scipy import stats
 from pyprof.errors import UsageError
 from pyprof.measure.statistics import (
     Estimate,
-    estimate_median,
     mean_and_deviation,
     median,
     median_interval,
     median_ranks,
     quantile,
-    ratio,
 )
 
 
@@ -104,54 +102,3 @@ def test_the_half_width_of_an_estimate_is_relative_to_its_value() -> None:
     assert Estimate(2, 1.5, 3).relative_half_width == 0.375
     assert Estimate(2).relative_half_width is None
     assert Estimate(0, 0, 1).relative_half_width is None
-
-
-def test_a_ratio_adds_distances_as_root_sums_of_squares() -> None:
-    result = ratio(
-        Estimate(8, 8 / math.exp(0.03), 8 * math.exp(0.06)), Estimate(2, 2 / math.exp(0.08), 2 * math.exp(0.04))
-    )
-    assert result.value == 4
-    assert result.low == pytest.approx(4 / math.exp(0.05))
-    assert result.high == pytest.approx(4 * math.exp(0.10))
-
-
-def test_a_ratio_turned_over_turns_its_interval_over() -> None:
-    first, second = Estimate(3, 2.9, 3.3), Estimate(7, 6.5, 7.1)
-    forward, backward = ratio(first, second), ratio(second, first)
-    assert backward.interval == pytest.approx((1 / forward.high, 1 / forward.low))
-
-
-def test_a_ratio_with_an_exact_side_keeps_the_others_relative_interval() -> None:
-    assert ratio(Estimate(6, 5, 9), Estimate(3, 3, 3)).interval == pytest.approx((5 / 3, 3))
-
-
-def test_a_ratio_without_one_interval_has_none() -> None:
-    assert ratio(Estimate(6, 5, 9), Estimate(3)) == Estimate(2)
-
-
-def test_a_ratio_of_what_is_not_positive_is_refused() -> None:
-    with pytest.raises(UsageError, match="positive"):
-        ratio(Estimate(1, 0, 2), Estimate(3, 2, 4))
-    with pytest.raises(UsageError, match="positive"):
-        ratio(Estimate(1), Estimate(0))
-
-
-@pytest.mark.parametrize("counts", [(6, 6), (6, 30), (12, 12), (51, 51)])
-@pytest.mark.parametrize(
-    "draw",
-    [
-        lambda rng, size: np.exp(0.05 * rng.standard_normal(size)),
-        lambda rng, size: 1 + 0.1 * rng.exponential(size=size),
-        lambda rng, size: np.where(rng.random(size) < 0.7, 1.0, 1.3) * np.exp(0.01 * rng.standard_normal(size)),
-    ],
-    ids=["symmetric", "skewed", "two modes"],
-)
-def test_the_interval_of_a_ratio_covers_it(draw: object, counts: tuple[int, int]) -> None:
-    rng = np.random.default_rng(3)
-    runs = 1000
-    covered = 0
-    for first, second in zip(draw(rng, (runs, counts[0])), draw(rng, (runs, counts[1])) * 2, strict=True):  # type: ignore[operator]
-        result = ratio(estimate_median(second), estimate_median(first))
-        covered += result.low <= 2 <= result.high
-    # 1.4 % is two standard errors of a coverage of 95 % over a thousand runs.
-    assert covered / runs >= 0.95 - 0.014
