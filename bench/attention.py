@@ -19,9 +19,9 @@ from pyprof.attention import Care, Contest, Problem, Row
 from pyprof.attention.check import TOLERANCE, Standard
 from pyprof.attention.contest import backward_call, forward_call, hold
 from pyprof.attention.kernel import run
-from pyprof.attention.measure import interleave
 from pyprof.attention.peers import find
 from pyprof.attention.problem import DTYPES, Inputs, make_inputs
+from pyprof.measure.interleave import interleave
 from pyprof.ops.window_attention import cpu_isa, window_attention
 
 METHOD = """\

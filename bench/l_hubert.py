@@ -6,8 +6,8 @@ import sys
 
 from harness import Bar, Figures, note, parser, publish
 
-from pyprof.attention.measure import Care, Rounds, interleave
 from pyprof.measure.clock import Call
+from pyprof.measure.interleave import Care, Rounds, interleave
 from pyprof.models import registry
 from pyprof.study.case import Case
 from pyprof.study.step import Step

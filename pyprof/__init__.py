@@ -13,12 +13,14 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from pyprof.layers.instrument import instrument
     from pyprof.layers.steps import profile
+    from pyprof.measure.compare import compare
     from pyprof.measure.sampling import measure as measure
     from pyprof.ops.window_attention import window_attention
 
-__all__ = ["__version__", "instrument", "measure", "profile", "window_attention"]
+__all__ = ["__version__", "compare", "instrument", "measure", "profile", "window_attention"]
 
 _HOMES = {
+    "compare": "pyprof.measure.compare",
     "instrument": "pyprof.layers.instrument",
     "profile": "pyprof.layers.steps",
     "window_attention": "pyprof.ops.window_attention",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyprof.attention.comparison import Comparison, Plan, compare, contests
 from pyprof.attention.contest import Contest, Row
-from pyprof.attention.measure import Care
 from pyprof.attention.problem import Problem
+from pyprof.measure.interleave import Care
 
 __all__ = ["Care", "Comparison", "Contest", "Plan", "Problem", "Row", "compare", "contests"]

@@ -13,10 +13,10 @@ from pyprof.attention import kernel, peers
 from pyprof.attention.check import TOLERANCE
 from pyprof.attention.contest import Contest, hold
 from pyprof.attention.kernel import Kernel
-from pyprof.attention.measure import Care
 from pyprof.attention.problem import Problem
 from pyprof.errors import UsageError
 from pyprof.measure.environment import Environment, current_environment
+from pyprof.measure.interleave import Care
 
 SCHEMA = 1
 MODES = ("forward", "backward")

@@ -10,18 +10,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyprof.attention.attempt import Failure, Status, attempt
 from pyprof.attention.check import Accuracy, Standard
 from pyprof.attention.kernel import describe, run
-from pyprof.attention.measure import Care, Rounds, interleave
 from pyprof.attention.peers import Attend, Implementation, Variant
 from pyprof.attention.problem import Inputs, Problem, make_inputs
+from pyprof.measure.attempt import Failure, Status, attempt
 from pyprof.measure.clock import Call, Stopwatch, stopwatch_for
+from pyprof.measure.interleave import Care, Rounds, interleave
 from pyprof.measure.memory import peak_bytes, resident_bytes
 from pyprof.measure.statistics import Estimate
+from pyprof.measure.yardstick import SIZE, Yardstick
 
-# The machine's limit is measured as the rate of this matrix product, square, in the problem's dtype.
-LIMIT_SIZE = 1024
+# The machine's limit is measured as the rate of a square matrix product in the problem's dtype.
+LIMIT_SIZE = SIZE
 _LIMIT = "(matmul)"
 
 
@@ -117,9 +118,10 @@ def hold(
         return Contest(problem, mode, useful, None, 0, rows)
     contestants, failures = made
     calls = {one.name: one.call for one in contestants}
-    taken = interleave({_LIMIT: _limit(problem), **calls}, care, stopwatch or stopwatch_for(problem.device))
-    rows = tuple(_rows(implementations, contestants, failures, taken, useful))
-    limit = _scaled(taken.seconds(_LIMIT), 2 * LIMIT_SIZE**3) if _LIMIT in taken.samples else None
+    limit_work = Yardstick(problem.device, problem.dtype, LIMIT_SIZE)
+    taken = interleave({_LIMIT: limit_work, **calls}, care, stopwatch or stopwatch_for(problem.device))
+    rows = tuple(_rows(implementations, contestants, failures, taken, useful, limit_work.flops))
+    limit = _scaled(taken.seconds(_LIMIT), limit_work.flops) if _LIMIT in taken.samples else None
     rounds = max((len(samples) for samples in taken.samples.values()), default=0)
     return Contest(problem, mode, useful, limit, rounds, rows)
 
@@ -203,19 +205,13 @@ def _extra_bytes(variant: Variant, inputs: Inputs, *, backward: bool) -> int:
     return max(0, peak - results) + resident_bytes(None, variant.state)
 
 
-def _limit(problem: Problem) -> Call:
-    left, right, result = (
-        torch.rand(LIMIT_SIZE, LIMIT_SIZE, device=problem.device).to(problem.torch_dtype) for _ in range(3)
-    )
-    return lambda: torch.mm(left, right, out=result)
-
-
 def _rows(
     implementations: Sequence[Implementation],
     contestants: Sequence[_Contestant],
     failures: Mapping[str, Failure],
     taken: Rounds,
     useful: int,
+    limit_flops: int,
 ) -> Iterator[Row]:
     """A row for each implementation, with its fastest variant."""
     first: str | None = None
@@ -234,7 +230,7 @@ def _rows(
             "ok",
             seconds=seconds,
             flops_per_second=useful / seconds.value,
-            of_limit=_share(taken, best.name, useful),
+            of_limit=_share(taken, best.name, useful / limit_flops),
             against=taken.ratio(best.name, first),
             extra_bytes=best.extra_bytes,
             accuracy=best.accuracy,
@@ -244,13 +240,13 @@ def _rows(
         )
 
 
-def _share(taken: Rounds, name: str, useful: int) -> Estimate | None:
+def _share(taken: Rounds, name: str, work: float) -> Estimate | None:
+    """The share of the limit's rate that a contestant reaches; `work` is its useful work over the limit's."""
     if _LIMIT not in taken.samples:
         return None
     times = taken.ratio(_LIMIT, name)
-    factor = useful / (2 * LIMIT_SIZE**3)
-    bounds = [None if bound is None else bound * factor for bound in (times.low, times.high)]
-    return Estimate(times.value * factor, *bounds)
+    bounds = [None if bound is None else bound * work for bound in (times.low, times.high)]
+    return Estimate(times.value * work, *bounds)
 
 
 def _scaled(seconds: Estimate, work: float) -> Estimate:

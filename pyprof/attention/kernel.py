@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pyprof.attention.attempt import Failure, attempt
 from pyprof.attention.check import GRADIENTS, TOLERANCE, Accuracy, Standard
 from pyprof.attention.peers import Implementation, Variant
 from pyprof.attention.problem import Inputs, Problem, make_inputs
 from pyprof.errors import UsageError
+from pyprof.measure.attempt import Failure, attempt
 
 # Checks are of inputs with two sequences of two heads, no longer than this beyond the window.
 _BEYOND = 70

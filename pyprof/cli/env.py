@@ -3,28 +3,49 @@
 from __future__ import annotations
 
 import argparse
+import math
 from typing import TYPE_CHECKING
 
-from pyprof.cli.options import add_command, add_json, print_json
+from pyprof.cli.options import add_command, add_json, add_pin, print_json
+from pyprof.errors import UsageError
 
 if TYPE_CHECKING:
     from pyprof.cli.options import Commands
+    from pyprof.measure.environment import Environment
 
 _DESCRIPTION = """Show the machine and the software that results depend on, and their fingerprint.
 
-Results of different fingerprints are never merged.
+Results of different fingerprints are never merged. With --check a fixed work runs over and over for a few seconds, and
+what disturbs measurements on this machine is listed, with what to do about it. It is advice: the exit code stays 0.
 """
+_SECONDS = 10.0
 
 
 def add(commands: Commands) -> None:
     """Add the subcommand."""
-    add_json(add_command(commands, "env", _run, _DESCRIPTION))
+    parser = add_command(commands, "env", _run, _DESCRIPTION)
+    parser.add_argument("--check", action="store_true", help="look how quiet the machine is, and say what to change")
+    parser.add_argument(
+        "--seconds", type=float, default=None, metavar="S", help=f"how long --check looks (default: {_SECONDS:g})"
+    )
+    add_pin(parser)
+    add_json(parser)
 
 
 def _run(options: argparse.Namespace) -> int:
+    from pyprof.measure import pin
+
+    if options.seconds is not None and not options.check:
+        raise UsageError("--seconds belongs to --check: give both, or neither")
+    seconds = _SECONDS if options.seconds is None else options.seconds
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise UsageError("--seconds takes a number above 0")
+    pin.apply(options.pin)
     from pyprof.measure.environment import current_environment
 
     environment = current_environment()
+    if options.check:
+        return _check(environment, seconds, as_json=options.json)
     if options.json:
         print_json(environment.to_json())
         return 0
@@ -43,4 +64,19 @@ def _run(options: argparse.Namespace) -> int:
         shown = format_bytes(value) if name.endswith("_bytes") else str(value)
         table.add_row(label, "none" if value in (None, "") else shown)
     Console().print(table)
+    return 0
+
+
+def _check(environment: Environment, seconds: float, *, as_json: bool) -> int:
+    from pyprof.measure.quiet import check
+
+    verdict = check(seconds)
+    if as_json:
+        print_json({"environment": environment.to_json(), **verdict.to_json()})
+        return 0
+    from rich.console import Console
+
+    from pyprof.report import quiet
+
+    quiet.write(verdict, Console())
     return 0

@@ -31,6 +31,16 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON document instead, and nothing else")
 
 
+def add_pin(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """--pin: the command hands it to ``pyprof.measure.pin.apply`` before anything loads torch."""
+    parser.add_argument(
+        "--pin",
+        metavar="CORES",
+        help="stay on these processors, such as 0,2-3, with a thread on each; auto: the quietest ones, one per "
+        "physical core (name them where runs are to be compared)",
+    )
+
+
 def names(text: str) -> tuple[str, ...]:
     """An argument of the form a,b,c."""
     return tuple(part.strip() for part in text.split(",") if part.strip())

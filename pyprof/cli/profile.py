@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from pyprof.cli.options import add_command, add_json, print_json
+from pyprof.cli.options import add_command, add_json, add_pin, print_json
 from pyprof.errors import UsageError
 
 if TYPE_CHECKING:
@@ -39,10 +39,14 @@ def add(commands: Commands) -> None:
         "--seconds", type=float, default=3.0, metavar="S", help="take steps for about S seconds (default: 3)"
     )
     parser.add_argument("--expand", action="store_true", help="show every block of a repeated kind, not their mean")
+    add_pin(parser)
     add_json(parser)
 
 
 def _run(options: argparse.Namespace) -> int:
+    from pyprof.measure import pin
+
+    pinned = pin.apply(options.pin)
     from pyprof.models import registry
     from pyprof.study.look import profile_model
 
@@ -71,6 +75,7 @@ def _run(options: argparse.Namespace) -> int:
         "attention": loaded.attention,
         "dtype": options.dtype,
         "device": options.device,
+        "pinned": pinned,
         "notes": list(loaded.notes(length)),
     }
     if options.json:

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from pyprof.errors import UsageError
+from pyprof.measure.cores import usable_cores
+from pyprof.measure.pin import pinned
 
 _DISTRIBUTION = "pyprof-transformers"
 
@@ -34,7 +36,9 @@ class Environment:
     """Where a measurement ran.
 
     `cores` counts the processors that this process may use, `threads` those that torch uses within an operation, and
-    `cpu_capability` is the instruction set that torch chose. `cuda`, `cudnn`, `driver` are None where there are none.
+    `cpu_capability` is the instruction set that torch chose. `pinned` lists the processors that `--pin` keeps the
+    measurement on (None without it; an affinity that a container or a batch system sets only shows in `cores`). `cuda`,
+    `cudnn`, `driver` are None where there are none.
     """
 
     hostname: str
@@ -56,11 +60,16 @@ class Environment:
     cuda: str | None = None
     cudnn: str | None = None
     driver: str | None = None
+    pinned: str | None = None
 
     @cached_property
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits of all that has to be equal where results are merged."""
-        canonical = json.dumps([value for _, value in _decisive(self)], separators=(",", ":"))
+        values = [value for _, value in _decisive(self)]
+        if self.pinned is None:
+            # Environments of before there was this field keep their fingerprint.
+            values.pop()
+        canonical = json.dumps(values, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
     def to_json(self) -> dict[str, Any]:
@@ -70,7 +79,7 @@ class Environment:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Environment:
         """Rebuild an environment; raises UsageError where a field is missing, unknown or damaged."""
-        values = {name: value for name, value in data.items() if name != "fingerprint"}
+        values = {"pinned": None, **{name: value for name, value in data.items() if name != "fingerprint"}}
         known = {field.name for field in fields(cls)}
         wrong = sorted(known.symmetric_difference(values))
         if wrong:
@@ -117,6 +126,7 @@ def _decisive(environment: Environment) -> list[tuple[str, str | int | None]]:
         ("CUDA", environment.cuda),
         ("cuDNN", environment.cudnn),
         ("GPU driver", environment.driver),
+        ("pinned to", environment.pinned),
     ]
 
 
@@ -134,7 +144,7 @@ def current_environment() -> Environment:
     return Environment(
         hostname=platform.node(),
         cpu=cpu_model(),
-        cores=usable_cores(),
+        cores=len(usable_cores()),
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         threads=torch.get_num_threads(),
         system=platform.system(),
@@ -151,6 +161,7 @@ def current_environment() -> Environment:
         cuda=torch.version.cuda if on_cuda else None,
         cudnn=str(torch.backends.cudnn.version()) if on_cuda else None,  # type: ignore[no-untyped-call]
         driver=driver_version() if on_cuda else None,
+        pinned=pinned(),
     )
 
 
@@ -178,14 +189,6 @@ def cpu_model(path: Path = Path("/proc/cpuinfo")) -> str:
     except OSError:
         name = None
     return name or platform.processor() or platform.machine()
-
-
-def usable_cores() -> int:
-    """How many processors this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # only Linux tells
-        return os.cpu_count() or 1
 
 
 def _found(pattern: str, text: str) -> str | None:

@@ -1,42 +1,9 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 import torch
 
 from pyprof.attention import contest
-from pyprof.measure.clock import HostStopwatch
-
-
-class FakeClock:
-    """A clock that moves only by the work that is done, and a list of who did it."""
-
-    def __init__(self) -> None:
-        self.now = 1_000
-        self.calls: list[str] = []
-
-    def now_ns(self) -> int:
-        return self.now
-
-    def work(self, name: str, nanoseconds: int) -> Callable[[], None]:
-        """A function whose calls take so long, and are noted under the name."""
-
-        def call() -> None:
-            self.calls.append(name)
-            self.now += nanoseconds
-
-        return call
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def stopwatch(clock) -> HostStopwatch:
-    return HostStopwatch(clock)
 
 
 @pytest.fixture(autouse=True)

@@ -126,10 +126,10 @@ def test_a_kernel_of_the_users_that_is_wrong_at_this_length_is_not_timed(right):
     assert not known.accuracy.holds
 
 
-def test_of_several_variants_the_fastest_counts(right, clock, stopwatch):
+def test_of_several_variants_the_fastest_counts(right, work_clock, work_stopwatch):
     def variants(problem):
         for size, nanoseconds in ((16, 900), (32, 300), (64, 700)):
-            work = clock.work(str(size), nanoseconds)
+            work = work_clock.work(str(size), nanoseconds)
 
             def attend(query, key, value, work=work):
                 work()
@@ -137,7 +137,7 @@ def test_of_several_variants_the_fastest_counts(right, clock, stopwatch):
 
             yield Variant(attend, f"block size {size}", (torch.zeros(size, dtype=torch.uint8),))
 
-    row = held(right, Implementation("blocks", variants), stopwatch=stopwatch).rows[1]
+    row = held(right, Implementation("blocks", variants), stopwatch=work_stopwatch).rows[1]
     assert row.variant == "block size 32"
     assert row.variants == {"block size 16": 900e-9, "block size 32": 300e-9, "block size 64": 700e-9}
     assert set(row.samples) == {300}
@@ -158,22 +158,22 @@ def test_memory_is_what_lies_beyond_inputs_and_results():
     assert found == max(wasted, 2 * problem.tensor_bytes) - problem.tensor_bytes + 1234
 
 
-def test_backward_is_timed_without_its_forward(right, clock, stopwatch):
+def test_backward_is_timed_without_its_forward(right, work_clock, work_stopwatch):
     class Slow(torch.autograd.Function):
         @staticmethod
         def forward(context, tensor):
-            clock.now += 1_000_000
+            work_clock.now += 1_000_000
             return tensor.clone()
 
         @staticmethod
         def backward(context, gradient):
-            clock.now += 700
+            work_clock.now += 700
             return gradient
 
     def attend(query, key, value):
         return right(Slow.apply(query), key, value, (4, 4))
 
-    row = held(right, implementation(attend), mode="backward", stopwatch=stopwatch).rows[1]
+    row = held(right, implementation(attend), mode="backward", stopwatch=work_stopwatch).rows[1]
     assert set(row.samples) == {700}
 
 

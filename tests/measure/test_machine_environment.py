@@ -74,6 +74,7 @@ def test_equal_machines_share_a_fingerprint(changes: dict[str, object]) -> None:
         ({"cpu_capability": "AVX512"}, ["instruction set: AVX2 against AVX512"]),
         ({"gpus": (CARD,)}, [f"GPUs: {CARD.name} (9.0), {CARD.name} (9.0) against {CARD.name} (9.0)"]),
         ({"driver": "590.2"}, ["GPU driver: 580.1 against 590.2"]),
+        ({"pinned": "0,2-3"}, ["pinned to: none against 0,2-3"]),
     ],
 )
 def test_what_sets_machines_apart_is_told_in_words(changes: dict[str, object], words: list[str]) -> None:
@@ -96,6 +97,15 @@ def test_damaged_environments_are_refused() -> None:
         Environment.from_json({**data, "gpus": [{"name": "H100"}]})
     with pytest.raises(UsageError, match="damaged"):
         Environment.from_json({**data, "gpus": None})
+
+
+def test_environments_of_before_pinning_are_read_and_keep_their_fingerprint() -> None:
+    data = {name: value for name, value in MACHINE.to_json().items() if name != "pinned"}
+    assert Environment.from_json(data) == MACHINE
+    # As the version before wrote it for the same machine.
+    assert MACHINE.fingerprint == "3d344527d14efefa"
+    pinned = replace(MACHINE, pinned="0")
+    assert Environment.from_json(json.loads(json.dumps(pinned.to_json()))) == pinned
 
 
 def test_this_machine_is_recognised() -> None:
@@ -151,6 +161,7 @@ def test_the_light_part_of_the_room_loads_no_torch() -> None:
     program = (
         "import sys\n"
         "from pyprof.measure import batch, budget, environment, memory, quantity, sampling, statistics, throughput\n"
+        "from pyprof.measure import noise, pin, quiet, settings, steadiness\n"
         "sys.exit(sum(name in sys.modules for name in ('torch', 'transformers')))"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False, timeout=60).returncode == 0

@@ -1,0 +1,75 @@
+"""The processors of this machine: which ones may be used, which share a physical core, and how busy each one is."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from pyprof.errors import UsageError
+
+ROOT = Path("/")
+
+
+def usable_cores() -> list[int]:
+    """The numbers of the processors that this process may use."""
+    try:
+        return sorted(os.sched_getaffinity(0))
+    except AttributeError:  # only Linux tells
+        return list(range(os.cpu_count() or 1))
+
+
+def parse(text: str) -> list[int]:
+    """The numbers of "0,2-3", as the kernel and `taskset` write them; raises UsageError."""
+    cores: set[int] = set()
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d{1,6})\s*(?:-\s*(\d{1,6})\s*)?", part)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if last < first:
+            raise UsageError(f"{text!r} is no list of processors: write their numbers such as 0,2-3")
+        cores.update(range(first, last + 1))
+    return sorted(cores)
+
+
+def spoken(cores: Iterable[int]) -> str:
+    """The shortest text that `parse` reads: "0,2-3"."""
+    ranges: list[list[int]] = []
+    for core in sorted(cores):
+        if ranges and core == ranges[-1][1] + 1:
+            ranges[-1][1] = core
+        else:
+            ranges.append([core, core])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
+
+
+def siblings(core: int, root: Path = ROOT) -> list[int]:
+    """The processors of the same physical core, itself among them; itself alone where the system doesn't tell."""
+    try:
+        listed = (root / f"sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list").read_text()
+        return parse(listed.strip())
+    except (OSError, UsageError):
+        return [core]
+
+
+def busy_ticks(root: Path = ROOT) -> dict[int, tuple[int, int]]:
+    """Of every processor the ticks that it worked or was withheld by the hypervisor, and all; empty without /proc."""
+    try:
+        text = (root / "proc/stat").read_text()
+    except OSError:
+        return {}
+    found = {}
+    for match in re.finditer(r"(?m)^cpu(\d+)\s+((?:\d+\s+){8})", text):
+        user, nice, system, idle, waiting, irq, softirq, stolen = (int(one) for one in match[2].split())
+        busy = user + nice + system + irq + softirq + stolen
+        found[int(match[1])] = busy, busy + idle + waiting
+    return found
+
+
+def busy_shares(before: Mapping[int, tuple[int, int]], after: Mapping[int, tuple[int, int]]) -> dict[int, float]:
+    """The share of the time between two readings in which each processor was busy."""
+    return {
+        core: (after[core][0] - busy) / (after[core][1] - every)
+        for core, (busy, every) in before.items()
+        if core in after and after[core][1] > every
+    }

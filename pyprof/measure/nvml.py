@@ -1,0 +1,69 @@
+"""NVIDIA's management library through nvidia-ml-py: how a card is set and whether it is throttled. For CUDA only."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Self
+
+# Reasons for a lower clock than the card could have, in NVML's bits: power cap, slowdown by hardware, heat (software's
+# and hardware's limit), power brake. An idle card or a clock that its user has set is no throttling.
+_THROTTLING = 0x04 | 0x08 | 0x20 | 0x40 | 0x80
+
+
+class Nvml:
+    """One card; `library` is the module pynvml, `handle` its name for the card."""
+
+    def __init__(self, library: Any, handle: Any) -> None:
+        self._library = library
+        self._handle = handle
+
+    @classmethod
+    def of(cls, device: Any) -> Self | None:
+        """The card that a torch device or its name stands for; None where it is no CUDA device or NVML isn't there."""
+        if not str(device).startswith("cuda"):
+            return None
+        try:
+            import pynvml
+        except ImportError:
+            return None
+        import torch
+
+        try:
+            index = torch.device(str(device)).index
+            index = torch.cuda.current_device() if index is None else index
+            uuid = str(torch.cuda.get_device_properties(index).uuid)
+            pynvml.nvmlInit()
+            # By its identity, since CUDA_VISIBLE_DEVICES renumbers what torch sees and not what NVML does.
+            return cls(pynvml, pynvml.nvmlDeviceGetHandleByUUID(uuid if uuid.startswith("GPU-") else f"GPU-{uuid}"))
+        except (pynvml.NVMLError, RuntimeError, AssertionError):
+            return None
+
+    def throttled(self) -> bool:
+        """Whether the card's clock is held down by heat or power now; False where the driver doesn't tell."""
+        return bool((self._ask("nvmlDeviceGetCurrentClocksThrottleReasons") or 0) & _THROTTLING)
+
+    def persistent(self) -> bool | None:
+        """Whether the driver stays loaded without a client; None where it doesn't tell."""
+        mode = self._ask("nvmlDeviceGetPersistenceMode")
+        return None if mode is None else bool(mode)
+
+    def clock_mhz(self) -> int | None:
+        """The clock of the multiprocessors now, in MHz; None where the driver doesn't tell."""
+        clock: int | None = self._ask("nvmlDeviceGetClockInfo", self._library.NVML_CLOCK_SM)
+        return clock
+
+    def highest_clock_mhz(self) -> int | None:
+        """The highest clock of the multiprocessors, in MHz; None where the driver doesn't tell."""
+        clock: int | None = self._ask("nvmlDeviceGetMaxClockInfo", self._library.NVML_CLOCK_SM)
+        return clock
+
+    def others(self) -> list[int]:
+        """The process ids of others that compute on the card."""
+        found = self._ask("nvmlDeviceGetComputeRunningProcesses") or []
+        return sorted(one.pid for one in found if one.pid != os.getpid())
+
+    def _ask(self, function: str, *arguments: Any) -> Any:
+        try:
+            return getattr(self._library, function)(self._handle, *arguments)
+        except self._library.NVMLError:
+            return None

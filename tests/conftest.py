@@ -1,0 +1,39 @@
+"""What tests of several rooms share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from pyprof.measure.clock import HostStopwatch
+
+
+class WorkClock:
+    """A clock that moves only by the work that is done, and a list of who did it."""
+
+    def __init__(self) -> None:
+        self.now = 1_000
+        self.calls: list[str] = []
+
+    def now_ns(self) -> int:
+        return self.now
+
+    def work(self, name: str, nanoseconds: int) -> Callable[[], None]:
+        """A function whose calls take so long, and are noted under the name."""
+
+        def call() -> None:
+            self.calls.append(name)
+            self.now += nanoseconds
+
+        return call
+
+
+@pytest.fixture
+def work_clock() -> WorkClock:
+    return WorkClock()
+
+
+@pytest.fixture
+def work_stopwatch(work_clock) -> HostStopwatch:
+    return HostStopwatch(work_clock)
