@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-import random
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
 from itertools import repeat
-from statistics import median
 
 import torch
-from harness import TYPICAL, Bar, Figures, note, parser, publish
+from harness import Bar, Figures, note, parser, publish
 from torch import nn
 
 from pyprof.layers.instrument import Probes, instrument
-from pyprof.measure.statistics import estimate_median
+from pyprof.measure.attempt import Failure
+from pyprof.measure.clock import Call, HostStopwatch, MonotonicClock, Stopwatch
+from pyprof.measure.interleave import Care, Rounds, exponential
+from pyprof.measure.ranks import signed_rank
+from pyprof.measure.statistics import CONFIDENCE, Estimate
 from pyprof.models import registry
+from pyprof.overhead.empty import Caller, Nothing, Recording, added_per_call
+from pyprof.overhead.find import step_of
+from pyprof.overhead.probes import PYPROF
+from pyprof.overhead.slowdown import BARE, Looks, slowdowns
+from pyprof.overhead.tool import Tool
+from pyprof.overhead.tools import TOOLS, missing
+from pyprof.study.look import profile_model
 
 METHOD = """\
 Part 1: a module whose forward returns its argument is called 200 times by a module around it, with each way of looking
@@ -26,15 +37,25 @@ the least plain call, is the added cost at the machine's undisturbed speed. The 
 beside it.
 
 Part 2: steps of the seven models at base size (weights random, best attention), with all probes attached and without,
-in pairs of random order; attaching lies outside of what is timed. Slowdown: the median of the pairs' ratios less 1,
-with its 95 % interval (order statistics). Beside it the share of a step that the probes take by their calibrated cost
-per call and per backward node, the machine's noise left out.
+in pairs of random order; attaching lies outside of what is timed, the step's mark and handing over what was recorded
+inside. The inputs are short ones: what looking adds hardly depends on the length, so that it weighs most there, and a
+short step gives more pairs a second. Slowdown: the Hodges-Lehmann estimate of the pairs' ratios less 1, with the 95 %
+interval of the signed-rank test. Pairs are taken until its upper end is below the bar, or the time is up; each look at
+the interval is paid for out of the 5 % in proportion to the time that has passed, so that looking early does not make
+the interval less sure. Beside it the share of a step that the probes take by their calibrated cost per call and per
+backward node, the machine's noise left out. The peers follow in rounds of their own, a step with each and one without;
+with fewer than six rounds there is no interval. With --clock cpu the process's own time on a processor is taken, of all
+its threads, instead of the time on the wall: probes never wait, so that nothing of what they add is lost, and what the
+scheduler gives to other processes is left out, which on a busy machine is most of the noise.
 """
-CALLS, ROUNDS = 200, 300
+ROUNDS, ROUNDS_SECONDS = 300, 60.0
+BAR = 1.0  # percent, of the slowdown's upper end
+# Tokens, or pixels of a side. Longformer works on 512 tokens whatever it gets, its attention's window.
+SHORT = {"bert": 16, "longformer": 16, "nystromformer": 16, "hubert": 10, "l-hubert": 10, "vit": 32, "swin": 32}
 STEP_COLUMNS = (
     "model",
     "mode",
-    "length",
+    "tool",
     "step, ms",
     "layer calls",
     "pairs",
@@ -42,26 +63,9 @@ STEP_COLUMNS = (
     "from, %",
     "to, %",
     "share by calibration, %",
+    "remark",
 )
 Looking = Callable[[nn.Module], AbstractContextManager[object]]
-
-
-class Caller(nn.Module):
-    """Calls another module some times, as the modules of a model are called by one around them."""
-
-    def __init__(self, callee: nn.Module) -> None:
-        super().__init__()
-        self.callee = callee
-
-    def forward(self, value: object) -> None:
-        callee = self.callee
-        for _ in repeat(None, CALLS):
-            callee(value)
-
-
-class Nothing(nn.Module):
-    def forward(self, value: object) -> object:
-        return value
 
 
 class Recorded(Nothing):
@@ -102,8 +106,7 @@ def twin(module: nn.Module) -> Probes:
     return instrument(module, recorder="python")
 
 
-WAYS: dict[str, tuple[type[nn.Module], Looking]] = {
-    "nothing": (Nothing, lambda _: nullcontext()),
+WAYS: dict[str, tuple[type[Nothing], Looking]] = {
     "pyprof probe": (Nothing, native),
     "pyprof probe, backward too": (Nothing, native_backward),
     "pyprof's twin in Python": (Nothing, twin),
@@ -114,121 +117,166 @@ WAYS: dict[str, tuple[type[nn.Module], Looking]] = {
 OURS = (native, native_backward, twin)  # they look at the caller as well, and have marked steps
 
 
-def per_call(caller: nn.Module, value: torch.Tensor) -> float:
-    begin = time.perf_counter_ns()
-    caller(value)
-    return (time.perf_counter_ns() - begin) / CALLS
-
-
 def one_probe() -> tuple[list[tuple[object, ...]], list[Bar]]:
     value = torch.zeros(1, requires_grad=True)
-    callers = {name: Caller(kind()) for name, (kind, _) in WAYS.items()}
-    times: dict[str, list[float]] = {name: [] for name in WAYS}
-    looks: dict[str, object] = {}
+    looked: dict[str, tuple[Caller, Recording]] = {}
     with ExitStack() as stack:
-        for name, (_, looking) in WAYS.items():
-            caller = callers[name]
-            looks[name] = stack.enter_context(looking(caller if looking in OURS else caller.callee))
-        for _ in range(ROUNDS):
-            for name in random.sample(list(WAYS), len(WAYS)):
-                look = looks[name]
-                with look.step() if isinstance(look, Probes) else nullcontext():
-                    times[name].append(per_call(callers[name], value))
-    plain = times.pop("nothing")
-    added = {name: [one - other for one, other in zip(taken, plain, strict=True)] for name, taken in times.items()}
-    share = {
-        name: median(cost / call for cost, call in zip(costs, plain, strict=True)) for name, costs in added.items()
-    }
-    undisturbed = {name: value * min(plain) for name, value in share.items()}
-    ours = undisturbed["pyprof probe"]
+        for name, (kind, looking) in WAYS.items():
+            caller = Caller(kind())
+            look = stack.enter_context(looking(caller if looking in OURS else caller.callee))
+            looked[name] = caller, look.step if isinstance(look, Probes) else nullcontext
+        plain, added = added_per_call(Caller(Nothing()), looked, value, seconds=ROUNDS_SECONDS, most_rounds=ROUNDS)
+    found = {}
+    for name, one in added.items():
+        if isinstance(one, Failure):
+            raise RuntimeError(f"{name}: {one.reason}")
+        found[name] = one
+    ours = found["pyprof probe"].undisturbed
     rows = [
-        (name, undisturbed[name], median(added[name]), 100 * share[name], undisturbed[name] / ours) for name in times
+        (name, one.undisturbed, one.median, 100 * one.share, one.undisturbed / ours, one.rounds)
+        for name, one in found.items()
     ]
-    return [("(the call itself)", min(plain), median(plain), None, None), *rows], [
+    hooks, recorded = (found[name].undisturbed / ours for name in ("Python pre-hook and hook", "record_function"))
+    return [("(the call itself)", plain, None, None, None, None), *rows], [
         Bar("one probe on a no-op module", ours, "ns a call", 100),
-        Bar(
-            "Python pre-hook and hook against a probe",
-            undisturbed["Python pre-hook and hook"] / ours,
-            "x",
-            15,
-            "higher",
-        ),
-        Bar("record_function against a probe", undisturbed["record_function"] / ours, "x", 50, "higher"),
+        Bar("Python pre-hook and hook against a probe", hooks, "x", 15, "higher"),
+        Bar("record_function against a probe", recorded, "x", 50, "higher"),
     ]
 
 
-def step_of(model: str, mode: str) -> tuple[nn.Module, Callable[[], None]]:
-    loaded = registry.load(model, attention="best", mode=mode, longest=TYPICAL[model])
-    loaded.fit(TYPICAL[model])
-    args, kwargs = loaded.inputs(TYPICAL[model], 1)
+class BelowTheBar:
+    """Ends the rounds when the slowdown's upper end is below the bar; every look is paid for out of the error rate."""
 
-    def step() -> None:
-        if mode == "train":
-            loaded.step.zero_grad(set_to_none=True)
-            loaded.step(*args, **kwargs).backward()
+    name = "below the bar"
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._spent = 0.0
+        self._next = 1 / 16
+        self.ratio: Estimate | None = None
+
+    def reached(self, rounds: Rounds) -> bool:
+        passed = rounds.elapsed_ns * 1e-9 / self._seconds
+        # At the end of the time there is one look only, the final one.
+        if not self._next <= passed < 1 or rounds.failures:
+            return False
+        self._next = 1.5 * passed
+        found = self._look(rounds, passed)
+        return found.high is not None and 100 * (found.high - 1) < BAR
+
+    def final(self, rounds: Rounds) -> Estimate:
+        if rounds.stopped_by == self.name and self.ratio is not None:
+            return self.ratio
+        return self._look(rounds, 1.0)
+
+    def _look(self, rounds: Rounds, passed: float) -> Estimate:
+        level, self._spent = (1 - CONFIDENCE) * (passed - self._spent), passed
+        self.ratio = exponential(signed_rank(rounds.log_ratios(PYPROF.name, BARE), 1 - level))
+        return self.ratio
+
+
+class CpuStopwatch:
+    """Times by what this process got of the processors; budgets are kept by the time on the wall."""
+
+    def __init__(self) -> None:
+        self.clock = MonotonicClock()
+        self.resolution_ns = 1000
+
+    def time(self, fn: Call, repeats: int) -> int:
+        begin = time.process_time_ns()
+        for _ in repeat(None, repeats):
+            fn()
+        return time.process_time_ns() - begin
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds for our probes and for the peers, and what times them."""
+
+    ours: float
+    peers: float
+    stopwatch: Stopwatch
+
+
+def on_model(model: str, mode: str, times: Times) -> Iterator[tuple[tuple[object, ...], Bar | None]]:
+    """Rows of our probes and of the peers on one model, and the bar of ours."""
+    length = SHORT[model]
+    loaded = registry.load(model, attention="best", mode=mode, longest=length)
+    loaded.fit(length)
+    looks = Looks(loaded.step, step_of(loaded, length, 1), backward=mode == "train")
+    rule = BelowTheBar(times.ours)
+    care = Care(times.ours, most_rounds=10_000, seed=None, fewest_rounds=10, warmup_seconds=times.ours / 50)
+    rounds = slowdowns(looks, [PYPROF], care, stopwatch=times.stopwatch, rules=(rule,))
+    if PYPROF.name in rounds.failures:
+        raise RuntimeError(rounds.failures[PYPROF.name].reason)
+    ratio = rule.final(rounds)
+    profile = profile_model(loaded, length, 1, 0.0)
+    share = 100 * profile.probe_seconds / rounds.seconds(BARE).value
+    row = _row(model, mode, PYPROF.name, rounds, ratio, (profile.calls // profile.steps, share))
+    # Too few pairs for an interval show nothing, not even that a step does not take twice as long.
+    upper = 100.0 if ratio.high is None else 100 * (ratio.high - 1)
+    yield row, Bar(f"{model} {mode}: upper end of the slowdown with all probes", upper, "%", BAR)
+    if times.peers > 0:
+        peers = [tool for tool in TOOLS if tool is not PYPROF]
+        yield from ((row, None) for row in beside(model, mode, looks, peers, times))
+
+
+def beside(model: str, mode: str, looks: Looks, peers: Sequence[Tool], times: Times) -> Iterator[tuple[object, ...]]:
+    """Rows of the peers on one model."""
+    absent = {tool.name: failure.reason for tool in peers if (failure := missing(tool)) is not None}
+    present = [tool for tool in peers if tool.name not in absent]
+    care = Care(times.peers, fewest_rounds=3, seed=None, warmup_seconds=times.peers / 100)
+    rounds = slowdowns(looks, present, care, stopwatch=times.stopwatch)
+    reasons = absent | {name: failure.reason for name, failure in rounds.failures.items()}
+    for tool in peers:
+        if tool.name in rounds.samples:
+            yield _row(model, mode, tool.name, rounds, rounds.ratio(tool.name, BARE), (None, None))
         else:
-            with torch.inference_mode():
-                loaded.step(*args, **kwargs)
-
-    return loaded.step, step
+            yield (model, mode, tool.name, *[None] * 7, reasons[tool.name])
 
 
-def all_probes(model: str, mode: str, seconds: float) -> tuple[tuple[object, ...], Bar]:
-    module, step = step_of(model, mode)
-
-    def timed() -> float:
-        begin = time.perf_counter_ns()
-        step()
-        return float(time.perf_counter_ns() - begin)
-
-    step()
-    ratios, plain = [], []
-    begin = time.monotonic()
-    while time.monotonic() - begin < seconds or len(ratios) < 12:
-        pair = {}
-        for looked in random.sample([False, True], 2):
-            # Attaching takes some milliseconds, in which threads fall asleep and caches go cold: it comes before both.
-            with instrument(module, backward=mode == "train") as probes:
-                if looked:
-                    with probes.step():
-                        pair[looked] = timed()
-            if looked:
-                profile = probes.profile()
-            else:
-                pair[looked] = timed()
-        ratios.append(pair[True] / pair[False])
-        plain.append(pair[False])
-    found = estimate_median(ratios)
-    low, high = found.interval or (found.value, found.value)
-    percent = [100 * (value - 1) for value in (found.value, low, high)]
-    share = 100 * profile.probe_seconds / (median(plain) * 1e-9)
-    row = (model, mode, TYPICAL[model], median(plain) * 1e-6, profile.calls, len(ratios), *percent, share)
-    return row, Bar(f"{model} {mode}: slowdown with all probes", percent[0], "%", 0.5)
+def _row(
+    model: str,
+    mode: str,
+    tool: str,
+    rounds: Rounds,
+    ratio: Estimate,
+    calibrated: tuple[int | None, float | None],
+) -> tuple[object, ...]:
+    percent = [None if value is None else 100 * (value - 1) for value in (ratio.value, ratio.low, ratio.high)]
+    step = 1e3 * rounds.seconds(BARE).value
+    calls, share = calibrated
+    return (model, mode, tool, step, calls, rounds.count, *percent, share, rounds.stopped_by)
 
 
 def main() -> int:
     options = parser(METHOD)
-    options.add_argument("--seconds", type=float, default=40.0, help="time for each model and mode (default: 40)")
+    options.add_argument(
+        "--seconds", type=float, default=90.0, help="time for our probes on each model and mode at most (default: 90)"
+    )
+    options.add_argument(
+        "--peer-seconds", type=float, default=30.0, help="time for the peers; 0 leaves them out (default: 30)"
+    )
     options.add_argument("--threads", type=int, default=1, help="threads of PyTorch in part 2 (default: 1)")
-    options.add_argument("--models", default=",".join(TYPICAL), help="a,b,c; empty for part 1 alone")
+    options.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="what times part 2 (default: wall)")
+    options.add_argument("--models", default=",".join(SHORT), help="a,b,c; empty for part 1 alone")
     options.add_argument("--modes", default="infer,train")
     chosen = options.parse_args()
     torch.set_num_threads(chosen.threads)
     rows, bars = one_probe()
-    tables = [
-        Figures(
-            "one probe", ("way of looking", "undisturbed, ns", "median, ns", "share of the call, %", "x a probe"), rows
-        )
-    ]
+    columns = ("way of looking", "undisturbed, ns", "median, ns", "share of the call, %", "x a probe", "rounds")
+    tables = [Figures("one probe", columns, rows)]
     steps = []
+    stopwatch = CpuStopwatch() if chosen.clock == "cpu" else HostStopwatch()
+    measured = partial(on_model, times=Times(chosen.seconds, chosen.peer_seconds, stopwatch))
     for model in filter(None, chosen.models.split(",")):
         for mode in chosen.modes.split(","):
-            note(f"{model} {mode} ...")
-            row, bar = all_probes(model, mode, chosen.seconds)
-            steps.append(row)
-            bars.append(bar)
+            for row, bar in measured(model, mode):
+                note(" ".join(f"{value:.3g}" if isinstance(value, float) else str(value) for value in row))
+                steps.append(row)
+                bars += [bar] if bar else []
     if steps:
-        tables.append(Figures("all probes", STEP_COLUMNS, steps))
+        tables.append(Figures("all probes, and the peers", STEP_COLUMNS, steps))
     return publish(METHOD, tables, bars, chosen.json)
 
 

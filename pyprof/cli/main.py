@@ -8,15 +8,17 @@ import sys
 from collections.abc import Sequence
 
 import pyprof
-from pyprof.cli import attention, env, models, profile, report, study
+from pyprof.cli import attention, compare, env, models, overhead, profile, report, study
 from pyprof.errors import PyprofError
 
-_COMMANDS = (study, report, profile, attention, models, env)
+_COMMANDS = (study, report, compare, profile, overhead, attention, models, env)
 _EPILOG = """\
 examples:
   pyprof study quick -o runs/quick          measure all models, print where time goes and where variants pay off
   pyprof study diwan2023 --models bert,longformer --modes infer --lengths auto
   pyprof report runs/quick                  print the report of a run again
+  pyprof compare runs/main runs/change --fail-over 3%    exit code 1 where a slowdown is shown
+  pyprof compare bert/eager bert/sdpa       two models, timed in turn until the difference is known
   pyprof profile bert --length 512          one model, layer by layer
   pyprof attention --impl mine:kernel       kernels of sliding-window attention, yours too, side by side
 

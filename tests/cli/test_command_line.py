@@ -44,7 +44,7 @@ def finished(tmp_path_factory):
     return directory, done
 
 
-@pytest.mark.parametrize("command", ["study", "report", "profile", "attention", "models", "env"])
+@pytest.mark.parametrize("command", ["study", "report", "profile", "compare", "overhead", "attention", "models", "env"])
 def test_every_command_teaches_itself(capsys, command):
     code, out, _ = run(capsys, command, "--help")
     assert code == 0
@@ -55,7 +55,18 @@ def test_every_command_teaches_itself(capsys, command):
 def test_help_lists_examples_and_exit_codes(capsys):
     code, out, _ = run(capsys, "--help")
     assert code == 0
-    for word in ("study", "report", "profile", "attention", "models", "env", "exit codes", "130"):
+    for word in (
+        "study",
+        "report",
+        "profile",
+        "compare",
+        "overhead",
+        "attention",
+        "models",
+        "env",
+        "exit codes",
+        "130",
+    ):
         assert word in out
 
 

@@ -1,0 +1,116 @@
+"""What was found: a row for each tool, with its figures or the reason why it has none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pyprof.layers.profile import ProbeCost
+from pyprof.measure.attempt import Status
+from pyprof.measure.environment import Environment
+from pyprof.measure.noise import Noise
+from pyprof.measure.statistics import Estimate
+from pyprof.overhead.accuracy import Errors
+from pyprof.overhead.empty import Added
+from pyprof.overhead.plan import Plan
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one tool costs. Figures are None where there are none; `reason` says why the step has none under it.
+
+    `ratio` is how many times as long a step takes under the tool, `samples` are its steps in nanoseconds, one for each
+    round, and `timed` is what is part of them beside the step. `call` is what the tool adds to one call of a module,
+    `event_bytes` what it keeps of it (found as `bytes_by` says), and `errors` how far its layer times are off from the
+    truth. `gaps` has the reasons of the figures that failed by themselves.
+    """
+
+    tool: str
+    status: Status
+    timed: str
+    reason: str | None = None
+    ratio: Estimate | None = None
+    samples: tuple[int, ...] = ()
+    call: Added | None = None
+    event_bytes: float | None = None
+    bytes_by: str | None = None
+    errors: Errors | None = None
+    gaps: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What our probes say that they cost: the calibrated `cost` of an event, in seconds, and what was taken off a step
+    for its `calls` and backward `nodes`. `step_seconds` is what remained.
+    """
+
+    cost: ProbeCost
+    calls: float
+    nodes: float
+    probe_seconds: float
+    step_seconds: float
+
+    @property
+    def share(self) -> float:
+        """What was taken off as a part of the step."""
+        return self.probe_seconds / self.step_seconds if self.step_seconds else 0.0
+
+
+@dataclass(frozen=True)
+class ModeResult:
+    """All tools in one mode. `step` is a step that nobody looks at, in seconds, `samples` its raw times in nanoseconds.
+
+    `plain_call_ns` is the least time of a call of a module that does nothing, and `unseen_call_ns` what a call needs in
+    the model with planted durations.
+    """
+
+    mode: str
+    attention: str
+    step: Estimate | None
+    samples: tuple[int, ...]
+    stopped_by: str
+    rows: tuple[Row, ...]
+    plain_call_ns: float
+    unseen_call_ns: float
+    calibration: Calibration
+    noise: Noise
+    notes: tuple[str, ...] = ()
+
+    @property
+    def rounds(self) -> int:
+        return len(self.samples)
+
+    def row(self, tool: str) -> Row | None:
+        """The row of a tool."""
+        return next((row for row in self.rows if row.tool == tool), None)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            **asdict(self),
+            "noise": self.noise.to_json(),
+            "rounds": self.rounds,
+            "calibration": {**asdict(self.calibration), "share": self.calibration.share},
+        }
+
+
+@dataclass(frozen=True)
+class Overhead:
+    """The overhead of all tools on one model, mode by mode."""
+
+    plan: Plan
+    environment: Environment
+    modes: tuple[ModeResult, ...]
+
+    @property
+    def failed(self) -> int:
+        """The tools that are here and failed, over all modes."""
+        return sum(row.status in ("error", "oom") for mode in self.modes for row in mode.rows)
+
+    def to_json(self) -> dict[str, Any]:
+        """One JSON object: what was asked for, where it ran, and what was found."""
+        return {
+            **asdict(self.plan),
+            "environment": self.environment.to_json(),
+            "modes": [mode.to_json() for mode in self.modes],
+        }

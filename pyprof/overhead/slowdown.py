@@ -1,0 +1,83 @@
+"""How much longer a step takes while a tool looks: rounds of one step without and one with each tool.
+
+Attaching lies outside of what is timed, but it takes some milliseconds in which caches go cold. So our probes, whose
+calibration takes longest, are attached and taken off before every step, the one without a tool included; without this
+the tools would seem slower than they are by a few thousandths of a step. An empty recording follows, as what a tool
+does once, when its first one begins, is not paid for each step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+from torch import nn
+
+from pyprof.measure.clock import Call, Stopwatch
+from pyprof.measure.interleave import Care, Rounds, Rule, interleave
+from pyprof.measure.noise import AnyWatch
+from pyprof.overhead.probes import PYPROF
+from pyprof.overhead.tool import Attached, Tool
+
+# The name of the step without a tool.
+BARE = "(nobody looks)"
+
+
+class Looks:
+    """The steps of one module under the eyes of one tool after the other, or of none.
+
+    `prepare(tool)` takes the tool before off and attaches this one; None attaches nothing. `step` is what to time then.
+    """
+
+    def __init__(self, module: nn.Module, run: Call, *, backward: bool) -> None:
+        self._module = module
+        self._run = run
+        self._backward = backward
+        self._attached: Attached | None = None
+
+    def prepare(self, tool: Tool | None) -> None:
+        """Attach a tool, or none, in the place of the one before; forget the gradients."""
+        self.detach()
+        self._module.zero_grad(set_to_none=True)
+        if tool is not PYPROF:
+            PYPROF.attach(self._module, self._backward).detach()
+        if tool is not None:
+            self._attached = tool.attach(self._module, self._backward)
+            with self._attached.recording():  # what a tool does in its first recording only
+                pass
+
+    def step(self) -> None:
+        """One step, with what the attached tool's users have around it."""
+        if self._attached is None:
+            self._run()
+        else:
+            with self._attached.recording():
+                self._run()
+
+    def detach(self) -> None:
+        """Leave the module as it was."""
+        attached, self._attached = self._attached, None
+        if attached is not None:
+            attached.detach()
+
+
+def slowdowns(
+    looks: Looks,
+    tools: Sequence[Tool],
+    care: Care,
+    *,
+    stopwatch: Stopwatch | None = None,
+    watch: AnyWatch | None = None,
+    rules: Sequence[Rule] = (),
+    progress: Callable[[Rounds], None] | None = None,
+) -> Rounds:
+    """Time the step under each tool and under none (BARE), interleaved; `Rounds.ratio(tool, BARE)` is its slowdown."""
+    prepare: Mapping[str, Call] = {
+        BARE: partial(looks.prepare, None),
+        **{tool.name: partial(looks.prepare, tool) for tool in tools},
+    }
+    try:
+        calls = dict.fromkeys(prepare, looks.step)
+        return interleave(calls, care, stopwatch, prepare=prepare, watch=watch, rules=rules, progress=progress)
+    finally:
+        looks.detach()

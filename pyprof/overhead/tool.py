@@ -1,0 +1,64 @@
+"""A tool that times layers: what it is, and what it does while it is attached to a module."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+from torch import nn
+
+
+@dataclass(frozen=True)
+class LayerTime:
+    """What a tool says a layer took in one step, in nanoseconds; None where it does not say.
+
+    Totals include the layers that the layer calls, own times do not.
+    """
+
+    forward: float
+    own_forward: float | None = None
+    backward: float | None = None
+    own_backward: float | None = None
+
+
+class Attached(ABC):
+    """A tool at work on a module, from when it is made until `detach`."""
+
+    def recording(self) -> AbstractContextManager[object]:
+        """What the tool's users have around each step; its entering and leaving are part of the step's time."""
+        return nullcontext()
+
+    def layers(self) -> Mapping[str, LayerTime] | None:
+        """The layers' times by path, of the one step that was recorded; None where the tool gives none."""
+        return None
+
+    def kept_bytes(self) -> int | None:
+        """Bytes kept of what was recorded, where they do not lie on Python's heap."""
+        return None
+
+    @abstractmethod
+    def detach(self) -> None:
+        """Leave the module as it was; called once."""
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A way of looking at layers.
+
+    `attach(module, backward)` begins. `timed` says what is part of a timed step beside the step itself. `bytes_by` says
+    how the bytes kept of a call are found: HEAP (what Python's heap has grown by), or otherwise in words what
+    `Attached.kept_bytes` counts; None where nothing is kept. `package` is what has to be importable, `install` how to
+    get it.
+    """
+
+    name: str
+    attach: Callable[[nn.Module, bool], Attached]
+    timed: str
+    bytes_by: str | None = None
+    package: str | None = None
+    install: str | None = None
+
+
+HEAP = "growth of Python's heap (tracemalloc)"

@@ -1,0 +1,39 @@
+"""All tools by name, and which of them are here."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+from collections.abc import Sequence
+
+from pyprof.errors import UsageError
+from pyprof.measure.attempt import Failure
+from pyprof.overhead.hooks import HOOKS, RECORD_FUNCTION
+from pyprof.overhead.peers import DEEPSPEED, TORCHPROF
+from pyprof.overhead.probes import PYPROF
+from pyprof.overhead.tool import Tool
+from pyprof.overhead.torch_profiler import TORCH_PROFILER
+
+TOOLS = (PYPROF, HOOKS, RECORD_FUNCTION, TORCH_PROFILER, DEEPSPEED, TORCHPROF)
+# What a tool is called on a command line, where a space needs quotes.
+_SHORT = {"hooks": HOOKS.name}
+
+
+def find(names: Sequence[str]) -> tuple[Tool, ...]:
+    """The tools of these names in the order of TOOLS, all for none; raises UsageError that suggests the nearest."""
+    known = {tool.name.lower(): tool.name for tool in TOOLS} | _SHORT
+    wanted = set()
+    for name in names:
+        if name.lower() not in known:
+            near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(known)}"
+            raise UsageError(f"there is no tool {name!r}: {hint}")
+        wanted.add(known[name.lower()])
+    return tuple(tool for tool in TOOLS if not wanted or tool.name in wanted)
+
+
+def missing(tool: Tool) -> Failure | None:
+    """Why a tool is not here, None where it is."""
+    if tool.package is None or importlib.util.find_spec(tool.package) is not None:
+        return None
+    return Failure("skipped", f"not installed: {tool.install}")

@@ -1,0 +1,154 @@
+"""What looking costs, in a terminal: a table for each mode, a row for each tool."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table as Grid
+from rich.text import Text
+
+from pyprof.measure.quantity import format_seconds
+from pyprof.report.style import Glyphs, glyphs, plural
+
+if TYPE_CHECKING:
+    from pyprof.measure.statistics import Estimate
+    from pyprof.overhead import ModeResult, Overhead, Row
+    from pyprof.overhead.accuracy import PhaseError
+
+_STATUS_STYLES = {"oom": "red", "error": "bold red", "skipped": "yellow"}
+_FIGURES = {"call": "ns of a call", "event_bytes": "bytes of a call", "errors": "errors of layer times"}
+_OURS = "pyprof"
+
+
+def write(found: Overhead, console: Console, *, unit: str) -> None:
+    """Write the tables to a console, in its width, colours and encoding; `unit` is that of the model's length."""
+    console.print(render(found, glyphs(console.encoding), unit=unit))
+
+
+def render(found: Overhead, marks: Glyphs, *, unit: str) -> Group:
+    """A table for each mode, the reasons of what has no figure, and how to read it all."""
+    blocks: list[RenderableType] = [*_header(found, marks, unit)]
+    for mode in found.modes:
+        blocks += [Text(""), _title(mode, marks), _table(mode, marks), *_reasons(mode), _calibration(mode)]
+        blocks.append(Text(f"noise during the steps: {mode.noise}", "dim"))
+    return Group(*blocks, Text(""), *_reading(found))
+
+
+def _header(found: Overhead, marks: Glyphs, unit: str) -> Iterator[Text]:
+    plan, machine = found.plan, found.environment
+    title = Text.assemble(("pyprof", "bold bright_blue"), f" {marks.dot} ", ("what looking costs", "bold"))
+    yield title.append(
+        f", {plan.model} {plan.size}, {plan.length_in(unit):,} {unit}s, batch {plan.batch}, {plan.dtype}"
+    )
+    where = f"{machine.cpu}, {plural(machine.threads, 'thread')}"
+    if plan.device != "cpu":
+        where = ", ".join(gpu.name for gpu in machine.gpus)
+    yield Text(f"{where}, torch {machine.torch}")
+    for note in dict.fromkeys(note for mode in found.modes for note in mode.notes):
+        yield Text(note, "dim")
+
+
+def _title(mode: ModeResult, marks: Glyphs) -> Text:
+    title = Text.assemble((mode.mode.capitalize(), "bold"), f", {mode.attention}")
+    if mode.step is None:
+        return title
+    title.append(f": a step takes {format_seconds(mode.step.value)} when nobody looks")
+    half = mode.step.relative_half_width
+    spread = "" if half is None else f" {marks.spread}{100 * half:.1f} %"
+    return title.append(f"{spread}, {plural(mode.rounds, 'round')}")
+
+
+def _table(mode: ModeResult, marks: Glyphs) -> Grid:
+    grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 0), show_edge=False, pad_edge=False)
+    grid.add_column("\n\ntool", overflow="fold")
+    headings = ["step\nslower by\n(%)", "\n95 % interval\n(%)", "one\ncall\n(ns)", "kept of\na call\n(bytes)"]
+    headings += ["forward\noff by\n(%)", "\nat worst\n(%)", "\na call\n(ns)"]
+    if mode.mode == "train":
+        headings += ["backward\noff by\n(%)", "\nat worst\n(%)"]
+    for heading in headings:
+        grid.add_column(heading, justify="right", no_wrap=True)
+    for row in mode.rows:
+        grid.add_row(*_cells(row, mode, marks))
+    return grid
+
+
+def _cells(row: Row, mode: ModeResult, marks: Glyphs) -> Iterator[Text]:
+    yield Text(row.tool, "bold green" if row.tool == _OURS else "")
+    if row.ratio is None:
+        yield Text(row.status, _STATUS_STYLES.get(row.status, ""))
+        yield Text("-", "dim")
+    else:
+        yield Text(_percent(row.ratio.value - 1), "bold")
+        yield Text(_interval(row.ratio))
+    yield _number(None if row.call is None else row.call.undisturbed)
+    yield _number(row.event_bytes)
+    forward = row.errors.forward if row.errors else None
+    yield from _errors(forward)
+    yield _number(forward.call_ns if forward else None)
+    if mode.mode == "train":
+        yield from _errors(row.errors.backward if row.errors else None)
+
+
+def _errors(phase: PhaseError | None) -> Iterator[Text]:
+    for value in (phase.median, phase.worst) if phase else (None, None):
+        yield Text("-", "dim") if value is None else Text(_percent(value))
+
+
+def _number(value: float | None) -> Text:
+    return Text("-", "dim") if value is None else Text(f"{value:,.0f}")
+
+
+def _interval(ratio: Estimate) -> str:
+    if ratio.low is None or ratio.high is None:
+        return "too few rounds"
+    return f"{_percent(ratio.low - 1)} to {_percent(ratio.high - 1)}"
+
+
+def _percent(share: float) -> str:
+    percent = 100 * share
+    return (
+        f"{percent:,.0f}" if abs(percent) >= 99.95 else f"{percent:.1f}" if abs(percent) >= 9.995 else f"{percent:.2f}"
+    )
+
+
+def _reasons(mode: ModeResult) -> Iterator[Text]:
+    for row in mode.rows:
+        if row.reason is not None:
+            yield Text.assemble((row.status, _STATUS_STYLES.get(row.status, "")), f" {row.tool}: {row.reason}")
+            continue
+        for figure, reason in row.gaps.items():
+            yield Text.assemble(("no figure", "yellow"), f" {row.tool}, {_FIGURES[figure]}: {reason}")
+
+
+def _calibration(mode: ModeResult) -> Text:
+    """What our own layer table takes off, and from what it follows."""
+    found = mode.calibration
+    per_node = (
+        f", {format_seconds(found.cost.node)} for each of {found.nodes:,.0f} backward nodes" if found.nodes else ""
+    )
+    return Text(
+        f"calibrated: {format_seconds(found.cost.call)} for each of {found.calls:,.0f} calls of layers "
+        f"({format_seconds(found.cost.inside)} of it inside of the layer's own time){per_node}; the layer table of "
+        f"pyprof profile subtracts {format_seconds(found.probe_seconds)} a step ({100 * found.share:.2g} %)"
+    )
+
+
+def _reading(found: Overhead) -> Iterator[Text]:
+    shown = {row.tool: row for mode in found.modes for row in mode.rows if row.status == "ok"}
+    timed = "; ".join(f"{row.tool}: {row.timed}" for row in shown.values())
+    empty, unseen = (min(getattr(mode, name) for mode in found.modes) for name in ("plain_call_ns", "unseen_call_ns"))
+    yield Text(
+        "step slower by: Hodges-Lehmann estimate of the paired ratios, one step with each tool and one without in each "
+        f"round, in random order, attached before; timed beside the step: {timed}",
+        "dim",
+    )
+    yield Text(
+        f"one call: added to a call of a module that does nothing ({empty:,.0f} ns); in train mode without its "
+        "backward. off by: layer times against a model of planted durations from 20 µs to 5 ms, the median and the "
+        "worst of its layers; a call: the whole forward's error shared among its calls, each of which takes "
+        f"{unseen / 1000:,.1f} µs beside what is planted",
+        "dim",
+    )

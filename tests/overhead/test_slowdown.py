@@ -1,0 +1,86 @@
+"""The slowdown of a step, by a clock that moves only with the work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from torch import nn
+
+from pyprof.measure.clock import HostStopwatch
+from pyprof.measure.interleave import Care
+from pyprof.overhead.slowdown import BARE, Looks, slowdowns
+from pyprof.overhead.tool import Attached, Tool
+
+STEP_NS, RECORDING_NS, ATTACH_NS = 1_000_000, 20_000, 50_000_000
+
+
+class Clock:
+    now = 0
+
+    def now_ns(self) -> int:
+        return self.now
+
+
+class Machine:
+    """A step, and tools that need a known time to attach, to record, and in each step."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.attached: list[str] = []
+        self.added = {"none": 0}
+
+    def step(self) -> None:
+        self.clock.now += STEP_NS + sum(self.added.get(name, 0) for name in self.attached)
+
+    def tool(self, name: str, added: int, fails: bool = False) -> Tool:
+        machine = self
+        self.added[name] = added
+
+        class One(Attached):
+            def __init__(self, module: nn.Module, backward: bool) -> None:
+                assert not machine.attached
+                machine.attached.append(name)
+                machine.clock.now += ATTACH_NS
+
+            @contextmanager
+            def recording(self) -> Iterator[None]:
+                machine.clock.now += RECORDING_NS
+                if fails:
+                    raise RuntimeError("it cannot look at this")
+                yield
+
+            def detach(self) -> None:
+                machine.attached.remove(name)
+
+        return Tool(name, One, timed="")
+
+
+def test_the_slowdown_is_that_of_the_step_and_the_recording_but_not_of_attaching():
+    machine = Machine()
+    tools = [machine.tool("light", 10_000), machine.tool("heavy", 980_000)]
+    looks = Looks(nn.Identity(), machine.step, backward=False)
+    rounds = slowdowns(looks, tools, Care(1.0, most_rounds=8), stopwatch=HostStopwatch(machine.clock))
+    assert rounds.count == 8
+    assert rounds.seconds(BARE).value == pytest.approx(STEP_NS * 1e-9)
+    assert rounds.ratio("light", BARE).value == pytest.approx(1.03)
+    assert rounds.ratio("heavy", BARE).value == pytest.approx(2.0)
+    assert not machine.attached
+
+
+def test_a_tool_that_fails_drops_out_and_leaves_the_module_to_the_others():
+    machine = Machine()
+    tools = [machine.tool("fails", 0, fails=True), machine.tool("works", 0)]
+    looks = Looks(nn.Identity(), machine.step, backward=True)
+    rounds = slowdowns(looks, tools, Care(1.0, most_rounds=6), stopwatch=HostStopwatch(machine.clock))
+    assert rounds.failures["fails"].reason == "RuntimeError: it cannot look at this"
+    assert rounds.ratio("works", BARE).value == pytest.approx(1.02)
+    assert not machine.attached
+
+
+def test_gradients_are_forgotten_before_each_step():
+    module = nn.Linear(2, 2)
+    module.weight.grad = module.weight.detach().clone()
+    Looks(module, lambda: None, backward=True).prepare(None)
+    assert module.weight.grad is None
