@@ -40,11 +40,13 @@ class DeviceTimes:
         except RuntimeError as error:
             raise UsageError(f"{error}: free some device memory first") from error
         self.clock = self._pool.clock()
+        self._placed = 0
 
     def place(self, drained: dict[str, Any]) -> dict[str, Any]:
-        """The drained intervals with the times of their stamps; those whose events found no room count as dropped.
+        """The drained intervals with the times of their stamps, which are numbered on from those drained before.
 
-        Waits for the device. Raises UsageError when the device has failed.
+        Those whose events found no room count as dropped. Waits for the device. Raises UsageError when the device has
+        failed.
         """
         try:
             times = self._pool.resolve()
@@ -55,4 +57,7 @@ class DeviceTimes:
             entries = drained[name]
             placed[name] = entries[(entries["device_begin"] >= 0) & (entries["device_end"] >= 0)]
             placed["dropped"] += len(entries) - len(placed[name])
+            for end in ("device_begin", "device_end"):
+                placed[name][end] += self._placed
+        self._placed += len(times)
         return placed

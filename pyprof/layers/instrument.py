@@ -60,7 +60,7 @@ class Probes:
         self._plan = list(_plan(module))
         self._facts = _facts(module, self._plan, rules)
         self._undo: list[Callable[[], None]] = []
-        self._trace = Trace.empty()
+        self._drained: list[dict[str, Any]] = []
         self._cost = ProbeCost()
 
     def __enter__(self) -> Self:
@@ -112,13 +112,14 @@ class Probes:
     def trace(self) -> Trace:
         """All intervals recorded by now."""
         self._drain()
-        return self._trace
+        return Trace.of(self._drained)
 
     def _drain(self) -> None:
         drained = self._recorder.drain()
         if self._device:
             drained = self._device.place(drained)
-        self._trace = self._trace.extended(drained)
+        # Put together only when it is asked for: a step must not pay for all those before it.
+        self._drained.append(drained)
 
 
 @dataclass(frozen=True)

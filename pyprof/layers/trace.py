@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -60,21 +60,13 @@ class Trace:
     device_times: npt.NDArray[np.int64] | None = None
 
     @classmethod
-    def empty(cls) -> Trace:
-        return cls(np.empty(0, SPAN_DTYPE), np.empty(0, NODE_DTYPE), np.empty(0, np.uint64), 0)
-
-    def extended(self, drained: Mapping[str, Any]) -> Trace:
-        """This trace and what a recorder has drained since."""
-        spans, nodes, times = drained["spans"], drained["nodes"], drained.get("device_times")
-        if times is not None and self.device_times is not None:
-            for entries in (spans, nodes):
-                entries["device_begin"] += len(self.device_times)
-                entries["device_end"] += len(self.device_times)
-            times = np.concatenate([self.device_times, times])
-        return Trace(
-            np.concatenate([self.spans, spans]),
-            np.concatenate([self.nodes, nodes]),
-            drained["threads"],
-            self.dropped + int(drained["dropped"]),
-            times,
+    def of(cls, drained: Sequence[Mapping[str, Any]]) -> Trace:
+        """All that a recorder has drained, one time after the other."""
+        times = [part["device_times"] for part in drained if part.get("device_times") is not None]
+        return cls(
+            np.concatenate([np.empty(0, SPAN_DTYPE), *(part["spans"] for part in drained)]),
+            np.concatenate([np.empty(0, NODE_DTYPE), *(part["nodes"] for part in drained)]),
+            drained[-1]["threads"] if drained else np.empty(0, np.uint64),
+            sum(int(part["dropped"]) for part in drained),
+            np.concatenate(times) if times else None,
         )
