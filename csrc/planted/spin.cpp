@@ -51,7 +51,7 @@ PyObject* call(PyObject* self, PyObject* const*, size_t count, PyObject* names) 
 }
 
 // Nanoseconds of a tuple of seconds, at least one; false with a Python error set where they make no sense.
-bool read_durations(PyObject* seconds, std::vector<int64_t>& nanoseconds) {
+bool read_durations(PyObject* seconds, std::vector<int64_t>& nanoseconds) try {
   for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(seconds); ++i) {
     const double one = PyFloat_AsDouble(PyTuple_GET_ITEM(seconds, i));
     if (one == -1.0 && PyErr_Occurred()) return false;
@@ -61,6 +61,9 @@ bool read_durations(PyObject* seconds, std::vector<int64_t>& nanoseconds) {
   if (!nanoseconds.empty() && static_cast<Py_ssize_t>(nanoseconds.size()) == PyTuple_GET_SIZE(seconds)) return true;
   PyErr_SetString(PyExc_ValueError,
                   "a spin takes its seconds, or several to be taken in turn, each a number from 0 on");
+  return false;
+} catch (const std::bad_alloc&) {
+  PyErr_NoMemory();
   return false;
 }
 
@@ -113,9 +116,7 @@ PyTypeObject spin_type = [] {
   type.tp_basicsize = sizeof(Spin);
   type.tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_VECTORCALL;
   type.tp_doc =
-      "Spin(*seconds)\n--\n\nBusy for at least so long when it is called, for one of the times after the other where "
-      "there "
-      "are several; keeps the true length of each call.";
+      "Spin(*seconds)\n--\n\nBusy for at least so long when called, for several times in turn; keeps true lengths.";
   type.tp_vectorcall_offset = offsetof(Spin, vectorcall);
   type.tp_call = PyVectorcall_Call;
   type.tp_new = make;
