@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from pyprof.measure.quantity import format_seconds
 
 if TYPE_CHECKING:
+    from pyprof.study.case import Case
     from pyprof.study.run import Event
 
 
@@ -27,16 +28,25 @@ def progress(console: Console | None = None) -> Iterator[Callable[[Event], None]
     with Progress(*columns, console=console, auto_refresh=False, transient=True) as bar:
         task = bar.add_task("starting", total=None, times="")
         bar.refresh()
+        running: dict[Case, None] = {}
 
         def tell(event: Event) -> None:
-            if event.kind == "finished":
-                _line(console, event)
+            if event.kind == "started":
+                running[event.case] = None
+            else:
+                running.pop(event.case, None)
+            _line(console, event)
             times = f"{format_seconds(event.elapsed)}, about {format_seconds(event.left)} left"
-            description = str(event.case) if event.kind == "started" else ""
-            bar.update(task, completed=event.done, total=event.total, description=description, times=times)
+            bar.update(task, completed=event.done, total=event.total, description=_together(running), times=times)
             bar.refresh()
 
         yield tell
+
+
+def _together(running: Collection[Case]) -> str:
+    """What is being measured, in one line: how many cases together, where there is more than one, and the first."""
+    first = "".join(str(case) for case in list(running)[:1])
+    return first if len(running) < 2 else f"{len(running)} together: {first}"
 
 
 def _line(console: Console, event: Event) -> None:

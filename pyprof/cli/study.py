@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pyprof.cli.options import add_command, add_json, names
+from pyprof.cli.options import add_command, add_json, add_pin, names
 from pyprof.errors import UsageError
 
 if TYPE_CHECKING:
@@ -74,10 +74,15 @@ def add(commands: Commands) -> None:
         "--weights", action="append", default=[], metavar="MODEL=PATH", help="weights of a local checkpoint for a model"
     )
     parser.add_argument("--in-process", action="store_true", help="measure in this process (no timeouts; to debug)")
+    add_pin(parser)
     add_json(parser)
 
 
 def _run(options: argparse.Namespace) -> int:
+    from pyprof.measure import pin
+
+    # The process that measures inherits the affinity and, unless the study sets them, the threads.
+    pin.apply(options.pin, options.threads)
     from pyprof.cli.report import show
     from pyprof.study import store
 

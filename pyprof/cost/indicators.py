@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from pyprof.errors import UsageError
 
@@ -32,7 +32,10 @@ class Reading:
     `value` is None where the indicator could not be measured; `reason` then says why. `low` and `high` bound the value
     with 95 % confidence and are None where there is no interval (a counted indicator, or fewer than five samples).
     `samples` and `warmup` are raw integers: nanoseconds for a time, bytes for a memory. `detail` holds what belongs to
-    the value: the batch of a throughput, say.
+    the value, as plain JSON: the batch of a throughput, say. That of a latency has an id of the `rounds` that its
+    samples were taken in, one sample in each, which it shares with the cases that were timed together with it; beside
+    them, round by round, the `yardstick` (nanoseconds), the `hits` of noise and the `waits` in the run queue
+    (nanoseconds, a part of the sample), and the `noise` of the whole time.
     """
 
     value: float | None
@@ -41,7 +44,7 @@ class Reading:
     samples: tuple[int, ...] = ()
     warmup: tuple[int, ...] = ()
     reason: str | None = None
-    detail: Mapping[str, float | int | str] = field(default_factory=dict)
+    detail: Mapping[str, Any] = field(default_factory=dict)
 
 
 _DIWAN = "Diwan, Choi, Harwath, ACL 2023"

@@ -10,6 +10,7 @@ from pyprof.analysis.comparison import Comparison, ModelFacts
 from pyprof.analysis.curves import Curves, Setting, Subject
 from pyprof.analysis.omitted import notes, omitted
 from pyprof.analysis.published import SOURCE, agreement, published, side
+from pyprof.analysis.quiet import quiet
 from pyprof.analysis.shares import ShareCurve, ShareRow, share_curves, share_summaries
 from pyprof.analysis.tipping_points import TippingPoint, tipping_points
 from pyprof.report.build_tables import Part, brief, model_lines, tables
@@ -56,6 +57,7 @@ def build_view(records: Iterable[Record], comparisons: Sequence[Comparison], abo
         omitted=omitted(curves, facts),
         warnings=about.warnings + _apart({setting.environment for _, setting in curves.all}),
         notes=notes(curves),
+        quiet=quiet(every),
     )
 
 

@@ -142,7 +142,9 @@ class _Builder:
         reading = record.indicators.get(self.metric)
         if reading is None or reading.value is None:
             return Cell(status=record.status if record.status != "ok" else None if reading is None else "none")
-        return Cell(reading.value, reading.low, reading.high, record.status, cheaper, dict(reading.detail) or None)
+        # The readings of each round are for the analysis; a report's reader finds what they amount to in its summary.
+        detail = {name: value for name, value in reading.detail.items() if not isinstance(value, (list, tuple, dict))}
+        return Cell(reading.value, reading.low, reading.high, record.status, cheaper, detail or None)
 
 
 def model_lines(part: Part) -> tuple[ModelLine, ...]:

@@ -10,7 +10,7 @@ from pyprof.measure.quantity import format_bytes
 from pyprof.models import registry
 from pyprof.report.build import About, build_view
 from pyprof.report.view import View
-from pyprof.study.plan import comparisons
+from pyprof.study.contests import comparisons
 from pyprof.study.store import Run
 
 
@@ -48,7 +48,8 @@ def machine_line(environment: Environment) -> str:
     cards = ", ".join(gpu.name for gpu in environment.gpus)
     parts = [
         f"{cards} with {environment.cpu}" if cards else environment.cpu,
-        f"{environment.threads} of {environment.cores} cores",
+        f"{environment.threads} of {environment.cores} cores"
+        + (f" (pinned to {environment.pinned})" if environment.pinned else ""),
         format_bytes(environment.memory_bytes),
         f"torch {environment.torch}",
         f"transformers {environment.transformers}",

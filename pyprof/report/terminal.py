@@ -14,6 +14,7 @@ from pyprof.analysis.omitted import Note, Omission
 from pyprof.measure.quantity import format_seconds
 from pyprof.report.axis import tipping_axis
 from pyprof.report.bars import parameter_bars, share_charts
+from pyprof.report.quiet import quiet_lines
 from pyprof.report.style import Glyphs, glyphs, plural
 from pyprof.report.tables import metric_table, name_of
 from pyprof.report.tipping_table import published, terse_verdict, tipping_table
@@ -41,6 +42,8 @@ def render(view: View, width: int, marks: Glyphs) -> Group:
     if view.notes:
         blocks.append(_rule("notes", width, marks))
         blocks += [Text(f"{note.text}{_cases(note)}") for note in view.notes]
+    if view.quiet is not None:
+        blocks += [_rule("how quiet the machine was", width, marks), *quiet_lines(view.quiet)]
     short = _in_short(view, marks)
     if short is not None:
         blocks += [_rule("in short: from where a variant costs less", width, marks), short]

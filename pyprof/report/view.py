@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pyprof.analysis.comparison import Comparison
 from pyprof.analysis.omitted import Note, Omission
 from pyprof.analysis.published import Agreement, DataSet, Side, TippingFinding
+from pyprof.analysis.quiet import Quiet
 from pyprof.analysis.ratio import RatioPoint
 from pyprof.analysis.shares import ShareRow
 from pyprof.analysis.tipping import Tipping
@@ -167,7 +168,7 @@ class View:
     """A whole run: what the header needs, one part for each modality, and what is missing.
 
     `machine` describes the machine and its software in one line, `started` is an ISO 8601 time in UTC, `seconds` what
-    all cases took together. `warnings` are sentences.
+    all cases took together. `warnings` are sentences. `quiet` tells how quiet the machine was, if the records do.
     """
 
     study: str
@@ -180,4 +181,5 @@ class View:
     omitted: tuple[Omission, ...]
     warnings: tuple[str, ...] = ()
     notes: tuple[Note, ...] = ()
+    quiet: Quiet | None = None
     schema: int = SCHEMA

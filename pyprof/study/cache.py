@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from pyprof.measure.memory import resident_bytes
@@ -12,24 +13,31 @@ from pyprof.study.case import Case
 from pyprof.study.file import Study
 from pyprof.study.step import free
 
-# Loaded models may occupy this share of the memory budget while another one is measured.
+# Loaded models may occupy this share of the memory budget while others are measured.
 CACHED_SHARE = 0.25
 
 
 class ModelCache:
-    """Loaded models, so that the next length of a model needs no building; those used least recently go first."""
+    """Loaded models, so that the next length of a model needs no building; those used least recently go first.
+
+    The models of the cases that are measured together stay, however large: whether they fit is for the measurement to
+    find out.
+    """
 
     def __init__(self, study: Study) -> None:
         self._study = study
         self._models: OrderedDict[Case, LoadedModel] = OrderedDict()
 
-    def get(self, case: Case) -> LoadedModel:
-        """The model of a case, able to take the longest length that the study has for it."""
-        kind = replace(case, length=1, batch=1)
+    def get(self, case: Case, beside: Sequence[Case] = ()) -> LoadedModel:
+        """The model of a case, able to take the longest length that the study has for it.
+
+        Those of the cases that it is measured `beside` are kept.
+        """
+        kind = _kind(case)
         if kind in self._models:
             self._models.move_to_end(kind)
             return self._models[kind]
-        self._make_room()
+        self._make_room({_kind(each) for each in beside})
         model = registry.load(
             case.model,
             size=case.size,
@@ -48,20 +56,29 @@ class ModelCache:
     def __len__(self) -> int:
         return len(self._models)
 
-    def keep_only(self, case: Case) -> bool:
-        """Drop all models but that of a case; tells whether there were any others."""
-        kind = replace(case, length=1, batch=1)
-        others = [each for each in self._models if each != kind]
+    def keep_only(self, cases: Sequence[Case]) -> bool:
+        """Drop all models but those of some cases; tells whether there were any others."""
+        kinds = {_kind(case) for case in cases}
+        others = [each for each in self._models if each not in kinds]
         for each in others:
             del self._models[each]
         free()
         return bool(others)
 
-    def _make_room(self) -> None:
-        """Drop models until those kept leave the measurement most of the budget."""
+    def _make_room(self, held: Collection[Case]) -> None:
+        """Drop models that are not held until those kept leave the measurement most of the budget."""
         allowed = (self._study.memory_budget or 0) * CACHED_SHARE
-        kept = len(self._models)
-        while self._models and sum(resident_bytes(model.step) for model in self._models.values()) > allowed:
-            self._models.popitem(last=False)
-        if len(self._models) < kept:
+        sizes = {kind: resident_bytes(model.step) for kind, model in self._models.items()}
+        dropped = False
+        for kind in [kind for kind in sizes if kind not in held]:
+            if sum(sizes.values()) <= allowed:
+                break
+            del self._models[kind], sizes[kind]
+            dropped = True
+        if dropped:
             free()
+
+
+def _kind(case: Case) -> Case:
+    """What cases share that one loaded model serves."""
+    return replace(case, length=1, batch=1)

@@ -11,7 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from pyprof.measure.quantity import format_seconds
 from pyprof.study import file
 from pyprof.study.case import Case
 from pyprof.study.file import Study
-from pyprof.study.outcome import Outcome, Ready
+from pyprof.study.outcome import Outcome, Ready, by_itself
 from pyprof.study.record import Record, Status
 
 if TYPE_CHECKING:
@@ -47,10 +48,10 @@ class InProcessExecutor:
         self._bench = Bench(ready.study, ready.environment.fingerprint)
         return ready
 
-    def measure(self, case: Case) -> Outcome:
-        """Measure a case here and now."""
+    def measure_together(self, cases: Sequence[Case]) -> Iterator[Outcome]:
+        """Measure cases here and now."""
         assert self._bench is not None, "start the executor first"
-        return self._bench.measure(case)
+        return self._bench.measure_together(cases)
 
     def close(self) -> None:
         """Drop the loaded models."""
@@ -60,8 +61,9 @@ class InProcessExecutor:
 class WorkerExecutor:
     """Measures in one child process, which keeps loaded models from case to case.
 
-    A case that takes longer than the study allows, or that ends the child, costs this child only: the next case gets a
-    fresh one. While the child measures, this process sleeps.
+    A case that takes longer than the study allows, or that ends the child, costs this child only: the next one gets a
+    fresh one. Cases that were being measured together with it are measured once more, without it. While the child
+    measures, this process sleeps.
     """
 
     def __init__(self) -> None:
@@ -74,32 +76,46 @@ class WorkerExecutor:
         return self._ready
 
     def measure(self, case: Case) -> Outcome:
-        """Measure a case in the child, or in a fresh one where there is none."""
+        """Measure a case by itself."""
+        (outcome,) = self.measure_together((case,))
+        return outcome
+
+    def measure_together(self, cases: Sequence[Case]) -> Iterator[Outcome]:
+        """Measure cases in the child, or in a fresh one where there is none; see ``Executor.measure_together``."""
         assert self._ready is not None, "start the executor first"
         if self._worker is None or not self._worker.alive:
             self.close()
             self._worker, _ = _Worker.started(self._ready.study)
+        worker, allowed, left = self._worker, self._ready.study.care.timeout, list(cases)
         begin, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
-        allowed = self._ready.study.care.timeout
         status: Status
         try:
-            reply = self._worker.ask({"measure": case.to_json()}, allowed)
-            return Outcome(Record.from_json(reply["record"]), reply["layers"])
+            for outcome in worker.outcomes(cases, allowed):
+                left.remove(outcome.record.case)
+                yield outcome
+                begin, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
+            return
         except TimeoutError:
             status, reason = "timeout", f"it took longer than the {format_seconds(allowed)} allowed for one case"
-            self.close()
         except EOFError:
-            status, reason = self._worker.obituary()
-            self.close()
-        record = Record(
-            case=case,
-            status=status,
-            environment=self._ready.environment.fingerprint,
-            started=started,
-            seconds=round(time.monotonic() - begin, 6),
-            reason=reason,
-        )
-        return Outcome(record)
+            status, reason = worker.obituary()
+        self.close()
+        suspects = left if worker.at is None else [worker.at]
+        if len(cases) == 1 or (status == "timeout" and worker.at is not None):
+            seconds = round(time.monotonic() - begin, 6)
+            yield Outcome(Record(suspects[0], status, self._ready.environment.fingerprint, started, seconds, reason))
+        else:
+            yield from self._by_itself(suspects, "together they took too long" if status == "timeout" else reason)
+        others = [case for case in left if case not in suspects]
+        if others:
+            yield from self.measure_together(others)
+
+    def _by_itself(self, cases: Sequence[Case], why: str) -> Iterator[Outcome]:
+        for case in cases:
+            outcome = self.measure(case)
+            notes = (*outcome.record.notes, by_itself(why))
+            ok = outcome.record.status == "ok"
+            yield replace(outcome, record=replace(outcome.record, notes=notes)) if ok else outcome
 
     def close(self) -> None:
         """Kill the child."""
@@ -115,6 +131,8 @@ class _Worker:
         replies, theirs = os.pipe()
         self._replies = replies
         self._rest = b""
+        # The case that the child works on; None where it is all that it was asked for.
+        self.at: Case | None = None
         self._printed: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed with the process
         try:
             self._process = subprocess.Popen(
@@ -160,12 +178,43 @@ class _Worker:
 
     def ask(self, request: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         """Send a request and wait for its reply; raises TimeoutError, or EOFError where the child ends instead."""
+        self._send(request)
+        return self._receive(seconds)
+
+    def outcomes(self, cases: Sequence[Case], allowed: float) -> Iterator[Outcome]:
+        """Let the child measure cases together, which goes on when the caller has dealt with an outcome.
+
+        Raises TimeoutError where they take longer than `allowed` seconds for each, or where work on a single one does;
+        then, and where it raises EOFError, `at` is the case that is to blame, None where that may be any.
+        """
+        self.at, left = None, allowed * len(cases)
+        self._send({"measure": [case.to_json() for case in cases]})
+        for _ in cases:
+            reply: dict[str, Any] = {}
+            while "record" not in reply:
+                begin = time.monotonic()
+                try:
+                    reply = self._receive(left if self.at is None else min(left, allowed))
+                except TimeoutError:
+                    # Where the time of all is up, the one that is at work just then need not be what took it.
+                    self.at = self.at if allowed < left else None
+                    raise
+                left -= time.monotonic() - begin
+                if "at" in reply:
+                    self.at = Case.from_json(reply["at"]) if reply["at"] else None
+            self.at = None
+            yield Outcome(Record.from_json(reply["record"]), reply["layers"])
+            self._send({"kept": True})
+
+    def _send(self, request: Mapping[str, Any]) -> None:
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
             self._process.stdin.flush()
         except BrokenPipeError:
             raise EOFError from None
+
+    def _receive(self, seconds: float) -> dict[str, Any]:
         deadline = time.monotonic() + seconds
         while b"\n" not in self._rest:
             readable, _, _ = select.select([self._replies], [], [], max(0.0, deadline - time.monotonic()))

@@ -159,7 +159,7 @@ def read(path: Path) -> Study:
 def parse(table: Mapping[str, Any], where: str) -> Study:
     """Build a study from a TOML table, `where` being what messages begin with; raises UsageError.
 
-    Whether the models exist and can do what is asked is checked when the study is planned (``plan.contests``).
+    Whether the models exist and can do what is asked is checked when the study is planned (``contests.contests``).
     """
     values = validate.table(table, where, _STUDY, required=("name", "comparison"))
     values["blocks"] = values.pop("comparison")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -30,15 +30,24 @@ class Outcome:
     layers: Columns | None = None
 
 
+def by_itself(why: str) -> str:
+    """The note on a case that was not timed together with its group."""
+    return f"timed by itself, not in the same rounds as what it is compared with: {why}"
+
+
 class Executor(Protocol):
-    """What measures cases, one after the other."""
+    """What measures cases."""
 
     def start(self, study: Study) -> Ready:
         """Get ready to measure cases of the study; raises UsageError where the machine cannot."""
         ...
 
-    def measure(self, case: Case) -> Outcome:
-        """Measure one case. What goes wrong with it is a status of its record, never an exception."""
+    def measure_together(self, cases: Sequence[Case]) -> Iterator[Outcome]:
+        """Measure cases of one comparison in the same rounds; give each outcome as soon as it is known, in any order.
+
+        While the caller deals with an outcome, nothing is measured. What goes wrong with a case is a status of its
+        record, never an exception, and the others are measured all the same, one by one if need be.
+        """
         ...
 
     def close(self) -> None:

@@ -1,7 +1,8 @@
 """The plan of a study: its comparisons and cases, and which of them to measure next.
 
 Planning is pure: it sees the study, the records so far and predicted costs, and measures nothing. Cases are taken in
-groups, the models of one comparison at one length and in one mode, so that a drift of the machine hits them alike.
+groups, the models of one comparison at one length and in one mode: these are timed in the same rounds, so that the
+machine's mood hits them alike.
 """
 
 from __future__ import annotations
@@ -12,111 +13,15 @@ from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
 
-from pyprof.analysis.comparison import Comparison
 from pyprof.analysis.curves import Subject
 from pyprof.analysis.ratio import RatioPoint, ratio_point
 from pyprof.analysis.refine import coarse, needs_refinement
 from pyprof.cost.indicators import INDICATORS, Reading
-from pyprof.errors import UsageError
-from pyprof.models import registry
 from pyprof.study.case import Batch, Case, Mode
-from pyprof.study.file import Block, Lengths, Study
+from pyprof.study.contests import Contest, contests
+from pyprof.study.file import Study
 from pyprof.study.prediction import Prediction
 from pyprof.study.record import Record
-
-ALIASES = {"then": "then", "now": "best"}
-
-
-@dataclass(frozen=True)
-class Contest:
-    """A vanilla model and one variant (None where a model is measured by itself), with the lengths to compare them at.
-
-    `block` is the number of the comparison in the study file.
-    """
-
-    block: int
-    name: str
-    vanilla: Subject
-    variant: Subject | None
-    lengths: Lengths
-
-    @property
-    def subjects(self) -> tuple[Subject, ...]:
-        return (self.vanilla,) if self.variant is None else (self.vanilla, self.variant)
-
-    @cached_property
-    def period(self) -> int | None:
-        """The multiple to which the variant pads its input, None where it does not pad."""
-        entry = None if self.variant is None else registry.find(self.variant.model)
-        if self.variant is None or entry is None:
-            return None
-        padding = entry.cost(self.variant.attention).padding
-        return padding if padding > 1 else None
-
-
-def contests(study: Study) -> tuple[Contest, ...]:
-    """The contests of a study, each pair of models and implementations once.
-
-    Raises UsageError for a model that does not exist, or one that cannot do what is asked: an implementation it
-    lacks, a length below its shortest or beyond its longest.
-    """
-    found: dict[tuple[int, Subject, Subject | None], Contest] = {}
-    for number, block in enumerate(study.blocks):
-        _check_lengths(study, block)
-        for implementation in block.implementations:
-            name, ours, theirs = _aliases(implementation)
-            vanilla = _subject(study, block.vanilla, ours)
-            variants: list[Subject | None] = [_subject(study, variant, theirs) for variant in block.variants]
-            for variant in variants or [None]:
-                contest = Contest(number, name, vanilla, variant, block.lengths)
-                found.setdefault((number, vanilla, variant), contest)
-    return tuple(found.values())
-
-
-def comparisons(study: Study) -> tuple[Comparison, ...]:
-    """What the analysis compares: every contest that has a variant."""
-    found = []
-    for contest in contests(study):
-        if contest.variant is None:
-            continue
-        entry = registry.find(contest.variant.model) or registry.find(contest.vanilla.model)
-        found.append(
-            Comparison(
-                name=contest.name,
-                variant=contest.variant.model,
-                variant_attention=contest.variant.attention,
-                vanilla=contest.vanilla.model,
-                vanilla_attention=contest.vanilla.attention,
-                modality="other" if entry is None else entry.modality,
-                unit="unit" if entry is None else entry.unit,
-                period=contest.period,
-            )
-        )
-    return tuple(found)
-
-
-def _aliases(implementation: str) -> tuple[str, str, str]:
-    """The name of a comparison, and what its vanilla model and its variants are asked for."""
-    ours, slash, theirs = implementation.partition("/")
-    if not slash:
-        theirs = ours
-    return implementation, ALIASES.get(ours, ours), ALIASES.get(theirs, theirs)
-
-
-def _subject(study: Study, model: str, alias: str) -> Subject:
-    return Subject(model, registry.resolve(model, alias), study.weights.get(model))
-
-
-def _check_lengths(study: Study, block: Block) -> None:
-    for model in block.models:
-        entry = registry.find(model)
-        if entry is None:
-            continue
-        for length in block.lengths.values:
-            try:
-                entry.check_length(length)
-            except UsageError as error:
-                raise UsageError(f"the study {study.name} cannot be measured: {error}") from error
 
 
 class Stage(IntEnum):
@@ -131,7 +36,7 @@ class Stage(IntEnum):
 
 @dataclass(frozen=True)
 class Group:
-    """Cases to be measured one after the other; `pairs` are those of each contest that are still to be measured."""
+    """Cases to be measured together; `pairs` are those of each contest that are still to be measured."""
 
     stage: Stage
     pairs: tuple[tuple[Case, ...], ...]
@@ -142,14 +47,12 @@ class Group:
 
     def fitting(self, prediction: Prediction, seconds: float) -> tuple[Case, ...]:
         """The cases that can be measured within some seconds: pair by pair, because half a pair compares nothing."""
-        chosen: dict[Case, None] = {}
+        chosen: tuple[Case, ...] = ()
         for pair in self.pairs:
-            more = [case for case in pair if case not in chosen]
-            cost = sum(prediction.seconds(case) for case in more)
-            if cost <= seconds:
-                seconds -= cost
-                chosen |= dict.fromkeys(more)
-        return tuple(chosen)
+            more = tuple(dict.fromkeys((*chosen, *pair)))
+            if sum(prediction.together(more).values()) <= seconds:
+                chosen = more
+        return chosen
 
 
 @dataclass(frozen=True)
@@ -178,6 +81,9 @@ class _Wish:
 
     spot: _Spot
     pair: tuple[Case, ...]
+
+
+_Groups = dict[tuple[_Spot, Stage], list[tuple[Case, ...]]]
 
 
 class Plan:
@@ -215,25 +121,35 @@ class Plan:
 
         `records` are by key. Cases whose key is in `settled` are not proposed: measured, failed or left out.
         """
+        groups = self._groups(records, settled, prediction)
+        if not groups:
+            return None
+        first = min(groups, key=_ranks(groups, prediction).__getitem__)
+        return Group(first[1], tuple(groups[first]))
+
+    def all(self, records: Mapping[str, Record], settled: Set[str], prediction: Prediction) -> tuple[Group, ...]:
+        """All groups that are known to be wanted now, in their order."""
+        groups = self._groups(records, settled, prediction)
+        ordered = sorted(groups, key=_ranks(groups, prediction).__getitem__)
+        return tuple(Group(place[1], tuple(groups[place])) for place in ordered)
+
+    def outstanding(self, records: Mapping[str, Record], settled: Set[str], prediction: Prediction) -> tuple[Case, ...]:
+        """All cases that are known to be wanted now and are not settled; with automatic lengths more may follow."""
+        cases = (case for wish, _ in self._wanted(records, prediction) for case in wish.pair)
+        return tuple(dict.fromkeys(case for case in cases if case.key not in settled))
+
+    def _groups(self, records: Mapping[str, Record], settled: Set[str], prediction: Prediction) -> _Groups:
         # What is measured stays so; what was left out may come back.
         self._fixed = [(wish, stage) for wish, stage in self._fixed if not _is_measured(wish, records)]
         stages: dict[_Wish, Stage] = {}
         for wish, stage in self._wanted(records, prediction):
             if any(case.key not in settled for case in wish.pair):
                 stages[wish] = min(stage, stages.get(wish, stage))
-        groups: dict[tuple[_Spot, Stage], list[tuple[Case, ...]]] = {}
+        groups: _Groups = {}
         for wish, stage in stages.items():
             pair = tuple(case for case in wish.pair if case.key not in settled)
             groups.setdefault((wish.spot, stage), []).append(pair)
-        if not groups:
-            return None
-        first = min(groups, key=_ranks(groups, prediction).__getitem__)
-        return Group(first[1], tuple(groups[first]))
-
-    def outstanding(self, records: Mapping[str, Record], settled: Set[str], prediction: Prediction) -> tuple[Case, ...]:
-        """All cases that are known to be wanted now and are not settled; with automatic lengths more may follow."""
-        cases = (case for wish, _ in self._wanted(records, prediction) for case in wish.pair)
-        return tuple(dict.fromkeys(case for case in cases if case.key not in settled))
+        return groups
 
     def _wanted(self, records: Mapping[str, Record], prediction: Prediction) -> Iterator[tuple[_Wish, Stage]]:
         yield from self._fixed
@@ -335,13 +251,11 @@ class Plan:
         return found
 
 
-def _ranks(
-    groups: Mapping[tuple[_Spot, Stage], list[tuple[Case, ...]]], prediction: Prediction
-) -> Mapping[tuple[_Spot, Stage], tuple[Stage, float, int, int]]:
+def _ranks(groups: _Groups, prediction: Prediction) -> Mapping[tuple[_Spot, Stage], tuple[Stage, float, int, int]]:
     """What comes first: by stage, then by cost. A block's brackets count together, as half of one tells nothing."""
     costs, brackets = {}, defaultdict[int, float](float)
     for (spot, stage), pairs in groups.items():
-        seconds = {case: prediction.seconds(case) for pair in pairs for case in pair}
+        seconds = prediction.together(tuple(dict.fromkeys(case for pair in pairs for case in pair)))
         costs[spot, stage] = sum(seconds.values()) / len(seconds)
         if stage == Stage.BRACKET:
             brackets[spot.block] += sum(seconds.values())

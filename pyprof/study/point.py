@@ -1,46 +1,35 @@
-"""Measure one case: load, warm up, sample, look at the layers; whatever goes wrong becomes a status with its reason."""
+"""Measure cases: load, warm up, time together, look at the layers of each."""
 
 from __future__ import annotations
 
 import importlib
-import time
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
 
 from pyprof.cost.indicators import INDICATORS, Reading
-from pyprof.errors import InvariantError, PyprofError
+from pyprof.errors import InvariantError
 from pyprof.layers.instrument import instrument
-from pyprof.layers.profile import Profile
-from pyprof.measure.memory import is_out_of_memory
+from pyprof.measure.yardstick import Yardstick
 from pyprof.models.loaded import LoadedModel
 from pyprof.study.cache import ModelCache
 from pyprof.study.case import Case
+from pyprof.study.entrant import Entrant
 from pyprof.study.file import Study
-from pyprof.study.largest import CONFIRMED, NothingFitsError, Search
-from pyprof.study.outcome import Columns, Outcome
-from pyprof.study.record import KindCost, Record, Status
-from pyprof.study.step import Step, free, latency_reading, memory_reading, sample
+from pyprof.study.largest import CONFIRMED, Search
+from pyprof.study.outcome import Outcome, by_itself
+from pyprof.study.record import Record
+from pyprof.study.step import Step, free, memory_reading
+from pyprof.study.together import Tell, time_together
 
 # Steps that are looked at, as many as fit a second: one where steps are long.
 MOST_LOOKS = 5
 LOOKING_SECONDS = 1.0
 
 
-@dataclass
-class _Findings:
-    """What has been found out about a case so far; it survives an exception."""
-
-    indicators: dict[str, Reading] = field(default_factory=dict)
-    profile: Profile | None = None
-    attention: str | None = None
-    notes: list[str] = field(default_factory=list)
-
-
 class Bench:
-    """Measures the cases of one study, one after the other, in this process.
+    """Measures the cases of one study in this process, those of a group together.
 
     `study` has the machine's choices filled in; `fingerprint` is that of the environment. `confirm` measures a case
     with a fixed batch for a throughput, in a fresh process where there can be one; by default this process does it.
@@ -51,80 +40,113 @@ class Bench:
         self.models = ModelCache(study)
         self._fingerprint = fingerprint
         self._confirm = self._confirm_here if confirm is None else confirm
+        self._yardstick: Yardstick | None = None
 
     def measure(self, case: Case) -> Outcome:
-        """Measure a case. Every exception becomes a status of the record, with its reason in one sentence."""
-        begin, started = time.perf_counter(), datetime.now(UTC).isoformat(timespec="seconds")
-        status, reason, found = self._attempt(case)
-        if status == "oom" and self.models.keep_only(case):
-            # Models of other cases took memory that belongs to this one.
-            status, reason, found = self._attempt(case)
-        if status != "ok":
+        """Measure a case by itself."""
+        (outcome,) = self.measure_together((case,))
+        return outcome
+
+    def measure_together(self, cases: Sequence[Case], tell: Tell = lambda case: None) -> Iterator[Outcome]:
+        """Measure cases in the same rounds, then look at each; their outcomes come as they are found.
+
+        Whatever goes wrong with one becomes a status of its record, and the others go on. One for which the memory does
+        not suffice beside the others comes last, by itself. `tell` is told which case is being worked on, and None
+        where it is all of them. A search for the largest batch is a case by itself.
+        """
+        entrants = self._timed(cases, tell)
+        if any(one.status == "oom" for one in entrants) and self.models.keep_only(cases):
+            # Models of other cases took memory that belongs to these.
+            entrants = self._anew(entrants, tell)
+        crowded_out = []
+        for one in entrants:
+            tell(one.case)
+            one.attempt(self._look_and_count)
+            one.step = None
+            if one.status == "oom":
+                crowded_out.append(one)
+            else:
+                yield self._finished(one)
+        for one in crowded_out:
+            if self.models.keep_only((one.case,)):
+                (alone,) = self._anew([one], tell)
+                alone.attempt(self._look_and_count)
+                alone.step = None
+                if len(cases) > 1 and alone.status == "ok":
+                    alone.notes.append(by_itself("beside it the memory did not suffice"))
+                yield self._finished(alone)
+            else:
+                yield self._finished(one)
+
+    def _anew(self, entrants: Sequence[Entrant], tell: Tell) -> list[Entrant]:
+        """Once more, with what was spent on the first attempt; all that it holds is freed before."""
+        for one in entrants:
+            one.step = None
+        free()
+        again = self._timed([one.case for one in entrants], tell)
+        for before, one in zip(entrants, again, strict=True):
+            one.seconds += before.seconds
+        return again
+
+    def _finished(self, one: Entrant) -> Outcome:
+        if one.status != "ok":
             free()
-        profile = found.profile
-        record = Record(
-            case=case,
-            status=status,
-            environment=self._fingerprint,
-            started=started,
-            seconds=round(time.perf_counter() - begin, 6),
-            reason=reason,
-            indicators=found.indicators if status == "ok" else {},
-            kinds={} if profile is None else {kind: KindCost(*cost) for kind, cost in profile.kinds().items()},
-            step_seconds=None if profile is None else profile.step_seconds,
-            outside_seconds=None if profile is None else profile.outside_seconds,
-            attention=found.attention,
-            notes=tuple(found.notes),
-        )
-        return Outcome(record, None if profile is None else _columns(profile))
+        return one.outcome(self._fingerprint)
 
-    def _attempt(self, case: Case) -> tuple[Status, str | None, _Findings]:
-        found = _Findings()
-        try:
-            self._measure(case, found)
-        except NothingFitsError as error:
-            return "oom", str(error), found
-        except PyprofError as error:
-            return "error", str(error), found
-        except Exception as error:
-            what = _sentence(error)
-            return ("oom", f"out of memory: {what}", found) if is_out_of_memory(error) else ("error", what, found)
-        return "ok", None, found
+    def _timed(self, cases: Sequence[Case], tell: Tell) -> list[Entrant]:
+        """The cases with their models loaded and their latencies taken, as far as these are asked for."""
+        entrants = []
+        for case in cases:
+            tell(case)
+            one = Entrant(case, started=datetime.now(UTC).isoformat(timespec="seconds"))
+            one.attempt(partial(self._load, beside=cases))
+            entrants.append(one)
+        steps = [one.step for one in entrants if one.step is not None]
+        if "latency" in self.study.metrics and steps:
+            self._time(entrants, steps, tell)
+        return entrants
 
-    def _measure(self, case: Case, found: _Findings) -> None:
-        model = self.models.get(case)
-        found.attention = model.attention
-        found.notes += model.notes(case.length)
-        if case.batch == "largest":
-            # The fresh process that confirms a batch needs the memory that other models hold here.
-            self.models.keep_only(case)
-            found.indicators["throughput"] = Search(model, case, self.study, self._confirm).throughput()
+    def _load(self, one: Entrant, beside: Sequence[Case]) -> None:
+        model, case = self.models.get(one.case, beside), one.case
+        one.attention = model.attention
+        one.notes += model.notes(case.length)
+        if case.batch != "largest":
+            one.step = Step(model, case, self.study.optimizer, case.batch)
             return
-        step = Step(model, case, self.study.optimizer, case.batch)
+        # The fresh process that confirms a batch needs the memory that other models hold here.
+        self.models.keep_only((case,))
+        one.indicators["throughput"] = Search(model, case, self.study, self._confirm).throughput()
+
+    def _time(self, entrants: Sequence[Entrant], steps: Sequence[Step], tell: Tell) -> None:
+        if self._yardstick is None:
+            self._yardstick = Yardstick(self.study.device)
+        timed = time_together(steps, self.study.care, self.study.seed, self._yardstick, tell)
+        for one in entrants:
+            one.seconds += timed.seconds.get(one.case, 0.0)
+            failure = timed.failures.get(one.case)
+            if failure is not None:
+                one.fail("oom" if failure.status == "oom" else "error", failure.reason)
+            elif one.case in timed.latencies:
+                one.indicators["latency"] = timed.latencies[one.case]
+
+    def _look_and_count(self, one: Entrant) -> None:
+        """Look at some steps, the first of them for memory as well; latency was taken before, with nothing attached."""
+        if one.step is None:
+            return
+        latency = one.indicators.get("latency")
         try:
-            self._time_and_look(step, found)
+            if latency is not None and latency.value is not None:
+                self._look(one.step, one, max(1, min(MOST_LOOKS, int(LOOKING_SECONDS / max(latency.value, 1e-9)))))
+            elif "peak_memory" in self.study.metrics:
+                one.indicators["peak_memory"] = memory_reading(one.step)
         finally:
-            step.close()
+            one.step.close()
         for name in self.study.metrics:
             counter = INDICATORS[name].counter
             if counter is not None:
-                found.indicators[name] = _count(counter, model)
+                one.indicators[name] = _count(counter, one.step.model)
 
-    def _confirm_here(self, case: Case) -> Record:
-        bench = Bench(replace(self.study, metrics=CONFIRMED), self._fingerprint)
-        bench.models = self.models
-        return bench.measure(case).record
-
-    def _time_and_look(self, step: Step, found: _Findings) -> None:
-        """Latency first, with nothing attached; then steps that are looked at, the first of them for memory as well."""
-        if "latency" in self.study.metrics:
-            measurement = sample(step, self.study.care)
-            found.indicators["latency"] = latency_reading(measurement)
-            self._look(step, found, max(1, min(MOST_LOOKS, int(LOOKING_SECONDS / max(measurement.median, 1e-9)))))
-        elif "peak_memory" in self.study.metrics:
-            found.indicators["peak_memory"] = memory_reading(step)
-
-    def _look(self, step: Step, found: _Findings, looks: int) -> None:
+    def _look(self, step: Step, found: Entrant, looks: int) -> None:
         with instrument(step.model.step, backward=step.case.mode == "train", rules=step.model.kinds) as probes:
 
             def marked() -> None:
@@ -145,26 +167,13 @@ class Bench:
         if found.profile.overflowed:
             found.notes.append(f"{found.profile.overflowed} layer calls found no room in the recorder")
 
+    def _confirm_here(self, case: Case) -> Record:
+        bench = Bench(replace(self.study, metrics=CONFIRMED), self._fingerprint)
+        bench.models, bench._yardstick = self.models, self._yardstick
+        return bench.measure(case).record
+
 
 def _count(counter: str, model: LoadedModel) -> Reading:
     package, function = counter.split(":")
     reading: Reading = getattr(importlib.import_module(package), function)(model)
     return reading
-
-
-def _columns(profile: Profile) -> Columns:
-    """The layers' columns without the running number, times to the nanosecond."""
-    columns: dict[str, list[Any]] = profile.to_json()["layers"]
-    return {
-        name: [round(value, 9) if isinstance(value, float) else value for value in column]
-        for name, column in columns.items()
-        if name != "index"
-    }
-
-
-def _sentence(error: BaseException) -> str:
-    """An exception in one line: what libraries raise may go on for many."""
-    text = ""
-    with suppress(IndexError):
-        text = str(error).strip().splitlines()[0]
-    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__

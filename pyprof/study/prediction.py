@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pyprof.models import registry
@@ -112,17 +112,26 @@ class Prediction:
     _peaks: dict[tuple[_Curve, int], float] = field(default_factory=dict)
 
     def seconds(self, case: Case) -> float:
-        """How long measuring the case takes, set-up included."""
-        step = self.step_seconds(case)
-        around = self._around[_curve(case) in self._measured]
-        if case.batch != "largest":
-            batch = case.batch
-            return around + batch * step * (OTHER_STEPS + self._samples(batch * step))
-        batch = self._largest_batch(case)
+        """How long measuring the case by itself takes, set-up included."""
+        return self.together((case,))[case]
+
+    def together(self, cases: Sequence[Case]) -> Mapping[Case, float]:
+        """How long each of the cases takes when they are measured together: they share rounds and the time for them."""
+        steps = {case: case.batch * self.step_seconds(case) for case in cases if case.batch != "largest"}
+        samples = self._samples(statistics.fmean(steps.values())) if steps else 0.0
+        found = {case: self._set_up(case) + step * (OTHER_STEPS + samples) for case, step in steps.items()}
+        return found | {case: self._search_seconds(case) for case in cases if case not in found}
+
+    def _set_up(self, case: Case) -> float:
+        return self._around[_curve(case) in self._measured]
+
+    def _search_seconds(self, case: Case) -> float:
+        """What finding and timing the largest batch takes."""
+        batch, step = self._largest_batch(case), self.step_seconds(case)
         confirmed = batch * step * (OTHER_STEPS + self._samples(batch * step))
         # The search for the best batch measures sizes that sum to twice the largest, for as long as a case may sample.
         searched = min(2 * batch * step * (OTHER_STEPS + 1), self.study.care.max_seconds + batch * step)
-        return around + BUILD_SECONDS + FRESH_PROCESS_SECONDS + confirmed + searched
+        return self._set_up(case) + BUILD_SECONDS + FRESH_PROCESS_SECONDS + confirmed + searched
 
     def step_seconds(self, case: Case) -> float:
         """The time of one step of one example."""
@@ -141,7 +150,8 @@ class Prediction:
             return
         curve = _curve(case)
         count = len(latency.samples) if latency is not None else 0
-        self._learn_samples(seconds, count)
+        cut_short = latency is not None and latency.detail.get("stopped_by") in ("samples", "time")
+        self._learn_samples(seconds, math.inf if cut_short else count)
         around = max(0.0, record.seconds - seconds * (count + OTHER_STEPS))
         built = curve in self._measured
         self._extra[built].append(around)
@@ -160,7 +170,8 @@ class Prediction:
         fewest = min(self.study.care.min_samples, most)
         return fewest + (most - fewest) * self._beyond
 
-    def _learn_samples(self, step: float, count: int) -> None:
+    def _learn_samples(self, step: float, count: float) -> None:
+        """Learn from the number of samples; where it was not the precision that ended them, as many as there may be."""
         most = most_samples(step, self.study.care)
         fewest = min(self.study.care.min_samples, most)
         if most > fewest:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pyprof.cost.indicators import Reading
 from pyprof.study.case import Case
 from pyprof.study.file import Study
-from pyprof.study.plan import Group, Plan, Stage
+from pyprof.study.plan import Group, Plan
 from pyprof.study.prediction import Prediction, most_samples
 from pyprof.study.record import Record
 
@@ -51,14 +51,14 @@ def preview(study: Study, threads: int = 1, rate: float | None = None) -> Previe
     settled: set[str] = set()
     forecasts = []
     for group in _groups(plan, records, settled, prediction):
-        fitting = frozenset(group.fitting(prediction, remaining))
+        fitting = group.fitting(prediction, remaining)
+        costs = {case: prediction.seconds(case) for case in group.cases} | dict(prediction.together(fitting))
         for case in group.cases:
             settled.add(case.key)
-            seconds = prediction.seconds(case)
-            forecasts.append(Forecast(case, seconds, case in fitting))
+            forecasts.append(Forecast(case, costs[case], case in fitting))
             if case in fitting:
-                remaining -= seconds
-                records[case.key] = _simulated(case, seconds, prediction)
+                remaining -= costs[case]
+                records[case.key] = _simulated(case, costs[case], prediction)
                 prediction.observe(records[case.key])
     return Preview(tuple(forecasts))
 
@@ -69,9 +69,8 @@ def _groups(plan: Plan, records: Mapping[str, Record], settled: Set[str], predic
         while (group := plan.next(records, settled, prediction)) is not None:
             yield group
     else:
-        # Whatever is measured, the cases are the same and come by cost, so that there is no need to ask for each group.
-        cases = sorted(plan.outstanding(records, settled, prediction), key=prediction.seconds)
-        yield Group(Stage.REST, tuple((case,) for case in cases))
+        # Whatever is measured, the groups are the same, so that there is no need to ask for each.
+        yield from plan.all(records, settled, prediction)
 
 
 def _simulated(case: Case, seconds: float, prediction: Prediction) -> Record:

@@ -15,11 +15,12 @@ from pyprof.measure import environment as environments
 from pyprof.measure.quantity import format_seconds
 from pyprof.study import store as stores
 from pyprof.study.case import Case
+from pyprof.study.contests import contests
 from pyprof.study.executors import WorkerExecutor
 from pyprof.study.file import Study
 from pyprof.study.hopeless import why_hopeless
 from pyprof.study.outcome import Executor, Outcome, Ready
-from pyprof.study.plan import Group, Plan, contests
+from pyprof.study.plan import Group, Plan
 from pyprof.study.prediction import Prediction
 from pyprof.study.record import Record, Status
 from pyprof.study.store import Store
@@ -38,7 +39,8 @@ class StudyInterrupted(PyprofError):
 class Event:
     """What a run is doing, for a display of its progress; times in seconds, predicted where they lie ahead.
 
-    `done` and `total` count cases, as far as they are known by now; `predicted` is that of the case.
+    Cases that are measured together have all started before the first of them is finished. `done` and `total` count
+    cases, as far as they are known by now; `predicted` is that of the case.
     """
 
     kind: Literal["started", "finished", "left out"]
@@ -148,6 +150,8 @@ class _Run:
     begin: float
     records: dict[str, Record] = field(default_factory=dict)
     _left_out: dict[Case, str] = field(default_factory=dict)
+    # The predicted seconds of what is being measured.
+    _ahead: dict[Case, float] = field(default_factory=dict)
     _done: int = 0
 
     def __post_init__(self) -> None:
@@ -180,22 +184,33 @@ class _Run:
         for case in group.cases if not fitting else ():
             self._settled.add(case.key)
             self._left_out[case] = self._why_left_out(self._prediction.seconds(case))
+        hopeful = []
         for case in fitting:
-            predicted, hopeless = self._prediction.seconds(case), why_hopeless(case, self.records)
-            if hopeless is not None:
+            hopeless = why_hopeless(case, self.records)
+            if hopeless is None:
+                hopeful.append(case)
+            else:
                 self._settled.add(case.key)
                 self._skip(case, hopeless)
-            elif predicted <= self._remaining():
-                self._settled.add(case.key)
-                self._measure(case, predicted)
+        # A search for the largest batch needs all the memory.
+        alone = any(case.batch == "largest" for case in hopeful)
+        for cases in [(case,) for case in hopeful] if alone else [tuple(hopeful)] if hopeful else []:
+            predicted = self._prediction.together(cases)
+            if sum(predicted.values()) <= self._remaining():
+                self._settled |= {case.key for case in cases}
+                self._measure(cases, predicted)
 
-    def _measure(self, case: Case, predicted: float) -> None:
-        self._tell("started", case, predicted)
-        outcome = self.executor.measure(case)
-        self._keep(outcome)
-        self._prediction.observe(outcome.record)
-        self._done += 1
-        self._tell("finished", case, predicted, outcome.record)
+    def _measure(self, cases: tuple[Case, ...], predicted: Mapping[Case, float]) -> None:
+        self._ahead = dict(predicted)
+        for case in cases:
+            self._tell("started", case, predicted[case])
+        for outcome in self.executor.measure_together(cases):
+            case = outcome.record.case
+            self._keep(outcome)
+            self._prediction.observe(outcome.record)
+            self._done += 1
+            del self._ahead[case]
+            self._tell("finished", case, predicted[case], outcome.record)
 
     def _skip(self, case: Case, reason: str) -> None:
         now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -233,8 +248,8 @@ class _Run:
         if self.progress is None:
             return
         ahead = self._plan.outstanding(self.records, self._settled, self._prediction)
-        left = sum(self._prediction.seconds(each) for each in ahead) + (predicted if kind == "started" else 0.0)
-        total = self._done + len(ahead) + (kind == "started")
+        left = sum(self._prediction.seconds(each) for each in ahead) + sum(self._ahead.values())
+        total = self._done + len(ahead) + len(self._ahead)
         elapsed = self.clock() - self.begin
         left = min(left, max(0.0, self._remaining()))
         self.progress(Event(kind, case, predicted, self._done, total, elapsed, left, record))

@@ -1,4 +1,4 @@
-"""One step of a loaded model: called, timed and weighed."""
+"""One step of a loaded model: called and weighed."""
 
 from __future__ import annotations
 
@@ -10,12 +10,9 @@ from typing import Any
 import torch
 
 from pyprof.cost.indicators import Reading
-from pyprof.measure.clock import stopwatch_for
 from pyprof.measure.memory import peak_bytes, resident_bytes
-from pyprof.measure.sampling import Measurement, measure
 from pyprof.models.loaded import LoadedModel
 from pyprof.study.case import Case
-from pyprof.study.file import Care
 
 _LEARNING_RATE = 1e-5
 
@@ -63,31 +60,6 @@ class Step:
     def close(self) -> None:
         """Drop the gradients, which would count as another case's memory."""
         self.model.step.zero_grad(set_to_none=True)
-
-
-def sample(step: Step, care: Care) -> Measurement:
-    """Time a step as carefully as the study says."""
-    return measure(
-        step,
-        precision=care.precision,
-        min_samples=care.min_samples,
-        max_samples=care.max_samples,
-        max_seconds=care.max_seconds,
-        stopwatch=stopwatch_for(step.case.device),
-    )
-
-
-def latency_reading(measurement: Measurement) -> Reading:
-    """A latency in seconds with the raw samples, in nanoseconds of one step."""
-    samples = tuple(round(sample / measurement.repeats) for sample in measurement.samples)
-    return Reading(
-        value=measurement.median,
-        low=measurement.low,
-        high=measurement.high,
-        samples=samples,
-        warmup=measurement.warmup,
-        detail={"stopped_by": measurement.stopped_by},
-    )
 
 
 def memory_reading(step: Step, call: Callable[[], None] | None = None) -> Reading:

@@ -1,12 +1,19 @@
 from __future__ import annotations
 
+import json
 import math
 import random
+import time
+from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import pytest
 
 from pyprof.analysis.ratio import RatioPoint, costs, ratio_point, ratio_points
 from pyprof.cost.indicators import INDICATORS, Reading
+from pyprof.measure.ranks import signed_rank
+from pyprof.measure.statistics import estimate_median
 from pyprof.study.case import Case
 from pyprof.study.record import Record
 
@@ -58,6 +65,47 @@ def test_ratios_stand_where_both_were_measured() -> None:
     assert costs(curve({100: 1.0}), LATENCY) == {}
 
 
+def test_a_ratio_turned_over_turns_its_interval_over() -> None:
+    first, second = Reading(3, 2.9, 3.3), Reading(7, 6.5, 7.1)
+    forward, backward = ratio_point(1, first, second, LATENCY), ratio_point(1, second, first, LATENCY)
+    assert forward is not None
+    assert backward is not None
+    assert forward.low is not None
+    assert forward.high is not None
+    assert (backward.low, backward.high) == pytest.approx((1 / forward.high, 1 / forward.low))
+
+
+def test_a_ratio_with_an_exact_side_keeps_the_others_relative_interval() -> None:
+    point = ratio_point(1, Reading(6, 5, 9), Reading(3, 3, 3), LATENCY)
+    assert point is not None
+    assert (point.ratio, point.low, point.high) == pytest.approx((2, 5 / 3, 3))
+
+
+@pytest.mark.parametrize("counts", [(6, 6), (6, 30), (12, 12), (51, 51)])
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda rng, size: np.exp(0.05 * rng.standard_normal(size)),
+        lambda rng, size: 1 + 0.1 * rng.exponential(size=size),
+        lambda rng, size: np.where(rng.random(size) < 0.7, 1.0, 1.3) * np.exp(0.01 * rng.standard_normal(size)),
+    ],
+    ids=["symmetric", "skewed", "two modes"],
+)
+def test_the_interval_of_a_ratio_of_medians_covers_it(draw: Any, counts: tuple[int, int]) -> None:
+    rng = np.random.default_rng(3)
+    runs = 1000
+    covered = 0
+    for first, second in zip(draw(rng, (runs, counts[0])), draw(rng, (runs, counts[1])) * 2, strict=True):
+        readings = [Reading(one.value, one.low, one.high) for one in map(estimate_median, (second, first))]
+        point = ratio_point(1, *readings, LATENCY)
+        assert point is not None
+        assert point.low is not None
+        assert point.high is not None
+        covered += point.low <= 2 <= point.high
+    # 1.4 % is two standard errors of a coverage of 95 % over a thousand runs.
+    assert covered / runs >= 0.95 - 0.014
+
+
 def test_the_interval_covers_the_true_ratio_as_often_as_it_says() -> None:
     state = random.Random(3)
     hits = 0
@@ -73,3 +121,97 @@ def test_the_interval_covers_the_true_ratio_as_often_as_it_says() -> None:
         assert point.high is not None
         hits += point.low <= 1 <= point.high
     assert 0.935 < hits / 2000 < 0.965
+
+
+def timed(samples: list[int], rounds: str | None = "together") -> Reading:
+    """A latency as a study records it."""
+    found = estimate_median([sample * 1e-9 for sample in samples])
+    detail = {} if rounds is None else {"rounds": rounds}
+    return Reading(found.value, found.low, found.high, tuple(samples), detail=detail)
+
+
+MOODS = [1.0, 1.5, 1.02, 1.48, 0.98, 1.55, 1.0, 1.5, 1.01]
+
+
+@pytest.mark.parametrize("count", [5, 6, 7, 9, 20, 21, 60])
+def test_samples_of_the_same_rounds_are_paired(count: int) -> None:
+    """The machine's speed, the same for both, leaves the ratio and its interval alone."""
+    moods = [MOODS[index % len(MOODS)] for index in range(count)]
+    ours = [round(8e6 * mood * (1 + 0.009 * index / count)) for index, mood in enumerate(moods)]
+    theirs = [round(1e7 * mood) for mood in moods]
+    point = ratio_point(512, timed(ours), timed(theirs), LATENCY)
+    assert point is not None
+    expected = signed_rank(np.log(np.array(ours) / np.array(theirs)))
+    assert point.paired
+    assert point.ratio == pytest.approx(math.exp(expected.value), rel=1e-12)
+    assert point.ratio == pytest.approx(0.8, rel=0.01)
+    assert (point.low is None) == (point.high is None) == (count < 6)
+    if point.low is not None and point.high is not None:
+        assert expected.low is not None
+        assert expected.high is not None
+        assert (point.low, point.high) == pytest.approx((math.exp(expected.low), math.exp(expected.high)), rel=1e-12)
+        assert 0.799 < point.low < point.high < 0.808
+    apart = ratio_point(512, timed(ours, "one"), timed(theirs, "other"), LATENCY)
+    assert apart is not None
+    assert not apart.paired
+    assert apart.high is None or apart.high > 1
+
+
+def test_six_pairs_bound_the_ratio_by_the_least_and_the_greatest() -> None:
+    point = ratio_point(1, timed([10, 21, 32, 43, 54, 65]), timed([10, 20, 30, 40, 50, 60]), LATENCY)
+    assert point is not None
+    assert (point.low, point.high) == pytest.approx((1.0, 65 / 60))
+
+
+def test_waiting_for_other_processes_is_no_part_of_a_ratio() -> None:
+    ran, waits = [8_000, 8_010, 8_020, 8_030, 8_040, 8_050], [0, 3_000, 0, 50_000, 0, 0]
+    theirs = timed([10_000] * 6)
+    ours = timed([one + wait for one, wait in zip(ran, waits, strict=True)])
+    disturbed = ratio_point(1, ours, theirs, LATENCY)
+    point = ratio_point(1, replace(ours, detail={**ours.detail, "waits": waits}), theirs, LATENCY)
+    assert point == ratio_point(1, timed(ran), theirs, LATENCY)
+    assert disturbed is not None
+    assert disturbed.high is not None
+    assert disturbed.high > 1
+
+
+def test_old_records_without_rounds_and_broken_pairs_are_not_paired() -> None:
+    one, other = [10_000] * 6, [20_000] * 6
+    for first, second in [
+        (timed(one, None), timed(other, None)),
+        (timed(one, None), timed(other)),
+        (timed(one), timed(other[:5])),
+    ]:
+        point = ratio_point(1, first, second, LATENCY)
+        assert point is not None
+        assert not point.paired
+        assert point.ratio == pytest.approx(0.5)
+
+
+def test_an_old_record_reads_as_before() -> None:
+    old = Record(Case("m", 8), "ok", "e", "now", 1.0, indicators={"latency": replace(timed([5] * 6, None))})
+    line = json.dumps(old.to_json())
+    assert "rounds" not in line
+    assert Record.from_json(json.loads(line)) == old
+
+
+def test_three_thousand_paired_ratios_take_a_third_of_a_second_at_most() -> None:
+    state = random.Random(1)
+
+    def curve(rounds: int) -> dict[int, Record]:
+        found = {}
+        for length in range(1, rounds + 1):
+            samples = tuple(state.randrange(10**6, 2 * 10**6) for _ in range(6))
+            reading = Reading(1.0, 0.9, 1.1, samples, detail={"rounds": str(length)})
+            found[length] = Record(Case("m", length), "ok", "e", "now", 0.0, indicators={"latency": reading})
+        return found
+
+    ours, theirs = curve(3_000), curve(3_000)
+    least = math.inf
+    for _ in range(3):
+        begin = time.process_time()
+        points = ratio_points(costs(ours, LATENCY), costs(theirs, LATENCY))
+        least = min(least, time.process_time() - begin)
+    assert len(points) == 3_000
+    assert all(point.paired for point in points)
+    assert least < 0.3

@@ -23,7 +23,7 @@ def test_the_document_holds_everything_in_strict_json() -> None:
     assert line["tipping"]["crossing"]["low"] == 1562
     assert line["published"] == {"low": 1750, "high": 2000, "unit": "token"}
     assert {"data_set": "SST", "length": 23, "side": "below"} in line["data_sets"]
-    assert set(line["points"][0]) == {"length", "ratio", "low", "high"}
+    assert set(line["points"][0]) == {"length", "ratio", "low", "high", "paired"}
     assert text["shares"][0]["rows"][0]["modes"]["infer"]["shares"]["self-attention"] > 0
     assert data["omitted"][0]["reason"] == "needed 3.1 GiB and 2.9 GiB were free"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 from pyprof.cost.indicators import Reading
 from pyprof.measure.environment import Environment
@@ -44,6 +44,7 @@ class Simulated:
         self.environment = make_environment(cpu)
         self.now = 0.0
         self.measured: list[Case] = []
+        self.groups: list[tuple[Case, ...]] = []
         self.closed = False
         self.broken: dict[int, BaseException] = {}
         self.failing: dict[tuple[str, int], str] = {}
@@ -55,6 +56,10 @@ class Simulated:
         self.now += 5.0
         settled = dataclasses.replace(study, device="cpu", threads=study.threads or 2, memory_budget=2**30)
         return Ready(settled, self.environment)
+
+    def measure_together(self, cases: Sequence[Case]) -> Iterator[Outcome]:
+        self.groups.append(tuple(cases))
+        return map(self.measure, cases)
 
     def measure(self, case: Case) -> Outcome:
         self.measured.append(case)

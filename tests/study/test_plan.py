@@ -6,9 +6,10 @@ import pytest
 from simulated_machine import Simulated, make_study, quadratic
 
 from pyprof.study.case import Case
+from pyprof.study.contests import comparisons, contests
 from pyprof.study.file import Study
 from pyprof.study.hopeless import why_hopeless
-from pyprof.study.plan import Group, Plan, Stage, comparisons, contests
+from pyprof.study.plan import Group, Plan, Stage
 from pyprof.study.prediction import Prediction
 from pyprof.study.preview import preview
 from pyprof.study.record import Record
@@ -155,3 +156,21 @@ def test_preview_lists_every_case_with_its_seconds() -> None:
     assert len(hurried.forecasts) == 10
     assert not all(forecast.fits for forecast in hurried.forecasts)
     assert hurried.seconds <= 40
+
+
+def test_all_groups_are_the_ones_that_come_one_by_one(simulated: Simulated) -> None:
+    study = make_study(modes=["infer", "train"])
+    plan, prediction = Plan(study, "cpu"), Prediction(study, threads=2)
+    settled: set[str] = set()
+    one_by_one = []
+    while (group := plan.next({}, settled, prediction)) is not None:
+        one_by_one.append(group)
+        settled |= {case.key for case in group.cases}
+    assert plan.all({}, set(), prediction) == tuple(one_by_one)
+
+
+def test_a_preview_lists_groups_in_their_order() -> None:
+    forecasts = preview(make_study(), threads=2).forecasts
+    assert [(one.case.length, one.case.model) for one in forecasts] == [
+        (length, model) for length in (128, 512, 1024, 1536, 2048) for model in ("bert", "longformer")
+    ]

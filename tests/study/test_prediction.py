@@ -88,3 +88,18 @@ def test_the_largest_batch_costs_more_than_one_example() -> None:
     prediction = Prediction(make_study(batch_limit=8), rate=1e11)
     one, largest = Case("bert", 512), Case("bert", 512, batch="largest")
     assert prediction.seconds(largest) > 8 * 8 * prediction.step_seconds(one)
+
+
+def test_a_group_shares_its_rounds_and_the_time_for_them() -> None:
+    study = make_study(measure={"min_samples": 6, "max_samples": 100, "max_seconds": 10})
+    simulated = Simulated(lambda case: 0.5 if case.model == "bert" else 1.5)
+    prediction = Prediction(study)
+    group = (Case("bert", 512), Case("longformer", 512))
+    for case in group:
+        prediction.observe(simulated.measure(case).record)
+    prediction._beyond = 1.0
+    alone = [prediction.seconds(case) for case in group]
+    together = prediction.together(group)
+    # Twenty seconds for both are ten rounds of two seconds; by itself bert would have taken twenty samples in ten.
+    assert [alone[0] - 0.3, alone[1] - 0.3] == pytest.approx([22 * 0.5, 8 * 1.5], abs=0.01)
+    assert [together[case] - 0.3 for case in group] == pytest.approx([12 * 0.5, 12 * 1.5], abs=0.01)

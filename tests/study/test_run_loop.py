@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from moody_machine import Moody
 from simulated_machine import Simulated, make_study, quadratic
 
 from pyprof.errors import UsageError
@@ -29,13 +30,14 @@ def test_every_case_is_measured_and_kept(tmp_path: Path, simulated: Simulated) -
 def test_progress_tells_what_is_done_and_left(tmp_path: Path, simulated: Simulated) -> None:
     events: list[Event] = []
     run_study(make_study(), tmp_path, executor=simulated, progress=events.append, clock=simulated.clock)
-    assert [event.kind for event in events] == ["started", "finished"] * 10
-    assert [event.done for event in events[1::2]] == list(range(1, 11))
+    # Both models at a length are measured together.
+    assert [event.kind for event in events] == ["started", "started", "finished", "finished"] * 5
+    assert [event.done for event in events if event.kind == "finished"] == list(range(1, 11))
     assert {event.total for event in events} == {10}
     assert events[0].left > events[-2].left > events[-1].left == 0.0
     assert events[-1].elapsed == simulated.now
-    assert events[1].record is not None
-    assert events[1].record.case == events[0].case
+    assert events[2].record is not None
+    assert events[2].record.case == events[0].case
 
 
 def test_the_budget_is_kept_and_what_is_left_out_says_why(tmp_path: Path, simulated: Simulated) -> None:
@@ -111,6 +113,50 @@ def test_going_on_does_not_write_the_same_skip_again(tmp_path: Path, simulated: 
     before = (tmp_path / "records.jsonl").read_bytes()
     run(None, tmp_path, Simulated(quadratic), resume=True)
     assert (tmp_path / "records.jsonl").read_bytes() == before
+
+
+def test_the_models_of_a_comparison_are_measured_together(tmp_path: Path, simulated: Simulated) -> None:
+    run(make_study(), tmp_path, simulated)
+    assert [[(case.model, case.length) for case in group] for group in simulated.groups] == [
+        [("bert", length), ("longformer", length)] for length in (128, 512, 1024, 1536, 2048)
+    ]
+
+
+def test_a_search_for_the_largest_batch_stays_alone(tmp_path: Path, simulated: Simulated) -> None:
+    run(make_study(metrics=["latency", "throughput"]), tmp_path, simulated)
+    assert {len(group) for group in simulated.groups if group[0].batch == "largest"} == {1}
+    assert {len(group) for group in simulated.groups if group[0].batch == 1} == {2}
+
+
+def test_samples_of_the_same_rounds_are_kept_as_such(tmp_path: Path) -> None:
+    moody = Moody(quadratic, seed=1, interleaved=True)
+    result = run(make_study(), tmp_path, moody)
+    rounds: dict[int, set[str]] = {}
+    for record in result.records.values():
+        rounds.setdefault(record.case.length, set()).add(record.indicators["latency"].detail["rounds"])
+    assert sorted(map(len, rounds.values())) == [1] * 5
+    assert len(set.union(*rounds.values())) == 5
+    assert read(tmp_path).records == result.records
+
+
+def test_what_a_group_gave_before_an_interruption_is_not_measured_again(tmp_path: Path, simulated: Simulated) -> None:
+    simulated.broken[4] = KeyboardInterrupt()
+    with pytest.raises(StudyInterrupted):
+        run(make_study(), tmp_path, simulated)
+    again = Simulated(quadratic)
+    assert run(make_study(), tmp_path, again, resume=True).counts == {"ok": 10}
+    # Of the second group only the second case is left, which then has no rounds in common with the first.
+    assert [[(case.model, case.length) for case in group] for group in again.groups][:2] == [
+        [("longformer", 512)],
+        [("bert", 1024), ("longformer", 1024)],
+    ]
+
+
+def test_what_is_hopeless_leaves_the_rest_of_its_group_together(tmp_path: Path, simulated: Simulated) -> None:
+    block = {"vanilla": "bert", "variants": ["longformer", "nystromformer"], "lengths": [128, 256]}
+    simulated.failing = {("longformer", 128): "oom"}
+    run(make_study(comparison=[{**block, "implementations": ["then"]}]), tmp_path, simulated)
+    assert [case.model for case in simulated.groups[1]] == ["bert", "nystromformer"]
 
 
 def test_another_study_or_machine_cannot_go_on(tmp_path: Path, simulated: Simulated) -> None:

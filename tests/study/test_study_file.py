@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pyprof.errors import UsageError
-from pyprof.study import file, plan, toml
+from pyprof.study import contests, file, toml
 from pyprof.study.file import Care, Lengths, load, parse, read
 
 BLOCK = {"vanilla": "bert", "variants": ["longformer"], "lengths": [128, 512]}
@@ -134,7 +134,7 @@ def test_bad_values_are_one_sentence(table: dict[str, Any], message: str) -> Non
 )
 def test_what_no_model_can_do_is_refused_before_anything_runs(block: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        plan.contests(parse(with_block(**block), "mine"))
+        contests.contests(parse(with_block(**block), "mine"))
 
 
 def test_bad_units_are_explained() -> None:
@@ -145,7 +145,7 @@ def test_bad_units_are_explained() -> None:
 @pytest.mark.parametrize("name", ["quick", "diwan2023"])
 def test_built_in_studies_can_be_planned_and_written_and_read_again(name: str) -> None:
     study = load(name)
-    assert plan.contests(study)
+    assert contests.contests(study)
     assert parse(tomllib.loads(toml.dumps(study.to_table())), name) == study
 
 

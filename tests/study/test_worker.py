@@ -60,8 +60,10 @@ def test_cases_that_end_well_share_a_process_and_what_they_print_hurts_nothing(
     ready = executor.start(a_study(names, metrics=["latency", "throughput"], batch_limit=2, measure=care))
     assert (ready.study.threads, ready.environment.threads, ready.study.memory_budget) == (1, 1, 2**28)
     process = pid(executor)
-    quiet, noisy = executor.measure(a_case("quiet")), executor.measure(a_case("noisy"))
+    quiet, noisy = executor.measure_together([a_case("quiet"), a_case("noisy")])
     assert (quiet.record.status, noisy.record.status) == ("ok", "ok")
+    rounds = [one.record.indicators["latency"].detail["rounds"] for one in (quiet, noisy)]
+    assert rounds[0] == rounds[1]
     assert quiet.layers is not None
     assert quiet.layers["path"] == ["", "first", "second"]
     assert quiet.record.environment == ready.environment.fingerprint
@@ -195,7 +197,8 @@ def wait_for_end(child: int) -> None:
 def test_a_run_that_is_killed_or_interrupted_goes_on_without_repeating(
     tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
-    study, directory = a_study(["steady"]), tmp_path / "run"
+    # The first case loads libraries too.
+    study, directory = a_study(["steady"], measure={**QUICKLY, "timeout": "60 s"}), tmp_path / "run"
     (tmp_path / "study.toml").write_text(toml.dumps(study.to_table()))
     assert run_and_send(tmp_path, number) == code
     before = read(directory)

@@ -15,17 +15,17 @@ WIDTH = 8
 Made = tuple[nn.Module, Callable[[int, int], dict[str, Any]]]
 
 
-def make_inputs(length: int, batch: int) -> dict[str, Any]:
-    return {"x": torch.ones(batch, length, WIDTH)}
+def make_inputs(length: int, batch: int, width: int = WIDTH) -> dict[str, Any]:
+    return {"x": torch.ones(batch, length, width)}
 
 
 class Model(nn.Module):
     """Two layers, and before them whatever `act` does to the input."""
 
-    def __init__(self, act: Callable[[torch.Tensor], object]) -> None:
+    def __init__(self, act: Callable[[torch.Tensor], object], width: int = WIDTH) -> None:
         super().__init__()
-        self.first = nn.Linear(WIDTH, WIDTH)
-        self.second = nn.Linear(WIDTH, WIDTH)
+        self.first = nn.Linear(width, width)
+        self.second = nn.Linear(width, width)
         self.act = act
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -38,6 +38,10 @@ def quiet() -> Made:
     return Model(lambda x: None), make_inputs
 
 
+def wide() -> Made:
+    return Model(lambda x: None, 32), lambda length, batch: make_inputs(length, batch, 32)
+
+
 def noisy() -> Made:
     """It prints to standard output, which must not reach the replies."""
     print('{"record": "not one"}')
@@ -46,6 +50,10 @@ def noisy() -> Made:
 
 def sleepy() -> Made:
     return Model(lambda x: time.sleep(60)), make_inputs
+
+
+def sluggish() -> Made:
+    return Model(lambda x: time.sleep(1.5)), make_inputs
 
 
 def hungry() -> Made:

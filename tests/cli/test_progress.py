@@ -1,0 +1,40 @@
+"""What a run shows while it goes on."""
+
+from __future__ import annotations
+
+import io
+from typing import Literal
+
+from rich.console import Console
+
+from pyprof.cli.progress import progress
+from pyprof.cost.indicators import Reading
+from pyprof.study.case import Case
+from pyprof.study.record import Record
+from pyprof.study.run import Event
+
+BERT, LONGFORMER = Case("bert", 512), Case("longformer", 512)
+
+
+def event(kind: Literal["started", "finished"], case: Case, done: int) -> Event:
+    record = Record(case, "ok", "here", "", 1.0, indicators={"latency": Reading(0.25)}) if kind == "finished" else None
+    return Event(kind, case, 2.0, done, 2, 1.0, 3.0, record)
+
+
+def shown(terminal: bool) -> str:
+    output = io.StringIO()
+    with progress(Console(file=output, force_terminal=terminal, width=200)) as tell:
+        for kind, case, done in [("started", BERT, 0), ("started", LONGFORMER, 0), ("finished", BERT, 1)]:
+            tell(event(kind, case, done))  # type: ignore[arg-type]
+    return output.getvalue()
+
+
+def test_a_terminal_shows_what_is_measured_together() -> None:
+    text = shown(terminal=True)
+    assert f"2 together: {BERT}" in text
+    # When the first is done, the other one is still on.
+    assert text.rindex(str(LONGFORMER)) > text.rindex(f"2 together: {BERT}")
+
+
+def test_elsewhere_there_is_a_line_for_each_finished_case() -> None:
+    assert shown(terminal=False) == f"[1/2, about 3.00 s left] {BERT}: 250 ms\n"
