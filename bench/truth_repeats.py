@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import median, quantiles, stdev
 
@@ -29,16 +30,19 @@ from pyprof.study import store
 from pyprof.study.contests import comparisons
 
 METHOD = """\
-spread: 20 repetitions, in each of them all tools in random order, 2 s of sampling each: pyprof.measure with a yardstick
-made anew, of which both the figure at the machine's full speed and the plain median are shown; Timer.blocked_autorange
-of torch.utils.benchmark; and a median as that of triton.testing.do_bench (calls counted from a first estimate, a tenth
-of the time to warm up). The spread is the standard deviation of the figures' logarithms; beside it the distance of
-their quartiles. All repetitions share one process, so nothing but the machine differs between them.
+spread: 20 repetitions, in each of them all tools in random order, 2 s of sampling each: pyprof.measure with one
+yardstick for all, of which both the figure at the machine's full speed and the plain median are shown;
+Timer.blocked_autorange of torch.utils.benchmark; and a median as that of triton.testing.do_bench (calls counted from a
+first estimate, a tenth of the time to warm up). The spread is the standard deviation of the figures' logarithms;
+beside it the distance of their quartiles. All repetitions share one process, so nothing but the machine differs between
+them.
 
 quick: two runs of the study quick, one after the other, in two directories. Of each comparison, metric and mode in
 which one of the runs found a tipping point, that point has to lie in the other run's interval, in which an open side
-is without bound; each direction counts as one case. A point beside a run that found none does not. Memory is exact, so
-latency is told apart too.
+is without bound; each direction counts as one case. A run that found it nowhere says that it lies beyond the longest
+length that is shown to cost more (its time ended at another length, say); one that found it everywhere, before the
+shortest that is shown to cost less. Where the other run tells nothing, nothing is judged. Memory is exact, so latency
+is told apart too.
 """
 SECONDS = 2.0
 WARMUP_SECONDS = 0.2
@@ -48,14 +52,14 @@ QUICK_COLUMNS = ("comparison", "metric", "mode", "one run", "its interval", "oth
 Call = Callable[[], object]
 
 
-def by_pyprof(call: Call) -> dict[str, float]:
+def by_pyprof(call: Call, yardstick: Yardstick) -> dict[str, float]:
     found = pyprof.measure(
         call,
         min_seconds=SECONDS,
         max_seconds=SECONDS,
         max_samples=1_000_000,
         warmup=Warmup(max_seconds=WARMUP_SECONDS),
-        yardstick=Yardstick(),
+        yardstick=yardstick,
     )
     assert found.steady is not None  # a yardstick was given
     return {OURS: found.steady.value, OUR_MEDIAN: found.median}
@@ -95,7 +99,6 @@ def bert() -> Call:
 
 
 WORKLOADS: dict[str, Callable[[], Call]] = {"encoder layer": encoder_layer, "BERT-base, 64 tokens": bert}
-TOOLS = (by_pyprof, by_timer, by_do_bench)
 
 
 @dataclass
@@ -108,9 +111,14 @@ class Spread:
     def run(self) -> None:
         rng = random.Random(f"spread {self.seed}")
         calls = {name: make() for name, make in WORKLOADS.items()}
+        tools: list[Callable[[Call], dict[str, float]]] = [
+            partial(by_pyprof, yardstick=Yardstick()),
+            by_timer,
+            by_do_bench,
+        ]
         for index in range(self.count):
             for workload, call in calls.items():
-                for tool in rng.sample(TOOLS, len(TOOLS)):
+                for tool in rng.sample(tools, len(tools)):
                     begin = time.monotonic()
                     figures = tool(call)
                     took = time.monotonic() - begin
@@ -166,21 +174,22 @@ class Quick:
         found = [_points(directory) for directory in (one, two)]
         self.pairs = [(found[0][key], found[1][key]) for key in found[0] if key in found[1]]
         cases = self.cases()
-        note(f"{len(cases)} tipping points; {sum(_is_open(other) for _, other, _ in cases)} intervals are open")
+        told = [span for _, other, _ in cases if (span := _span(other)) is not None]
+        note(f"{len(cases)} tipping points; {sum(None in span for span in told)} intervals are open at a side")
 
     def cases(self) -> list[tuple[TippingPoint, TippingPoint, bool]]:
         """Each tipping point with the other run's, and whether it lies in the other's interval."""
         return [
-            (mine, other, _inside(mine.tipping.crossing, other.tipping.crossing))
+            (mine, other, _inside(mine.tipping.crossing, span))
             for pair in self.pairs
             for mine, other in (pair, pair[::-1])
-            if mine.tipping.crossing is not None
+            if mine.tipping.crossing is not None and (span := _span(other)) is not None
         ]
 
     def figures(self) -> list[Figures]:
         rows = []
         for mine, other, agree in self.cases():
-            sides = (part for one in (mine, other) for part in _spoken(one.tipping.crossing, one.tipping.status))
+            sides = (part for one in (mine, other) for part in _spoken(one))
             one = mine.comparison
             name = f"{one.variant} {one.variant_attention} / {one.vanilla} {one.vanilla_attention}"
             rows.append((name, mine.metric, mine.setting.mode, *sides, "yes" if agree else "NO"))
@@ -202,21 +211,24 @@ def _points(directory: Path) -> dict[tuple[object, ...], TippingPoint]:
     return {(point.comparison, point.metric, point.setting): point for point in found}
 
 
-def _inside(crossing: Crossing | None, other: Crossing | None) -> bool:
-    if crossing is None or other is None:
-        return False
-    low = -math.inf if other.low is None else other.low
-    high = math.inf if other.high is None else other.high
-    return low <= crossing.length <= high
-
-
-def _is_open(point: TippingPoint) -> bool:
+def _span(point: TippingPoint) -> tuple[int | None, int | None] | None:
+    """Between which lengths a run says that the tipping point lies, None for an open side; None where it can't tell."""
     crossing = point.tipping.crossing
-    return crossing is not None and (crossing.low is None or crossing.high is None)
+    if crossing is not None:
+        return crossing.low, crossing.high
+    if point.tipping.status == "nowhere":
+        return max((one.length for one in point.points if one.low is not None and one.low > 1), default=None), None
+    if point.tipping.status == "everywhere":
+        return None, min((one.length for one in point.points if one.high is not None and one.high < 1), default=None)
+    return None
 
 
-def _spoken(crossing: Crossing | None, status: str) -> tuple[str, str]:
-    if crossing is None:
-        return status, "-"
-    low, high = ("open" if bound is None else f"{bound:,}" for bound in (crossing.low, crossing.high))
-    return f"{crossing.length:,.0f}", f"{low} to {high}"
+def _inside(crossing: Crossing, span: tuple[int | None, int | None]) -> bool:
+    low, high = span
+    return (-math.inf if low is None else low) <= crossing.length <= (math.inf if high is None else high)
+
+
+def _spoken(point: TippingPoint) -> tuple[str, str]:
+    crossing, span = point.tipping.crossing, _span(point) or (None, None)
+    low, high = ("open" if bound is None else f"{bound:,}" for bound in span)
+    return point.tipping.status if crossing is None else f"{crossing.length:,.0f}", f"{low} to {high}"

@@ -23,6 +23,7 @@ from typing import Any, Self
 from pyprof.measure.clock import Clock, MonotonicClock
 from pyprof.measure.cores import ROOT, usable_cores
 from pyprof.measure.nvml import Nvml
+from pyprof.measure.threads import OtherThreads
 
 # Less than this share of a sample's time is not worth a mark: half of the difference that is usually asked for.
 HIT_SHARE = 0.005
@@ -39,11 +40,11 @@ _RUSAGE_THREAD: int | None = getattr(resource, "RUSAGE_THREAD", None)
 class Hit(IntFlag):
     """What disturbed a sample.
 
-    PREEMPTED: this thread stood runnable in the run queue for more than `HIT_SHARE` of the sample; or other threads of
-    this process (all, where the system doesn't tell the wait) were switched out involuntarily so often that, at 3 ms a
-    time, it could be as much. STEAL: more than `HIT_SHARE` of the time that all processors wanted to work went to
-    other guests of the host. PAGE_FAULT: at least one page had to be read from a disk. THROTTLED: the clock of a
-    processor or a GPU was lowered for heat or power.
+    PREEMPTED: this thread stood runnable in the run queue for more than `HIT_SHARE` of the sample, or the other threads
+    of this process did together. Where the system doesn't tell their waits, it is that they were switched out
+    involuntarily so often that, at 3 ms a time, it could be as much. STEAL: more than `HIT_SHARE` of the time that all
+    processors wanted to work went to other guests of the host. PAGE_FAULT: at least one page had to be read from a
+    disk. THROTTLED: the clock of a processor or a GPU was lowered for heat or power.
 
     STEAL and THROTTLED come from slow counters: of samples shorter than their reading interval (10 ms, or a thousand
     times what reading costs) the one at whose end they were read carries the mark for all since the reading before.
@@ -155,6 +156,8 @@ class Watch:
         if self._scheduled is not None and not re.match(rb"\d+ \d+ [1-9]", _text(self._scheduled)):
             # A kernel that doesn't keep these figures writes zeros; whoever reads this has run for a slice at least.
             self._scheduled = None
+        self._others = OtherThreads(root)
+        self._opened.callback(self._others.close)
         self._stat = self._open(root / "proc/stat")
         cores = [root / f"sys/devices/system/cpu/cpu{core}" for core in usable_cores()]
         self._frequencies = self._all(core / "cpufreq/scaling_cur_freq" for core in cores[:_MOST_FREQUENCIES])
@@ -171,6 +174,7 @@ class Watch:
         self._usage = self._first_usage = resource.getrusage(resource.RUSAGE_SELF)
         self._own = self._own_switches()
         self._waited = self._first_waited = self._waited_ns()
+        self._others_waited: int | None = None
         self._begin = self._ended = self._made = self._now()
         self._ticks = self._first_ticks = self._read_ticks()
         self._throttle_count = self._read_throttles()
@@ -185,6 +189,7 @@ class Watch:
         self._usage = resource.getrusage(resource.RUSAGE_SELF)
         self._own = self._own_switches()
         self._waited = self._waited_ns()
+        self._others_waited = None if self._waited is None else self._others.waited_ns()
         self._begin = self._now()
 
     def end(self) -> int:
@@ -192,14 +197,8 @@ class Watch:
         now = self._ended = self._now()
         usage, before = resource.getrusage(resource.RUSAGE_SELF), self._usage
         flags = 0
-        lost = 0
-        switches = usage.ru_nivcsw - before.ru_nivcsw
-        if self._waited is not None:
-            lost = (self._waited_ns() or 0) - self._waited
-            # How long this thread was away is known exactly, so only the switches of others have to be guessed from.
-            switches -= self._own_switches() - self._own
-        self.waited_ns = lost
-        if max(lost, switches * _SLICE_NS) > HIT_SHARE * (now - self._begin):
+        self.waited_ns = 0 if self._waited is None else (self._waited_ns() or 0) - self._waited
+        if max(self.waited_ns, self._lost_by_others(usage)) > HIT_SHARE * (now - self._begin):
             flags |= Hit.PREEMPTED.value
         if usage.ru_majflt > before.ru_majflt:
             flags |= Hit.PAGE_FAULT.value
@@ -269,6 +268,16 @@ class Watch:
     def _waited_ns(self) -> int | None:
         return None if self._scheduled is None else int(os.pread(self._scheduled, 64, 0).split()[1])
 
+    def _lost_by_others(self, usage: resource.struct_rusage) -> int:
+        """Nanoseconds that other threads were kept waiting, or may have been where only their switches are known."""
+        if self._others_waited is not None and (waited := self._others.waited_ns()) is not None:
+            return waited - self._others_waited
+        switches = usage.ru_nivcsw - self._usage.ru_nivcsw
+        if self._waited is not None:
+            # How long this thread was away is known exactly.
+            switches -= self._own_switches() - self._own
+        return switches * _SLICE_NS
+
     @staticmethod
     def _own_switches() -> int:
         return 0 if _RUSAGE_THREAD is None else resource.getrusage(_RUSAGE_THREAD).ru_nivcsw
@@ -277,6 +286,7 @@ class Watch:
         """Read the slow counters; the flags of what they show since the last look."""
         begin = self._now()
         flags = 0
+        self._others.refresh()
         ticks, before = self._read_ticks(), self._ticks
         if ticks is not None and before is not None:
             stolen = ticks.stolen - before.stolen

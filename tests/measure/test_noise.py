@@ -4,6 +4,7 @@ import gc
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import threading
@@ -19,6 +20,7 @@ from machine_files import MachineFiles
 from pyprof.measure import noise
 from pyprof.measure.noise import Hit, Noise, NoWatch, Watch, causes
 from pyprof.measure.nvml import Nvml
+from pyprof.measure.threads import OtherThreads
 
 MS = 1_000_000
 TICK = 1 / os.sysconf("SC_CLK_TCK")
@@ -100,6 +102,41 @@ def test_switches_of_other_threads_count_by_what_they_may_have_cost(
     clock.now += milliseconds * MS
     usage.add(own, nivcsw=switches)
     assert watch.end() == flags
+
+
+@pytest.mark.parametrize(("waited", "flags"), [(0, 0), (2_999_999, 0), (3_000_001, Hit.PREEMPTED)])
+def test_where_their_waits_are_told_other_threads_switches_are_not_guessed_from(
+    usage: Usage, files: MachineFiles, clock: Any, waited: int, flags: int
+) -> None:
+    files.write("proc/self/task/7/schedstat", "5000000 1000 12")
+    files.write("proc/self/task/8/schedstat", "5000000 2000 12")
+    with Watch(clock=clock, root=files.root) as watch:
+        watch.begin()
+        clock.now += 600 * MS
+        usage.add(nivcsw=50)
+        files.write("proc/self/task/7/schedstat", f"5000000 {1000 + waited // 2} 12")
+        files.write("proc/self/task/8/schedstat", f"5000000 {2000 + waited - waited // 2} 12")
+        assert watch.end() == flags
+        assert watch.waited_ns == 0  # that is this thread's alone
+
+
+def test_threads_that_begin_are_found_and_those_that_end_are_left_out(files: MachineFiles) -> None:
+    files.write("proc/self/task/7/schedstat", "1 1000 1")
+    others = OtherThreads(files.root)
+    assert others.waited_ns() == 1000
+    files.write("proc/self/task/8/schedstat", "1 500 1")
+    assert others.waited_ns() == 1000
+    others.refresh()
+    assert others.waited_ns() == 1500
+    shutil.rmtree(files.root / "proc/self/task/7")
+    others.refresh()
+    assert others.waited_ns() == 500
+    for number in range(100, 170):
+        files.write(f"proc/self/task/{number}/schedstat", "1 1 1")
+    others.refresh()
+    assert others.waited_ns() is None  # too many to be read around every sample
+    others.close()
+    assert OtherThreads(files.root / "elsewhere").waited_ns() is None
 
 
 def test_without_the_wait_a_threads_own_switches_count_too(usage: Usage, tmp_path: Path, clock: Any) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from pyprof.analysis.tipping import Crossing
+from pyprof.analysis.ratio import RatioPoint
+from pyprof.analysis.tipping import Crossing, Tipping
 
 BENCH = str(Path(__file__).parents[2] / "bench")
 MODULES = ("harness", "truth_durations", "truth_pairs", "truth_repeats")
@@ -95,14 +97,23 @@ def test_the_spread_is_that_of_the_logarithms(bench):
 
 
 @pytest.mark.parametrize(
-    ("other", "inside"),
+    ("status", "crossing", "inside"),
     [
-        (Crossing(900, 512, 1024), True),
-        (Crossing(900, 512, None), True),
-        (Crossing(600, None, 768), False),
-        (Crossing(1200, 1024, 1536), False),
-        (None, False),
+        ("point", Crossing(900, 512, 1024), True),
+        ("point", Crossing(900, 512, None), True),
+        ("point", Crossing(600, None, 768), False),
+        ("point", Crossing(1200, 1024, 1536), False),
+        ("nowhere", None, True),  # beyond 512, which is shown to cost more
+        ("everywhere", None, False),  # before 700, which is shown to cost less
     ],
 )
-def test_a_tipping_point_has_to_lie_in_the_other_interval(bench, other, inside):
-    assert bench["truth_repeats"]._inside(Crossing(800, 512, 1024), other) is inside
+def test_a_tipping_point_has_to_lie_in_the_other_interval(bench, status, crossing, inside):
+    repeats = bench["truth_repeats"]
+    points = (RatioPoint(512, 1.2, 1.1, 1.3), RatioPoint(600, 1.0, 0.9, 1.1), RatioPoint(700, 0.8, 0.7, 0.9))
+    other = SimpleNamespace(tipping=Tipping(status, crossing), points=points)
+    assert repeats._inside(Crossing(800, 512, 1024), repeats._span(other)) is inside
+
+
+def test_a_run_that_tells_nothing_is_not_judged(bench):
+    other = SimpleNamespace(tipping=Tipping("undetermined"), points=(RatioPoint(512, 1.0, 0.9, 1.1),))
+    assert bench["truth_repeats"]._span(other) is None
