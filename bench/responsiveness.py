@@ -15,7 +15,7 @@ from harness import Bar, Figures, parser, publish
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "report"))
 from synthetic_run import large
 
-from pyprof.measure.environment import current_environment
+from pyprof.machine.environment import current_environment
 from pyprof.study import file
 from pyprof.study.store import ENVIRONMENT, RECORDS, STUDY
 from pyprof.study.toml import dumps

@@ -12,15 +12,27 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # What each room may import, itself aside. `models` is installed as pyprof.models.
 ROOMS = {
-    "cli": {"report", "analysis", "study", "attention", "overhead", "measure", "layers", "cost", "models"},
-    "report": {"analysis", "study", "attention", "overhead", "measure", "layers", "cost", "models", "reference"},
-    "analysis": {"study", "cost", "measure", "reference"},
-    "study": {"analysis", "measure", "layers", "cost", "models", "studies"},
+    "cli": {"report", "analysis", "study", "attention", "overhead", "machine", "measure", "layers", "cost", "models"},
+    "report": {
+        "analysis",
+        "study",
+        "attention",
+        "overhead",
+        "machine",
+        "measure",
+        "layers",
+        "cost",
+        "models",
+        "reference",
+    },
+    "analysis": {"study", "cost", "machine", "measure", "reference"},
+    "study": {"analysis", "machine", "measure", "layers", "cost", "models", "studies"},
     "models": {"layers", "measure", "ops"},
-    "attention": {"measure", "ops"},
-    "overhead": {"study", "measure", "layers", "models"},
+    "attention": {"machine", "measure", "ops"},
+    "overhead": {"study", "machine", "measure", "layers", "models"},
     "cost": {"models"},
     "layers": {"measure"},
+    "machine": {"measure"},
     "measure": set(),
     "ops": set(),
 }

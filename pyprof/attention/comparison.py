@@ -15,7 +15,7 @@ from pyprof.attention.contest import Contest, hold
 from pyprof.attention.kernel import Kernel
 from pyprof.attention.problem import Problem
 from pyprof.errors import UsageError
-from pyprof.measure.environment import Environment, current_environment
+from pyprof.machine.environment import Environment, current_environment
 from pyprof.measure.interleave import Care
 
 SCHEMA = 1

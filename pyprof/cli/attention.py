@@ -161,7 +161,7 @@ def _whole(text: str, what: str) -> int:
 def _compare(plan: Plan) -> tuple[Comparison, bool]:
     """The comparison, and whether the user stopped it: what was measured until then is shown."""
     from pyprof.attention import Comparison, contests
-    from pyprof.measure.environment import current_environment
+    from pyprof.machine.environment import current_environment
 
     held: list[Contest] = []
     try:

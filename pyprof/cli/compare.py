@@ -175,7 +175,7 @@ class _Setting:
 
 
 def _compare_models(options: argparse.Namespace, fail_over: float | None) -> int:
-    from pyprof.measure import pin
+    from pyprof.machine import pin
 
     precision = 0.005 if options.precision is None else _share(options.precision, "--precision")
     pinned = pin.apply(options.pin)

@@ -11,7 +11,7 @@ from pyprof.errors import UsageError
 
 if TYPE_CHECKING:
     from pyprof.cli.options import Commands
-    from pyprof.measure.environment import Environment
+    from pyprof.machine.environment import Environment
 
 _DESCRIPTION = """Show the machine and the software that results depend on, and their fingerprint.
 
@@ -33,7 +33,7 @@ def add(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from pyprof.measure import pin
+    from pyprof.machine import pin
 
     if options.seconds is not None and not options.check:
         raise UsageError("--seconds belongs to --check: give both, or neither")
@@ -41,7 +41,7 @@ def _run(options: argparse.Namespace) -> int:
     if not (math.isfinite(seconds) and seconds > 0):
         raise UsageError("--seconds takes a number above 0")
     pin.apply(options.pin)
-    from pyprof.measure.environment import current_environment
+    from pyprof.machine.environment import current_environment
 
     environment = current_environment()
     if options.check:
@@ -68,7 +68,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _check(environment: Environment, seconds: float, *, as_json: bool) -> int:
-    from pyprof.measure.quiet import check
+    from pyprof.machine.quiet import check
 
     verdict = check(seconds)
     if as_json:

@@ -32,7 +32,7 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def add_pin(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
-    """--pin: the command hands it to ``pyprof.measure.pin.apply`` before anything loads torch."""
+    """--pin: the command hands it to ``pyprof.machine.pin.apply`` before anything loads torch."""
     parser.add_argument(
         "--pin",
         metavar="CORES",

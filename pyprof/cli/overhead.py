@@ -57,7 +57,7 @@ def add(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from pyprof.measure import pin
+    from pyprof.machine import pin
 
     pin.apply(options.pin)
     from pyprof.models import registry

@@ -44,7 +44,7 @@ def add(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from pyprof.measure import pin
+    from pyprof.machine import pin
 
     pinned = pin.apply(options.pin)
     from pyprof.models import registry

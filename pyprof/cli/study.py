@@ -79,7 +79,7 @@ def add(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from pyprof.measure import pin
+    from pyprof.machine import pin
 
     # The process that measures inherits the affinity and, unless the study sets them, the threads.
     pin.apply(options.pin, options.threads)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import torch
 
+from pyprof.machine.environment import current_environment
 from pyprof.measure.attempt import Failure
 from pyprof.measure.clock import Call, stopwatch_for
-from pyprof.measure.environment import current_environment
 from pyprof.measure.interleave import Care, Rounds
 from pyprof.measure.noise import Watch
 from pyprof.models import registry

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pyprof.layers.profile import ProbeCost
+from pyprof.machine.environment import Environment
 from pyprof.measure.attempt import Status
-from pyprof.measure.environment import Environment
 from pyprof.measure.noise import Noise
 from pyprof.measure.statistics import Estimate
 from pyprof.overhead.accuracy import Errors

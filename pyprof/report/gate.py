@@ -15,7 +15,7 @@ from pyprof.analysis.gate_unpaired import Unpaired
 from pyprof.analysis.ratio import COUNTED_UNITS
 from pyprof.cost.indicators import INDICATORS
 from pyprof.errors import UsageError
-from pyprof.measure.environment import differences
+from pyprof.machine.environment import differences
 from pyprof.measure.quantity import format_bytes, format_count, format_seconds
 from pyprof.report.run import machine_line
 from pyprof.report.style import plural

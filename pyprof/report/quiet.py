@@ -16,7 +16,7 @@ from pyprof.report.style import plural
 from pyprof.study.case import Case
 
 if TYPE_CHECKING:
-    from pyprof.measure.quiet import Verdict
+    from pyprof.machine.quiet import Verdict
 
 _STYLES = {"ok": "green", "warn": "bold yellow", "unknown": "dim"}
 _SHOWN = 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pyprof.analysis.comparison import ModelFacts
-from pyprof.measure.environment import Environment
+from pyprof.machine.environment import Environment
 from pyprof.measure.quantity import format_bytes
 from pyprof.models import registry
 from pyprof.report.build import About, build_view

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Any
 
 from pyprof.errors import PyprofError, UsageError
-from pyprof.measure.environment import Environment
+from pyprof.machine.environment import Environment
 from pyprof.measure.quantity import format_seconds
 from pyprof.study import file
 from pyprof.study.case import Case

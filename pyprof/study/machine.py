@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 
 from pyprof.errors import UsageError
+from pyprof.machine.environment import current_environment
 from pyprof.measure.budget import memory_budget
-from pyprof.measure.environment import current_environment
 from pyprof.study.file import Study
 from pyprof.study.outcome import Ready
 

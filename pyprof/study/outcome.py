@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from pyprof.measure.environment import Environment
+from pyprof.machine.environment import Environment
 from pyprof.study.case import Case
 from pyprof.study.file import Study
 from pyprof.study.record import Record

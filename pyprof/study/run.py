@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from pyprof.errors import PyprofError, UsageError
-from pyprof.measure import environment as environments
+from pyprof.machine import environment as environments
 from pyprof.measure.quantity import format_seconds
 from pyprof.study import store as stores
 from pyprof.study.case import Case

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pyprof.errors import IncompleteError, UsageError
-from pyprof.measure.environment import Environment
+from pyprof.machine.environment import Environment
 from pyprof.study import file, toml
 from pyprof.study.file import Study
 from pyprof.study.outcome import Columns

@@ -13,7 +13,7 @@ import yaml
 
 from pyprof.cli.main import build_parser, main
 from pyprof.cost.indicators import Reading
-from pyprof.measure.environment import Environment
+from pyprof.machine.environment import Environment
 from pyprof.study import file
 from pyprof.study.case import Case
 from pyprof.study.record import Record

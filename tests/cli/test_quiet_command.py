@@ -10,7 +10,7 @@ import pytest
 
 from pyprof.cli.main import main
 from pyprof.errors import UsageError
-from pyprof.measure import pin
+from pyprof.machine import pin
 
 
 def test_the_check_is_a_table_that_ends_with_what_can_be_shown(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from pyprof.layers.profile import ProbeCost
-from pyprof.measure.environment import Environment
+from pyprof.machine.environment import Environment
 from pyprof.measure.noise import Noise
 from pyprof.measure.statistics import Estimate
 from pyprof.overhead import Calibration, ModeResult, Overhead, Plan, Row

@@ -9,10 +9,10 @@ import synthetic_run as synthetic
 from rich.console import Console
 
 from pyprof.analysis.quiet import Quiet, SlowCase
+from pyprof.machine.quiet import Look, Verdict
+from pyprof.machine.settings import Check
+from pyprof.machine.steadiness import Steadiness
 from pyprof.measure.noise import Noise
-from pyprof.measure.quiet import Look, Verdict
-from pyprof.measure.settings import Check
-from pyprof.measure.steadiness import Steadiness
 from pyprof.report import quiet as report
 from pyprof.report.as_json import document
 from pyprof.report.build import About, build_view

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 
 from pyprof.cost.indicators import Reading
-from pyprof.measure.environment import Environment
+from pyprof.machine.environment import Environment
 from pyprof.study.case import Case
 from pyprof.study.file import Study, parse
 from pyprof.study.outcome import Outcome, Ready

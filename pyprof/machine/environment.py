@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from pyprof.errors import UsageError
+from pyprof.machine.pin import pinned
 from pyprof.measure.cores import usable_cores
-from pyprof.measure.pin import pinned
 
 _DISTRIBUTION = "pyprof-transformers"
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from pyprof.errors import UsageError
-from pyprof.measure.environment import (
+from pyprof.machine.environment import (
     Environment,
     Gpu,
     cpu_model,
@@ -160,8 +160,8 @@ def test_visible_cards_are_listed() -> None:
 def test_the_light_part_of_the_room_loads_no_torch() -> None:
     program = (
         "import sys\n"
-        "from pyprof.measure import batch, budget, environment, memory, quantity, sampling, statistics, throughput\n"
-        "from pyprof.measure import noise, pin, quiet, settings, steadiness\n"
+        "from pyprof.measure import batch, budget, compare, memory, noise, quantity, sampling, statistics, throughput\n"
+        "from pyprof.machine import environment, pin, quiet, settings, steadiness\n"
         "sys.exit(sum(name in sys.modules for name in ('torch', 'transformers')))"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False, timeout=60).returncode == 0

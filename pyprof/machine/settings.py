@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pyprof.measure import pin
+from pyprof.machine import pin
 from pyprof.measure.cores import ROOT, siblings, spoken, usable_cores
 
 Status = Literal["ok", "warn", "unknown"]

@@ -9,14 +9,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pyprof.machine.processes import Process, busiest, processor_ticks
+from pyprof.machine.settings import Check, Status, of_cores, read, settings, untold
+from pyprof.machine.steadiness import Steadiness, steadiness
 from pyprof.measure.clock import HostStopwatch
 from pyprof.measure.cores import ROOT
 from pyprof.measure.noise import HIT_SHARE, Noise, Watch
 from pyprof.measure.nvml import Nvml
-from pyprof.measure.processes import Process, busiest, processor_ticks
 from pyprof.measure.quantity import format_bytes, format_seconds
-from pyprof.measure.settings import Check, Status, of_cores, read, settings, untold
-from pyprof.measure.steadiness import Steadiness, steadiness
 
 # A comparison as long as `pyprof.compare` takes at most unless told otherwise, and the lengths of its steps.
 BUDGET_SECONDS = 30.0

@@ -12,15 +12,15 @@ import pytest
 import torch
 from machine_files import MachineFiles
 
-from pyprof.measure import pin, quiet, settings
+from pyprof.machine import pin, quiet, settings
+from pyprof.machine.processes import Process, Usage, busiest, processor_ticks
+from pyprof.machine.quiet import Look, Verdict, expected, gpu_checks, happenings
+from pyprof.machine.settings import Check
+from pyprof.machine.steadiness import Steadiness, steadiness
 from pyprof.measure.clock import HostStopwatch
 from pyprof.measure.noise import Noise
 from pyprof.measure.nvml import Nvml
-from pyprof.measure.processes import Process, Usage, busiest, processor_ticks
-from pyprof.measure.quiet import Look, Verdict, expected, gpu_checks, happenings
 from pyprof.measure.ranks import detectable
-from pyprof.measure.settings import Check
-from pyprof.measure.steadiness import Steadiness, steadiness
 
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 MS = 1_000_000

@@ -10,7 +10,8 @@ import pytest
 from machine_files import MachineFiles
 
 from pyprof.errors import UsageError
-from pyprof.measure import cores, pin
+from pyprof.machine import pin
+from pyprof.measure import cores
 
 
 @pytest.fixture
@@ -159,9 +160,9 @@ def test_auto_takes_all_cores_where_nothing_is_known(eight: None, files: Machine
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot pin")
 def test_a_child_process_knows_that_it_was_pinned() -> None:
     core = max(os.sched_getaffinity(0))
-    child = "from pyprof.measure.environment import pinned; import os; print(pinned(), os.environ['OMP_NUM_THREADS'])"
+    child = "from pyprof.machine.environment import pinned; import os; print(pinned(), os.environ['OMP_NUM_THREADS'])"
     code = (
-        "import subprocess, sys, os; from pyprof.measure import pin\n"
+        "import subprocess, sys, os; from pyprof.machine import pin\n"
         f"pin.apply('{core}'); print(sorted(os.sched_getaffinity(0)), flush=True)\n"
         f"subprocess.run([sys.executable, '-c', {child!r}], check=True)\n"
         f"os.environ['{pin.VARIABLE}'] = '{core + 1}'; print(pin.pinned())"
