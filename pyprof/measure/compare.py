@@ -33,6 +33,8 @@ Verdict = Literal["faster", "slower", "no difference shown"]
 _FIRST_LOOK = 1 / 64
 _NEXT_LOOK = 1.5
 _MOST_ROUNDS = 20_000
+# No round ends after this share of the time.
+_LAST_ROUND = 0.995
 # The clock's resolution may blur a reading by a tenth of the precision that is asked for.
 _BLUR = 0.1
 _POWER = 0.8
@@ -134,6 +136,20 @@ class _Looks:
         return (logarithm.high - logarithm.low) / 2 <= max(self._precision, abs(logarithm.value) / 2)
 
 
+class _Deadline:
+    """The end of the time, the warm-up included, with a little left for the last look; a rule that ends the rounds."""
+
+    name = "time"
+
+    def __init__(self, stopwatch: Stopwatch, seconds: float, fewest_rounds: int) -> None:
+        self._now = stopwatch.clock.now_ns
+        self._end = self._now() + _LAST_ROUND * seconds * 1e9
+        self._fewest = fewest_rounds
+
+    def reached(self, rounds: Rounds) -> bool:
+        return rounds.count >= self._fewest and self._now() + rounds.elapsed_ns / rounds.count > self._end
+
+
 def compare(
     a: Call,
     b: Call,
@@ -165,9 +181,10 @@ def compare(
     shortest_ns = stopwatch.resolution_ns / (_BLUR * precision)
     care = Care(max_seconds, _MOST_ROUNDS, seed, warmup_seconds=warmup_seconds, shortest_ns=shortest_ns)
     looks = _Looks(precision, max_seconds, confidence, care.fewest_rounds)
+    deadline = _Deadline(stopwatch, max_seconds, care.fewest_rounds)
     prepare = {name: call for name, call in ((_A, prepare_a), (_B, prepare_b)) if call is not None}
     rounds = interleave(
-        {_A: a, _B: b}, care, stopwatch, prepare=prepare, watch=watch, rules=(looks,), progress=progress
+        {_A: a, _B: b}, care, stopwatch, prepare=prepare, watch=watch, rules=(looks, deadline), progress=progress
     )
     for name, failure in rounds.failures.items():
         raise ComparisonError(f"{name} failed, so there is nothing to compare: {failure.reason}")

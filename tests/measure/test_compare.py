@@ -170,3 +170,9 @@ def test_json_holds_plain_values():
 def test_senseless_limits_are_refused(name, value):
     with pytest.raises(UsageError):
         compare(lambda: None, lambda: None, **{name: value})
+
+
+def test_the_warm_up_is_part_of_the_time():
+    machine = Machine(2)
+    machine.compare(0.005, 0.005, max_seconds=3.0, precision=1e-6, warmup_seconds=1.0)
+    assert machine.now <= 3.0e9
