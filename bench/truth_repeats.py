@@ -31,11 +31,11 @@ from pyprof.study.contests import comparisons
 
 METHOD = """\
 spread: 20 repetitions, in each of them all tools in random order, 2 s of sampling each: pyprof.measure with one
-yardstick for all, of which both the figure at the machine's full speed and the plain median are shown;
-Timer.blocked_autorange of torch.utils.benchmark; and a median as that of triton.testing.do_bench (calls counted from a
-first estimate, a tenth of the time to warm up). The spread is the standard deviation of the figures' logarithms;
-beside it the distance of their quartiles. All repetitions share one process, so nothing but the machine differs between
-them.
+yardstick for all, calibrated for 10 s before (taken off the time of its samplings), of which both the figure at the
+machine's full speed and the plain median are shown; Timer.blocked_autorange of torch.utils.benchmark; and a median as
+that of triton.testing.do_bench (calls counted from a first estimate, a tenth of the time to warm up). The spread is the
+standard deviation of the figures' logarithms; beside it the distance of their quartiles. All repetitions share one
+process, so nothing but the machine differs between them.
 
 quick: two runs of the study quick, one after the other, in two directories. Of each comparison, metric and mode in
 which one of the runs found a tipping point, that point has to lie in the other run's interval, in which an open side
@@ -46,17 +46,18 @@ is told apart too.
 """
 SECONDS = 2.0
 WARMUP_SECONDS = 0.2
+CALIBRATION_SECONDS = 10.0
 OURS, OUR_MEDIAN, TIMER, DO_BENCH = "pyprof, at full speed", "pyprof, median", "torch.utils.benchmark", "do_bench-style"
 SPREAD_COLUMNS = ("workload", "figure", "repetitions", "median, ms", "spread, %", "quartiles apart, %", "seconds each")
 QUICK_COLUMNS = ("comparison", "metric", "mode", "one run", "its interval", "other run", "its interval", "agree")
 Call = Callable[[], object]
 
 
-def by_pyprof(call: Call, yardstick: Yardstick) -> dict[str, float]:
+def by_pyprof(call: Call, yardstick: Yardstick, seconds: float) -> dict[str, float]:
     found = pyprof.measure(
         call,
-        min_seconds=SECONDS,
-        max_seconds=SECONDS,
+        min_seconds=seconds,
+        max_seconds=seconds,
         max_samples=1_000_000,
         warmup=Warmup(max_seconds=WARMUP_SECONDS),
         yardstick=yardstick,
@@ -111,8 +112,11 @@ class Spread:
     def run(self) -> None:
         rng = random.Random(f"spread {self.seed}")
         calls = {name: make() for name, make in WORKLOADS.items()}
+        yardstick = Yardstick()
+        yardstick.calibrate(CALIBRATION_SECONDS)
+        seconds = SECONDS - CALIBRATION_SECONDS / (max(self.count, 10) * len(calls))
         tools: list[Callable[[Call], dict[str, float]]] = [
-            partial(by_pyprof, yardstick=Yardstick()),
+            partial(by_pyprof, yardstick=yardstick, seconds=seconds),
             by_timer,
             by_do_bench,
         ]

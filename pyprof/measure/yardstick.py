@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pyprof.measure.clock import Stopwatch, time_calls
+from pyprof.measure.clock import HostStopwatch, Stopwatch, time_calls
 from pyprof.measure.noise import AnyWatch
 
 # The name of the yardstick among the contestants of a round.
@@ -45,6 +45,13 @@ class Yardstick:
 
     def __call__(self) -> None:
         self._multiply(self._left, self._right, out=self._product)
+
+    def calibrate(self, seconds: float, stopwatch: Stopwatch | None = None) -> None:
+        """Read for so long, to see the machine at its full speed: one that is slow at first is then known to be."""
+        stopwatch = HostStopwatch() if stopwatch is None else stopwatch
+        end = stopwatch.clock.now_ns() + round(seconds * 1e9)
+        while stopwatch.clock.now_ns() < end:
+            self.read(stopwatch)
 
     def read(self, stopwatch: Stopwatch) -> int:
         """One reading, in nanoseconds."""

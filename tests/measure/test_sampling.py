@@ -279,7 +279,8 @@ def test_a_yardstick_tells_the_time_at_full_speed(begin: int) -> None:
     """However the machine's slow times fall on the samples, the latency at full speed is the same."""
     machine = FlippingMachine()
     yardstick = FakeYardstick(machine.call(10 * MS))
-    yardstick.read(HostStopwatch(machine))
+    yardstick.calibrate(0.5, HostStopwatch(machine))
+    assert (machine.now, yardstick.fastest_ns) == (500 * MS, 10 * MS)
     machine.now = begin
     result = measure(
         machine.call(5 * MS),
