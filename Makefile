@@ -18,7 +18,7 @@ study: $(VENV)/.built
 	$(BIN)/pyprof study quick -o $(RUN) $(if $(wildcard $(RUN)/records.jsonl),--resume)
 
 test: $(VENV)/.built-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(VENV)/.built-test
 	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile
