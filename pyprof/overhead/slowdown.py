@@ -1,9 +1,10 @@
 """How much longer a step takes while a tool looks: rounds of one step without and one with each tool.
 
 Attaching lies outside of what is timed, but it takes some milliseconds in which caches go cold. So our probes, whose
-calibration takes longest, are attached and taken off before every step, the one without a tool included; without this
-the tools would seem slower than they are by a few thousandths of a step. An empty recording follows, as what a tool
-does once, when its first one begins, is not paid for each step.
+calibration takes longest, are attached and taken off before every step, the one without a tool included, and so is an
+empty recording, which fills megabytes of buffers; without this the tools would seem slower than they are by up to a
+hundredth of a step. A tool's own empty recording follows its attachment too, as what it does once, when its first one
+begins, is not paid for each step.
 """
 
 from __future__ import annotations
@@ -40,11 +41,10 @@ class Looks:
         self.detach()
         self._module.zero_grad(set_to_none=True)
         if tool is not PYPROF:
-            PYPROF.attach(self._module, self._backward).detach()
+            self._attach(PYPROF)
+            self.detach()
         if tool is not None:
-            self._attached = tool.attach(self._module, self._backward)
-            with self._attached.recording():  # what a tool does in its first recording only
-                pass
+            self._attach(tool)
 
     def step(self) -> None:
         """One step, with what the attached tool's users have around it."""
@@ -53,6 +53,11 @@ class Looks:
         else:
             with self._attached.recording():
                 self._run()
+
+    def _attach(self, tool: Tool) -> None:
+        self._attached = tool.attach(self._module, self._backward)
+        with self._attached.recording():  # what a tool does in its first recording only
+            pass
 
     def detach(self) -> None:
         """Leave the module as it was."""
