@@ -22,12 +22,11 @@ from pyprof.measure.ranks import signed_rank
 from pyprof.measure.statistics import CONFIDENCE, Estimate
 from pyprof.models import registry
 from pyprof.overhead.empty import Caller, Nothing, Recording, added_per_call
-from pyprof.overhead.find import step_of
 from pyprof.overhead.probes import PYPROF
 from pyprof.overhead.slowdown import BARE, Looks, slowdowns
 from pyprof.overhead.tool import Tool
 from pyprof.overhead.tools import TOOLS, missing
-from pyprof.study.look import profile_model
+from pyprof.study.look import profile_model, step_of
 
 METHOD = """\
 Part 1: a module whose forward returns its argument is called 200 times by a module around it, with each way of looking

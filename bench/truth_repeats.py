@@ -28,6 +28,7 @@ from pyprof.measure.yardstick import Yardstick
 from pyprof.models import registry
 from pyprof.study import store
 from pyprof.study.contests import comparisons
+from pyprof.study.look import step_of
 
 METHOD = """\
 spread: 20 repetitions, in each of them all tools in random order, 2 s of sampling each: pyprof.measure with one
@@ -90,13 +91,7 @@ def _seconds(call: Call, repeats: int = 1) -> float:
 def bert() -> Call:
     loaded = registry.load("bert", attention="best", mode="infer", longest=64)
     loaded.fit(64)
-    args, kwargs = loaded.inputs(64, 1)
-
-    def step() -> None:
-        with torch.inference_mode():
-            loaded.step(*args, **kwargs)
-
-    return step
+    return step_of(loaded, 64, 1)
 
 
 WORKLOADS: dict[str, Callable[[], Call]] = {"encoder layer": encoder_layer, "BERT-base, 64 tokens": bert}

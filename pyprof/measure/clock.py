@@ -14,6 +14,8 @@ Call = Callable[[], object]
 
 # CUDA states a resolution of about half a microsecond for the time between two events.
 _CUDA_EVENT_RESOLUTION_NS = 500
+# The share of the precision that is asked for by which the clock's resolution may blur a reading.
+_BLUR = 0.1
 
 
 class Clock(Protocol):
@@ -118,6 +120,11 @@ def clock_step_ns(clock: Clock, readings: int = 200) -> int:
     times = [clock.now_ns() for _ in range(readings)]
     steps = [later - earlier for earlier, later in pairwise(times) if later > earlier]
     return min(steps, default=1)
+
+
+def shortest_reading_ns(stopwatch: Stopwatch, precision: float) -> float:
+    """How long a reading has to be for the stopwatch's resolution to blur it by a tenth of the precision at most."""
+    return stopwatch.resolution_ns / (_BLUR * precision)
 
 
 def time_calls(stopwatch: Stopwatch, fn: Call, repeats: int = 1) -> int:

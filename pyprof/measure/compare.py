@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from pyprof.errors import PyprofError, UsageError
-from pyprof.measure.clock import Call, HostStopwatch, Stopwatch
+from pyprof.measure.clock import Call, HostStopwatch, Stopwatch, shortest_reading_ns
 from pyprof.measure.interleave import Care, Rounds, exponential, interleave
 from pyprof.measure.noise import AnyWatch, Noise, Watch
 from pyprof.measure.ranks import detectable, signed_rank
@@ -35,8 +35,6 @@ _NEXT_LOOK = 1.5
 _MOST_ROUNDS = 20_000
 # No round ends after this share of the time.
 _LAST_ROUND = 0.995
-# The clock's resolution may blur a reading by a tenth of the precision that is asked for.
-_BLUR = 0.1
 _POWER = 0.8
 _A, _B = "a", "b"
 
@@ -178,7 +176,7 @@ def compare(
     _check(precision, max_seconds, confidence)
     stopwatch = HostStopwatch() if stopwatch is None else stopwatch
     watch = Watch() if watch is None else watch
-    shortest_ns = stopwatch.resolution_ns / (_BLUR * precision)
+    shortest_ns = shortest_reading_ns(stopwatch, precision)
     care = Care(max_seconds, _MOST_ROUNDS, seed, warmup_seconds=warmup_seconds, shortest_ns=shortest_ns)
     looks = _Looks(precision, max_seconds, confidence, care.fewest_rounds)
     deadline = _Deadline(stopwatch, max_seconds, care.fewest_rounds)

@@ -86,10 +86,14 @@ class Rounds:
         difference: npt.NDArray[np.float64] = self._logarithms(name) - self._logarithms(other)
         return difference
 
-    def _logarithms(self, name: str) -> npt.NDArray[np.float64]:
+    def ran(self, name: str) -> npt.NDArray[np.float64]:
+        """Nanoseconds of each reading without what it waited in the run queue."""
         samples = np.asarray(self.samples[name], dtype=np.float64)
-        ran = np.maximum(samples - np.asarray(self.waits[name]), _LEAST_RAN * samples)
-        logarithms: npt.NDArray[np.float64] = np.log(ran / self.repeats[name])
+        left: npt.NDArray[np.float64] = np.maximum(samples - np.asarray(self.waits[name]), _LEAST_RAN * samples)
+        return left
+
+    def _logarithms(self, name: str) -> npt.NDArray[np.float64]:
+        logarithms: npt.NDArray[np.float64] = np.log(self.ran(name) / self.repeats[name])
         return logarithms
 
     def ratio(self, name: str, other: str, confidence: float = CONFIDENCE) -> Estimate:

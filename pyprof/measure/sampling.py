@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from pyprof.errors import UsageError
-from pyprof.measure.clock import Call, HostStopwatch, Stopwatch, empty_ns, time_calls
+from pyprof.measure.clock import Call, HostStopwatch, Stopwatch, empty_ns, shortest_reading_ns, time_calls
 from pyprof.measure.dependence import dependence
 from pyprof.measure.noise import AnyWatch, Noise, Watch
 from pyprof.measure.quantity import format_seconds
@@ -19,8 +19,6 @@ from pyprof.measure.stopping import LOOKED_AT, PrecisionReached, SampleLimit, Se
 from pyprof.measure.warmup import Warmup, warm_up
 from pyprof.measure.yardstick import Beside, Yardstick, undisturbed
 
-# The clock's resolution may blur a sample by a tenth of the precision that is asked for.
-_BLUR = 0.1
 # What a stopwatch cannot know: after a call caches are cold, and the way back to the stamp takes longer than in a loop
 # of empty calls. It came to up to 0.1 % of native work of 0.2 to 50 ms, and to 60 to 100 ns of shorter one.
 _ACCURACY = 0.001
@@ -133,7 +131,7 @@ def measure(
     _check(precision, min_samples, max_samples, max_seconds)
     stopwatch = HostStopwatch() if stopwatch is None else stopwatch
     watch = Watch() if watch is None else watch
-    shortest_ns = stopwatch.resolution_ns / (_BLUR * precision)
+    shortest_ns = shortest_reading_ns(stopwatch, precision)
     warmed = warm_up(fn, stopwatch, Warmup() if warmup is None else warmup, shortest_ns)
     empty = empty_ns(stopwatch, warmed.repeats)
     rules = (

@@ -7,11 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import torch
-
 from pyprof.machine.environment import current_environment
 from pyprof.measure.attempt import Failure
-from pyprof.measure.clock import Call, stopwatch_for
+from pyprof.measure.clock import stopwatch_for
 from pyprof.measure.interleave import Care, Rounds
 from pyprof.measure.noise import Watch
 from pyprof.models import registry
@@ -23,7 +21,7 @@ from pyprof.overhead.result import Calibration, ModeResult, Overhead, Row
 from pyprof.overhead.slowdown import BARE, Looks, slowdowns
 from pyprof.overhead.tool import Tool
 from pyprof.overhead.tools import find, missing
-from pyprof.study.look import profile_model
+from pyprof.study.look import profile_model, step_of
 
 Progress = Callable[[str], None]
 # Of the time for the steps: what goes to the empty module, to the planted model, and to the calibration. Each.
@@ -42,20 +40,6 @@ def find_overhead(plan: Plan, progress: Progress = lambda _: None) -> Overhead:
     tools = find(plan.tools)
     modes = tuple(_in_mode(plan, mode, tools, progress) for mode in plan.modes)
     return Overhead(plan, current_environment(), modes)
-
-
-def step_of(loaded: LoadedModel, length: int, batch: int) -> Call:
-    """What is timed: inference, or forward, loss and backward."""
-    args, kwargs = loaded.inputs(length, batch)
-
-    def step() -> None:
-        if loaded.mode == "train":
-            loaded.step(*args, **kwargs).backward()
-        else:
-            with torch.inference_mode():
-                loaded.step(*args, **kwargs)
-
-    return step
 
 
 @dataclass(frozen=True)

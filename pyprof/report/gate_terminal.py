@@ -31,7 +31,7 @@ from pyprof.report.gate import (
     summary,
 )
 from pyprof.report.style import Glyphs, glyphs, plural
-from pyprof.report.tables import name_of
+from pyprof.report.tables import blocks_of, name_of
 
 LEAST_WIDTH, MOST_WIDTH = 60, 140
 # As many lines a list has at most; the rest is in the tables and in the JSON document.
@@ -117,7 +117,8 @@ def _matrix(changes: Sequence[Change], width: int, marks: Glyphs) -> Iterator[Gr
     lengths = sorted({change.case.length for change in changes})
     cells = {(change.case.length, subject_words(change)): _cell(change, marks) for change in changes}
     columns = [[cells.get((length, one), Text(marks.dot, "dim")) for length in lengths] for one in subjects]
-    for chosen in _blocks(subjects, columns, width - 10):
+    headings = [max(map(len, subject.split(" ", 1))) for subject in subjects]
+    for chosen in blocks_of(headings, columns, width - 10):
         grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False, pad_edge=False)
         grid.add_column("length", justify="right", no_wrap=True, style="bold", vertical="bottom")
         for index in chosen:
@@ -130,21 +131,6 @@ def _matrix(changes: Sequence[Change], width: int, marks: Glyphs) -> Iterator[Gr
 def _heading(subject: str) -> Text:
     model, _, rest = subject.partition(" ")
     return Text.assemble((model, "bold"), f"\n{rest}")
-
-
-def _blocks(subjects: Sequence[str], columns: Sequence[Sequence[Text]], room: int) -> Iterator[list[int]]:
-    block: list[int] = []
-    used = 0
-    for index, subject in enumerate(subjects):
-        heading = max(map(len, subject.split(" ", 1)))
-        needed = max([heading, *(text.cell_len for text in columns[index])]) + 2
-        if block and used + needed > room:
-            yield block
-            block, used = [], 0
-        block.append(index)
-        used += needed
-    if block:
-        yield block
 
 
 def _cell(change: Change, marks: Glyphs) -> Text:

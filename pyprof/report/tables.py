@@ -43,7 +43,8 @@ def metric_table(table: Table, width: int, glyphs: Glyphs) -> Group:
         [_figure(row.cells[index], unit, table, index, glyphs) for row in rows] for index in range(len(table.columns))
     ]
     blocks: list[RenderableType] = [title]
-    for chosen in _blocks(table.columns, columns, unit, width - len(table.length_unit) - 12):
+    headings = [max(len(column.model), len(column.attention), len(_short(unit)) + 2) for column in table.columns]
+    for chosen in blocks_of(headings, columns, width - len(table.length_unit) - 12):
         grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False, pad_edge=False)
         grid.add_column(f"\nlength\n({table.length_unit}s)", justify="right", no_wrap=True, style="bold")
         for index in chosen:
@@ -63,12 +64,11 @@ def _short(unit: Scale) -> str:
     return "1/s" if unit.unit == "examples/s" else unit.unit
 
 
-def _blocks(columns: Sequence[Column], texts: Sequence[Sequence[Text]], unit: Scale, room: int) -> Iterator[list[int]]:
-    """The indices of the columns that fit next to each other."""
+def blocks_of(headings: Sequence[int], texts: Sequence[Sequence[Text]], room: int) -> Iterator[list[int]]:
+    """The indices of the columns that fit next to each other; `headings` are the widths of the columns' titles."""
     block: list[int] = []
     used = 0
-    for index, column in enumerate(columns):
-        heading = max(len(column.model), len(column.attention), len(_short(unit)) + 2)
+    for index, heading in enumerate(headings):
         needed = max([heading, *(text.cell_len for text in texts[index])]) + 2
         if block and used + needed > room:
             yield block

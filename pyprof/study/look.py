@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-
 import torch
 
 from pyprof.layers.instrument import instrument
 from pyprof.layers.profile import Profile
 from pyprof.layers.steps import record_steps
+from pyprof.measure.clock import Call
 from pyprof.models.loaded import LoadedModel
+
+
+def step_of(loaded: LoadedModel, length: int, batch: int) -> Call:
+    """A step on fresh inputs: inference, or forward, loss and backward; gradients add up from step to step."""
+    args, kwargs = loaded.inputs(length, batch)
+
+    def step() -> None:
+        if loaded.mode == "train":
+            loaded.step(*args, **kwargs).backward()
+        else:
+            with torch.inference_mode():
+                loaded.step(*args, **kwargs)
+
+    return step
 
 
 def profile_model(loaded: LoadedModel, length: int, batch: int, seconds: float) -> Profile:
     """Some marked steps of what a study would time, after one step of warm-up; times in seconds."""
-    train = loaded.mode == "train"
-    args, kwargs = loaded.inputs(length, batch)
-
-    def step() -> None:
-        output = loaded.step(*args, **kwargs)
-        if train:
-            output.backward()
+    step = step_of(loaded, length, batch)
 
     def prepare() -> None:
         loaded.step.zero_grad(set_to_none=True)
 
-    probes = instrument(loaded.step, backward=train, rules=loaded.kinds)
-    with nullcontext() if train else torch.inference_mode():
-        step()
-        with probes:
-            record_steps(probes, step, prepare, seconds)
+    probes = instrument(loaded.step, backward=loaded.mode == "train", rules=loaded.kinds)
+    step()
+    with probes:
+        record_steps(probes, step, prepare, seconds)
     return probes.profile()

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
+import numpy as np
+
 from pyprof.cost.indicators import Reading
 from pyprof.measure import interleave as interleaving
 from pyprof.measure.attempt import Failure
-from pyprof.measure.clock import Call, stopwatch_for
+from pyprof.measure.clock import Call, shortest_reading_ns, stopwatch_for
 from pyprof.measure.interleave import Rounds, interleave
 from pyprof.measure.noise import Noise, Watch
 from pyprof.measure.statistics import Estimate
@@ -23,10 +25,6 @@ from pyprof.study.step import Step
 
 # Told which case is being worked on, None where it is all of them.
 Tell = Callable[[Case | None], None]
-# The clock's resolution may blur a sample by this share of the precision that is asked for.
-_BLUR = 0.1
-# At most this share of a sample is taken for waiting.
-_MOST_WAITED = 0.95
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ def time_together(steps: Sequence[Step], care: Care, seed: int, yardstick: Yards
                 fewest_rounds=care.min_samples,
                 seed=seed ^ int(cases[0].key, 16),
                 warmup_seconds=Warmup.max_seconds,
-                shortest_ns=stopwatch.resolution_ns / (_BLUR * care.precision),
+                shortest_ns=shortest_reading_ns(stopwatch, care.precision),
             ),
             stopwatch,
             prepare=_announcements(cases, tell),
@@ -136,18 +134,14 @@ def _timed(cases: Sequence[Case], taken: Rounds, noise: Noise, elapsed_ns: int) 
 def _reading(name: str, taken: Rounds, shared: Mapping[str, Any]) -> Reading:
     """A latency in seconds with the raw samples, in nanoseconds of one step."""
     median, samples = taken.seconds(name), _each(taken, name)
-    # A wait is known between two looks at the machine, which may hold more than the reading.
-    waits = [
-        min(round(wait / taken.repeats[name]), round(_MOST_WAITED * sample))
-        for wait, sample in zip(taken.waits[name], samples, strict=True)
-    ]
+    waits = (np.asarray(taken.samples[name]) - taken.ran(name)) / taken.repeats[name]
     return Reading(
         value=median.value,
         low=median.low,
         high=median.high,
         samples=tuple(samples),
         warmup=taken.warmups[name],
-        detail={**shared, "hits": list(taken.hits[name]), "waits": waits},
+        detail={**shared, "hits": list(taken.hits[name]), "waits": [round(wait) for wait in waits.tolist()]},
     )
 
 
