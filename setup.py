@@ -118,7 +118,7 @@ window = CppExtension(
 )
 
 setup(
-    packages=[*find_packages(include=["pyprof", "pyprof.*"]), "pyprof.models"],
+    packages=[*find_packages(include=["pyprof", "pyprof.*"]), "pyprof.models", "pyprof.models.fairseq"],
     package_dir={"pyprof.models": "models"},
     package_data={"pyprof": ["py.typed", "*.pyi"], "pyprof.studies": ["*.toml"], "pyprof.reference": ["*.toml"]},
     ext_modules=[native, stopwatch, window, *cuda_extensions()],

@@ -21,8 +21,8 @@ from pyprof.attention.contest import backward_call, forward_call, hold
 from pyprof.attention.kernel import run
 from pyprof.attention.peers import find
 from pyprof.attention.problem import DTYPES, Inputs, make_inputs
-from pyprof.measure.interleave import interleave
 from pyprof.ops.window_attention import cpu_isa, window_attention
+from pyprof.timing.interleave import interleave
 
 METHOD = """\
 Each row is batch x 12 heads x length x 64 with as many neighbours on each side. In every round there is one call of

@@ -8,7 +8,7 @@ from harness import TYPICAL, Bar, Figures, note, parser, publish
 
 from pyprof.layers.profile import Profile
 from pyprof.models import registry
-from pyprof.study.look import profile_model
+from pyprof.worker.profile_model import profile_model
 
 METHOD = """\
 Each model at base size and a typical length, best attention, in inference and in training: a step of warm-up, then

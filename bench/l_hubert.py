@@ -6,11 +6,11 @@ import sys
 
 from harness import Bar, Figures, note, parser, publish
 
-from pyprof.measure.clock import Call
-from pyprof.measure.interleave import Care, Rounds, interleave
 from pyprof.models import registry
-from pyprof.study.case import Case
-from pyprof.study.step import Step
+from pyprof.records.case import Case
+from pyprof.timing.clock import Call
+from pyprof.timing.interleave import Care, Rounds, interleave
+from pyprof.worker.step import Step
 
 METHOD = """\
 Base size, batch 1, float32, random weights. In every round there is one step of each model, in random order, in one

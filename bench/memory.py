@@ -8,7 +8,7 @@ import sys
 import torch
 from harness import Bar, Figures, parser, publish
 
-from pyprof.measure.memory import peak_bytes
+from pyprof.device.memory import peak_bytes
 
 METHOD = """\
 Each program allocates and frees tensors of random sizes in random order, keeping book of the bytes that are live; the

@@ -14,19 +14,19 @@ import torch
 from harness import Bar, Figures, note, parser, publish
 from torch import nn
 
+from pyprof.failures import Failure
 from pyprof.layers.instrument import Probes, instrument
-from pyprof.measure.attempt import Failure
-from pyprof.measure.clock import Call, HostStopwatch, MonotonicClock, Stopwatch
-from pyprof.measure.interleave import Care, Rounds, exponential
-from pyprof.measure.ranks import signed_rank
-from pyprof.measure.statistics import CONFIDENCE, Estimate
 from pyprof.models import registry
 from pyprof.overhead.empty import Caller, Nothing, Recording, added_per_call
 from pyprof.overhead.probes import PYPROF
 from pyprof.overhead.slowdown import BARE, Looks, slowdowns
 from pyprof.overhead.tool import Tool
 from pyprof.overhead.tools import TOOLS, missing
-from pyprof.study.look import profile_model, step_of
+from pyprof.statistics.estimate import CONFIDENCE, Estimate
+from pyprof.statistics.ranks import signed_rank
+from pyprof.timing.clock import Call, HostStopwatch, MonotonicClock, Stopwatch
+from pyprof.timing.interleave import Care, Rounds, exponential
+from pyprof.worker.profile_model import profile_model, step_of
 
 METHOD = """\
 Part 1: a module whose forward returns its argument is called 200 times by a module around it, with each way of looking

@@ -16,9 +16,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "report"))
 from synthetic_run import large
 
 from pyprof.machine.environment import current_environment
-from pyprof.study import file
-from pyprof.study.store import ENVIRONMENT, RECORDS, STUDY
-from pyprof.study.toml import dumps
+from pyprof.records import study as studies
+from pyprof.records.run_directory import ENVIRONMENT, RECORDS, STUDY
+from pyprof.records.toml import dumps
 
 METHOD = """\
 Whole processes, started seven times each: the least and the median of the wall time. The run of 10,000 records is
@@ -38,7 +38,7 @@ def seconds(*command: str) -> list[float]:
 
 def write_run(directory: Path) -> int:
     """A run directory as a study leaves it behind; returns its number of records."""
-    (directory / STUDY).write_text(dumps(file.load("diwan2023").to_table()))
+    (directory / STUDY).write_text(dumps(studies.load("diwan2023").to_table()))
     (directory / ENVIRONMENT).write_text(json.dumps(current_environment().to_json()))
     lines = list(large(10_000))
     (directory / RECORDS).write_text("\n".join(lines) + "\n")

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from harness import Bar, Figures, note
 
 import pyprof
-from pyprof.measure.planted import Spin
+from pyprof.timing.planted import Spin
 
 METHOD = """\
 planted: a native spin of a length from 20 us to 50 ms (uniform in its logarithm) is measured by pyprof.measure with its

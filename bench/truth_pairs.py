@@ -14,7 +14,7 @@ from harness import Bar, Figures, note
 from torch import nn
 
 import pyprof
-from pyprof.measure.planted import Work, work_rounds
+from pyprof.timing.planted import Work, work_rounds
 
 METHOD = """\
 aa: pyprof.compare of a call with itself, half of the times 5 ms of planted arithmetic, half of the times a forward of a

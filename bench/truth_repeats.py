@@ -23,12 +23,12 @@ import pyprof
 from pyprof.analysis.curves import Curves
 from pyprof.analysis.tipping import Crossing
 from pyprof.analysis.tipping_points import METRICS, TippingPoint, tipping_points
-from pyprof.measure.warmup import Warmup
-from pyprof.measure.yardstick import Yardstick
 from pyprof.models import registry
-from pyprof.study import store
-from pyprof.study.contests import comparisons
-from pyprof.study.look import step_of
+from pyprof.records import run_directory
+from pyprof.study.resolve import comparisons
+from pyprof.timing.warmup import Warmup
+from pyprof.timing.yardstick import Yardstick
+from pyprof.worker.profile_model import step_of
 
 METHOD = """\
 spread: 20 repetitions, in each of them all tools in random order, 2 s of sampling each: pyprof.measure with one
@@ -205,7 +205,7 @@ class Quick:
 
 
 def _points(directory: Path) -> dict[tuple[object, ...], TippingPoint]:
-    run = store.read(directory)
+    run = run_directory.read(directory)
     found = tipping_points(Curves.of(run.records.values()), comparisons(run.study))
     return {(point.comparison, point.metric, point.setting): point for point in found}
 

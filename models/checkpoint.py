@@ -17,8 +17,8 @@ import torch
 from torch import nn
 
 from pyprof.errors import UsageError
+from pyprof.failures import sentence
 from pyprof.models.blueprint import Blueprint
-from pyprof.models.guard import cause
 
 # What a checkpoint may lack, because its task did not need it: random weights do for a layer that nothing depends on.
 _OPTIONAL = ("pooler.",)
@@ -33,7 +33,7 @@ def load_weights(plan: Blueprint, directory: str, attention: str) -> tuple[nn.Mo
     the checkpoint is not one of this architecture, or its tensors have other sizes.
     """
     if Path(directory).is_file():
-        from pyprof.models.fairseq_weights import load_weights_file
+        from pyprof.models.fairseq.weights import load_weights_file
 
         return load_weights_file(plan, directory, attention), ()
     settings = _settings(directory)
@@ -52,7 +52,7 @@ def load_directory(directory: str, attention: str) -> tuple[nn.Module, Any, tupl
     from transformers import AutoModel
 
     if Path(directory).is_file():
-        from pyprof.models.fairseq_weights import load_file
+        from pyprof.models.fairseq.weights import load_file
 
         module: Any = load_file(directory, attention)
         return module, module.config, ()
@@ -66,7 +66,7 @@ def load_hubert(directory: str) -> nn.Module:
     from transformers import HubertForCTC, HubertModel
 
     if Path(directory).is_file():
-        from pyprof.models.fairseq_hubert import from_fairseq
+        from pyprof.models.fairseq.hubert import from_fairseq
 
         converted: nn.Module = from_fairseq(directory, None)
         return converted
@@ -106,7 +106,7 @@ def _settings(directory: str) -> dict[str, Any]:
         settings = json.loads(Path(directory, "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(
-            f"{directory} is no local transformers checkpoint, its config.json cannot be read ({cause(error)}): "
+            f"{directory} is no local transformers checkpoint, its config.json cannot be read ({sentence(error)}): "
             "give a directory with config.json and *.safetensors"
         ) from error
     if not isinstance(settings, dict):
@@ -126,7 +126,7 @@ def _config(directory: str) -> Any:
         return AutoConfig.from_pretrained(directory, **_OFFLINE)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
-            f"the configuration in {directory} is not one that transformers knows ({cause(error)})"
+            f"the configuration in {directory} is not one that transformers knows ({sentence(error)})"
         ) from error
 
 
@@ -146,7 +146,7 @@ def _from_pretrained(model: Any, directory: str, config: Any, attention: str) ->
                 **_OFFLINE,
             )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
-        raise UsageError(f"the checkpoint in {directory} cannot be loaded: {cause(error)}") from error
+        raise UsageError(f"the checkpoint in {directory} cannot be loaded: {sentence(error)}") from error
     if report["mismatched_keys"]:
         name, stored, built = sorted(report["mismatched_keys"])[0]
         raise UsageError(

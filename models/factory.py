@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from pyprof.errors import UsageError
+from pyprof.failures import guarded
 from pyprof.models.architecture import Architecture, Inputs
 from pyprof.models.blueprint import preserved_random
-from pyprof.models.guard import guarded
+from pyprof.names import imported
 
 
 class Foreign(Architecture):
@@ -51,15 +49,7 @@ def load_factory(name: str, seed: int) -> Foreign:
 
     Raises UsageError that names the factory and the cause.
     """
-    package, _, attribute = name.partition(":")
-    here = str(Path.cwd())
-    if here not in sys.path and "" not in sys.path:
-        sys.path.append(here)
-    importlib.invalidate_caches()
-    module = guarded(f"{package} cannot be imported for the factory {name}", importlib.import_module, package)
-    function = getattr(module, attribute, None)
-    if not callable(function):
-        raise UsageError(f"{package} has no function {attribute!r}: check the factory {name}")
+    function = imported(name, "the factory")
     with preserved_random(seed):
         made = guarded(f"the factory {name} failed", function)
     if not (isinstance(made, tuple) and len(made) == 2 and isinstance(made[0], nn.Module) and callable(made[1])):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,13 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from pyprof.errors import UsageError
+from pyprof.failures import guarded
 from pyprof.models import checkpoint, factory
 from pyprof.models.architecture import Architecture, Inputs, architecture
 from pyprof.models.blueprint import blueprint
-from pyprof.models.guard import guarded
-from pyprof.models.registry import SIZES, Entry, Request, Rules, find, is_factory
+from pyprof.models.registry import SIZES, Entry, Request, Rules, find
 from pyprof.models.step import LightHead, TrainStep, first_tensor
 from pyprof.models.verify import verify_attention
+from pyprof.names import is_reference, nearest
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 _MODES = ("infer", "train")
@@ -148,14 +148,12 @@ def _check_request(request: Request) -> None:
 
 def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        near = difflib.get_close_matches(value, choices, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(choices)}"
-        raise UsageError(f"there is no {what} {value!r}: {hint}")
+        raise UsageError(f"there is no {what} {value!r}: {nearest(value, choices)}")
 
 
 def _build(request: Request, entry: Entry | None) -> tuple[Architecture, tuple[str, ...]]:
     """The model on the CPU, and remarks on its weights."""
-    if entry is None and is_factory(request.model):
+    if entry is None and is_reference(request.model):
         return factory.load_factory(request.model, request.seed), ()
     if entry is None:
         module, config, remarks = checkpoint.load_directory(request.model, request.attention)

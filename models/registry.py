@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from pyprof.models.entries import Entry as Entry
 from pyprof.models.entries import Modality as Modality
 from pyprof.models.entries import Rules as Rules
 from pyprof.models.entries import Unit as Unit
+from pyprof.names import is_reference, nearest
 
 if TYPE_CHECKING:
     from pyprof.models.loaded import LoadedModel
@@ -30,24 +30,17 @@ def entry(name: str) -> Entry:
         if candidate.name == name:
             return candidate
     names = [candidate.name for candidate in ENTRIES]
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(names)}"
     raise UsageError(
-        f"there is no model {name!r}: {hint} (a package.module:function or the path of a checkpoint works too)"
+        f"there is no model {name!r}: {nearest(name, names)} "
+        "(a package.module:function or the path of a checkpoint works too)"
     )
-
-
-def is_factory(model: str) -> bool:
-    """Whether `model` is written as an importable factory, ``package.module:function``."""
-    module, _, function = model.partition(":")
-    return function.isidentifier() and all(part.isidentifier() for part in module.split("."))
 
 
 def find(model: str) -> Entry | None:
     """The entry that `model` names, None for a factory or a checkpoint; raises UsageError otherwise."""
     if any(candidate.name == model for candidate in ENTRIES):
         return entry(model)
-    if is_factory(model) or Path(model).exists():
+    if is_reference(model) or Path(model).exists():
         return None
     return entry(model)
 
@@ -57,7 +50,7 @@ def resolve(model: str, alias: str) -> str:
     found = find(model)
     if found is not None:
         return found.resolve(alias)
-    if is_factory(model):
+    if is_reference(model):
         if alias not in ("own", "best", "then"):
             raise UsageError(f"{model} is a factory and has no attention implementation {alias!r}: choose own")
         return "own"

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from pyprof.errors import UsageError
+from pyprof.failures import guarded
 from pyprof.models.architecture import random_tokens
-from pyprof.models.guard import guarded
 from pyprof.models.verify import attention_modules, callers, silent
 from pyprof.models.vision import side_of
 from pyprof.models.windows import windows

@@ -13,23 +13,22 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from pyprof.layers.instrument import instrument
     from pyprof.layers.steps import profile
-    from pyprof.measure.compare import compare
-    from pyprof.measure.sampling import measure as measure
     from pyprof.ops.window_attention import window_attention
+    from pyprof.timing.compare import compare
+    from pyprof.timing.sampling import measure
 
 __all__ = ["__version__", "compare", "instrument", "measure", "profile", "window_attention"]
 
 _HOMES = {
-    "compare": "pyprof.measure.compare",
+    "compare": "pyprof.timing.compare",
     "instrument": "pyprof.layers.instrument",
+    "measure": "pyprof.timing.sampling",
     "profile": "pyprof.layers.steps",
     "window_attention": "pyprof.ops.window_attention",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name == "measure":  # the package, which can be called: see there
-        return importlib.import_module("pyprof.measure")
     if name not in _HOMES:
         raise AttributeError(f"module 'pyprof' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from pyprof.measure.clock import HostStopwatch
+from pyprof.timing.clock import HostStopwatch
 
 
 class WorkClock:

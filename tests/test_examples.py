@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pyprof.study import file
-from pyprof.study.contests import contests
+from pyprof.records import study as studies
+from pyprof.study.resolve import contests
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -40,7 +40,7 @@ def test_examples(page, tmp_path):
         if language == "yaml":
             continue  # a workflow, whose commands tests/cli/test_compare_command.py checks
         if language == "toml":
-            contests(file.parse(tomllib.loads(text), page.name))
+            contests(studies.parse(tomllib.loads(text), page.name))
             (tmp_path / "long.toml").write_text(text)
             continue
         named = re.match(r"# file: (\S+)\n", text)

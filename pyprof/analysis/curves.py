@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 
-from pyprof.study.case import Batch, Mode
-from pyprof.study.record import Record
+from pyprof.records.case import Batch, Mode
+from pyprof.records.record import Record
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,11 @@ import re
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pyprof.analysis.comparison import ModelFacts
 from pyprof.analysis.curves import Curves, subject
-from pyprof.study.case import Batch
-from pyprof.study.record import STATUSES, Record
+from pyprof.failures import STATUSES
+from pyprof.records.case import Batch
+from pyprof.records.comparison import ModelFacts
+from pyprof.records.record import Record
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from pyprof.analysis.curves import Curve
-from pyprof.cost.indicators import Indicator, Reading
-from pyprof.measure.ranks import signed_rank
+from pyprof.indicators.registry import Indicator
+from pyprof.records.reading import Reading
+from pyprof.statistics.ranks import signed_rank
 
 COUNTED_UNITS = ("1", "B")
 # Up to so many pairs plain numbers are faster than arrays.

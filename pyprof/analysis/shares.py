@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 
-from pyprof.analysis.comparison import Comparison
 from pyprof.analysis.curves import Curves, Setting, Subject
 from pyprof.analysis.published import Published, ShareFinding
-from pyprof.study.record import Record
+from pyprof.records.comparison import Comparison
+from pyprof.records.record import Record
 
 SELF_ATTENTION = "self-attention"
 OUTSIDE = "outside"

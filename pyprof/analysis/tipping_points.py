@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from pyprof.analysis.comparison import Comparison
 from pyprof.analysis.curves import Curve, Curves, Key, Setting, Subject
 from pyprof.analysis.ratio import Cost, RatioPoint, costs, ratio_points
 from pyprof.analysis.tipping import Tipping, find_tipping
-from pyprof.cost.indicators import INDICATORS
+from pyprof.indicators.registry import INDICATORS
+from pyprof.records.comparison import Comparison
 
 # A number of parameters hardly depends on the length, so that there is no length to tip at.
 METRICS = tuple(name for name in INDICATORS if name != "parameters")

@@ -15,8 +15,9 @@ from pyprof.attention.contest import Contest, hold
 from pyprof.attention.kernel import Kernel
 from pyprof.attention.problem import Problem
 from pyprof.errors import UsageError
-from pyprof.machine.environment import Environment, current_environment
-from pyprof.measure.interleave import Care
+from pyprof.machine.environment import current_environment
+from pyprof.records.environment import Environment
+from pyprof.timing.interleave import Care
 
 SCHEMA = 1
 MODES = ("forward", "backward")

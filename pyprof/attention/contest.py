@@ -14,12 +14,12 @@ from pyprof.attention.check import Accuracy, Standard
 from pyprof.attention.kernel import describe, run
 from pyprof.attention.peers import Attend, Implementation, Variant
 from pyprof.attention.problem import Inputs, Problem, make_inputs
-from pyprof.measure.attempt import Failure, Status, attempt
-from pyprof.measure.clock import Call, Stopwatch, stopwatch_for
-from pyprof.measure.interleave import Care, Rounds, interleave
-from pyprof.measure.memory import peak_bytes, resident_bytes
-from pyprof.measure.statistics import Estimate
-from pyprof.measure.yardstick import SIZE, Yardstick
+from pyprof.device.memory import peak_bytes, resident_bytes
+from pyprof.failures import Failure, Status, attempt
+from pyprof.statistics.estimate import Estimate
+from pyprof.timing.clock import Call, Stopwatch, stopwatch_for
+from pyprof.timing.interleave import Care, Rounds, interleave
+from pyprof.timing.yardstick import SIZE, Yardstick
 
 # The machine's limit is measured as the rate of a square matrix product in the problem's dtype.
 LIMIT_SIZE = SIZE

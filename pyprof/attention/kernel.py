@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -16,7 +13,8 @@ from pyprof.attention.check import GRADIENTS, TOLERANCE, Accuracy, Standard
 from pyprof.attention.peers import Implementation, Variant
 from pyprof.attention.problem import Inputs, Problem, make_inputs
 from pyprof.errors import UsageError
-from pyprof.measure.attempt import Failure, attempt
+from pyprof.failures import Failure, attempt
+from pyprof.names import imported
 
 # Checks are of inputs with two sequences of two heads, no longer than this beyond the window.
 _BEYOND = 70
@@ -63,20 +61,7 @@ class Kernel:
 
 def load(name: str) -> Kernel:
     """Import ``package.module:function``, from the current directory too; raises UsageError that says what failed."""
-    package, separator, attribute = name.partition(":")
-    if not (package and separator and attribute):
-        raise UsageError(f"a kernel is written package.module:function, not {name!r}")
-    here = str(Path.cwd())
-    if here not in sys.path and "" not in sys.path:
-        sys.path.append(here)
-    importlib.invalidate_caches()
-    module = attempt(lambda: importlib.import_module(package))
-    if isinstance(module, Failure):
-        raise UsageError(f"{package} cannot be imported for the kernel {name}: {module.reason}")
-    function = getattr(module, attribute, None)
-    if not callable(function):
-        raise UsageError(f"{package} has no function {attribute!r}: check the kernel {name}")
-    return Kernel.of(name, function)
+    return Kernel.of(name, imported(name, "the kernel"))
 
 
 def check(kernel: Kernel, problems: Sequence[Problem], *, backward: bool, tolerance: float = TOLERANCE) -> None:

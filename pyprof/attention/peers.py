@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import types
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,9 +11,10 @@ import torch
 from torch import Tensor
 
 from pyprof.attention.problem import Problem
+from pyprof.device.free_memory import memory_budget
 from pyprof.errors import UsageError
-from pyprof.measure.budget import memory_budget
-from pyprof.measure.quantity import format_bytes
+from pyprof.names import nearest
+from pyprof.quantity import format_bytes
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -58,9 +58,7 @@ def find(name: str, device: str = "cpu") -> Implementation:
     if name == "auto":
         name = known[0]
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(known)}"
-        raise UsageError(f"there is no implementation {name!r} on {device}: {hint}")
+        raise UsageError(f"there is no implementation {name!r} on {device}: {nearest(name, known)}")
     return Implementation(name, {"sdpa": _sdpa, "flex": _flex}.get(name) or _operator(name))
 
 

@@ -13,8 +13,8 @@ from pyprof.errors import GateError, UsageError
 
 if TYPE_CHECKING:
     from pyprof.cli.options import Commands
-    from pyprof.report.gate import GateView, Wish
-    from pyprof.study.step import Step
+    from pyprof.report.gate.view import GateView, Wish
+    from pyprof.worker.step import Step
 
 _DESCRIPTION = """Say what became slower or faster: between two runs, or between two models now.
 
@@ -119,21 +119,21 @@ def _share(text: str, option: str) -> float:
 
 
 def _compare_runs(options: argparse.Namespace, fail_over: float | None) -> int:
-    from pyprof.report.gate import gate_view
-    from pyprof.study.store import read
+    from pyprof.records.run_directory import read
+    from pyprof.report.gate.view import gate_view
 
     view = gate_view(read(Path(options.baseline)), read(Path(options.head)), _wish(options, fail_over))
     _show(view, options)
     if view.failed:
-        from pyprof.report.gate import headline
+        from pyprof.report.gate.view import headline
 
         raise GateError(f"the gate is not passed: {headline(view).removeprefix('Failed: ').rstrip('.')}")
     return 0
 
 
 def _wish(options: argparse.Namespace, fail_over: float | None) -> Wish:
-    from pyprof.cost.indicators import INDICATORS, indicator
-    from pyprof.report.gate import Wish
+    from pyprof.indicators.registry import INDICATORS, indicator
+    from pyprof.report.gate.view import Wish
 
     metrics = tuple(indicator(name).name for name in options.metrics) or tuple(INDICATORS)
     if options.markdown and options.json:
@@ -147,19 +147,19 @@ def _wish(options: argparse.Namespace, fail_over: float | None) -> Wish:
 
 def _show(view: GateView, options: argparse.Namespace) -> None:
     if options.json:
-        from pyprof.report.gate import document
+        from pyprof.report.gate.view import document
 
         print_json(document(view))
     elif options.markdown:
-        from pyprof.report.gate_markdown import markdown
+        from pyprof.report.gate.markdown import markdown
 
         print(markdown(view), end="")
     else:
         from rich.console import Console
 
-        from pyprof.report import gate_terminal
+        from pyprof.report.gate import terminal
 
-        gate_terminal.write(view, Console())
+        terminal.write(view, Console())
 
 
 @dataclass(frozen=True)
@@ -179,9 +179,9 @@ def _compare_models(options: argparse.Namespace, fail_over: float | None) -> int
 
     precision = 0.005 if options.precision is None else _share(options.precision, "--precision")
     pinned = pin.apply(options.pin)
-    from pyprof.measure.clock import stopwatch_for
-    from pyprof.measure.compare import compare
-    from pyprof.report.gate_models import ModelComparison, document, write
+    from pyprof.report.gate.models import ModelComparison, document, write
+    from pyprof.timing.clock import stopwatch_for
+    from pyprof.timing.compare import compare
 
     operands = [_operand(text) for text in (options.baseline, options.head)]
     setting = _setting(options, [model for model, _ in operands])
@@ -251,8 +251,8 @@ def _setting(options: argparse.Namespace, models: list[str]) -> _Setting:
 def _step(model: str, attention: str, setting: _Setting) -> Step:
     """A step of a loaded model, as a study times it."""
     from pyprof.models import registry
-    from pyprof.study.case import Case
-    from pyprof.study.step import Step
+    from pyprof.records.case import Case
+    from pyprof.worker.step import Step
 
     own_size = setting.size if registry.find(model) else "base"
     loaded = registry.load(

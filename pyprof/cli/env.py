@@ -11,7 +11,7 @@ from pyprof.errors import UsageError
 
 if TYPE_CHECKING:
     from pyprof.cli.options import Commands
-    from pyprof.machine.environment import Environment
+    from pyprof.records.environment import Environment
 
 _DESCRIPTION = """Show the machine and the software that results depend on, and their fingerprint.
 
@@ -52,7 +52,7 @@ def _run(options: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from pyprof.measure.quantity import format_bytes
+    from pyprof.quantity import format_bytes
 
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold")
@@ -68,7 +68,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _check(environment: Environment, seconds: float, *, as_json: bool) -> int:
-    from pyprof.machine.quiet import check
+    from pyprof.machine.check import check
 
     verdict = check(seconds)
     if as_json:
@@ -76,7 +76,7 @@ def _check(environment: Environment, seconds: float, *, as_json: bool) -> int:
         return 0
     from rich.console import Console
 
-    from pyprof.report import quiet
+    from pyprof.report import noise as quiet
 
     quiet.write(verdict, Console())
     return 0

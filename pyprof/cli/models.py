@@ -58,7 +58,7 @@ def _table(found: Sequence[Description]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from pyprof.measure.quantity import format_count
+    from pyprof.quantity import format_count
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("model", no_wrap=True, style="bold")

@@ -48,7 +48,7 @@ def _run(options: argparse.Namespace) -> int:
 
     pinned = pin.apply(options.pin)
     from pyprof.models import registry
-    from pyprof.study.look import profile_model
+    from pyprof.worker.profile_model import profile_model
 
     entry = registry.find(options.model)
     length = options.length or (224 if entry and entry.unit == "pixel" else 512)

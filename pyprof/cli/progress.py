@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from pyprof.measure.quantity import format_seconds
+from pyprof.quantity import format_seconds
 
 if TYPE_CHECKING:
-    from pyprof.study.case import Case
+    from pyprof.records.case import Case
     from pyprof.study.run import Event
 
 

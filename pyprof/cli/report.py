@@ -11,7 +11,7 @@ from pyprof.cli.options import add_command, add_json, print_json
 
 if TYPE_CHECKING:
     from pyprof.cli.options import Commands
-    from pyprof.study.store import Run
+    from pyprof.records.run_directory import Run
 
 _DESCRIPTION = """Print the report of a run: where time goes, and from which length each variant costs less.
 
@@ -27,7 +27,7 @@ def add(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from pyprof.study.store import read
+    from pyprof.records.run_directory import read
 
     # Tens of thousands of records live until the end, and the collector would walk them again and again for nothing.
     gc.disable()

@@ -12,7 +12,7 @@ from pyprof.errors import UsageError
 
 if TYPE_CHECKING:
     from pyprof.cli.options import Commands
-    from pyprof.study.file import Study
+    from pyprof.records.study import Study
     from pyprof.study.run import RunResult
 
 _DESCRIPTION = """Measure a study into a run directory, and print its report.
@@ -84,7 +84,7 @@ def _run(options: argparse.Namespace) -> int:
     # The process that measures inherits the affinity and, unless the study sets them, the threads.
     pin.apply(options.pin, options.threads)
     from pyprof.cli.report import show
-    from pyprof.study import store
+    from pyprof.records import run_directory
 
     study = _study(options)
     if options.dry_run:
@@ -92,7 +92,7 @@ def _run(options: argparse.Namespace) -> int:
         return 0
     directory = options.output or Path("runs", study.name)
     result = _measure(study, directory, options)
-    show(store.read(directory), as_json=options.json)
+    show(run_directory.read(directory), as_json=options.json)
     failed = sum(result.counts[status] for status in ("error", "oom", "timeout"))
     if failed:
         print(f"pyprof: {failed} of {len(result.records)} cases failed: the report says which and why", file=sys.stderr)
@@ -102,7 +102,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _study(options: argparse.Namespace) -> Study:
     """The study that was asked for, narrowed; when a run is resumed without a name, its own."""
-    from pyprof.study import file
+    from pyprof.records import study as studies
     from pyprof.study.narrow import Narrowing, narrow
 
     settings = {name: value for name in _SETTINGS if (value := getattr(options, name)) is not None}
@@ -121,7 +121,7 @@ def _study(options: argparse.Namespace) -> Study:
         measure=measure,
     )
     stored = options.output / "study.toml" if options.resume and options.study is None and options.output else None
-    study = file.read(stored) if stored and stored.exists() else file.load(options.study or "quick")
+    study = studies.read(stored) if stored and stored.exists() else studies.load(options.study or "quick")
     return study if narrowing == Narrowing() else narrow(study, narrowing)
 
 
@@ -137,8 +137,8 @@ def _weights(pairs: list[str]) -> dict[str, Any]:
 
 def _measure(study: Study, directory: Path, options: argparse.Namespace) -> RunResult:
     from pyprof.cli.progress import progress
-    from pyprof.study.executors import InProcessExecutor
     from pyprof.study.run import run_study
+    from pyprof.worker.executors import InProcessExecutor
 
     executor = InProcessExecutor() if options.in_process else None
     with progress() as tell:
@@ -158,7 +158,7 @@ def _preview(study: Study, *, as_json: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from pyprof.measure.quantity import format_seconds
+    from pyprof.quantity import format_seconds
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for title in ("case", "predicted", ""):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from pyprof.errors import UsageError
-from pyprof.measure.cores import ROOT, busy_shares, busy_ticks, parse, siblings, spoken, usable_cores
+from pyprof.timing.cores import ROOT, busy_shares, busy_ticks, parse, siblings, spoken, usable_cores
 
 # Child processes inherit the affinity, and by this variable they know that it was asked for.
 VARIABLE = "PYPROF_PINNED"

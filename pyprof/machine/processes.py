@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pyprof.measure.cores import ROOT
+from pyprof.timing.cores import ROOT
 
 _TICK_SECONDS = 1 / os.sysconf("SC_CLK_TCK")
 

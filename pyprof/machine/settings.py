@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from pyprof.machine import pin
-from pyprof.measure.cores import ROOT, siblings, spoken, usable_cores
+from pyprof.timing.cores import ROOT, siblings, spoken, usable_cores
 
 Status = Literal["ok", "warn", "unknown"]
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pyprof.measure.clock import Call, Stopwatch, time_calls
-from pyprof.measure.noise import AnyWatch, NoWatch
-from pyprof.measure.ranks import detectable
-from pyprof.measure.statistics import median, quantile
+from pyprof.statistics.estimate import median, quantile
+from pyprof.statistics.ranks import detectable
+from pyprof.timing.clock import Call, Stopwatch, time_calls
+from pyprof.timing.watch import AnyWatch, NoWatch
 
 # Fewer pairs than these tell little about how they scatter.
 _FEWEST_PAIRS = 10
@@ -21,7 +21,7 @@ _SLOWEST = 0.1
 class Steadiness:
     """Nanoseconds that one and the same work took in readings that followed each other without a break.
 
-    `hits` are the readings' flags of ``pyprof.measure.noise.Hit``.
+    `hits` are the readings' flags of ``pyprof.records.noise.Hit``.
     """
 
     readings: tuple[int, ...]

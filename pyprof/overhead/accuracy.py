@@ -15,8 +15,8 @@ from functools import partial
 from statistics import median
 from typing import Literal
 
-from pyprof.measure.attempt import Failure, attempt
-from pyprof.overhead.planted import Model, Truth
+from pyprof.failures import Failure, attempt
+from pyprof.overhead.known_model import Model, Truth
 from pyprof.overhead.tool import LayerTime, Tool
 
 FEWEST_ROUNDS = 5

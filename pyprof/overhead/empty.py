@@ -16,7 +16,7 @@ from statistics import median
 import torch
 from torch import nn
 
-from pyprof.measure.attempt import Failure, attempt
+from pyprof.failures import Failure, attempt
 from pyprof.overhead.tool import HEAP, Attached, Tool
 
 CALLS = 200

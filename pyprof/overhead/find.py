@@ -7,11 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from pyprof.failures import Failure
 from pyprof.machine.environment import current_environment
-from pyprof.measure.attempt import Failure
-from pyprof.measure.clock import stopwatch_for
-from pyprof.measure.interleave import Care, Rounds
-from pyprof.measure.noise import Watch
 from pyprof.models import registry
 from pyprof.models.loaded import LoadedModel
 from pyprof.overhead.accuracy import Accuracy, Errors, accuracy
@@ -21,7 +18,10 @@ from pyprof.overhead.result import Calibration, ModeResult, Overhead, Row
 from pyprof.overhead.slowdown import BARE, Looks, slowdowns
 from pyprof.overhead.tool import Tool
 from pyprof.overhead.tools import find, missing
-from pyprof.study.look import profile_model, step_of
+from pyprof.timing.clock import stopwatch_for
+from pyprof.timing.interleave import Care, Rounds
+from pyprof.timing.watch import Watch
+from pyprof.worker.profile_model import profile_model, step_of
 
 Progress = Callable[[str], None]
 # Of the time for the steps: what goes to the empty module, to the planted model, and to the calibration. Each.

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from pyprof.failures import Status
 from pyprof.layers.profile import ProbeCost
-from pyprof.machine.environment import Environment
-from pyprof.measure.attempt import Status
-from pyprof.measure.noise import Noise
-from pyprof.measure.statistics import Estimate
 from pyprof.overhead.accuracy import Errors
 from pyprof.overhead.empty import Added
 from pyprof.overhead.plan import Plan
+from pyprof.records.environment import Environment
+from pyprof.records.noise import Noise
+from pyprof.statistics.estimate import Estimate
 
 
 @dataclass(frozen=True)

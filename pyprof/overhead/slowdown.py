@@ -14,11 +14,11 @@ from functools import partial
 
 from torch import nn
 
-from pyprof.measure.clock import Call, Stopwatch
-from pyprof.measure.interleave import Care, Rounds, Rule, interleave
-from pyprof.measure.noise import AnyWatch
 from pyprof.overhead.probes import PYPROF
 from pyprof.overhead.tool import Attached, Tool
+from pyprof.timing.clock import Call, Stopwatch
+from pyprof.timing.interleave import Care, Rounds, Rule, interleave
+from pyprof.timing.watch import AnyWatch
 
 # The name of the step without a tool.
 BARE = "(nobody looks)"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 from collections.abc import Sequence
 
 from pyprof.errors import UsageError
-from pyprof.measure.attempt import Failure
+from pyprof.failures import Failure
+from pyprof.names import nearest
 from pyprof.overhead.hooks import HOOKS, RECORD_FUNCTION
 from pyprof.overhead.peers import DEEPSPEED, TORCHPROF
 from pyprof.overhead.probes import PYPROF
@@ -25,9 +25,7 @@ def find(names: Sequence[str]) -> tuple[Tool, ...]:
     wanted = set()
     for name in names:
         if name.lower() not in known:
-            near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(known)}"
-            raise UsageError(f"there is no tool {name!r}: {hint}")
+            raise UsageError(f"there is no tool {name!r}: {nearest(name, known)}")
         wanted.add(known[name.lower()])
     return tuple(tool for tool in TOOLS if not wanted or tool.name in wanted)
 

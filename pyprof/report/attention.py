@@ -10,12 +10,12 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table as Grid
 from rich.text import Text
 
-from pyprof.measure.quantity import format_bytes
+from pyprof.quantity import format_bytes
 from pyprof.report.style import Glyphs, Scale, glyphs, plural, scale
 
 if TYPE_CHECKING:
     from pyprof.attention import Comparison, Contest, Problem, Row
-    from pyprof.measure.statistics import Estimate
+    from pyprof.statistics.estimate import Estimate
 
 _STATUS_STYLES = {"oom": "red", "error": "bold red", "skipped": "yellow"}
 

@@ -9,10 +9,10 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from pyprof.analysis.shares import ShareRow, rank
-from pyprof.measure.quantity import format_count
+from pyprof.quantity import format_count
+from pyprof.records.case import MODES
 from pyprof.report.style import KIND_STYLES, Glyphs
 from pyprof.report.view import ModelLine, ShareChart
-from pyprof.study.case import MODES
 
 
 def bar(shares: Mapping[str, float], width: int, glyphs: Glyphs) -> Text:

@@ -6,13 +6,16 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from pyprof.analysis.comparison import Comparison, ModelFacts
 from pyprof.analysis.curves import Curves, Setting, Subject
+from pyprof.analysis.noise import quiet
 from pyprof.analysis.omitted import notes, omitted
 from pyprof.analysis.published import SOURCE, agreement, published, side
-from pyprof.analysis.quiet import quiet
 from pyprof.analysis.shares import ShareCurve, ShareRow, share_curves, share_summaries
 from pyprof.analysis.tipping_points import TippingPoint, tipping_points
+from pyprof.failures import STATUSES
+from pyprof.records.case import MODES
+from pyprof.records.comparison import Comparison, ModelFacts
+from pyprof.records.record import Record
 from pyprof.report.build_tables import Part, brief, model_lines, tables
 from pyprof.report.view import (
     Axis,
@@ -24,8 +27,6 @@ from pyprof.report.view import (
     TippingLine,
     View,
 )
-from pyprof.study.case import MODES
-from pyprof.study.record import STATUSES, Record
 
 MODALITIES = ("text", "speech", "vision")
 BRIEF_SHARES = 4

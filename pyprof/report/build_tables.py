@@ -7,15 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from pyprof.analysis.comparison import ModelFacts
 from pyprof.analysis.curves import Curve, Curves, Setting, Subject, describe, distinguishing
 from pyprof.analysis.ratio import COUNTED_UNITS
 from pyprof.analysis.shares import rank
 from pyprof.analysis.tipping_points import METRICS, TippingPoint
-from pyprof.cost.indicators import INDICATORS
+from pyprof.indicators.registry import INDICATORS
+from pyprof.records.case import MODES
+from pyprof.records.comparison import ModelFacts
+from pyprof.records.record import Record
 from pyprof.report.view import Cell, Column, ModelLine, Table, TableRow
-from pyprof.study.case import MODES
-from pyprof.study.record import Record
 
 BRIEF = {"latency": 8}
 BRIEF_OTHERS = 5

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from pyprof.analysis.layer_tree import LayerLine, layer_lines, unprobed
 from pyprof.analysis.shares import rank
-from pyprof.measure.quantity import format_count, format_seconds
+from pyprof.quantity import format_count, format_seconds
 from pyprof.report.bars import legend
 from pyprof.report.style import KIND_STYLES, Glyphs, glyphs, plural, scale
 

@@ -10,13 +10,13 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table as Grid
 from rich.text import Text
 
-from pyprof.measure.quantity import format_seconds
+from pyprof.quantity import format_seconds
 from pyprof.report.style import Glyphs, glyphs, plural
 
 if TYPE_CHECKING:
-    from pyprof.measure.statistics import Estimate
     from pyprof.overhead import ModeResult, Overhead, Row
     from pyprof.overhead.accuracy import PhaseError
+    from pyprof.statistics.estimate import Estimate
 
 _STATUS_STYLES = {"oom": "red", "error": "bold red", "skipped": "yellow"}
 _FIGURES = {"call": "ns of a call", "event_bytes": "bytes of a call", "errors": "errors of layer times"}

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pyprof.analysis.comparison import ModelFacts
-from pyprof.machine.environment import Environment
-from pyprof.measure.quantity import format_bytes
 from pyprof.models import registry
+from pyprof.quantity import format_bytes
+from pyprof.records.comparison import ModelFacts
+from pyprof.records.environment import Environment
+from pyprof.records.run_directory import Run
 from pyprof.report.build import About, build_view
 from pyprof.report.view import View
-from pyprof.study.contests import comparisons
-from pyprof.study.store import Run
+from pyprof.study.resolve import comparisons
 
 
 def view_of(run: Run) -> View:

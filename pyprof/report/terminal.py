@@ -11,10 +11,10 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from pyprof.analysis.omitted import Note, Omission
-from pyprof.measure.quantity import format_seconds
+from pyprof.quantity import format_seconds
 from pyprof.report.axis import tipping_axis
 from pyprof.report.bars import parameter_bars, share_charts
-from pyprof.report.quiet import quiet_lines
+from pyprof.report.noise import quiet_lines
 from pyprof.report.style import Glyphs, glyphs, plural
 from pyprof.report.tables import metric_table, name_of
 from pyprof.report.tipping_table import published, terse_verdict, tipping_table

@@ -9,9 +9,9 @@ from rich.padding import Padding
 from rich.table import Table as Grid
 from rich.text import Text
 
-from pyprof.analysis.comparison import Comparison
 from pyprof.analysis.published import Agreement
 from pyprof.analysis.tipping import Crossing
+from pyprof.records.comparison import Comparison
 from pyprof.report.style import Glyphs
 from pyprof.report.tables import name_of
 from pyprof.report.view import ModalityView, TippingLine

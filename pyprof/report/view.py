@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pyprof.analysis.comparison import Comparison
+from pyprof.analysis.noise import Quiet
 from pyprof.analysis.omitted import Note, Omission
 from pyprof.analysis.published import Agreement, DataSet, Side, TippingFinding
-from pyprof.analysis.quiet import Quiet
 from pyprof.analysis.ratio import RatioPoint
 from pyprof.analysis.shares import ShareRow
 from pyprof.analysis.tipping import Tipping
+from pyprof.records.comparison import Comparison
 
 SCHEMA = 1
 

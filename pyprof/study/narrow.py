@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pyprof.errors import UsageError
-from pyprof.study import validate
-from pyprof.study.file import Study, parse
+from pyprof.names import nearest
+from pyprof.records.study import Study, parse
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def _of_models(study: Study, comparisons: list[dict[str, Any]], models: tuple[st
     """The comparisons among some models; a variant whose vanilla model is left out stands alone."""
     for model in models:
         if model not in study.models:
-            raise UsageError(f"the study {study.name} has no model {model!r}: {validate.nearest(model, study.models)}")
+            raise UsageError(f"the study {study.name} has no model {model!r}: {nearest(model, study.models)}")
     kept = []
     for comparison in comparisons:
         variants = [variant for variant in comparison["variants"] if variant in models]

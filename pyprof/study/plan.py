@@ -16,12 +16,13 @@ from functools import cached_property
 from pyprof.analysis.curves import Subject
 from pyprof.analysis.ratio import RatioPoint, ratio_point
 from pyprof.analysis.refine import coarse, needs_refinement
-from pyprof.cost.indicators import INDICATORS, Reading
-from pyprof.study.case import Batch, Case, Mode
-from pyprof.study.contests import Contest, contests
-from pyprof.study.file import Study
+from pyprof.indicators.registry import INDICATORS
+from pyprof.records.case import Batch, Case, Mode
+from pyprof.records.reading import Reading
+from pyprof.records.record import Record
+from pyprof.records.study import Study
 from pyprof.study.prediction import Prediction
-from pyprof.study.record import Record
+from pyprof.study.resolve import Contest, contests
 
 
 class Stage(IntEnum):

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pyprof.models import registry
-from pyprof.study.case import Case, Mode
-from pyprof.study.file import Care, Study
-from pyprof.study.record import Record
+from pyprof.records.case import Case, Mode
+from pyprof.records.record import Record
+from pyprof.records.study import Care, Study
 
 # One forward and backward step has about three times the work of a forward step.
 TRAIN_FACTOR = 3.0

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 
-from pyprof.cost.indicators import Reading
-from pyprof.study.case import Case
-from pyprof.study.file import Study
+from pyprof.records.case import Case
+from pyprof.records.reading import Reading
+from pyprof.records.record import Record
+from pyprof.records.study import Study
 from pyprof.study.plan import Group, Plan
 from pyprof.study.prediction import Prediction, most_samples
-from pyprof.study.record import Record
 
 # Loading torch and transformers in the measuring process.
 START_SECONDS = 8.0

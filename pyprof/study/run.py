@@ -11,19 +11,19 @@ from pathlib import Path
 from typing import Literal
 
 from pyprof.errors import PyprofError, UsageError
-from pyprof.machine import environment as environments
-from pyprof.measure.quantity import format_seconds
-from pyprof.study import store as stores
-from pyprof.study.case import Case
-from pyprof.study.contests import contests
-from pyprof.study.executors import WorkerExecutor
-from pyprof.study.file import Study
-from pyprof.study.hopeless import why_hopeless
-from pyprof.study.outcome import Executor, Outcome, Ready
+from pyprof.failures import Status
+from pyprof.quantity import format_seconds
+from pyprof.records import environment, run_directory
+from pyprof.records.case import Case
+from pyprof.records.executor import Executor, Outcome, Ready
+from pyprof.records.record import Record
+from pyprof.records.run_directory import Store
+from pyprof.records.study import Study
+from pyprof.study.foregone import why_hopeless
 from pyprof.study.plan import Group, Plan
 from pyprof.study.prediction import Prediction
-from pyprof.study.record import Record, Status
-from pyprof.study.store import Store
+from pyprof.study.resolve import contests
+from pyprof.worker.executors import WorkerExecutor
 
 # Outcomes that measuring again would only repeat. What was skipped may fit another time, and an error may be mended.
 SETTLED: tuple[Status, ...] = ("ok", "oom", "timeout")
@@ -118,7 +118,7 @@ def _given(study: Study | None, store: Store) -> Study:
     stored = store.previous.study
     if study is None:
         return stored
-    names = stores.differences(stored, study)
+    names = run_directory.differences(stored, study)
     if names:
         raise UsageError(
             f"{store.directory} was made by a study that differs in {', '.join(names)}: "
@@ -130,7 +130,7 @@ def _given(study: Study | None, store: Store) -> Study:
 def _check_machine(store: Store, ready: Ready) -> None:
     if store.previous is None:
         return
-    differences = environments.differences(store.previous.environment, ready.environment)
+    differences = environment.differences(store.previous.environment, ready.environment)
     if differences:
         raise UsageError(
             f"{store.directory} was measured on another machine or with other software ({'; '.join(differences)}): "

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-from pyprof.analysis.comparison import Comparison, ModelFacts, default_comparisons
-from pyprof.study.case import Case
-from pyprof.study.record import Record
+from pyprof.records.case import Case
+from pyprof.records.comparison import Comparison, ModelFacts, default_comparisons
+from pyprof.records.record import Record
 
 FACTS = {
     "vit": ModelFacts("vision", "pixel", None, "full", ("sdpa", "eager"), "eager"),

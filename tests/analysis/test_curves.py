@@ -3,8 +3,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pyprof.analysis.curves import Curves, Subject, describe, distinguishing, setting
-from pyprof.study.case import Case
-from pyprof.study.record import Record
+from pyprof.records.case import Case
+from pyprof.records.record import Record
 
 ONE = Record(Case("bert", 62), "ok", "abcdefghijkl", "t", 1.0)
 

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pyprof.analysis.comparison import ModelFacts
 from pyprof.analysis.curves import Curves
 from pyprof.analysis.omitted import Note, notes, omitted
-from pyprof.cost.indicators import Reading
-from pyprof.study.case import Case
-from pyprof.study.record import Record, Status
+from pyprof.failures import Status
+from pyprof.records.case import Case
+from pyprof.records.comparison import ModelFacts
+from pyprof.records.reading import Reading
+from pyprof.records.record import Record
 
 FACTS = {
     "bert": ModelFacts("text", "token"),

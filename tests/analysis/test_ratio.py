@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from pyprof.analysis.ratio import RatioPoint, costs, ratio_point, ratio_points
-from pyprof.cost.indicators import INDICATORS, Reading
-from pyprof.measure.ranks import signed_rank
-from pyprof.measure.statistics import estimate_median
-from pyprof.study.case import Case
-from pyprof.study.record import Record
+from pyprof.indicators.registry import INDICATORS
+from pyprof.records.case import Case
+from pyprof.records.reading import Reading
+from pyprof.records.record import Record
+from pyprof.statistics.estimate import estimate_median
+from pyprof.statistics.ranks import signed_rank
 
 LATENCY, THROUGHPUT, MEMORY = INDICATORS["latency"], INDICATORS["throughput"], INDICATORS["peak_memory"]
 

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from pyprof.analysis.comparison import Comparison
 from pyprof.analysis.curves import Curves
 from pyprof.analysis.published import published
 from pyprof.analysis.shares import mean_over_length, share_curves, share_row, share_summaries
-from pyprof.cost.indicators import Reading
-from pyprof.study.case import Case
-from pyprof.study.record import KindCost, Record
+from pyprof.records.case import Case
+from pyprof.records.comparison import Comparison
+from pyprof.records.reading import Reading
+from pyprof.records.record import KindCost, Record
 
 
 def record(model: str, length: int, attention: float, rest: float, backward: float | None = None) -> Record:

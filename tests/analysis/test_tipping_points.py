@@ -2,12 +2,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pyprof.analysis.comparison import Comparison
 from pyprof.analysis.curves import Curves
 from pyprof.analysis.tipping_points import METRICS, TippingPoint, tipping_points
-from pyprof.cost.indicators import Reading
-from pyprof.study.case import Case
-from pyprof.study.record import Record
+from pyprof.records.case import Case
+from pyprof.records.comparison import Comparison
+from pyprof.records.reading import Reading
+from pyprof.records.record import Record
 
 THEN = Comparison("then", "longformer", "eager", "bert", "eager", "text", "token")
 

@@ -180,7 +180,7 @@ def test_interrupting_ends_in_130(capsys, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pyprof.study.store.read", interrupt)
+    monkeypatch.setattr("pyprof.records.run_directory.read", interrupt)
     code, _, err = run(capsys, "report", Path("anywhere"))
     assert code == 130
     assert "interrupted" in err

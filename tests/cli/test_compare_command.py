@@ -12,12 +12,12 @@ import pytest
 import yaml
 
 from pyprof.cli.main import build_parser, main
-from pyprof.cost.indicators import Reading
-from pyprof.machine.environment import Environment
-from pyprof.study import file
-from pyprof.study.case import Case
-from pyprof.study.record import Record
-from pyprof.study.store import Store
+from pyprof.records import study as studies
+from pyprof.records.case import Case
+from pyprof.records.environment import Environment
+from pyprof.records.reading import Reading
+from pyprof.records.record import Record
+from pyprof.records.run_directory import Store
 
 ROOT = Path(__file__).parents[2]
 MACHINE = Environment(
@@ -46,7 +46,7 @@ def write_run(directory, factor=lambda case: 1.0, machine=MACHINE, left_out=(), 
     """A run of three models at four lengths; returns its directory."""
     settings = {"modes": ("infer",), "metrics": ("latency", "parameters"), **study}
     with Store(directory) as store:
-        store.begin(replace(file.load("quick"), **settings), machine)
+        store.begin(replace(studies.load("quick"), **settings), machine)
         for model, cost in MODELS.items():
             for length in LENGTHS:
                 case = Case(model, length)
@@ -230,7 +230,7 @@ def test_wrong_use_is_one_sentence(capsys, runs, tmp_path, monkeypatch, argument
 
 def test_runs_without_a_case_in_common_and_of_other_optimizers(capsys, runs, tmp_path):
     with Store(tmp_path / "empty") as store:
-        store.begin(file.load("quick"), MACHINE)
+        store.begin(studies.load("quick"), MACHINE)
     code, _, err = run(capsys, runs["main"], tmp_path / "empty")
     assert code == 2
     assert "no measured case in common" in err

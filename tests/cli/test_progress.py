@@ -8,9 +8,9 @@ from typing import Literal
 from rich.console import Console
 
 from pyprof.cli.progress import progress
-from pyprof.cost.indicators import Reading
-from pyprof.study.case import Case
-from pyprof.study.record import Record
+from pyprof.records.case import Case
+from pyprof.records.reading import Reading
+from pyprof.records.record import Record
 from pyprof.study.run import Event
 
 BERT, LONGFORMER = Case("bert", 512), Case("longformer", 512)

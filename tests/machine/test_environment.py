@@ -12,15 +12,8 @@ import pytest
 import torch
 
 from pyprof.errors import UsageError
-from pyprof.machine.environment import (
-    Environment,
-    Gpu,
-    cpu_model,
-    current_environment,
-    differences,
-    driver_version,
-    visible_gpus,
-)
+from pyprof.machine.environment import cpu_model, current_environment, driver_version, visible_gpus
+from pyprof.records.environment import Environment, Gpu, differences
 
 CARD = Gpu("NVIDIA H100 80GB HBM3", "GPU-1234", "9.0", 85_000_000_000)
 MACHINE = Environment(
@@ -160,8 +153,9 @@ def test_visible_cards_are_listed() -> None:
 def test_the_light_part_of_the_room_loads_no_torch() -> None:
     program = (
         "import sys\n"
-        "from pyprof.measure import batch, budget, compare, memory, noise, quantity, sampling, statistics, throughput\n"
-        "from pyprof.machine import environment, pin, quiet, settings, steadiness\n"
+        "from pyprof.timing import compare, sampling, watch\n"
+        "from pyprof import device, quantity, records, statistics\n"
+        "from pyprof.machine import check, environment, pin, settings, steadiness\n"
         "sys.exit(sum(name in sys.modules for name in ('torch', 'transformers')))"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False, timeout=60).returncode == 0

@@ -11,7 +11,7 @@ from machine_files import MachineFiles
 
 from pyprof.errors import UsageError
 from pyprof.machine import pin
-from pyprof.measure import cores
+from pyprof.timing import cores
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ import pytest
 
 from pyprof.errors import UsageError
 from pyprof.models import registry
-from pyprof.models.registry import describe, entries, entry, find, is_factory, resolve
+from pyprof.models.registry import describe, entries, entry, find, resolve
+from pyprof.names import is_reference
 
 SEVEN = {"bert", "longformer", "nystromformer", "hubert", "l-hubert", "vit", "swin"}
 # The published sizes of the base models (of L-HuBERT: HuBERT's, since a window has no parameters).
@@ -94,8 +95,8 @@ def test_the_published_lengths_are_inside_the_limits() -> None:
 
 
 def test_factories_and_directories_are_no_entries(tmp_path: object) -> None:
-    assert is_factory("package.module:function")
-    assert not any(map(is_factory, ("bert", "a/b:c", "a:b:c", "a:", ":a", "a..b:c")))
+    assert is_reference("package.module:function")
+    assert not any(map(is_reference, ("bert", "a/b:c", "a:b:c", "a:", ":a", "a..b:c")))
     assert find("package.module:function") is None
     assert find(str(tmp_path)) is None
     assert [resolve("a.b:c", name) for name in ("best", "then", "own")] == ["own"] * 3

@@ -6,7 +6,7 @@ import pytest
 import torch
 from naive_attention import NAMES, Problem, check_errors, compare, naive_attention, visible
 
-from pyprof.measure.memory import peak_bytes
+from pyprof.device.memory import peak_bytes
 from pyprof.ops.window_attention import window_attention
 
 IMPLS = ("reference", "cpu")

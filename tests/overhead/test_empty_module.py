@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from pyprof.measure.attempt import Failure
+from pyprof.failures import Failure
 from pyprof.overhead import empty
 from pyprof.overhead.empty import CALLS, Added, Caller, Nothing, added_per_call, bytes_per_call, tools_per_call
 from pyprof.overhead.hooks import HOOKS, RECORD_FUNCTION

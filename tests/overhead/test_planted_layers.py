@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import pytest
 from torch import nn
 
-from pyprof.measure.attempt import Failure
+from pyprof.failures import Failure
 from pyprof.overhead.accuracy import accuracy
 from pyprof.overhead.hooks import HOOKS, RECORD_FUNCTION
-from pyprof.overhead.planted import Leaf, Model, Truth
+from pyprof.overhead.known_model import Leaf, Model, Truth
 from pyprof.overhead.probes import PYPROF
 from pyprof.overhead.tool import Attached, LayerTime, Tool
 

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 import pytest
 from torch import nn
 
-from pyprof.measure.clock import HostStopwatch
-from pyprof.measure.interleave import Care
 from pyprof.overhead.slowdown import BARE, Looks, slowdowns
 from pyprof.overhead.tool import Attached, Tool
+from pyprof.timing.clock import HostStopwatch
+from pyprof.timing.interleave import Care
 
 STEP_NS, RECORDING_NS, ATTACH_NS = 1_000_000, 20_000, 50_000_000
 

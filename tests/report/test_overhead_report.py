@@ -7,13 +7,13 @@ import pytest
 from rich.console import Console
 
 from pyprof.layers.profile import ProbeCost
-from pyprof.machine.environment import Environment
-from pyprof.measure.noise import Noise
-from pyprof.measure.statistics import Estimate
 from pyprof.overhead import Calibration, ModeResult, Overhead, Plan, Row
 from pyprof.overhead.accuracy import Errors, PhaseError
 from pyprof.overhead.empty import Added
+from pyprof.records.environment import Environment
+from pyprof.records.noise import Noise
 from pyprof.report.overhead import write
+from pyprof.statistics.estimate import Estimate
 
 
 def found(mode: str = "train") -> Overhead:

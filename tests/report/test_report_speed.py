@@ -11,11 +11,11 @@ from collections.abc import Callable
 import synthetic_run as synthetic
 from rich.console import Console
 
+from pyprof.records.record import Record
 from pyprof.report.as_json import document
 from pyprof.report.build import About, build_view
 from pyprof.report.terminal import write
 from pyprof.report.view import View
-from pyprof.study.record import Record
 
 RECORDS = 10_000
 SECONDS = 3.0

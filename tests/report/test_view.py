@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 import synthetic_run as synthetic
 
-from pyprof.analysis.comparison import Comparison
 from pyprof.analysis.omitted import Note
+from pyprof.records.case import Case
+from pyprof.records.comparison import Comparison
 from pyprof.report.build import About, build_view
 from pyprof.report.build_tables import brief
 from pyprof.report.view import ModalityView, Table, View
-from pyprof.study.case import Case
 
 ABOUT = About("quick", "a machine", synthetic.FACTS)
 

@@ -13,10 +13,10 @@ from simulated_machine import make_study, quadratic
 from pyprof.analysis.curves import Curves
 from pyprof.analysis.tipping import Crossing, Tipping
 from pyprof.analysis.tipping_points import tipping_points
-from pyprof.study.contests import comparisons
+from pyprof.records.record import Record
 from pyprof.study.plan import Plan
 from pyprof.study.prediction import Prediction
-from pyprof.study.record import Record
+from pyprof.study.resolve import comparisons
 
 LENGTHS = [500, 650, 800, 950, 1100, 1250, 1400, 1550]
 TRUTH = 1000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pyprof.errors import UsageError
-from pyprof.study.file import Lengths, load
+from pyprof.records.study import Lengths, load
 from pyprof.study.narrow import Narrowing, narrow
 
 QUICK = load("quick")

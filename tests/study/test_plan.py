@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 from simulated_machine import Simulated, make_study, quadratic
 
-from pyprof.study.case import Case
-from pyprof.study.contests import comparisons, contests
-from pyprof.study.file import Study
-from pyprof.study.hopeless import why_hopeless
+from pyprof.records.case import Case
+from pyprof.records.record import Record
+from pyprof.records.study import Study
+from pyprof.study.foregone import why_hopeless
 from pyprof.study.plan import Group, Plan, Stage
 from pyprof.study.prediction import Prediction
 from pyprof.study.preview import preview
-from pyprof.study.record import Record
+from pyprof.study.resolve import comparisons, contests
 
 
 def all_groups(study: Study, simulated: Simulated) -> list[Group]:

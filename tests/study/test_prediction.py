@@ -6,10 +6,10 @@ import pytest
 from simulated_machine import Simulated, make_study, quadratic
 
 from pyprof.models import registry
-from pyprof.study.case import Case
-from pyprof.study.file import Care
+from pyprof.records.case import Case
+from pyprof.records.record import Record
+from pyprof.records.study import Care
 from pyprof.study.prediction import Prediction, most_samples
-from pyprof.study.record import Record
 
 
 def test_without_measurements_time_goes_with_operations_over_the_rate() -> None:

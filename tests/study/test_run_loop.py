@@ -9,9 +9,9 @@ from moody_machine import Moody
 from simulated_machine import Simulated, make_study, quadratic
 
 from pyprof.errors import UsageError
-from pyprof.study.file import Study
+from pyprof.records.run_directory import read
+from pyprof.records.study import Study
 from pyprof.study.run import Event, RunResult, StudyInterrupted, run_study
-from pyprof.study.store import read
 
 
 def run(study: Study | None, directory: Path, simulated: Simulated, resume: bool = False) -> RunResult:

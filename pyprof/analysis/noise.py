@@ -1,0 +1,127 @@
+"""How quiet the machine was during a run: samples that were hit, and how fast a yardstick ran beside the cases."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from pyprof.records.case import Case
+from pyprof.records.noise import causes
+from pyprof.records.record import Record
+
+# The best speed is that which one in twenty readings reaches, the lowest that which as many fall short of: a single
+# odd reading says nothing of the machine.
+_EXTREME = 0.05
+# A case ran while the machine was slow if the yardstick typically ran below this share of its best speed.
+SLOW = 0.85
+
+
+@dataclass(frozen=True)
+class SlowCase:
+    """A case and the typical speed of the machine around its samples, as a share of the run's best."""
+
+    case: Case
+    speed: float
+
+
+@dataclass(frozen=True)
+class Quiet:
+    """What the records of a run tell about the machine while it was measured.
+
+    `hit` of `samples` were marked, by `causes` (a sample can have several). `slowest` is the speed of the yardstick in
+    its slowest readings as a share of its best, None without a yardstick; `slow` are the cases that ran while it was
+    below `SLOW`, the slowest first, out of `cases` that were measured beside one. `others_share` (of all cores),
+    `steal_share` and `throttled` are as in ``pyprof.records.noise.Noise``, over the run; None where nothing tells.
+    """
+
+    samples: int
+    hit: int
+    causes: Mapping[str, int]
+    slowest: float | None = None
+    cases: int = 0
+    slow: tuple[SlowCase, ...] = ()
+    others_share: float | None = None
+    steal_share: float | None = None
+    throttled: bool | None = None
+
+
+@dataclass
+class _Seen:
+    """The readings of one yardstick: that of one environment, device and dtype."""
+
+    readings: dict[Hashable, np.ndarray[Any, np.dtype[np.float64]]] = field(default_factory=dict)
+    cases: list[tuple[Case, Hashable]] = field(default_factory=list)
+
+
+def quiet(records: Iterable[Record]) -> Quiet | None:
+    """The summary of a run; None where its records hold nothing of the machine, as those of older versions."""
+    flags: Counter[int] = Counter()
+    samples = 0
+    seen: dict[Hashable, _Seen] = {}
+    noises: dict[Hashable, Mapping[str, Any]] = {}
+    for record in records:
+        latency = record.indicators.get("latency")
+        if latency is None:
+            continue
+        # Cases that were interleaved share their rounds, and with them the yardstick's readings and the noise.
+        rounds = record.environment, latency.detail.get("rounds", record.case.key)
+        hits: Sequence[int] = latency.detail.get("hits", ())
+        samples += len(hits)
+        flags.update(hits)
+        if latency.detail.get("noise"):
+            noises.setdefault(rounds, latency.detail["noise"])
+        if latency.detail.get("yardstick"):
+            case = record.case
+            one = seen.setdefault((record.environment, case.device, case.dtype), _Seen())
+            one.readings.setdefault(rounds, np.asarray(latency.detail["yardstick"], dtype=np.float64))
+            one.cases.append((case, rounds))
+    if not (samples or seen or noises):
+        return None
+    slowest, slow = _speeds(seen.values())
+    return Quiet(
+        samples=samples,
+        hit=samples - flags[0],
+        causes=_causes(flags),
+        slowest=slowest,
+        cases=sum(len(one.cases) for one in seen.values()),
+        slow=slow,
+        others_share=_mean(noises.values(), "others_share"),
+        steal_share=_mean(noises.values(), "steal_share"),
+        throttled=_any(noises.values(), "throttled"),
+    )
+
+
+def _speeds(seen: Iterable[_Seen]) -> tuple[float | None, tuple[SlowCase, ...]]:
+    """The lowest speed over the best one, and the cases that ran while it was low."""
+    slowest: float | None = None
+    slow = []
+    for one in seen:
+        best, worst = np.quantile(np.concatenate(list(one.readings.values())), (_EXTREME, 1 - _EXTREME))
+        slowest = min(slowest or 1.0, float(best / worst))
+        # The best is a quantile, so that some cases lie above it.
+        typical = {rounds: min(1.0, float(best / np.median(found))) for rounds, found in one.readings.items()}
+        slow += [SlowCase(case, typical[rounds]) for case, rounds in one.cases if typical[rounds] < SLOW]
+    return slowest, tuple(sorted(slow, key=lambda one: (one.speed, str(one.case))))
+
+
+def _causes(flags: Mapping[int, int]) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for one, count in flags.items():
+        for cause in causes([one]):
+            counts[cause] += count
+    return dict(counts.most_common())
+
+
+def _mean(noises: Iterable[Mapping[str, Any]], name: str) -> float | None:
+    """The mean of a share over time; None where it was never told."""
+    told = [(one[name], one["seconds"]) for one in noises if one.get(name) is not None and one.get("seconds")]
+    return sum(share * seconds for share, seconds in told) / sum(seconds for _, seconds in told) if told else None
+
+
+def _any(noises: Iterable[Mapping[str, Any]], name: str) -> bool | None:
+    told = [one[name] for one in noises if one.get(name) is not None]
+    return any(told) if told else None

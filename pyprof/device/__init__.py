@@ -1,0 +1,1 @@
+"""What a device can tell: time, memory, throttling. One file a device."""

@@ -1,0 +1,90 @@
+"""What became of a piece of work: its status, and an exception as one sentence. Loads no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from pyprof.errors import PyprofError, UsageError
+
+Result = TypeVar("Result")
+Status = Literal["ok", "oom", "timeout", "error", "skipped"]
+STATUSES: tuple[Status, ...] = ("ok", "oom", "timeout", "error", "skipped")
+
+# How allocators say that memory ran out, in lower case: PyTorch's on the host and on devices, C++'s, the system's.
+_OUT_OF_MEMORY = (
+    "can't allocate memory",
+    "cannot allocate memory",
+    "not enough memory",
+    "out of memory",
+    "bad_alloc",
+)
+_LONGEST = 300
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why there is no figure: skipped (the implementation cannot do this), oom, or error; `reason` is one sentence."""
+
+    status: Status
+    reason: str
+
+
+def sentence(error: BaseException) -> str:
+    """An exception in one line, its type first: what libraries raise may go on for many."""
+    said = _first_line(error)
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+def says_out_of_memory(text: str) -> bool:
+    """Whether a message says that memory ran out."""
+    lower = text.lower()
+    return any(sign in lower for sign in _OUT_OF_MEMORY)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out, on the host or on a device."""
+    # torch.OutOfMemoryError is a RuntimeError; by its name it is known even without a message.
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and says_out_of_memory(str(error))
+
+
+def failure_of(error: Exception, unable: Status = "error") -> Failure:
+    """The status and the reason of an exception; `unable` is that of what says in its own words that it cannot."""
+    if is_out_of_memory(error):
+        return Failure("oom", f"out of memory: {_first_line(error) or type(error).__name__}")
+    if isinstance(error, PyprofError):
+        return Failure(unable if isinstance(error, UsageError) else "error", str(error))
+    if isinstance(error, NotImplementedError) and unable != "error":
+        return Failure(unable, _first_line(error) or type(error).__name__)
+    return Failure("error", sentence(error))
+
+
+def attempt(function: Callable[[], Result]) -> Result | Failure:
+    """The result of a call into code that may raise anything, such as a user's kernel; or how it failed.
+
+    An interruption by the user passes through.
+    """
+    try:
+        return function()
+    except Exception as error:  # a user's kernel and a compiler may raise anything, and the others are still to measure
+        return failure_of(error, unable="skipped")
+
+
+def guarded(what: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call foreign code; whatever it raises becomes a UsageError, but running out of memory stays what it is."""
+    try:
+        return function(*args, **kwargs)
+    except UsageError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise UsageError(f"{what}: {sentence(error)}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    lines = (line.strip() for line in str(error).splitlines())
+    return next((line for line in lines if line), "")[:_LONGEST]

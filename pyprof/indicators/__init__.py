@@ -1,0 +1,1 @@
+"""The indicators: what a model can cost, one file each."""

@@ -1,0 +1,86 @@
+"""What the machine did beside a measurement: marks on samples, and their sum."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from enum import IntFlag
+from typing import Any
+
+# Less than this share of a sample's time is not worth a mark: half of the difference that is usually asked for.
+HIT_SHARE = 0.005
+
+
+class Hit(IntFlag):
+    """What disturbed a sample.
+
+    PREEMPTED: this thread stood runnable in the run queue for more than `HIT_SHARE` of the sample, or the other threads
+    of this process did together. Where the system doesn't tell their waits, it is that they were switched out
+    involuntarily so often that, at 3 ms a time, it could be as much. STEAL: more than `HIT_SHARE` of the time that all
+    processors wanted to work went to other guests of the host. PAGE_FAULT: at least one page had to be read from a
+    disk. THROTTLED: the clock of a processor or a GPU was lowered for heat or power.
+
+    STEAL and THROTTLED come from slow counters: of samples shorter than their reading interval (10 ms, or a thousand
+    times what reading costs) the one at whose end they were read carries the mark for all since the reading before.
+    """
+
+    PREEMPTED = 1
+    STEAL = 2
+    PAGE_FAULT = 4
+    THROTTLED = 8
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What happened on the machine over `seconds`, in which `samples` were taken; None where the system doesn't tell.
+
+    `hit` counts the marked samples by cause. `steal_share` is the part of the time that processors wanted to work and
+    that the hypervisor gave to others; `others_share` the processor time of other processes as a share of all cores.
+    `waited_seconds` is what this thread spent runnable but not running; the switches and faults are those of the
+    process. `load` is the one-minute load at the end, `frequency` the lowest and highest seen, in MHz.
+    """
+
+    seconds: float
+    samples: int
+    hit: dict[str, int] = field(default_factory=dict)
+    steal_share: float | None = None
+    others_share: float | None = None
+    waited_seconds: float | None = None
+    voluntary: int = 0
+    involuntary: int = 0
+    minor_faults: int = 0
+    major_faults: int = 0
+    load: float | None = None
+    frequency: tuple[float, float] | None = None
+    throttled: bool | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object of all fields."""
+        return {**asdict(self), "frequency": None if self.frequency is None else list(self.frequency)}
+
+    def __str__(self) -> str:
+        causes = ", ".join(f"{count} by {CAUSES[cause]}" for cause, count in self.hit.items() if count)
+        parts = [f"of {self.samples} samples {causes or 'none'} {'were' if causes else 'was'} hit"]
+        if self.others_share is not None:
+            parts.append(f"other processes used {100 * self.others_share:.0f} % of the cores")
+        if self.steal_share:
+            parts.append(f"the hypervisor withheld {100 * self.steal_share:.1f} % of the time")
+        if self.frequency is not None:
+            parts.append(f"the clock ran at {self.frequency[0]:.0f} to {self.frequency[1]:.0f} MHz")
+        if self.throttled:
+            parts.append("it was throttled")
+        return "; ".join(parts)
+
+
+# The names of causes as reports write them, by the names that `Noise.hit` and the records use.
+CAUSES = {"preempted": "preemption", "steal": "stolen time", "page_fault": "page faults", "throttled": "throttling"}
+
+
+def causes(flags: Iterable[int]) -> dict[str, int]:
+    """How many of the samples' flags hold each cause, by its name; causes that hit none are left out."""
+    counts = dict.fromkeys(Hit, 0)
+    for one in flags:
+        if one:
+            for hit in Hit(one):
+                counts[hit] += 1
+    return {str(hit.name).lower(): count for hit, count in counts.items() if count}

@@ -1,0 +1,274 @@
+"""The run directory: a study as resolved, its environment, and one line per measured case, safe before the next begins.
+
+``study.toml`` and ``environment.json`` are written once. ``layers.jsonl`` holds the single layers of a case,
+``{"key": ..., columns}``, and is written before the case's line in ``records.jsonl``, so that a record always has its
+layers. Where a case stands in a file twice, because it was measured again, the last line counts.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from pyprof.errors import IncompleteError, UsageError
+from pyprof.records import study as studies
+from pyprof.records import toml
+from pyprof.records.environment import Environment
+from pyprof.records.executor import Columns
+from pyprof.records.record import SCHEMA, Record
+from pyprof.records.study import Study
+
+STUDY, ENVIRONMENT, RECORDS, LAYERS, LOCK = "study.toml", "environment.json", "records.jsonl", "layers.jsonl", ".lock"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as read from its directory: `records` by the key of their case, `warnings` one sentence each."""
+
+    directory: Path
+    study: Study
+    environment: Environment
+    records: Mapping[str, Record]
+    warnings: tuple[str, ...] = ()
+
+
+def read(directory: Path) -> Run:
+    """Read a run; damaged lines become warnings. Raises UsageError where there is no run, or one of another schema."""
+    if not (directory / STUDY).is_file():
+        raise UsageError(f"{directory} holds no run (there is no {STUDY}): give the directory of a study, as in -o")
+    records, warnings = _read_records(directory / RECORDS)
+    return Run(directory, studies.read(directory / STUDY), _read_environment(directory), records, warnings)
+
+
+def read_layers(directory: Path, key: str) -> Columns | None:
+    """The layer columns of the case with that key, or None where it has none."""
+    found: Columns | None = None
+    for line in _lines(directory / LAYERS):
+        if key.encode() not in line.content[:40]:
+            continue
+        data = _parsed(line.content)
+        if data is not None and data.get("key") == key:
+            found = {name: column for name, column in data.items() if name != "key"}
+    return found
+
+
+class Store:
+    """The one writer of a run directory; it holds the directory's lock until it is closed.
+
+    `previous` holds what is there already when a run is resumed. Raises UsageError where the directory cannot be used:
+    it holds a run and `resume` is false, it holds none and `resume` is true, or another process writes to it.
+    """
+
+    def __init__(self, directory: Path, resume: bool = False) -> None:
+        self.directory = directory
+        has_run = any((directory / name).exists() for name in (STUDY, RECORDS))
+        if has_run and not resume:
+            raise UsageError(f"{directory} already holds a run: go on with it by --resume, or choose another -o")
+        if resume and not has_run:
+            raise UsageError(f"{directory} holds no run to go on with: leave --resume out, or check -o")
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise UsageError(f"{directory} cannot be written ({error.strerror}): choose another -o") from error
+        try:
+            self._take_lock()
+            self.previous = read(directory) if resume else None
+            self._records = _Journal(directory / RECORDS)
+            self._layers = _Journal(directory / LAYERS)
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    def begin(self, study: Study, environment: Environment) -> None:
+        """Write the study as resolved and the environment, before the first record."""
+        found = json.dumps(environment.to_json(), indent=2, ensure_ascii=False)
+        try:
+            _write_whole(self.directory / ENVIRONMENT, found + "\n")
+            _write_whole(self.directory / STUDY, toml.dumps(study.to_table()))
+        except OSError as error:
+            raise self._cannot_write(error) from error
+
+    def append(self, record: Record, layers: Columns | None = None) -> None:
+        """Put a record on disk, layers first; on return it survives a crash. Raises IncompleteError on a full disk."""
+        key = record.case.key
+        written = self._layers.size
+        try:
+            if layers:
+                self._layers.append({"key": key, **layers})
+            self._records.append(record.to_json())
+        except OSError as error:
+            self._layers.cut(written)
+            raise self._cannot_write(error) from error
+
+    def close(self) -> None:
+        """Close the files and give the lock back."""
+        self._records.close()
+        self._layers.close()
+        os.close(self._lock)
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _take_lock(self) -> None:
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError(
+                f"another process writes to {self.directory}: wait for it, or choose another -o"
+            ) from error
+        except OSError as error:
+            raise UsageError(f"{self.directory} cannot be locked ({error.strerror}): choose another -o") from error
+
+    def _cannot_write(self, error: OSError) -> IncompleteError:
+        return IncompleteError(
+            f"{self.directory} cannot be written ({error.strerror}): what was measured before is kept there, "
+            "so make room and go on with --resume"
+        )
+
+
+class _Journal:
+    """A file of whole lines: a torn last line is repaired when it is opened, and none is left by a failing write."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        content = path.read_bytes()
+        self.size = len(content)
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            if _parsed(content[whole:]) is None:
+                self.cut(whole)
+            else:
+                self._write(b"\n")
+
+    def append(self, data: Mapping[str, Any]) -> None:
+        line = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        before = self.size
+        try:
+            self._write(line)
+            os.fsync(self._file)
+        except OSError:
+            self.cut(before)
+            raise
+
+    def cut(self, size: int) -> None:
+        """Shorten the file to `size` bytes, which a full disk never prevents."""
+        os.ftruncate(self._file, size)
+        self.size = size
+
+    def close(self) -> None:
+        os.close(self._file)
+
+    def _write(self, content: bytes) -> None:
+        while content:
+            written = os.pwrite(self._file, content, self.size)
+            self.size += written
+            content = content[written:]
+
+
+@dataclass(frozen=True)
+class _Line:
+    number: int
+    content: bytes
+    whole: bool
+
+
+def _lines(path: Path) -> Iterator[_Line]:
+    try:
+        with path.open("rb") as lines:
+            for number, content in enumerate(lines, start=1):
+                yield _Line(number, content, content.endswith(b"\n"))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror}): check its permissions") from error
+
+
+def _parsed(content: bytes) -> dict[str, Any] | None:
+    try:
+        data = json.loads(content)
+    except ValueError:
+        return None
+    return data if isinstance(data, dict) else None
+
+
+def _read_records(path: Path) -> tuple[dict[str, Record], tuple[str, ...]]:
+    records: dict[str, Record] = {}
+    warnings = []
+    for line in _lines(path):
+        data = _parsed(line.content)
+        if data is None and not line.whole:
+            warnings.append(
+                f"the last line of {path} is torn, as a crash leaves it: its case counts as not measured, "
+                "and --resume measures it"
+            )
+            continue
+        if data is None:
+            warnings.append(f"line {line.number} of {path} is not a JSON object and is left out")
+            continue
+        if isinstance(data.get("schema"), int) and data["schema"] != SCHEMA:
+            raise UsageError(
+                f"{path} was written with schema {data['schema']} and this pyprof reads schema {SCHEMA}: "
+                "use the pyprof that wrote it, or measure anew"
+            )
+        try:
+            record = Record.from_json(data)
+        except UsageError as error:
+            warnings.append(f"line {line.number} of {path} is left out: {error}")
+            continue
+        # Taking an older record out first keeps the order that of the last lines.
+        records.pop(record.case.key, None)
+        records[record.case.key] = record
+    return records, tuple(warnings)
+
+
+def _read_environment(directory: Path) -> Environment:
+    try:
+        content = (directory / ENVIRONMENT).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{directory / ENVIRONMENT} cannot be read ({error.strerror}): measure anew") from error
+    data = _parsed(content)
+    if data is None:
+        raise UsageError(f"{directory / ENVIRONMENT} is not a JSON object: measure anew")
+    return Environment.from_json(data)
+
+
+def _write_whole(path: Path, content: str) -> None:
+    """Write a file so that a crash leaves the old one or the new one, never half of one."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with partial.open("w", encoding="utf-8") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def differences(stored: Study, given: Study) -> list[str]:
+    """The keys in which a study differs from the one that a run was made with.
+
+    The time budget may change between a run and its resumption, and what `given` leaves to the machine was settled by
+    the run. The description is only text.
+    """
+    settled = ("device", "threads", "memory_budget")
+    names = []
+    for each in fields(Study):
+        if each.name in ("description", "time_budget"):
+            continue
+        value = getattr(given, each.name)
+        if each.name in settled and value in (None, "auto"):
+            continue
+        if value != getattr(stored, each.name):
+            names.append({"blocks": "comparison", "care": "measure"}.get(each.name, each.name))
+    return names

@@ -1,0 +1,188 @@
+"""A comparison of two runs as Markdown for a pull request: the outcome first, what is fine folded away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from pyprof.analysis.gate.compare import Change, Gate
+from pyprof.analysis.gate.shapes import Shape
+from pyprof.analysis.gate.unpaired import Unpaired
+from pyprof.analysis.ratio import RatioPoint
+from pyprof.analysis.tipping import Tipping
+from pyprof.report.gate.view import (
+    GateView,
+    bounds,
+    certainty,
+    counted,
+    figure,
+    headline,
+    listed,
+    margin_words,
+    percent,
+    same_counts,
+    setting_of,
+    setting_words,
+    subject_words,
+    summary,
+)
+from pyprof.report.style import plural
+from pyprof.report.tables import name_of
+
+_CHANGES = ("case", "metric", "baseline", "head", "change", "95 % interval")
+_SIDES = ("---", "---", "---:", "---:", "---:", ":---")
+
+
+def markdown(view: GateView) -> str:
+    """The whole comparison."""
+    gate = view.gate
+    lines = [f"### pyprof: {_escaped(headline(view))}", ""]
+    lines += [f"> **Warning:** {_escaped(warning)}" for warning in view.warnings]
+    if gate is not None:
+        lines += _changes(gate)
+    lines += _tippings(view.shapes)
+    if gate is None:
+        lines += _ratios(view.shapes)
+    lines += ["<sub>", *(f"{_escaped(each)}<br>" for each in _small(view)), "</sub>"]
+    return "\n".join(lines) + "\n"
+
+
+def _small(view: GateView) -> Iterator[str]:
+    yield f"{view.head} against {view.baseline}; " + "; ".join(view.machines)
+    if view.different:
+        yield "differs: " + "; ".join(view.different)
+    if view.gate is not None:
+        yield summary(view.gate)
+        yield from certainty(view.gate)
+
+
+def _changes(gate: Gate) -> Iterator[str]:
+    beyond = margin_words(gate.margin)
+    worse, better = gate.having("regression"), gate.having("improvement")
+    if worse:
+        yield from _table(f"#### Costs more{beyond}", _CHANGES, _rows(gate, worse), _SIDES)
+    broken = gate.broken
+    if broken:
+        yield from _table("#### Failed in the head", ("case", "status", "reason"), _outcomes(broken))
+    if better:
+        yield from _folded(f"Costs less{beyond}: {len(better)}", _CHANGES, _rows(gate, better), _SIDES)
+    same = same_counts(gate)
+    if same:
+        yield f"{same}."
+        yield ""
+    shown = ("regression", "improvement")
+    rest = [one for one in gate.changes if one.verdict not in shown and not (counted(one.metric) and one.ratio == 1)]
+    if rest:
+        yield from _folded(f"No change shown: {len(rest)}", _CHANGES, _rows(gate, rest), _SIDES)
+    others = [one for one in gate.unpaired if one.kind != "broken"]
+    if others:
+        title = f"In one run only: {plural(len(others), 'case')}"
+        yield from _folded(title, ("case", "status", "reason"), _outcomes(others))
+
+
+def _rows(gate: Gate, changes: Sequence[Change]) -> Iterator[Sequence[str]]:
+    settings = [setting_of(change) for change in gate.changes]
+    for change, lengths in listed(changes):
+        what = name_of(change.metric).lower()
+        if change.metric != "parameters":
+            what += f", {setting_words(setting_of(change), settings)}"
+        yield (
+            f"**{_escaped(subject_words(change))}** {lengths}",
+            what,
+            figure(change.metric, change.baseline),
+            figure(change.metric, change.head),
+            percent(change.ratio),
+            bounds(change) + (f", {change.note}" if change.note else ""),
+        )
+
+
+def _outcomes(unpaired: Iterable[Unpaired]) -> Iterator[Sequence[str]]:
+    for one in unpaired:
+        metric = f", {name_of(one.metric).lower()}" if one.metric else ""
+        statuses = f"{one.baseline or 'none'} → {one.head or 'none'}" if one.metric is None else one.kind
+        yield (
+            f"{_escaped(subject_words(one))} {one.case.length:,}, {one.case.mode}{metric}",
+            statuses,
+            _escaped(one.reason or ""),
+        )
+
+
+def _tippings(shapes: Sequence[Shape]) -> Iterator[str]:
+    titles = ("variant", "vanilla", "metric", "baseline", "head", "")
+    settings = [one.setting for one in shapes]
+    moved: list[Sequence[str]] = []
+    still: list[Sequence[str]] = []
+    for one in shapes:
+        pair = one.comparison
+        row = (
+            f"**{pair.variant}** {pair.variant_attention}",
+            f"{pair.vanilla} {pair.vanilla_attention}",
+            f"{name_of(one.metric).lower()}, {setting_words(one.setting, settings)}",
+            _tipping(one.baseline),
+            _tipping(one.head),
+            one.move,
+        )
+        (moved if one.move in ("earlier", "later") else still).append(row)
+    if moved:
+        yield from _table("#### Tipping points that moved", titles, moved)
+    if still:
+        yield from _folded(f"Tipping points not shown to have moved: {len(still)}", titles, still)
+
+
+def _tipping(tipping: Tipping) -> str:
+    crossing = tipping.crossing
+    if crossing is None:
+        return tipping.status
+    low, high = ("?" if bound is None else f"{bound:,}" for bound in (crossing.low, crossing.high))
+    return f"{crossing.length:,.0f} [{low}–{high}]"
+
+
+def _ratios(shapes: Sequence[Shape]) -> Iterator[str]:
+    settings = [one.setting for one in shapes]
+    for one in shapes:
+        pair = one.comparison
+        title = (
+            f"{pair.variant} {pair.variant_attention} against {pair.vanilla} {pair.vanilla_attention}, "
+            f"{name_of(one.metric).lower()}, {setting_words(one.setting, settings)}"
+        )
+        rows = [
+            (f"{ratio.length:,}", _point(ratio.baseline), _point(ratio.head), percent(ratio.change), shown)
+            for ratio in one.ratios
+            for shown in ("changed" if ratio.shown else "",)
+        ]
+        yield from _folded(title, ("length", "baseline", "head", "change", ""), rows)
+
+
+def _point(point: RatioPoint) -> str:
+    known = point.low is not None and point.high is not None
+    return f"{point.ratio:.3f} [{point.low:.3f}–{point.high:.3f}]" if known else f"{point.ratio:.3f}"
+
+
+def _table(
+    title: str, titles: Sequence[str], rows: Iterable[Sequence[str]], sides: Sequence[str] = ()
+) -> Iterator[str]:
+    """A heading and a table with an empty line behind it."""
+    yield from ([title, ""] if title else [])
+    yield _line(titles)
+    yield _line(sides or ["---"] * len(titles))
+    for row in rows:
+        yield _line([cell.replace("|", "\\|").replace("\n", " ") for cell in row])
+    yield ""
+
+
+def _folded(
+    title: str, titles: Sequence[str], rows: Iterable[Sequence[str]], sides: Sequence[str] = ()
+) -> Iterator[str]:
+    yield f"<details><summary>{_escaped(title)}</summary>"
+    yield ""
+    yield from _table("", titles, rows, sides)
+    yield "</details>"
+    yield ""
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _escaped(text: str) -> str:
+    """Text that is not taken for markup: names come from the user's files."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

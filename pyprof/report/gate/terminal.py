@@ -1,0 +1,282 @@
+"""A comparison of two runs in a terminal. What matters most comes last, where the eye is when the text has run by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table as Grid
+from rich.text import Text
+
+from pyprof.analysis.curves import Setting
+from pyprof.analysis.gate.compare import Change, Gate
+from pyprof.analysis.gate.shapes import RatioChange, Shape
+from pyprof.analysis.gate.unpaired import Unpaired
+from pyprof.analysis.tipping import Tipping
+from pyprof.report.gate.view import (
+    GateView,
+    bounds,
+    certainty,
+    counted,
+    figure,
+    headline,
+    listed,
+    margin_words,
+    percent,
+    same_counts,
+    setting_of,
+    setting_words,
+    subject_words,
+    summary,
+)
+from pyprof.report.style import Glyphs, glyphs, plural
+from pyprof.report.tables import blocks_of, name_of
+
+LEAST_WIDTH, MOST_WIDTH = 60, 140
+# As many lines a list has at most; the rest is in the tables and in the JSON document.
+MOST_LISTED = 30
+_STYLES = {"regression": "bold red", "improvement": "green", "unchanged": "", "open": "dim", "too few samples": "dim"}
+_MOVES = {"earlier": "green", "later": "red"}
+_SIGNS = {"not shown to have moved": "=", "cannot be told": "?"}
+
+
+def write(view: GateView, console: Console) -> None:
+    """Write the comparison to a console, in its width, colours and encoding."""
+    console.print(render(view, console.width, glyphs(console.encoding)))
+
+
+def render(view: GateView, width: int, marks: Glyphs) -> Group:
+    """The whole comparison for a width in columns."""
+    width = min(max(width, LEAST_WIDTH), MOST_WIDTH)
+    blocks: list[RenderableType] = [_header(view, marks)]
+    gate = view.gate
+    if gate is None:
+        blocks += [_rule("ratios to the vanilla model", width, marks), *_ratios(view.shapes, width, marks)]
+    else:
+        blocks += [_rule("changes of cost in %", width, marks), *_matrices(gate, width, marks)]
+    if view.shapes:
+        blocks += [_rule("tipping points", width, marks), *_tippings(view.shapes, marks)]
+    if gate is not None:
+        blocks += _unpaired(gate.unpaired, width, marks)
+        beyond = margin_words(gate.margin)
+        for verdict, title in (("improvement", f"costs less{beyond}"), ("regression", f"costs more{beyond}")):
+            changes = [change for change in gate.changes if change.verdict == verdict]
+            if changes:
+                blocks += [_rule(title, width, marks), *_list(gate, verdict, marks)]
+    blocks += [_rule("outcome", width, marks), *_outcome(view)]
+    return Group(*blocks)
+
+
+def _header(view: GateView, marks: Glyphs) -> RenderableType:
+    title = Text.assemble(
+        ("pyprof", "bold bright_blue"), f" {marks.dot} ", (view.head, "bold"), " against ", view.baseline
+    )
+    lines = [title, *(Text(machine) for machine in view.machines)]
+    lines += [Text(f"differs: {each}", "yellow") for each in view.different]
+    lines += [Text(f"warning: {warning}", "bold yellow") for warning in view.warnings]
+    return Group(*lines)
+
+
+def _rule(title: str, width: int, marks: Glyphs) -> Text:
+    text = Text("\n" + marks.rule * 2, "bright_blue", no_wrap=True)
+    text.append(f" {title} ", "bold")
+    return text.append(marks.rule * max(width - len(title) - 4, 0))
+
+
+def _outcome(view: GateView) -> list[RenderableType]:
+    gate = view.gate
+    bad = view.failed or (gate is not None and gate.failed)
+    style = "bold red" if bad else "bold green" if view.fail_over is not None else "bold"
+    lines: list[RenderableType] = []
+    if gate is not None:
+        lines += [Text(summary(gate)), *(Text(each, "dim") for each in certainty(gate))]
+    return [*lines, Text(headline(view), style)]
+
+
+def _matrices(gate: Gate, width: int, marks: Glyphs) -> Iterator[RenderableType]:
+    """A table for each metric and setting: a row for each length, a column for each model."""
+    settings = [setting_of(change) for change in gate.changes]
+    groups: dict[tuple[str, Setting], list[Change]] = {}
+    for change, setting in zip(gate.changes, settings, strict=True):
+        groups.setdefault((change.metric, setting), []).append(change)
+    legend = f"{marks.spread} the larger half of its 95 % interval; {_up(marks)} costs more, {marks.cheaper} costs less"
+    legend += f"{margin_words(gate.margin)}: shown over all cases together"
+    yield Text(legend + (f"; = within {100 * gate.margin:.4g} %" if gate.margin else ""), "dim")
+    for (metric, setting), changes in groups.items():
+        if not counted(metric) or any(change.ratio != 1 for change in changes):
+            yield Text.assemble((f"\n{name_of(metric)}", "bold"), f", {setting_words(setting, settings)}")
+            yield from _matrix(changes, width, marks)
+    same = same_counts(gate)
+    if same:
+        yield Text(f"\n{same}")
+
+
+def _matrix(changes: Sequence[Change], width: int, marks: Glyphs) -> Iterator[Grid]:
+    subjects = list(dict.fromkeys(subject_words(change) for change in changes))
+    lengths = sorted({change.case.length for change in changes})
+    cells = {(change.case.length, subject_words(change)): _cell(change, marks) for change in changes}
+    columns = [[cells.get((length, one), Text(marks.dot, "dim")) for length in lengths] for one in subjects]
+    headings = [max(map(len, subject.split(" ", 1))) for subject in subjects]
+    for chosen in blocks_of(headings, columns, width - 10):
+        grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False, pad_edge=False)
+        grid.add_column("length", justify="right", no_wrap=True, style="bold", vertical="bottom")
+        for index in chosen:
+            grid.add_column(_heading(subjects[index]), justify="right", no_wrap=True)
+        for number, length in enumerate(lengths):
+            grid.add_row(f"{length:,}", *(columns[index][number] for index in chosen))
+        yield grid
+
+
+def _heading(subject: str) -> Text:
+    model, _, rest = subject.partition(" ")
+    return Text.assemble((model, "bold"), f"\n{rest}")
+
+
+def _cell(change: Change, marks: Glyphs) -> Text:
+    style = _STYLES[change.verdict]
+    text = Text(percent(change.ratio).removesuffix(" %"), style)
+    if not counted(change.metric):
+        text.append(f" {_spread(change, marks):>5}", "dim")
+    sign = {"regression": _up(marks), "improvement": marks.cheaper, "unchanged": "="}.get(change.verdict, " ")
+    return text.append(sign, style)
+
+
+def _spread(change: Change, marks: Glyphs) -> str:
+    if change.low is None or change.high is None:
+        return f"{marks.spread}?"
+    half = 100 * max(change.high - change.ratio, change.ratio - change.low)
+    if half >= 99.5:
+        return f"{marks.spread}99+"
+    return f"{marks.spread}{half:.0f}" if half >= 9.95 else f"{marks.spread}{half:.1f}"
+
+
+def _up(marks: Glyphs) -> str:
+    return "▲" if marks.cheaper == Glyphs().cheaper else "^"
+
+
+def _list(gate: Gate, verdict: str, marks: Glyphs) -> Iterator[RenderableType]:
+    """The changes of one verdict, the largest first within each metric and setting."""
+    settings = [setting_of(change) for change in gate.changes]
+    groups: dict[str, list[tuple[Change, str]]] = {}
+    for change, lengths in listed(change for change in gate.changes if change.verdict == verdict):
+        setting = "" if change.metric == "parameters" else f", {setting_words(setting_of(change), settings)}"
+        groups.setdefault(name_of(change.metric) + setting, []).append((change, lengths))
+    arrow = "→" if marks.dash == Glyphs().dash else "to"
+    for title, group in groups.items():
+        yield Text(title, "bold")
+        grid = Grid.grid(padding=(0, 2, 0, 0))
+        for _ in range(4):
+            grid.add_column()
+        ordered = sorted(group, key=lambda one: one[0].ratio, reverse=verdict == "regression")
+        for change, lengths in ordered[:MOST_LISTED]:
+            before, after = (figure(change.metric, value) for value in (change.baseline, change.head))
+            sure = bounds(change) + (f" ({change.note})" if change.note else "")
+            changed = Text(percent(change.ratio), _STYLES[verdict])
+            grid.add_row(
+                f"  {subject_words(change)} {lengths}", f"{before} {arrow} {after}", changed, Text(sure, "dim")
+            )
+        yield grid
+        if len(ordered) > MOST_LISTED:
+            yield Text(f"  and {len(ordered) - MOST_LISTED} more, in the tables above", "dim")
+
+
+def _unpaired(unpaired: Sequence[Unpaired], width: int, marks: Glyphs) -> Iterator[RenderableType]:
+    titles = {
+        "new": "measured in the head only",
+        "mended": "failed in the baseline, measured in the head",
+        "lost": "not measured in the head",
+        "broken": "failed in the head, measured in the baseline",
+    }
+    for kind, title in titles.items():
+        groups: dict[tuple[str | None, str | None], list[Unpaired]] = {}
+        for one in unpaired:
+            if one.kind == kind:
+                other = one.head if kind in ("lost", "broken") else one.baseline
+                groups.setdefault((one.metric, other), []).append(one)
+        if groups:
+            yield _rule(title, width, marks)
+        for (metric, status), group in groups.items():
+            yield _unpaired_line(group, metric, status, "bold red" if kind == "broken" else "yellow")
+
+
+def _unpaired_line(group: Sequence[Unpaired], metric: str | None, status: str | None, style: str) -> Text:
+    what = (
+        plural(len(group), "case") if metric is None else f"{name_of(metric).lower()} of {plural(len(group), 'case')}"
+    )
+    cases = [f"{subject_words(one)} {one.case.length:,} {one.case.mode}" for one in group]
+    named = ", ".join(cases[:6]) + (f" and {len(cases) - 6} more" if len(cases) > 6 else "")
+    text = Text.assemble((what, style), f" ({status or 'not in the run'}): {named}")
+    reason = next((one.reason for one in group if one.reason), None)
+    return text.append(f"\n  {reason}", "dim") if reason else text
+
+
+def _tippings(shapes: Sequence[Shape], marks: Glyphs) -> Iterator[RenderableType]:
+    """Latency always, other metrics where something moved."""
+    yield Text(
+        "the length from which the variant costs less [95 % interval]; = not shown to have moved, ? cannot be told",
+        "dim",
+    )
+    shown = [one for one in shapes if one.metric == "latency" or one.move in _MOVES]
+    settings = [one.setting for one in shapes]
+    grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False, pad_edge=False)
+    for title in ("variant against vanilla", "metric", "baseline", "head", ""):
+        grid.add_column(title)
+    for one in shown:
+        pair = one.comparison
+        grid.add_row(
+            Text.assemble(
+                (pair.variant, "bold"), f" {pair.variant_attention}, {pair.vanilla} {pair.vanilla_attention}"
+            ),
+            f"{name_of(one.metric).lower()}, {setting_words(one.setting, settings)}",
+            _tipping(one.baseline, marks),
+            _tipping(one.head, marks),
+            Text(
+                one.move if one.move in _MOVES else "=" if one.move.startswith("not") else "?",
+                _MOVES.get(one.move, "dim"),
+            ),
+        )
+    yield grid
+
+
+def _tipping(tipping: Tipping, marks: Glyphs) -> str:
+    crossing = tipping.crossing
+    if crossing is None:
+        return "?" if tipping.status in ("undetermined", "not measured") else tipping.status
+    low, high = ("?" if bound is None else f"{bound:,}" for bound in (crossing.low, crossing.high))
+    return f"{crossing.length:,.0f} [{low}{marks.dash}{high}]"
+
+
+def _ratios(shapes: Sequence[Shape], width: int, marks: Glyphs) -> Iterator[RenderableType]:
+    """The ratios of both runs at each length, one table for each comparison and metric."""
+    yield Text(
+        f"the variant's cost in units of its vanilla model's [95 % interval]; {_up(marks)} or {marks.cheaper} "
+        "shown to have changed, over all ratios of a metric together",
+        "dim",
+    )
+    settings = [one.setting for one in shapes]
+    for one in shapes:
+        if counted(one.metric) and not any(ratio.shown for ratio in one.ratios):
+            continue
+        pair = one.comparison
+        yield Text.assemble(
+            (f"\n{pair.variant}", "bold"),
+            f" {pair.variant_attention} against {pair.vanilla} {pair.vanilla_attention}, ",
+            f"{name_of(one.metric).lower()}, {setting_words(one.setting, settings)}",
+        )
+        grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False, pad_edge=False)
+        for title in ("length", "baseline", "head", "change"):
+            grid.add_column(title, justify="right")
+        for ratio in one.ratios:
+            grid.add_row(f"{ratio.length:,}", *_ratio_cells(ratio, marks))
+        yield grid
+
+
+def _ratio_cells(ratio: RatioChange, marks: Glyphs) -> Iterable[Text]:
+    for point in (ratio.baseline, ratio.head):
+        known = point.low is not None and point.high is not None
+        yield Text.assemble(
+            f"{point.ratio:.3f}", (f" [{point.low:.3f}{marks.dash}{point.high:.3f}]" if known else " [?]", "dim")
+        )
+    sign = (_up(marks) if ratio.change > 1 else marks.cheaper) if ratio.shown else " "
+    yield Text(percent(ratio.change) + sign, "" if not ratio.shown else "red" if ratio.change > 1 else "green")

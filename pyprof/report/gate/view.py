@@ -1,0 +1,290 @@
+"""What a comparison of two runs says, for all of its renderers; and as one JSON document."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from statistics import median
+from typing import Any, Literal
+
+from pyprof.analysis.curves import Setting, describe, distinguishing
+from pyprof.analysis.gate.compare import LARGEST_DETECTABLE, Change, Gate, compare_records
+from pyprof.analysis.gate.shapes import Shape, shapes
+from pyprof.analysis.gate.unpaired import Unpaired
+from pyprof.analysis.ratio import COUNTED_UNITS
+from pyprof.errors import UsageError
+from pyprof.indicators.registry import INDICATORS
+from pyprof.quantity import format_bytes, format_count, format_seconds
+from pyprof.records.environment import differences
+from pyprof.records.record import Record
+from pyprof.records.run_directory import Run
+from pyprof.report.run import machine_line
+from pyprof.report.style import plural
+from pyprof.study.resolve import comparisons
+
+# What a change of the code may bring along; all else is the machine and how it was used.
+SOFTWARE = ("Python", "torch", "transformers", "pyprof", "BLAS", "oneDNN", "CUDA", "cuDNN")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is asked of a comparison: the growth to fail over (None: only tell), what may differ, which metrics."""
+
+    fail_over: float | None = None
+    across: Literal["machines", "software"] | None = None
+    metrics: tuple[str, ...] = tuple(INDICATORS)
+
+
+@dataclass(frozen=True)
+class GateView:
+    """A comparison of two runs. `gate` is None across machines, where only shapes are comparable.
+
+    `machines` are the machine of both, or of each; `different` says in what the environments differ.
+    """
+
+    baseline: str
+    head: str
+    machines: tuple[str, ...]
+    different: tuple[str, ...]
+    fail_over: float | None
+    gate: Gate | None
+    shapes: tuple[Shape, ...]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def failed(self) -> bool:
+        """Whether there is a gate and it is not passed."""
+        return self.fail_over is not None and self.gate is not None and self.gate.failed
+
+
+def gate_view(baseline: Run, head: Run, wish: Wish) -> GateView:
+    """Compare two runs. Raises UsageError where they are of different environments or have nothing in common."""
+    different = tuple(differences(baseline.environment, head.environment))
+    _check(baseline, head, wish, different)
+    ours, theirs = _own(baseline), _own(head)
+    both = dict.fromkeys((*comparisons(baseline.study), *comparisons(head.study)))
+    gate = None
+    if wish.across != "machines":
+        gate = compare_records(ours, theirs, wish.fail_over or 0.0, wish.metrics)
+    found = shapes(ours.values(), theirs.values(), tuple(both), wish.metrics)
+    if not found and not (gate and (gate.changes or gate.broken)):
+        raise UsageError(
+            f"{baseline.directory} and {head.directory} have no measured case in common: compare two runs of one study"
+        )
+    return GateView(
+        baseline=str(baseline.directory),
+        head=str(head.directory),
+        machines=tuple(dict.fromkeys(machine_line(run.environment) for run in (baseline, head))),
+        different=different,
+        fail_over=wish.fail_over,
+        gate=gate,
+        shapes=found,
+        warnings=tuple(_warnings(baseline, ours, head, theirs)),
+    )
+
+
+def _check(baseline: Run, head: Run, wish: Wish, different: Sequence[str]) -> None:
+    if wish.across == "machines" and wish.fail_over is not None:
+        raise UsageError("a gate compares times, which two machines do not share: leave out --fail-over here")
+    machine = [each for each in different if each.partition(":")[0] not in SOFTWARE]
+    if machine and wish.across != "machines":
+        raise UsageError(
+            f"the runs are not of one machine in one setting ({'; '.join(machine)}): measure both alike, or compare "
+            "ratios and tipping points only by --across-machines"
+        )
+    if different and wish.across is None:
+        raise UsageError(
+            f"the runs were made with different software ({'; '.join(different)}): if that is what you compare, say so "
+            "by --across-software"
+        )
+    optimizers = [run.study.optimizer for run in (baseline, head)]
+    if optimizers[0] != optimizers[1] and any("train" in run.study.modes for run in (baseline, head)):
+        raise UsageError(
+            f"the runs trained with different optimizers ({optimizers[0]} against {optimizers[1]}): measure both alike"
+        )
+
+
+def _own(run: Run) -> dict[str, Record]:
+    """The records of the run's own environment; others are warned about."""
+    own = run.environment.fingerprint
+    return {key: record for key, record in run.records.items() if record.environment == own}
+
+
+def _warnings(baseline: Run, ours: Mapping[str, Record], head: Run, theirs: Mapping[str, Record]) -> Iterable[str]:
+    for run, own in ((baseline, ours), (head, theirs)):
+        yield from run.warnings
+        left = len(run.records) - len(own)
+        if left:
+            yield f"{plural(left, 'record')} of {run.directory} are of another environment and are left out"
+
+
+# How figures, cases and verdicts are written, alike in a terminal and in Markdown.
+
+
+def figure(metric: str, value: float) -> str:
+    """A metric's value with its unit."""
+    unit = INDICATORS[metric].unit
+    if unit == "s":
+        return format_seconds(value)
+    if unit == "B":
+        return format_bytes(value)
+    return format_count(value) if unit == "1" else f"{value:.3g} {unit}"
+
+
+def percent(ratio: float) -> str:
+    """A ratio as a change: "+3.2 %", or "x2.1" where it is more than doubled."""
+    if ratio >= 2:
+        return f"x{ratio:.3g}"
+    change = 100 * (ratio - 1)
+    return f"{0.0 if abs(change) < 0.05 else change:+.1f} %"
+
+
+def bounds(change: Change) -> str:
+    """The interval of a change, "exact" for what is counted."""
+    if counted(change.metric):
+        return "exact"
+    if change.low is None or change.high is None:
+        return "too few samples"
+    return f"{percent(change.low)} to {percent(change.high)}"
+
+
+def counted(metric: str) -> bool:
+    """Whether a metric is counted and so exact."""
+    return INDICATORS[metric].unit in COUNTED_UNITS
+
+
+def margin_words(margin: float) -> str:
+    """A margin as it is written behind a verdict: " beyond 3 %", or nothing for none."""
+    return f" beyond {100 * margin:.4g} %" if margin else ""
+
+
+def subject_words(change: Change | Unpaired) -> str:
+    """The model and its implementation."""
+    case = change.case
+    return f"{case.model} {case.attention}" + (f" ({case.weights})" if case.weights else "")
+
+
+def setting_of(change: Change) -> Setting:
+    """The setting of a change without its environment, which both runs share."""
+    case = change.case
+    return Setting(case.mode, case.size, case.batch, case.dtype, case.device, case.compiled, "")
+
+
+def setting_words(one: Setting, every: Iterable[Setting]) -> str:
+    """The mode, the batch where it is not 1, and what else tells the settings apart."""
+    batch = {1: "", "largest": ", largest batch"}.get(one.batch, f", batch {one.batch}")
+    extra = describe(one, distinguishing(every))
+    return f"{one.mode}{batch}" + (f", {extra}" if extra else "")
+
+
+def listed(changes: Iterable[Change]) -> list[tuple[Change, str]]:
+    """Changes for a list, with their lengths: one line for those that say the same of several lengths.
+
+    The number of parameters does not depend on length or mode, so a change of it would else be told many times.
+    """
+    groups: dict[Any, list[Change]] = {}
+    for one in changes:
+        same = (one.metric, subject_words(one), one.baseline, one.head) if counted(one.metric) else one
+        groups.setdefault(same, []).append(one)
+    return [(group[0], _lengths([one.case.length for one in group])) for group in groups.values()]
+
+
+def _lengths(lengths: Sequence[int]) -> str:
+    low, high = min(lengths), max(lengths)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def headline(view: GateView) -> str:
+    """The outcome in one sentence."""
+    gate = view.gate
+    if gate is None:
+        moved = sum(one.move in ("earlier", "later") for one in view.shapes)
+        changed = sum(ratio.shown for one in view.shapes for ratio in one.ratios)
+        return f"Across machines: {plural(moved, 'tipping point')} moved, {plural(changed, 'ratio')} changed."
+    beyond = margin_words(gate.margin)
+    found = len(gate.having("regression"))
+    said = f"{plural(found, 'regression')}{beyond} shown" if found else f"no regression{beyond} is shown"
+    if gate.broken:
+        said = f"{plural(len(gate.broken), 'case')} broken, {said}"
+    if view.fail_over is None:
+        return f"{said[0].upper()}{said[1:]}."
+    return f"{'Failed' if view.failed else 'Passed'}: {said}."
+
+
+def summary(gate: Gate) -> str:
+    """How many comparisons came out how."""
+    within = f"unchanged within {100 * gate.margin:.4g} %" if gate.margin else "exactly unchanged"
+    words = {
+        "regression": f"cost more{margin_words(gate.margin)}",
+        "improvement": f"cost less{margin_words(gate.margin)}",
+        "unchanged": within,
+        "open": "show neither",
+        "too few samples": "have too few samples",
+    }
+    counts = ", ".join(f"{count:,} {words[verdict]}" for verdict, count in gate.counts.items())
+    return f"{plural(len(gate.changes), 'comparison')}: {counts}"
+
+
+def certainty(gate: Gate) -> list[str]:
+    """What the verdicts on times rest on, a sentence each."""
+    said = []
+    for one in gate.timed:
+        changes = [change for change in gate.changes if change.metric == one.metric and change.p is not None]
+        typical = median(change.ratio for change in changes)
+        least = sorted(math.inf if change.detectable is None else change.detectable for change in changes)
+        half, every = (_growth(least[index]) for index in (len(least) // 2, -1))
+        scatter = f"{100 * one.scatter.value:.1f} %"
+        how = f"measured on {one.scatter.pairs} pairs of neighbours" if one.scatter.measured else "assumed: few cases"
+        by = (
+            "corrected by a yardstick"
+            if one.corrected
+            else "without a yardstick, so the machine's mood counts as change"
+        )
+        name = one.metric.replace("_", " ")
+        said.append(
+            f"{name}: {plural(one.cases, 'case')} {by}; typical change {percent(typical)}; scatter between runs "
+            f"{scatter} ({how}); a slowdown of {half} would be shown in half of the cases, of {every} in all"
+        )
+    return said
+
+
+def _growth(share: float) -> str:
+    return f"more than x{LARGEST_DETECTABLE:.0f}" if math.isinf(share) else percent(1 + share).removeprefix("+")
+
+
+def same_counts(gate: Gate) -> str | None:
+    """What is counted and did not change anywhere, in one sentence; nothing of it need be listed."""
+    found: dict[str, list[float]] = {}
+    for change in gate.changes:
+        if counted(change.metric):
+            found.setdefault(change.metric, []).append(change.ratio)
+    same = {metric: len(ratios) for metric, ratios in found.items() if set(ratios) == {1.0}}
+    words = " and ".join(f"{metric.replace('_', ' ')} of {plural(count, 'case')}" for metric, count in same.items())
+    return f"Exactly the same: {words}" if same else None
+
+
+def document(view: GateView) -> dict[str, Any]:
+    """The comparison in plain objects, lists, numbers and texts."""
+    gate = view.gate
+    plain: dict[str, Any] = {
+        **{name: _plain(getattr(view, name)) for name in ("baseline", "head", "machines", "different", "fail_over")},
+        "failed": view.failed,
+        "headline": headline(view),
+        "margin": None if gate is None else gate.margin,
+        "counts": {} if gate is None else dict(gate.counts),
+        "changes": [] if gate is None else _plain(gate.changes),
+        "unpaired": [] if gate is None else _plain(gate.unpaired),
+        "timed": [] if gate is None else _plain(gate.timed),
+        "shapes": _plain(view.shapes),
+        "warnings": list(view.warnings),
+    }
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    return [_plain(one) for one in value]

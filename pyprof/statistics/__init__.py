@@ -1,0 +1,1 @@
+"""Statistics of few, skewed, noisy samples: pure functions over numbers, without torch."""

@@ -1,0 +1,1 @@
+"""Timing calls: stopwatch, warm-up, sampling, interleaving, a yardstick, and what disturbs them."""

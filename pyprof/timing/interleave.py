@@ -1,0 +1,201 @@
+"""Interleaved timing: in every round one call of each contestant, in random order, so that drift hits all alike."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from pyprof.errors import UsageError
+from pyprof.failures import Failure, attempt
+from pyprof.statistics.estimate import CONFIDENCE, Estimate, estimate_median
+from pyprof.statistics.ranks import signed_rank
+from pyprof.timing.clock import Call, HostStopwatch, Stopwatch, time_calls
+from pyprof.timing.stopping import SampleLimit, Series, TimeBudget
+from pyprof.timing.warmup import Warmup, warm_up
+from pyprof.timing.watch import AnyWatch, NoWatch
+
+# The fewest samples that give a 95 % interval.
+_FEWEST_ROUNDS = 6
+_WARMUP_SHARE = 0.1
+# A wait is known for the time between two looks of the watch, which may hold more than the reading.
+_LEAST_RAN = 0.05
+
+
+@dataclass(frozen=True)
+class Care:
+    """How carefully to time: rounds for about `seconds`, at most `most_rounds` of them.
+
+    `fewest_rounds` are taken even if they need twice the time, as fewer than six give no interval; beyond that there
+    are fewer. Each contestant warms up before the first round, for up to `warmup_seconds`, a tenth of the time where
+    that is None. Calls shorter than `shortest_ns` are repeated within a reading until it is as long. `seed` decides the
+    orders; None takes another one every time.
+    """
+
+    seconds: float = 2.0
+    most_rounds: int = 200
+    seed: int | None = 0
+    fewest_rounds: int = _FEWEST_ROUNDS
+    warmup_seconds: float | None = None
+    shortest_ns: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.seconds <= 0 or not self.fewest_rounds >= 1 or self.most_rounds < 1:
+            raise UsageError("a comparison needs a positive time and at least one round")
+
+    @property
+    def warmup(self) -> Warmup:
+        return Warmup(max_seconds=self.seconds * _WARMUP_SHARE if self.warmup_seconds is None else self.warmup_seconds)
+
+
+@dataclass
+class Rounds:
+    """One reading of each contestant in each round, and why some dropped out.
+
+    `samples` are nanoseconds of one reading, which is one call unless `repeats` says more; `hits` has the noise that
+    was seen during each of them, as flags of `pyprof.records.noise.Hit`, and `waits` the nanoseconds in which the
+    calling thread stood in the run queue. All that are left have as many samples, and the index is the round.
+    `stopped_by` names the rule that ended the rounds. `elapsed_ns` is the host's time.
+    """
+
+    samples: dict[str, list[int]] = field(default_factory=dict)
+    hits: dict[str, list[int]] = field(default_factory=dict)
+    waits: dict[str, list[int]] = field(default_factory=dict)
+    repeats: dict[str, int] = field(default_factory=dict)
+    warmups: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    failures: dict[str, Failure] = field(default_factory=dict)
+    count: int = 0
+    elapsed_ns: int = 0
+    stopped_by: str = ""
+
+    def seconds(self, name: str) -> Estimate:
+        """The median time of a call."""
+        return estimate_median([nanoseconds / self.repeats[name] / 1e9 for nanoseconds in self.samples[name]])
+
+    def log_ratios(self, name: str, other: str) -> npt.NDArray[np.float64]:
+        """The logarithm of how many times as long as the other one's a call took, round by round.
+
+        What a call waited in the run queue is no part of its time: it depends on other processes alone, and on a busy
+        machine it would hide a difference that a quarter of the rounds shows without it.
+        """
+        difference: npt.NDArray[np.float64] = self._logarithms(name) - self._logarithms(other)
+        return difference
+
+    def ran(self, name: str) -> npt.NDArray[np.float64]:
+        """Nanoseconds of each reading without what it waited in the run queue."""
+        samples = np.asarray(self.samples[name], dtype=np.float64)
+        left: npt.NDArray[np.float64] = np.maximum(samples - np.asarray(self.waits[name]), _LEAST_RAN * samples)
+        return left
+
+    def _logarithms(self, name: str) -> npt.NDArray[np.float64]:
+        logarithms: npt.NDArray[np.float64] = np.log(self.ran(name) / self.repeats[name])
+        return logarithms
+
+    def ratio(self, name: str, other: str, confidence: float = CONFIDENCE) -> Estimate:
+        """How many times as long as the other one's a call takes, paired by round.
+
+        It is the Hodges-Lehmann estimate of the logarithms' difference with the interval of the signed-rank test.
+        """
+        return exponential(signed_rank(self.log_ratios(name, other), confidence))
+
+    def _drop(self, name: str, failure: Failure) -> None:
+        self.failures[name] = failure
+        self.samples.pop(name, None)
+        self.hits.pop(name, None)
+        self.waits.pop(name, None)
+
+
+class Rule(Protocol):
+    """A reason of its own to end the rounds, beside the limits of the care."""
+
+    @property
+    def name(self) -> str: ...
+
+    def reached(self, rounds: Rounds) -> bool: ...
+
+
+def exponential(logarithm: Estimate) -> Estimate:
+    """The estimate whose logarithm is given."""
+    bounds = [None if bound is None else float(np.exp(bound)) for bound in (logarithm.low, logarithm.high)]
+    return Estimate(float(np.exp(logarithm.value)), *bounds)
+
+
+def interleave(
+    calls: Mapping[str, Call],
+    care: Care,
+    stopwatch: Stopwatch | None = None,
+    *,
+    prepare: Mapping[str, Call] | None = None,
+    watch: AnyWatch | None = None,
+    rules: Sequence[Rule] = (),
+    progress: Callable[[Rounds], None] | None = None,
+) -> Rounds:
+    """Time the calls in rounds. One that fails drops out with its samples, and the others go on.
+
+    `prepare` has what to call before a contestant, outside of what is timed: to attach something to a model, say. It
+    is called once before the warm-up too. `watch` looks at the machine during each reading; `progress` is called after
+    each round.
+    """
+    stopwatch = HostStopwatch() if stopwatch is None else stopwatch
+    watch = NoWatch() if watch is None else watch
+    prepare = {} if prepare is None else prepare
+    taken = Rounds()
+    for name, call in calls.items():
+        _warm(taken, name, partial(_warmed, call, prepare.get(name), stopwatch, care))
+    order = random.Random(care.seed)
+    whole = Series(1)
+    limits = (SampleLimit(care.most_rounds), TimeBudget(care.seconds, care.fewest_rounds))
+    begin = stopwatch.clock.now_ns()
+    while taken.samples:
+        before = stopwatch.clock.now_ns()
+        for name in order.sample(list(taken.samples), len(taken.samples)):
+            _read(taken, name, calls[name], prepare.get(name), stopwatch, watch)
+        now = stopwatch.clock.now_ns()
+        whole.add(now - before, now - begin)
+        taken.count, taken.elapsed_ns = whole.count, whole.elapsed_ns
+        if progress is not None:
+            progress(taken)
+        reasons = [rule.name for rule in rules if rule.reached(taken)]
+        reasons += [limit.name for limit in limits if limit.reached(whole)]
+        if reasons:
+            taken.stopped_by = reasons[0]
+            break
+    return taken
+
+
+def _warmed(call: Call, prepare: Call | None, stopwatch: Stopwatch, care: Care) -> tuple[int, tuple[int, ...]]:
+    if prepare is not None:
+        prepare()
+    warmed = warm_up(call, stopwatch, care.warmup, care.shortest_ns)
+    return warmed.repeats, warmed.readings
+
+
+def _warm(taken: Rounds, name: str, warm: Callable[[], tuple[int, tuple[int, ...]]]) -> None:
+    warmed = attempt(warm)
+    if isinstance(warmed, Failure):
+        taken.failures[name] = warmed
+        return
+    taken.repeats[name], taken.warmups[name] = warmed
+    taken.samples[name], taken.hits[name], taken.waits[name] = [], [], []
+
+
+def _read(taken: Rounds, name: str, call: Call, prepare: Call | None, stopwatch: Stopwatch, watch: AnyWatch) -> None:
+    def reading() -> tuple[int, int, int]:
+        if prepare is not None:
+            prepare()
+        watch.begin()
+        nanoseconds = time_calls(stopwatch, call, taken.repeats[name])
+        return nanoseconds, watch.end(), watch.waited_ns
+
+    read = attempt(reading)
+    if isinstance(read, Failure):
+        taken._drop(name, read)
+        return
+    taken.samples[name].append(max(read[0], 1))  # a coarse clock may stand still
+    taken.hits[name].append(read[1])
+    taken.waits[name].append(read[2])

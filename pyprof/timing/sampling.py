@@ -1,0 +1,198 @@
+"""Measure how long a call takes: warm up, sample until a rule says stop, and say how sure the result is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from pyprof.errors import UsageError
+from pyprof.quantity import format_seconds
+from pyprof.records.noise import Noise
+from pyprof.statistics.dependence import dependence
+from pyprof.statistics.estimate import Estimate, estimate_median
+from pyprof.statistics.shape import Shape, describe
+from pyprof.timing.clock import Call, HostStopwatch, Stopwatch, empty_ns, shortest_reading_ns, time_calls
+from pyprof.timing.stopping import LOOKED_AT, PrecisionReached, SampleLimit, Series, StoppingRule, TimeBudget
+from pyprof.timing.warmup import Warmup, warm_up
+from pyprof.timing.watch import AnyWatch, Watch
+from pyprof.timing.yardstick import Beside, Yardstick, undisturbed
+
+# What a stopwatch cannot know: after a call caches are cold, and the way back to the stamp takes longer than in a loop
+# of empty calls. It came to up to 0.1 % of native work of 0.2 to 50 ms, and to 60 to 100 ns of shorter one.
+_ACCURACY = 0.001
+_RETURN_SECONDS, _RETURN_SHARE = 100e-9, 0.005
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """How long one call takes, in seconds: the median, its 95 % interval, and the raw samples behind it.
+
+    `samples` are nanoseconds of `repeats` calls each: one call, or more where one is too short for the clock. What a
+    reading of calls that do nothing takes, `empty_ns`, is taken off each in all that is told in seconds. `warmup` are
+    the readings before, in nanoseconds per call. `stopped_by` names the rule that ended the sampling: precision,
+    samples or time. `low` and `high` are None where there are too few samples for an interval.
+
+    `hits` marks the samples that noise has hit (flags of `pyprof.records.noise.Hit`), and `noise` sums up how quiet the
+    machine was. Where a yardstick was timed beside, `yardstick` holds its readings in nanoseconds and `steady` the
+    median at the machine's full speed: that of the undisturbed samples over the yardstick's time around each, times
+    the yardstick's fastest reading. It is right for work that the machine's speed scales, not for sleeping or waiting.
+    """
+
+    samples: tuple[int, ...]
+    repeats: int
+    warmup: tuple[int, ...]
+    stopped_by: str
+    empty_ns: int = 0
+    hits: tuple[int, ...] = ()
+    noise: Noise | None = None
+    yardstick: tuple[int, ...] = ()
+    steady: Estimate | None = None
+
+    @cached_property
+    def estimate(self) -> Estimate:
+        """The median with its interval.
+
+        Samples of a drifting machine depend on each other; the interval is wider by what that costs. Added on both
+        sides is what the stopwatch cannot know: half of what was taken off for the empty reading, since that was
+        measured once, at one moment's speed, a thousandth of the median, and up to 100 ns for the way back from work.
+        """
+        seconds = self.samples_seconds
+        found = estimate_median(seconds, LOOKED_AT, dependence(seconds))
+        back = min(_RETURN_SECONDS, _RETURN_SHARE * found.value)
+        doubt = self.empty_ns / self.repeats / 2e9 + _ACCURACY * found.value + back
+        if found.low is None or found.high is None:
+            return found
+        return Estimate(found.value, max(0.0, found.low - doubt), found.high + doubt)
+
+    @cached_property
+    def shape(self) -> Shape:
+        """Whether the samples fall into several modes, drift, or depend on each other."""
+        return describe([max(nanoseconds, 1) / self.repeats / 1e9 for nanoseconds in self.samples])
+
+    @property
+    def median(self) -> float:
+        return self.estimate.value
+
+    @property
+    def low(self) -> float | None:
+        return self.estimate.low
+
+    @property
+    def high(self) -> float | None:
+        return self.estimate.high
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        return self.estimate.interval
+
+    @cached_property
+    def samples_seconds(self) -> tuple[float, ...]:
+        """Seconds per call, one for each sample."""
+        return tuple(max(0, nanoseconds - self.empty_ns) / self.repeats / 1e9 for nanoseconds in self.samples)
+
+    def __str__(self) -> str:
+        count = f"{len(self.samples)} sample{'s' if len(self.samples) > 1 else ''}"
+        if self.interval is None:
+            return f"{format_seconds(self.median)} ({count}, too few for an interval)"
+        low, high = map(format_seconds, self.interval)
+        told = [f"{format_seconds(self.median)} (95 % interval {low} to {high}, {count})"]
+        told += [f"{format_seconds(self.steady.value)} at the machine's full speed"] if self.steady else []
+        return "; ".join([*told, *filter(None, [str(self.shape)])])
+
+
+def measure(
+    fn: Call,
+    *,
+    precision: float = 0.01,
+    min_samples: int = 6,
+    max_samples: int = 1000,
+    min_seconds: float = 0.0,
+    max_seconds: float = 10.0,
+    warmup: Warmup | None = None,
+    stopwatch: Stopwatch | None = None,
+    yardstick: Yardstick | None = None,
+    watch: AnyWatch | None = None,
+    progress: Callable[[Series], None] | None = None,
+) -> Measurement:
+    """Measure how long a call of `fn` takes.
+
+    After the warm-up, sampling ends as soon as half of the width of the median's 95 % interval is at most `precision`
+    times the median, at `max_samples`, or when another sample would end beyond `max_seconds`. There are at least
+    `min_samples`, unless these would take more than twice `max_seconds`; six are the fewest that give an interval.
+    Precision alone does not end it before `min_seconds`. Calls too short for the clock are repeated within a sample.
+    The garbage collector is held off within samples.
+    `stopwatch` is the host's clock by default (`pyprof.timing.clock.stopwatch_for` knows the right one of a device);
+    a `yardstick` is timed between the samples, see `Measurement`; `watch` looks at the machine during each sample, by
+    default at what the operating system counts; `progress` is called after each sample. Exceptions of `fn` pass
+    through. Raises UsageError for senseless limits.
+    """
+    _check(precision, min_samples, max_samples, max_seconds)
+    stopwatch = HostStopwatch() if stopwatch is None else stopwatch
+    watch = Watch() if watch is None else watch
+    shortest_ns = shortest_reading_ns(stopwatch, precision)
+    warmed = warm_up(fn, stopwatch, Warmup() if warmup is None else warmup, shortest_ns)
+    empty = empty_ns(stopwatch, warmed.repeats)
+    rules = (
+        PrecisionReached(precision, min_samples, min_seconds),
+        SampleLimit(max_samples),
+        TimeBudget(max_seconds, min_samples),
+    )
+    beside = None if yardstick is None else Beside(yardstick, stopwatch, watch)
+    series, stopped_by = take_samples(fn, stopwatch, Series(warmed.repeats), rules, watch, beside, progress)
+    taken = Measurement(
+        samples=tuple(series.samples),
+        repeats=warmed.repeats,
+        warmup=warmed.readings,
+        stopped_by=stopped_by,
+        empty_ns=empty,
+        hits=tuple(series.hits),
+        noise=watch.noise(),
+    )
+    if beside is None or yardstick is None:
+        return taken
+    return replace(taken, yardstick=tuple(beside.readings), steady=_steady(taken, beside, yardstick))
+
+
+def _steady(taken: Measurement, beside: Beside, yardstick: Yardstick) -> Estimate:
+    """The median of undisturbed samples at full speed, with its interval."""
+    relative = np.asarray(taken.samples_seconds) / beside.around(len(taken.samples))
+    scaled = relative[undisturbed(taken.hits)] * (yardstick.fastest_ns or 0)
+    return estimate_median(scaled, LOOKED_AT, dependence(scaled))
+
+
+def take_samples(
+    fn: Call,
+    stopwatch: Stopwatch,
+    series: Series,
+    rules: Sequence[StoppingRule],
+    watch: AnyWatch,
+    beside: Beside | None = None,
+    progress: Callable[[Series], None] | None = None,
+) -> tuple[Series, str]:
+    """Sample until one of the rules is reached, at least once; returns the samples and that rule's name."""
+    begin = stopwatch.clock.now_ns()
+    while True:
+        watch.begin()
+        nanoseconds = time_calls(stopwatch, fn, series.repeats)
+        series.add(nanoseconds, stopwatch.clock.now_ns() - begin, watch.end())
+        if beside is not None:
+            beside.read_if_due(series.count, series.elapsed_ns)
+        if progress is not None:
+            progress(series)
+        for rule in rules:
+            if rule.reached(series):
+                return series, rule.name
+
+
+def _check(precision: float, min_samples: int, max_samples: int, max_seconds: float) -> None:
+    if not 0 < precision < 1:
+        raise UsageError(f"the precision has to lie between 0 and 1, not at {precision}: write 0.01 for 1 %")
+    if not 1 <= min_samples <= max_samples:
+        raise UsageError(
+            f"the least and the most samples make no range ({min_samples} to {max_samples}): write 6 to 1000, say"
+        )
+    if not max_seconds > 0:
+        raise UsageError(f"the time to measure has to be positive, not {max_seconds} s")

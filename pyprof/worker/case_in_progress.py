@@ -1,0 +1,81 @@
+"""A case that is being measured: whatever goes wrong with it becomes a status with its reason."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from pyprof.failures import Status, failure_of
+from pyprof.layers.profile import Profile
+from pyprof.records.case import Case
+from pyprof.records.executor import Columns, Outcome
+from pyprof.records.reading import Reading
+from pyprof.records.record import KindCost, Record
+from pyprof.worker.largest_batch import NothingFitsError
+from pyprof.worker.step import Step
+
+
+@dataclass
+class Entrant:
+    """A case on its way, and what has been found out about it so far; that survives an exception."""
+
+    case: Case
+    started: str = ""
+    seconds: float = 0.0
+    status: Status = "ok"
+    reason: str | None = None
+    indicators: dict[str, Reading] = field(default_factory=dict)
+    profile: Profile | None = None
+    attention: str | None = None
+    notes: list[str] = field(default_factory=list)
+    step: Step | None = None
+
+    def attempt(self, work: Callable[[Entrant], None]) -> None:
+        """Do a part of the work, where nothing has gone wrong yet. Every exception becomes a status with its reason."""
+        if self.status != "ok":
+            return
+        begin = time.perf_counter()
+        try:
+            work(self)
+        except NothingFitsError as error:
+            self.fail("oom", str(error))
+        except Exception as error:  # a model may raise anything, and the other cases are still to be measured
+            failure = failure_of(error)
+            self.fail(failure.status, failure.reason)
+        finally:
+            self.seconds += time.perf_counter() - begin
+
+    def fail(self, status: Status, reason: str) -> None:
+        """Note what went wrong, and let go of what takes memory."""
+        self.status, self.reason, self.step = status, reason, None
+
+    def outcome(self, fingerprint: str) -> Outcome:
+        """The record and the layers."""
+        profile = self.profile
+        record = Record(
+            case=self.case,
+            status=self.status,
+            environment=fingerprint,
+            started=self.started,
+            seconds=round(self.seconds, 6),
+            reason=self.reason,
+            indicators=self.indicators if self.status == "ok" else {},
+            kinds={} if profile is None else {kind: KindCost(*cost) for kind, cost in profile.kinds().items()},
+            step_seconds=None if profile is None else profile.step_seconds,
+            outside_seconds=None if profile is None else profile.outside_seconds,
+            attention=self.attention,
+            notes=tuple(self.notes),
+        )
+        return Outcome(record, None if profile is None else _columns(profile))
+
+
+def _columns(profile: Profile) -> Columns:
+    """The layers' columns without the running number, times to the nanosecond."""
+    columns: dict[str, list[Any]] = profile.to_json()["layers"]
+    return {
+        name: [round(value, 9) if isinstance(value, float) else value for value in column]
+        for name, column in columns.items()
+        if name != "index"
+    }

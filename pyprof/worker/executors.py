@@ -1,0 +1,270 @@
+"""Executors: where cases are measured. A process of its own by default, so that nothing a case does can end the run."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import IO, TYPE_CHECKING, Any
+
+from pyprof.errors import PyprofError, UsageError
+from pyprof.failures import Status, says_out_of_memory
+from pyprof.quantity import format_seconds
+from pyprof.records import study as studies
+from pyprof.records.case import Case
+from pyprof.records.environment import Environment
+from pyprof.records.executor import Outcome, Ready, by_itself
+from pyprof.records.record import Record
+from pyprof.records.study import Study
+
+if TYPE_CHECKING:
+    from pyprof.worker.bench import Bench
+
+# Loading torch and transformers takes seconds, on a cold disk perhaps a minute.
+START_SECONDS = 300.0
+
+
+class InProcessExecutor:
+    """Measures in this process: for debugging and for tests. A timeout is not kept and memory is not limited."""
+
+    def __init__(self) -> None:
+        self._bench: Bench | None = None
+
+    def start(self, study: Study) -> Ready:
+        """Load torch and settle the study; see ``Executor.start``."""
+        from pyprof.worker.bench import Bench
+        from pyprof.worker.limits import settle
+
+        ready = settle(study)
+        self._bench = Bench(ready.study, ready.environment.fingerprint)
+        return ready
+
+    def measure_together(self, cases: Sequence[Case]) -> Iterator[Outcome]:
+        """Measure cases here and now."""
+        assert self._bench is not None, "start the executor first"
+        return self._bench.measure_together(cases)
+
+    def close(self) -> None:
+        """Drop the loaded models."""
+        self._bench = None
+
+
+class WorkerExecutor:
+    """Measures in one child process, which keeps loaded models from case to case.
+
+    A case that takes longer than the study allows, or that ends the child, costs this child only: the next one gets a
+    fresh one. Cases that were being measured together with it are measured once more, without it. While the child
+    measures, this process sleeps.
+    """
+
+    def __init__(self) -> None:
+        self._worker: _Worker | None = None
+        self._ready: Ready | None = None
+
+    def start(self, study: Study) -> Ready:
+        """Start the child; see ``Executor.start``. Raises PyprofError where it cannot even load what it needs."""
+        self._worker, self._ready = _Worker.started(study)
+        return self._ready
+
+    def measure(self, case: Case) -> Outcome:
+        """Measure a case by itself."""
+        (outcome,) = self.measure_together((case,))
+        return outcome
+
+    def measure_together(self, cases: Sequence[Case]) -> Iterator[Outcome]:
+        """Measure cases in the child, or in a fresh one where there is none; see ``Executor.measure_together``."""
+        assert self._ready is not None, "start the executor first"
+        if self._worker is None or not self._worker.alive:
+            self.close()
+            self._worker, _ = _Worker.started(self._ready.study)
+        worker, allowed, left = self._worker, self._ready.study.care.timeout, list(cases)
+        begin, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
+        status: Status
+        try:
+            for outcome in worker.outcomes(cases, allowed):
+                left.remove(outcome.record.case)
+                yield outcome
+                begin, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
+            return
+        except TimeoutError:
+            status, reason = "timeout", f"it took longer than the {format_seconds(allowed)} allowed for one case"
+        except EOFError:
+            status, reason = worker.obituary()
+        self.close()
+        suspects = left if worker.at is None else [worker.at]
+        if len(cases) == 1 or (status == "timeout" and worker.at is not None):
+            seconds = round(time.monotonic() - begin, 6)
+            yield Outcome(Record(suspects[0], status, self._ready.environment.fingerprint, started, seconds, reason))
+        else:
+            yield from self._by_itself(suspects, "together they took too long" if status == "timeout" else reason)
+        others = [case for case in left if case not in suspects]
+        if others:
+            yield from self.measure_together(others)
+
+    def _by_itself(self, cases: Sequence[Case], why: str) -> Iterator[Outcome]:
+        for case in cases:
+            outcome = self.measure(case)
+            notes = (*outcome.record.notes, by_itself(why))
+            ok = outcome.record.status == "ok"
+            yield replace(outcome, record=replace(outcome.record, notes=notes)) if ok else outcome
+
+    def close(self) -> None:
+        """Kill the child."""
+        if self._worker is not None:
+            self._worker.kill()
+            self._worker = None
+
+
+class _Worker:
+    """A child process and the two pipes to it. What it prints is caught in a file, for the reason of its end."""
+
+    def __init__(self, study: Study) -> None:
+        replies, theirs = os.pipe()
+        self._replies = replies
+        self._rest = b""
+        # The case that the child works on; None where it is all that it was asked for.
+        self.at: Case | None = None
+        self._printed: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed with the process
+        try:
+            self._process = subprocess.Popen(
+                # -P keeps files of the current directory from shadowing modules; factories are found there all the
+                # same.
+                [sys.executable, "-P", "-m", "pyprof.worker", str(theirs)],
+                stdin=subprocess.PIPE,
+                stdout=self._printed,
+                stderr=self._printed,
+                pass_fds=(theirs,),
+                env=_environment(study),
+                # A session of its own: Ctrl-C in the terminal reaches only the run, which ends the child in order.
+                start_new_session=True,
+            )
+        except BaseException:
+            os.close(replies)
+            self._printed.close()
+            raise
+        finally:
+            os.close(theirs)
+
+    @classmethod
+    def started(cls, study: Study) -> tuple[_Worker, Ready]:
+        """A child that has settled the study; raises UsageError where it refuses it."""
+        worker = cls(study)
+        try:
+            reply = worker.ask({"study": study.to_table()}, START_SECONDS)
+        except (EOFError, TimeoutError) as error:
+            reason = worker.obituary()[1] if isinstance(error, EOFError) else "it did not answer"
+            worker.kill()
+            raise PyprofError(f"the measuring process could not start: {reason}") from error
+        except BaseException:
+            worker.kill()
+            raise
+        if "refused" in reply:
+            worker.kill()
+            raise UsageError(reply["refused"])
+        return worker, Ready(studies.parse(reply["ready"], "the study"), Environment.from_json(reply["environment"]))
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def ask(self, request: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+        """Send a request and wait for its reply; raises TimeoutError, or EOFError where the child ends instead."""
+        self._send(request)
+        return self._receive(seconds)
+
+    def outcomes(self, cases: Sequence[Case], allowed: float) -> Iterator[Outcome]:
+        """Let the child measure cases together, which goes on when the caller has dealt with an outcome.
+
+        Raises TimeoutError where they take longer than `allowed` seconds for each, or where work on a single one does;
+        then, and where it raises EOFError, `at` is the case that is to blame, None where that may be any.
+        """
+        self.at, left = None, allowed * len(cases)
+        self._send({"measure": [case.to_json() for case in cases]})
+        for _ in cases:
+            reply: dict[str, Any] = {}
+            while "record" not in reply:
+                begin = time.monotonic()
+                try:
+                    reply = self._receive(left if self.at is None else min(left, allowed))
+                except TimeoutError:
+                    # Where the time of all is up, the one that is at work just then need not be what took it.
+                    self.at = self.at if allowed < left else None
+                    raise
+                left -= time.monotonic() - begin
+                if "at" in reply:
+                    self.at = Case.from_json(reply["at"]) if reply["at"] else None
+            self.at = None
+            yield Outcome(Record.from_json(reply["record"]), reply["layers"])
+            self._send({"kept": True})
+
+    def _send(self, request: Mapping[str, Any]) -> None:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise EOFError from None
+
+    def _receive(self, seconds: float) -> dict[str, Any]:
+        deadline = time.monotonic() + seconds
+        while b"\n" not in self._rest:
+            readable, _, _ = select.select([self._replies], [], [], max(0.0, deadline - time.monotonic()))
+            if not readable:
+                raise TimeoutError
+            received = os.read(self._replies, 1 << 20)
+            if not received:
+                raise EOFError
+            self._rest += received
+        line, _, self._rest = self._rest.partition(b"\n")
+        reply: dict[str, Any] = json.loads(line)
+        return reply
+
+    def obituary(self) -> tuple[Status, str]:
+        """The status and the reason of a child that ended by itself."""
+        code = self._process.wait()
+        last = self._last_words()
+        said = f": {last}" if last else ""
+        if code == -signal.SIGKILL:
+            return "oom", "the measuring process was killed, as the system does when memory runs out"
+        if says_out_of_memory(last):
+            return "oom", f"the measuring process ran out of memory{said}"
+        if code < 0:
+            return "error", f"the measuring process ended by {signal.Signals(-code).name}{said}"
+        return "error", f"the measuring process ended with code {code}{said}"
+
+    def kill(self) -> None:
+        """End the child and what it started, and close the pipes."""
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        assert self._process.stdin is not None
+        # What was still to be sent has nobody to read it.
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        if self._replies >= 0:
+            os.close(self._replies)
+            self._replies = -1
+        self._printed.close()
+
+    def _last_words(self) -> str:
+        """The last line that the child printed: of a traceback it is the one that tells."""
+        size = self._printed.seek(0, os.SEEK_END)
+        self._printed.seek(max(0, size - 4096))
+        lines = self._printed.read().decode(errors="replace").strip().splitlines()
+        return lines[-1].strip()[:300] if lines else ""
+
+
+def _environment(study: Study) -> dict[str, str]:
+    """This process's variables; where the study sets the threads, libraries beside torch get as many."""
+    if study.threads is None:
+        return dict(os.environ)
+    return {**os.environ, "OMP_NUM_THREADS": str(study.threads), "MKL_NUM_THREADS": str(study.threads)}

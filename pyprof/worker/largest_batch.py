@@ -1,0 +1,121 @@
+"""Throughput at the largest batch that fits: searched in this process, confirmed and timed in a fresh one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from pyprof.errors import IncompleteError
+from pyprof.failures import is_out_of_memory
+from pyprof.models.loaded import LoadedModel
+from pyprof.records.case import Case
+from pyprof.records.reading import Reading
+from pyprof.records.record import Record
+from pyprof.records.study import Study
+from pyprof.timing.clock import stopwatch_for
+from pyprof.timing.sampling import measure
+from pyprof.worker.batch_search import LargestBatch, find_largest_batch
+from pyprof.worker.best_batch import BestThroughput, best_throughput
+from pyprof.worker.step import Step, free, memory_reading
+
+# What a confirmation has to measure.
+CONFIRMED = ("latency", "peak_memory")
+BATCH_LIMIT = 4096
+# Sizes that are compared for the best throughput differ by more than the noise, so that few samples suffice.
+SEARCH_SAMPLES = 3
+
+Found = TypeVar("Found")
+
+
+class NothingFitsError(MemoryError):
+    """Not even one example fits the memory budget."""
+
+
+@dataclass
+class Search:
+    """The search for one case. `confirm` measures a case with a fixed batch, best in a fresh process."""
+
+    model: LoadedModel
+    case: Case
+    study: Study
+    confirm: Callable[[Case], Record]
+
+    def throughput(self) -> Reading:
+        """Examples per second at the largest batch that fits the memory budget.
+
+        `detail` holds that batch, its peak in bytes, and the best throughput over the batch sizes with its batch.
+        Raises NothingFitsError where not even one example fits, and IncompleteError where a confirmation fails for
+        another reason than memory.
+        """
+        budget, limit = self.study.memory_budget, self.study.batch_limit or BATCH_LIMIT
+        assert budget is not None
+        confirmed: dict[int, Record] = {}
+        found = find_largest_batch(self._peak, lambda batch: self._confirmed(batch, confirmed), budget, limit=limit)
+        if found.batch is None:
+            raise NothingFitsError(found.reason)
+        best = best_throughput(self._seconds, found.batch, max_seconds=self.study.care.max_seconds)
+        return _reading(found, confirmed[found.batch], best)
+
+    def _peak(self, batch: int) -> int | None:
+        return self._unless_out_of_memory(batch, lambda step: memory_reading(step).samples[0])
+
+    def _seconds(self, batch: int) -> float | None:
+        stopwatch, care = stopwatch_for(self.case.device), self.study.care
+
+        def timed(step: Step) -> float:
+            return measure(
+                step,
+                precision=care.precision,
+                min_samples=1,
+                max_samples=SEARCH_SAMPLES,
+                max_seconds=care.max_seconds,
+                stopwatch=stopwatch,
+            ).median
+
+        return self._unless_out_of_memory(batch, timed)
+
+    def _unless_out_of_memory(self, batch: int, call: Callable[[Step], Found]) -> Found | None:
+        """What a call gives for a step, None where memory runs out; all is freed out of the exception's reach."""
+        try:
+            step = Step(self.model, self.case, self.study.optimizer, batch)
+            return call(step)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        finally:
+            self.model.step.zero_grad(set_to_none=True)
+        free()
+        return None
+
+    def _confirmed(self, batch: int, confirmed: dict[int, Record]) -> bool | int:
+        record = self.confirm(replace(self.case, batch=batch))
+        if record.status == "oom":
+            return False
+        if record.status != "ok":
+            raise IncompleteError(f"batch {batch} could not be confirmed: {record.reason}")
+        confirmed[batch] = record
+        return record.indicators["peak_memory"].samples[0]
+
+
+def _reading(found: LargestBatch, record: Record, best: BestThroughput | None) -> Reading:
+    latency, batch = record.indicators["latency"], record.case.batch
+    assert isinstance(batch, int)
+    assert latency.value is not None
+    detail: dict[str, float | int | str] = {"batch": batch, "peak": record.indicators["peak_memory"].samples[0]}
+    at_largest = batch / latency.value
+    if best is not None and best.best.examples_per_second > at_largest:
+        detail |= {"best": best.best.examples_per_second, "best_batch": best.best.batch}
+    else:
+        detail |= {"best": at_largest, "best_batch": batch}
+    if found.capped:
+        detail["limited_by"] = "batch_limit"
+    return Reading(
+        value=at_largest,
+        low=None if latency.high is None else batch / latency.high,
+        high=None if latency.low is None else batch / latency.low,
+        samples=latency.samples,
+        warmup=latency.warmup,
+        reason=found.reason,
+        detail=detail,
+    )

@@ -1,0 +1,68 @@
+"""The machine's part of a study: what was left to it, and how much memory the measuring process may take."""
+
+from __future__ import annotations
+
+import resource
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from pyprof.device.free_memory import memory_budget
+from pyprof.errors import UsageError
+from pyprof.machine.environment import current_environment
+from pyprof.records.executor import Ready
+from pyprof.records.study import Study
+
+# What libraries take beside PyTorch's tensors, as a share of the budget and at least.
+_MARGIN_SHARE = 0.1
+_LEAST_MARGIN = 256 * 2**20
+
+
+def settle(study: Study) -> Ready:
+    """Fill in the device, the number of threads and the memory budget, and set the threads of this process.
+
+    Raises UsageError for a device that is not there.
+    """
+    device = study.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda"):
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        index = int(device.partition(":")[2] or 0)
+        if index >= count:
+            have = f"this PyTorch sees {count} CUDA devices" if count else "this PyTorch sees no CUDA device"
+            raise UsageError(f"there is no device {device!r} ({have}): choose auto or cpu")
+    if study.threads is not None:
+        torch.set_num_threads(study.threads)
+    settled = replace(
+        study,
+        device=device,
+        threads=torch.get_num_threads(),
+        memory_budget=study.memory_budget or memory_budget(device).bytes,
+    )
+    return Ready(settled, current_environment())
+
+
+def limit_memory(study: Study) -> None:
+    """Let this process have no more host memory than the budget and a margin for libraries.
+
+    Beyond that an allocation fails, which is an out-of-memory status, where otherwise the machine would begin to swap
+    or kill. What the process holds already is not counted. A measurement on CUDA takes little of the host's memory,
+    and its driver reserves far more than it uses, so there is no limit then.
+    """
+    if study.device.startswith("cuda") or study.memory_budget is None:
+        return
+    margin = max(_LEAST_MARGIN, int(study.memory_budget * _MARGIN_SHARE))
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = _data_bytes() + study.memory_budget + margin
+    if hard == resource.RLIM_INFINITY or limit < hard:
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+
+
+def _data_bytes() -> int:
+    """The private memory that this process has mapped, as the limit counts it."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmData:"):
+            return int(line.split()[1]) * 1024
+    return 0

@@ -1,0 +1,150 @@
+"""Time the steps of a group together: in each round one call of each, in random order, and one of a yardstick."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from pyprof.failures import Failure
+from pyprof.records.case import Case
+from pyprof.records.noise import Noise
+from pyprof.records.reading import Reading
+from pyprof.records.study import Care
+from pyprof.statistics.estimate import Estimate
+from pyprof.timing import interleave as interleaving
+from pyprof.timing.clock import Call, shortest_reading_ns, stopwatch_for
+from pyprof.timing.interleave import Rounds, interleave
+from pyprof.timing.warmup import Warmup
+from pyprof.timing.watch import Watch
+from pyprof.timing.yardstick import NAME, Yardstick
+from pyprof.worker.step import Step
+
+# Told which case is being worked on, None where it is all of them.
+Tell = Callable[[Case | None], None]
+
+
+@dataclass(frozen=True)
+class Timed:
+    """What came of the steps, by case: a latency or a failure, and how many seconds were spent on each."""
+
+    latencies: Mapping[Case, Reading]
+    failures: Mapping[Case, Failure]
+    seconds: Mapping[Case, float]
+
+
+def time_together(steps: Sequence[Step], care: Care, seed: int, yardstick: Yardstick, tell: Tell) -> Timed:
+    """Time some steps in the same rounds, all of them as carefully as the study says.
+
+    There are rounds until every median and every ratio of two is precise enough, until there are as many as there may
+    be, or until the time is up, which is that of all cases together. A step that fails drops out.
+    """
+    cases = [step.case for step in steps]
+    stopwatch = stopwatch_for(cases[0].device)
+    begin = stopwatch.clock.now_ns()
+    calls: dict[str, Call] = {step.case.key: step for step in steps}
+    with Watch(cases[0].device) as watch:
+        taken = interleave(
+            # The yardstick comes last, so that the end of the warm-up is told with it.
+            {**calls, NAME: yardstick},
+            interleaving.Care(
+                seconds=care.max_seconds * len(steps),
+                most_rounds=care.max_samples,
+                fewest_rounds=care.min_samples,
+                seed=seed ^ int(cases[0].key, 16),
+                warmup_seconds=Warmup.max_seconds,
+                shortest_ns=shortest_reading_ns(stopwatch, care.precision),
+            ),
+            stopwatch,
+            prepare=_announcements(cases, tell),
+            watch=watch,
+            rules=(AllPrecise(care.precision, care.min_samples),),
+        )
+        noise = watch.noise()
+    for step in steps:
+        # The gradients would take memory from the case that is looked at.
+        step.close()
+    return _timed(cases, taken, noise, stopwatch.clock.now_ns() - begin)
+
+
+class AllPrecise:
+    """Stop when half of the interval of every median, and of every ratio of two, is at most `precision` of its value.
+
+    The looks are spaced out, as each is a chance to stop by luck. The yardstick does not count, and alone it is nothing
+    to go on for.
+    """
+
+    name = "precision"
+
+    def __init__(self, precision: float, fewest: int) -> None:
+        self._precision = precision
+        self._next_look = fewest
+
+    def reached(self, rounds: Rounds) -> bool:
+        """Whether the rounds so far suffice, at those counts that are looked at."""
+        names = [name for name in rounds.samples if name != NAME]
+        if not names:
+            return True
+        if rounds.count < self._next_look:
+            return False
+        self._next_look = rounds.count + max(1, rounds.count // 4)
+        return all(map(self._suffices, map(rounds.seconds, names))) and all(
+            self._suffices(rounds.ratio(*pair)) for pair in combinations(names, 2)
+        )
+
+    def _suffices(self, estimate: Estimate) -> bool:
+        half_width = estimate.relative_half_width
+        return half_width is not None and half_width <= self._precision
+
+
+def _announcements(cases: Sequence[Case], tell: Tell) -> Mapping[str, Call]:
+    """What is called before each reading: the first one of a contestant is its warm-up, and only that is told."""
+    told: set[Case | None] = set()
+
+    def announce(case: Case | None) -> None:
+        if case not in told:
+            told.add(case)
+            tell(case)
+
+    return {case.key: lambda case=case: announce(case) for case in cases} | {NAME: lambda: announce(None)}
+
+
+def _timed(cases: Sequence[Case], taken: Rounds, noise: Noise, elapsed_ns: int) -> Timed:
+    shared: dict[str, Any] = {
+        "rounds": secrets.token_hex(8),
+        "stopped_by": taken.stopped_by,
+        "yardstick": _each(taken, NAME) if NAME in taken.samples else [],
+        "noise": noise.to_json(),
+    }
+    spent, latencies, failures = {}, {}, {}
+    for case in cases:
+        if case.key in taken.failures:
+            failures[case] = taken.failures[case.key]
+        else:
+            latencies[case] = _reading(case.key, taken, shared)
+        spent[case] = sum(taken.warmups.get(case.key, ())) + sum(taken.samples.get(case.key, ()))
+    # What was spent on the yardstick, and on a step that failed, is everyone's.
+    rest = (elapsed_ns - sum(spent.values())) / len(cases)
+    return Timed(latencies, failures, {case: (own + rest) * 1e-9 for case, own in spent.items()})
+
+
+def _reading(name: str, taken: Rounds, shared: Mapping[str, Any]) -> Reading:
+    """A latency in seconds with the raw samples, in nanoseconds of one step."""
+    median, samples = taken.seconds(name), _each(taken, name)
+    waits = (np.asarray(taken.samples[name]) - taken.ran(name)) / taken.repeats[name]
+    return Reading(
+        value=median.value,
+        low=median.low,
+        high=median.high,
+        samples=tuple(samples),
+        warmup=taken.warmups[name],
+        detail={**shared, "hits": list(taken.hits[name]), "waits": [round(wait) for wait in waits.tolist()]},
+    )
+
+
+def _each(taken: Rounds, name: str) -> list[int]:
+    return [round(sample / taken.repeats[name]) for sample in taken.samples[name]]

@@ -1,0 +1,72 @@
+"""One step of a loaded model: called and weighed."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from pyprof.device.memory import peak_bytes, resident_bytes
+from pyprof.models.loaded import LoadedModel
+from pyprof.records.case import Case
+from pyprof.records.reading import Reading
+
+_LEARNING_RATE = 1e-5
+
+
+def free() -> None:
+    """Give back what nothing refers to any more; an exception's traceback, say, keeps tensors alive in cycles."""
+    gc.collect()
+    torch.cuda.empty_cache()
+
+
+@dataclass
+class Step:
+    """One step of a loaded model, ready to be called: inference, or forward, loss, backward and maybe an optimizer."""
+
+    model: LoadedModel
+    case: Case
+    optimizer_name: str
+    batch: int
+    _inputs: tuple[tuple[Any, ...], Mapping[str, Any]] = field(init=False)
+    _optimizer: torch.optim.Optimizer | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self.model.fit(self.case.length)
+        self._inputs = self.model.inputs(self.case.length, self.batch)
+        if self.case.mode == "train" and self.optimizer_name != "none":
+            kind = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW}[self.optimizer_name]
+            self._optimizer = kind(self.model.step.parameters(), lr=_LEARNING_RATE)
+
+    def __call__(self) -> None:
+        args, kwargs = self._inputs
+        if self.case.mode == "infer":
+            with torch.inference_mode():
+                self.model.step(*args, **kwargs)
+            return
+        self.model.step.zero_grad(set_to_none=True)
+        self.model.step(*args, **kwargs).backward()
+        if self._optimizer is not None:
+            self._optimizer.step()
+
+    def resident(self) -> int:
+        """Bytes that are there before a step: parameters, buffers, inputs and the optimizer's state."""
+        state = dict(self._optimizer.state) if self._optimizer is not None else {}
+        return resident_bytes(self.model.step, (self._inputs, list(state.values())))
+
+    def close(self) -> None:
+        """Drop the gradients, which would count as another case's memory."""
+        self.model.step.zero_grad(set_to_none=True)
+
+
+def memory_reading(step: Step, call: Callable[[], None] | None = None) -> Reading:
+    """The peak memory of one call of a step in bytes, what is resident before it included."""
+    step.close()
+    resident = step.resident()
+    reading = peak_bytes(step if call is None else call, step.case.device)
+    return Reading(
+        value=float(reading.peak + resident), samples=(reading.peak + resident,), detail={"resident": resident}
+    )
