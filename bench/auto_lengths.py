@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 
 from harness import Bar, Figures, parser, publish
 
-from pyprof.analysis.published import published
 from pyprof.analysis.ratio import RatioPoint
 from pyprof.analysis.refine import coarse, needs_refinement
 from pyprof.analysis.tipping import Tipping, find_tipping
+from pyprof.records.published import diwan2023 as published
 
 METHOD = """\
 The grids are those of the 2023 study. Costs are simulated, since the full grid at base size takes days: linear and

@@ -22,10 +22,9 @@ from truth_pairs import encoder_layer
 import pyprof
 from pyprof.analysis.curves import Curves
 from pyprof.analysis.tipping import Crossing
-from pyprof.analysis.tipping_points import METRICS, TippingPoint, tipping_points
+from pyprof.analysis.tipping_points import TippingPoint, tipping_points
 from pyprof.models import registry
 from pyprof.records import run_directory
-from pyprof.study.resolve import comparisons
 from pyprof.timing.warmup import Warmup
 from pyprof.timing.yardstick import Yardstick
 from pyprof.worker.profile_model import step_of
@@ -196,8 +195,8 @@ class Quick:
 
     def bars(self) -> list[Bar]:
         bars = []
-        for metrics, name in ((METRICS, "tipping points"), (("latency",), "those of latency")):
-            agreeing = [agree for mine, _, agree in self.cases() if mine.metric in metrics]
+        for headlines, name in ((False, "tipping points"), (True, "those of latency")):
+            agreeing = [agree for mine, _, agree in self.cases() if mine.indicator.headline or not headlines]
             if agreeing:
                 share = 100 * sum(agreeing) / len(agreeing)
                 bars.append(Bar(f"quick: {name} in the other run's interval", share, "%", 90, "higher"))
@@ -206,7 +205,7 @@ class Quick:
 
 def _points(directory: Path) -> dict[tuple[object, ...], TippingPoint]:
     run = run_directory.read(directory)
-    found = tipping_points(Curves.of(run.records.values()), comparisons(run.study))
+    found = tipping_points(Curves.of(run.records.values()), run.resolved.comparisons, run.resolved.indicators)
     return {(point.comparison, point.metric, point.setting): point for point in found}
 
 

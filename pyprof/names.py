@@ -30,13 +30,21 @@ def is_reference(name: str) -> bool:
 
 
 def imported(name: str, what: str) -> Callable[..., Any]:
-    """The function that ``package.module:function`` stands for, looked for in the current directory too.
+    """The function that ``package.module:function`` stands for; see ``imported_object``."""
+    function = imported_object(name, what, "function")
+    if not callable(function):
+        raise UsageError(f"{name.partition(':')[0]} has no function {name.partition(':')[2]!r}: check {what} {name}")
+    return function  # type: ignore[no-any-return]
 
-    Raises UsageError that names `what` it should have been ("the factory") and the cause.
+
+def imported_object(name: str, what: str, kind: str) -> Any:
+    """What ``package.module:attribute`` stands for, looked for in the current directory too.
+
+    Raises UsageError that names the cause, `what` it should have been ("the factory") and its `kind` ("function").
     """
     package, _, attribute = name.partition(":")
     if not is_reference(name):
-        raise UsageError(f"{what} is written package.module:function, not {name!r}")
+        raise UsageError(f"{what} is written package.module:{kind}, not {name!r}")
     here = str(Path.cwd())
     if here not in sys.path and "" not in sys.path:
         sys.path.append(here)
@@ -45,7 +53,6 @@ def imported(name: str, what: str) -> Callable[..., Any]:
         module = importlib.import_module(package)
     except Exception as error:  # a user's module may raise anything while it is imported
         raise UsageError(f"{package} cannot be imported for {what} {name}: {sentence(error)}") from error
-    function = getattr(module, attribute, None)
-    if not callable(function):
-        raise UsageError(f"{package} has no function {attribute!r}: check {what} {name}")
-    return function  # type: ignore[no-any-return]
+    if not hasattr(module, attribute):
+        raise UsageError(f"{package} has no {kind} {attribute!r}: check {what} {name}")
+    return getattr(module, attribute)

@@ -12,6 +12,7 @@ from pyprof.records.case import Case
 from pyprof.records.executor import Outcome
 from pyprof.records.reading import Reading
 from pyprof.records.record import Record
+from pyprof.records.rounds import Rounds
 from pyprof.statistics.estimate import estimate_median
 
 # How long a state lasts, in seconds, and how much slower the slow one is: as measured on two shared processors.
@@ -60,7 +61,7 @@ class Moody(Simulated):
 
     def _outcome(self, case: Case, samples: list[int]) -> Outcome:
         found = estimate_median([sample * 1e-9 for sample in samples])
-        detail = {"rounds": str(len(self.groups))}
-        latency = Reading(found.value, found.low, found.high, tuple(samples), detail=detail)
+        rounds = Rounds(str(len(self.groups)))
+        latency = Reading(found.value, found.low, found.high, tuple(samples), rounds=rounds)
         seconds = sum(samples) * 1e-9
         return Outcome(Record(case, "ok", "simulated", "now", seconds, indicators={"latency": latency}))

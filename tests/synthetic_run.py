@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pyprof.failures import Status
+from pyprof.indicators.registry import every
 from pyprof.records.case import MODES, Case, Mode
-from pyprof.records.comparison import Comparison, ModelFacts
+from pyprof.records.comparison import Comparison, ModelFacts, Pairing, Subject
+from pyprof.records.published import diwan2023
 from pyprof.records.reading import Reading
 from pyprof.records.record import KindCost, Record
+from pyprof.records.resolved import Resolved
 
 FACTS = {
     "bert": ModelFacts("text", "token", None, "full attention", ("sdpa", "eager"), "eager"),
@@ -35,6 +38,23 @@ COMPARISONS = tuple(
     )
     for name in ("then", "now")
 )
+
+
+def resolved(comparisons: Sequence[Comparison] = COMPARISONS, facts: Mapping[str, ModelFacts] = FACTS) -> Resolved:
+    """What a study with these comparisons resolved."""
+    pairings = (
+        Pairing(
+            0,
+            comparison.name,
+            Subject(comparison.vanilla, comparison.vanilla_attention),
+            Subject(comparison.variant, comparison.variant_attention),
+        )
+        for comparison in comparisons
+    )
+    return Resolved(tuple(pairings), facts, tuple(indicator.facts for indicator in every()), diwan2023())
+
+
+RESOLVED = resolved()
 
 
 @dataclass(frozen=True)

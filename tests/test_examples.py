@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pyprof.records import study as studies
-from pyprof.study.resolve import contests
+from pyprof.study.resolve import resolve
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -40,7 +40,7 @@ def test_examples(page, tmp_path):
         if language == "yaml":
             continue  # a workflow, whose commands tests/cli/test_compare_command.py checks
         if language == "toml":
-            contests(studies.parse(tomllib.loads(text), page.name))
+            resolve(studies.parse(tomllib.loads(text), page.name))
             (tmp_path / "long.toml").write_text(text)
             continue
         named = re.match(r"# file: (\S+)\n", text)

@@ -10,6 +10,7 @@ import numpy as np
 from pyprof.records.case import Case
 from pyprof.records.reading import Reading
 from pyprof.records.record import Record
+from pyprof.records.rounds import Rounds
 
 CURVES, STEP_SECONDS = 10, (0.1, 0.2, 0.4, 0.8, 1.6)
 LENGTHS = tuple(128 * (index + 1) for index in range(len(STEP_SECONDS)))
@@ -71,8 +72,6 @@ def _records(
 
 def _record(model: int, length: int, times: list[float], readings: list[float] | None, rounds: str) -> Record:
     samples = tuple(round(value * 1e9) for value in times)
-    detail = {"rounds": rounds}
-    if readings is not None:
-        detail["yardstick"] = [round(value * 1e9) for value in readings]
-    latency = Reading(float(np.median(times)), min(times), max(times), samples, detail=detail)
+    beside = () if readings is None else tuple(round(value * 1e9) for value in readings)
+    latency = Reading(float(np.median(times)), min(times), max(times), samples, rounds=Rounds(rounds, yardstick=beside))
     return Record(Case(f"m{model}", length), "ok", "0", "2026-01-01T00:00:00Z", 1.0, None, {"latency": latency})

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 
 from pyprof.records.case import Batch, Mode
+from pyprof.records.comparison import Subject
 from pyprof.records.record import Record
 
 
@@ -24,18 +25,6 @@ class Setting:
     device: str
     compiled: bool
     environment: str
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What has a curve: a model with one attention implementation and, where it has any, loaded weights."""
-
-    model: str
-    attention: str
-    weights: str | None = None
-
-    def __str__(self) -> str:
-        return f"{self.model} {self.attention}" + (f" ({self.weights})" if self.weights else "")
 
 
 Curve = dict[int, Record]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from pyprof.records.case import Case
-from pyprof.records.noise import causes
+from pyprof.records.noise import Noise, causes
 from pyprof.records.record import Record
 
 # The best speed is that which one in twenty readings reaches, the lowest that which as many fall short of: a single
@@ -29,7 +29,7 @@ class SlowCase:
 
 
 @dataclass(frozen=True)
-class Quiet:
+class RunNoise:
     """What the records of a run tell about the machine while it was measured.
 
     `hit` of `samples` were marked, by `causes` (a sample can have several). `slowest` is the speed of the yardstick in
@@ -57,41 +57,39 @@ class _Seen:
     cases: list[tuple[Case, Hashable]] = field(default_factory=list)
 
 
-def quiet(records: Iterable[Record]) -> Quiet | None:
+def run_noise(records: Iterable[Record]) -> RunNoise | None:
     """The summary of a run; None where its records hold nothing of the machine, as those of older versions."""
     flags: Counter[int] = Counter()
     samples = 0
     seen: dict[Hashable, _Seen] = {}
-    noises: dict[Hashable, Mapping[str, Any]] = {}
+    noises: dict[Hashable, Noise] = {}
     for record in records:
-        latency = record.indicators.get("latency")
-        if latency is None:
-            continue
-        # Cases that were interleaved share their rounds, and with them the yardstick's readings and the noise.
-        rounds = record.environment, latency.detail.get("rounds", record.case.key)
-        hits: Sequence[int] = latency.detail.get("hits", ())
-        samples += len(hits)
-        flags.update(hits)
-        if latency.detail.get("noise"):
-            noises.setdefault(rounds, latency.detail["noise"])
-        if latency.detail.get("yardstick"):
-            case = record.case
-            one = seen.setdefault((record.environment, case.device, case.dtype), _Seen())
-            one.readings.setdefault(rounds, np.asarray(latency.detail["yardstick"], dtype=np.float64))
-            one.cases.append((case, rounds))
+        case = record.case
+        every = (reading.rounds for reading in record.indicators.values() if reading.rounds is not None)
+        for rounds in {each.id: each for each in every}.values():
+            # Cases that were interleaved share their rounds, and with them the yardstick's readings and the noise.
+            shared = record.environment, rounds.id
+            samples += len(rounds.hits)
+            flags.update(rounds.hits)
+            if rounds.noise is not None:
+                noises.setdefault(shared, rounds.noise)
+            if rounds.yardstick:
+                beside = seen.setdefault((record.environment, case.device, case.dtype), _Seen())
+                beside.readings.setdefault(shared, np.asarray(rounds.yardstick, dtype=np.float64))
+                beside.cases.append((case, shared))
     if not (samples or seen or noises):
         return None
     slowest, slow = _speeds(seen.values())
-    return Quiet(
+    return RunNoise(
         samples=samples,
         hit=samples - flags[0],
         causes=_causes(flags),
         slowest=slowest,
         cases=sum(len(one.cases) for one in seen.values()),
         slow=slow,
-        others_share=_mean(noises.values(), "others_share"),
-        steal_share=_mean(noises.values(), "steal_share"),
-        throttled=_any(noises.values(), "throttled"),
+        others_share=_mean((noise.others_share, noise.seconds) for noise in noises.values()),
+        steal_share=_mean((noise.steal_share, noise.seconds) for noise in noises.values()),
+        throttled=_any(noise.throttled for noise in noises.values()),
     )
 
 
@@ -116,12 +114,12 @@ def _causes(flags: Mapping[int, int]) -> dict[str, int]:
     return dict(counts.most_common())
 
 
-def _mean(noises: Iterable[Mapping[str, Any]], name: str) -> float | None:
-    """The mean of a share over time; None where it was never told."""
-    told = [(one[name], one["seconds"]) for one in noises if one.get(name) is not None and one.get("seconds")]
-    return sum(share * seconds for share, seconds in told) / sum(seconds for _, seconds in told) if told else None
+def _mean(shares: Iterable[tuple[float | None, float]]) -> float | None:
+    """The mean over time of shares with the seconds that each is of; None where the system never tells."""
+    known = [(share, seconds) for share, seconds in shares if share is not None and seconds]
+    return sum(share * seconds for share, seconds in known) / sum(seconds for _, seconds in known) if known else None
 
 
-def _any(noises: Iterable[Mapping[str, Any]], name: str) -> bool | None:
-    told = [one[name] for one in noises if one.get(name) is not None]
-    return any(told) if told else None
+def _any(flags: Iterable[bool | None]) -> bool | None:
+    known = [flag for flag in flags if flag is not None]
+    return any(known) if known else None

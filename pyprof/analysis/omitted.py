@@ -10,6 +10,7 @@ from pyprof.analysis.curves import Curves, subject
 from pyprof.failures import STATUSES
 from pyprof.records.case import Batch
 from pyprof.records.comparison import ModelFacts
+from pyprof.records.indicator import IndicatorFacts
 from pyprof.records.record import Record
 
 
@@ -17,7 +18,8 @@ from pyprof.records.record import Record
 class Omission:
     """Cases that gave no figure for the same reason.
 
-    `metric` is None where the whole case is missing, otherwise the indicator that could not be measured. `reason` is
+    `metric` is None where the whole case is missing, otherwise the indicator that could not be measured, whose title is
+    `title`. `reason` is
     the reason of the first case; `alike` says that the others' differ from it in their numbers only. `subjects` are
     models with their attention implementations, `batch` is a number of examples or "largest", `shortest` and `longest`
     bound the lengths.
@@ -35,6 +37,7 @@ class Omission:
     shortest: int
     longest: int
     cases: int
+    title: str | None = None
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,9 @@ class Note:
     cases: int
 
 
-def omitted(curves: Curves, facts: Mapping[str, ModelFacts]) -> tuple[Omission, ...]:
+def omitted(
+    curves: Curves, facts: Mapping[str, ModelFacts], indicators: Sequence[IndicatorFacts] = ()
+) -> tuple[Omission, ...]:
     """All that is missing in a run, grouped by status, reason (its numbers apart), mode, batch and modality."""
     groups: dict[Hashable, list[tuple[Record, str | None, str]]] = {}
     for record in curves.records:
@@ -55,7 +60,8 @@ def omitted(curves: Curves, facts: Mapping[str, ModelFacts]) -> tuple[Omission, 
             key = (record.status, metric, _skeleton(reason), case.mode, case.batch, fact.modality, fact.unit)
             groups.setdefault(key, []).append((record, metric, reason))
     ordered = sorted(groups.values(), key=lambda group: (STATUSES.index(group[0][0].status), -len(group)))
-    return tuple(_omission(group, facts) for group in ordered)
+    titles = {indicator.name: indicator.title for indicator in indicators}
+    return tuple(_omission(group, facts, titles) for group in ordered)
 
 
 def notes(curves: Curves) -> tuple[Note, ...]:
@@ -84,7 +90,9 @@ def _missing(record: Record) -> list[tuple[str | None, str]]:
     return [(name, one.reason or "no reason was given") for name, one in readings if one.value is None]
 
 
-def _omission(group: Sequence[tuple[Record, str | None, str]], facts: Mapping[str, ModelFacts]) -> Omission:
+def _omission(
+    group: Sequence[tuple[Record, str | None, str]], facts: Mapping[str, ModelFacts], titles: Mapping[str, str]
+) -> Omission:
     first, metric, reason = group[0]
     fact = facts.get(first.case.model, ModelFacts())
     lengths = [record.case.length for record, _, _ in group]
@@ -101,4 +109,5 @@ def _omission(group: Sequence[tuple[Record, str | None, str]], facts: Mapping[st
         shortest=min(lengths),
         longest=max(lengths),
         cases=len(group),
+        title=None if metric is None else titles.get(metric, metric),
     )

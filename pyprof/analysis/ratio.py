@@ -12,11 +12,10 @@ from typing import NamedTuple
 import numpy as np
 
 from pyprof.analysis.curves import Curve
-from pyprof.indicators.registry import Indicator
+from pyprof.records.indicator import IndicatorFacts
 from pyprof.records.reading import Reading
 from pyprof.statistics.ranks import signed_rank
 
-COUNTED_UNITS = ("1", "B")
 # Up to so many pairs plain numbers are faster than arrays.
 _FEW_PAIRS = 20
 
@@ -51,7 +50,7 @@ class Cost(NamedTuple):
     samples: tuple[int, ...] = ()
 
 
-def costs(curve: Curve, metric: Indicator) -> dict[int, Cost]:
+def costs(curve: Curve, metric: IndicatorFacts) -> dict[int, Cost]:
     """What a curve says of a metric, by length; a length without a positive value is left out."""
     found = {}
     for length, record in curve.items():
@@ -67,7 +66,7 @@ def ratio_points(variant: Mapping[int, Cost], vanilla: Mapping[int, Cost]) -> tu
     return tuple(_ratio(length, variant[length], vanilla[length]) for length in sorted(variant) if length in vanilla)
 
 
-def ratio_point(length: int, variant: Reading, vanilla: Reading, metric: Indicator) -> RatioPoint | None:
+def ratio_point(length: int, variant: Reading, vanilla: Reading, metric: IndicatorFacts) -> RatioPoint | None:
     """The ratio of two readings in terms of cost; None where one of them has no positive value.
 
     Of a metric where higher is better the inverse is the cost. Readings of the same rounds are compared round by round:
@@ -127,22 +126,15 @@ def _places(count: int) -> tuple[int, int] | None:
     return sums.index(2 * found.low), sums.index(2 * found.high)
 
 
-def _cost(reading: Reading, metric: Indicator) -> Cost | None:
+def _cost(reading: Reading, metric: IndicatorFacts) -> Cost | None:
     if reading.value is None or reading.value <= 0:
         return None
     low, high = reading.low, reading.high
-    if metric.unit in COUNTED_UNITS and low is None and high is None:
+    if metric.exact and low is None and high is None:
         low = high = reading.value
     value = math.log(reading.value)
     below = value - math.log(low) if low is not None and low > 0 else math.inf
     above = math.log(high) - value if high is not None else math.inf
     if metric.better == "higher":
         return Cost(-value, above, below)
-    return Cost(value, below, above, reading.detail.get("rounds"), _ran(reading))
-
-
-def _ran(reading: Reading) -> tuple[int, ...]:
-    waits = reading.detail.get("waits", ())
-    if len(waits) != len(reading.samples) or not any(waits):
-        return reading.samples
-    return tuple(max(sample - wait, 1) for sample, wait in zip(reading.samples, waits, strict=True))
+    return Cost(value, below, above, None if reading.rounds is None else reading.rounds.id, reading.ran)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 
-from pyprof.analysis.curves import Curves, Setting, Subject
-from pyprof.analysis.published import Published, ShareFinding
-from pyprof.records.comparison import Comparison
+from pyprof.analysis.curves import Curves, Setting
+from pyprof.records.comparison import Comparison, Subject
+from pyprof.records.published import ShareFinding
 from pyprof.records.record import Record
 
 SELF_ATTENTION = "self-attention"
@@ -84,11 +84,10 @@ def rank(kind: str) -> tuple[int, str]:
 
 
 def share_curves(curves: Curves) -> tuple[ShareCurve, ...]:
-    """The shares of everything whose layers were timed together with its latency."""
+    """The shares of everything whose layers were timed."""
     found = []
     for (subject, setting), curve in curves.ok.items():
-        timed = [share_row(record) for record in curve.values() if "latency" in record.indicators]
-        rows = tuple(row for row in timed if row is not None)
+        rows = tuple(row for record in curve.values() if (row := share_row(record)) is not None)
         if rows:
             found.append(ShareCurve(subject, setting, rows))
     return tuple(found)
@@ -107,7 +106,7 @@ def mean_over_length(rows: Sequence[tuple[int, float]]) -> float:
 
 
 def share_summaries(
-    found: Iterable[ShareCurve], comparisons: Iterable[Comparison], published: Published
+    found: Iterable[ShareCurve], comparisons: Iterable[Comparison], published: Mapping[str, ShareFinding]
 ) -> tuple[ShareSummary, ...]:
     """For each modality with a published share, each comparison's name and each setting: the mean over its models."""
     members: dict[tuple[str, str], set[tuple[str, str]]] = {}
@@ -117,7 +116,7 @@ def share_summaries(
     curves = list(found)
     summaries = []
     for (modality, name), subjects in members.items():
-        finding = published.shares.get(modality)
+        finding = published.get(modality)
         chosen = [curve for curve in curves if (curve.subject.model, curve.subject.attention) in subjects]
         for setting in dict.fromkeys(curve.setting for curve in chosen):
             here = [curve for curve in chosen if curve.setting == setting]

@@ -7,14 +7,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from pyprof.analysis.curves import Curve, Curves, Key, Setting, Subject
+from pyprof.analysis.curves import Curve, Curves, Key, Setting
 from pyprof.analysis.ratio import Cost, RatioPoint, costs, ratio_points
 from pyprof.analysis.tipping import Tipping, find_tipping
-from pyprof.indicators.registry import INDICATORS
-from pyprof.records.comparison import Comparison
-
-# A number of parameters hardly depends on the length, so that there is no length to tip at.
-METRICS = tuple(name for name in INDICATORS if name != "parameters")
+from pyprof.records.comparison import Comparison, Subject
+from pyprof.records.indicator import IndicatorFacts
 
 
 @dataclass(frozen=True)
@@ -22,10 +19,14 @@ class TippingPoint:
     """Where one variant tips in one metric and setting, and the ratios that say so."""
 
     comparison: Comparison
-    metric: str
+    indicator: IndicatorFacts
     setting: Setting
     points: tuple[RatioPoint, ...]
     tipping: Tipping
+
+    @property
+    def metric(self) -> str:
+        return self.indicator.name
 
     @property
     def measured(self) -> tuple[int, int] | None:
@@ -34,16 +35,20 @@ class TippingPoint:
 
 
 def tipping_points(
-    curves: Curves, comparisons: Sequence[Comparison], metrics: Sequence[str] = METRICS
+    curves: Curves, comparisons: Sequence[Comparison], indicators: Sequence[IndicatorFacts]
 ) -> tuple[TippingPoint, ...]:
-    """All tipping points in the order of the comparisons; a setting is looked at where it has the metric at all."""
+    """All tipping points in the order of the comparisons; a setting is looked at where it has the metric at all.
+
+    An indicator that does not vary with the length has no length to tip at.
+    """
+    metrics = [indicator for indicator in indicators if indicator.varies_with_length]
     measured: dict[Setting, set[str]] = {}
     for (_, setting), curve in curves.ok.items():
         measured.setdefault(setting, set()).update(name for record in curve.values() for name in record.indicators)
 
     @cache
-    def costs_of(subject: Subject, setting: Setting, metric: str) -> Mapping[int, Cost]:
-        return costs(curves.ok.get((subject, setting), {}), INDICATORS[metric])
+    def costs_of(subject: Subject, setting: Setting, metric: IndicatorFacts) -> Mapping[int, Cost]:
+        return costs(curves.ok.get((subject, setting), {}), metric)
 
     found = []
     for comparison in comparisons:
@@ -52,9 +57,9 @@ def tipping_points(
         settings = dict.fromkeys(setting for _, setting in (*variants, *vanillas))
         for metric in metrics:
             for setting in settings:
-                if metric in measured.get(setting, ()):
-                    look = _Look(comparison, metric, setting, costs_of)
-                    found += look.compare(curves, _at(variants, setting), _at(vanillas, setting))
+                if metric.name in measured.get(setting, ()):
+                    contrast = _Contrast(comparison, metric, setting, costs_of)
+                    found += contrast.compare(curves, _at(variants, setting), _at(vanillas, setting))
     return tuple(found)
 
 
@@ -68,13 +73,13 @@ def _at(sides: Iterable[Key], setting: Setting) -> list[Subject]:
 
 
 @dataclass(frozen=True)
-class _Look:
+class _Contrast:
     """One comparison in one metric and setting."""
 
     comparison: Comparison
-    metric: str
+    indicator: IndicatorFacts
     setting: Setting
-    costs: Callable[[Subject, Setting, str], Mapping[int, Cost]]
+    costs: Callable[[Subject, Setting, IndicatorFacts], Mapping[int, Cost]]
 
     def compare(self, curves: Curves, variants: Sequence[Subject], vanillas: Sequence[Subject]) -> list[TippingPoint]:
         """One tipping point for every pair of loaded weights, which as a rule is one; never none."""
@@ -86,15 +91,15 @@ class _Look:
         return [self._pair(curves, variant, vanilla) for variant in variants for vanilla in vanillas]
 
     def _pair(self, curves: Curves, variant: Subject, vanilla: Subject) -> TippingPoint:
-        ours, theirs = (self.costs(subject, self.setting, self.metric) for subject in (variant, vanilla))
+        ours, theirs = (self.costs(subject, self.setting, self.indicator) for subject in (variant, vanilla))
         points = ratio_points(ours, theirs)
         if points:
-            return TippingPoint(self.comparison, self.metric, self.setting, points, find_tipping(points))
+            return TippingPoint(self.comparison, self.indicator, self.setting, points, find_tipping(points))
         why = (_outcomes(subject, curves.all[subject, self.setting]) for subject in (variant, vanilla))
         return self._absent(f"no length was measured for both ({'; '.join(why)})")
 
     def _absent(self, reason: str) -> TippingPoint:
-        return TippingPoint(self.comparison, self.metric, self.setting, (), Tipping("not measured", reason=reason))
+        return TippingPoint(self.comparison, self.indicator, self.setting, (), Tipping("not measured", reason=reason))
 
 
 def _outcomes(subject: Subject, curve: Curve) -> str:

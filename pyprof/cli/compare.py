@@ -132,16 +132,14 @@ def _compare_runs(options: argparse.Namespace, fail_over: float | None) -> int:
 
 
 def _wish(options: argparse.Namespace, fail_over: float | None) -> Wish:
-    from pyprof.indicators.registry import INDICATORS, indicator
     from pyprof.report.gate.view import Wish
 
-    metrics = tuple(indicator(name).name for name in options.metrics) or tuple(INDICATORS)
     if options.markdown and options.json:
         raise UsageError("--markdown and --json are two forms of the same: choose one")
     return Wish(
         fail_over=fail_over,
         across="machines" if options.across_machines else "software" if options.across_software else None,
-        metrics=metrics,
+        metrics=options.metrics,
     )
 
 

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from pyprof.indicators import registry
 from pyprof.quantity import format_seconds
+from pyprof.report.style import figure
 
 if TYPE_CHECKING:
     from pyprof.records.case import Case
@@ -61,10 +63,9 @@ def _line(console: Console, event: Event) -> None:
 
 def _figures(event: Event) -> Iterator[str]:
     assert event.record is not None
-    for name, reading in event.record.indicators.items():
-        if reading.value is None or name not in ("latency", "throughput"):
+    for indicator in registry.every():
+        reading = event.record.indicators.get(indicator.name)
+        if reading is None or reading.value is None or indicator.exact:
             continue
-        if name == "latency":
-            yield format_seconds(reading.value)
-        else:
-            yield f"{reading.value:.3g} examples/s at batch {reading.detail.get('batch', '?')}"
+        at = f" at batch {reading.batch}" if indicator.batch == "largest" else ""
+        yield f"{figure(indicator, reading.value)}{at}"

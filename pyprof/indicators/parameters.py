@@ -6,22 +6,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import torchinfo
-from torch import nn
-
+from pyprof.indicators.indicator import Indicator, Step
 from pyprof.records.reading import Reading
 
 if TYPE_CHECKING:
-    from pyprof.models.loaded import LoadedModel
+    from torch import nn
 
 
-def count(model: LoadedModel) -> Reading:
+def count(step: Step) -> Reading:
     """Parameters of the bare model (without the head of a training step), tied ones once; the detail has the trainable.
 
     Counted by torchinfo from the model's structure, without a forward pass, as in the study of Diwan et al. (2023).
     """
-    with _tied_once(model.module):
-        summary = torchinfo.summary(model.module, verbose=0)
+    import torchinfo
+
+    with _tied_once(step.module):
+        summary = torchinfo.summary(step.module, verbose=0)
     return Reading(value=float(summary.total_params), detail={"trainable": int(summary.trainable_params)})
 
 
@@ -42,3 +42,19 @@ def _tied_once(module: nn.Module) -> Iterator[None]:
     finally:
         for layer, name, parameter in hidden:
             setattr(layer, name, parameter)
+
+
+INDICATOR = Indicator(
+    name="parameters",
+    title="Parameters",
+    unit="1",
+    format="count",
+    better="lower",
+    meaning="number of model parameters, tied ones once",
+    source="Diwan, Choi, Harwath, ACL 2023",
+    exact=True,
+    varies_with_length=False,
+    place=40,
+    how="counted",
+    read=count,
+)

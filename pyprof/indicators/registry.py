@@ -1,64 +1,75 @@
-"""The indicators: what a model can cost. One entry each; importing this loads neither torch nor transformers."""
+"""The indicators by name; importing this loads neither torch nor transformers.
+
+Every module of this room that holds an `INDICATOR` is an entry. Others are registered, or written
+``package.module:NAME`` wherever a metric is named, so that the process that measures finds them too.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+import importlib
+import pkgutil
+from collections.abc import Iterable, Sequence
+from functools import cache
 
+from pyprof import indicators
 from pyprof.errors import UsageError
+from pyprof.indicators.indicator import Indicator
+from pyprof.names import imported_object, is_reference, nearest
+
+# Those that were registered beside the entries of this room.
+_registered: dict[str, Indicator] = {}
 
 
-@dataclass(frozen=True)
-class Indicator:
-    """One cost indicator.
+def register(indicator: Indicator) -> None:
+    """Make an indicator known in this process; raises UsageError where another one has its name."""
+    if _known().get(indicator.name, indicator) != indicator:
+        raise UsageError(f"there is an indicator {indicator.name!r} already: choose another name")
+    _registered[indicator.name] = indicator
 
-    `counter` names the function that counts it, as ``package.module:function``, where it is counted rather than timed;
-    it is called with a ``pyprof.models.registry.LoadedModel`` and returns a ``Reading``.
+
+def forget(name: str) -> None:
+    """Take back what `register` made known."""
+    _registered.pop(name, None)
+
+
+def every() -> tuple[Indicator, ...]:
+    """All indicators that are known, in the order of a report."""
+    return _ordered(_known().values())
+
+
+def find(name: str, where: str = "pyprof") -> Indicator:
+    """The indicator of a name, or of ``package.module:NAME``, which is then registered.
+
+    Raises UsageError that suggests the nearest name; `where` is what lacks it.
     """
-
-    name: str
-    unit: str
-    better: Literal["lower", "higher"]
-    description: str
-    source: str
-    counter: str | None = None
-
-
-_DIWAN = "Diwan, Choi, Harwath, ACL 2023"
-
-INDICATORS: dict[str, Indicator] = {
-    entry.name: entry
-    for entry in (
-        Indicator("latency", "s", "lower", "time to process one example of a given length", _DIWAN),
-        Indicator(
-            "throughput",
-            "examples/s",
-            "higher",
-            "examples of a given length per second, at the largest batch that fits the memory budget",
-            _DIWAN,
-        ),
-        Indicator(
-            "peak_memory",
-            "B",
-            "lower",
-            "most bytes allocated at once while one example is processed, parameters and inputs included",
-            _DIWAN,
-        ),
-        Indicator(
-            "parameters",
-            "1",
-            "lower",
-            "number of model parameters, tied ones once",
-            _DIWAN,
-            "pyprof.indicators.parameters:count",
-        ),
-    )
-}
+    known = _known()
+    if name in known:
+        return known[name]
+    if is_reference(name):
+        indicator = imported_object(name, "the indicator", "indicator")
+        if not isinstance(indicator, Indicator):
+            raise UsageError(f"{name} is no pyprof.indicators.indicator.Indicator: check the name")
+        register(indicator)
+        return indicator
+    raise UsageError(f"{where} has no metric {name!r}: {nearest(name, known)}")
 
 
-def indicator(name: str) -> Indicator:
-    """The indicator of that name; raises UsageError that lists the known ones."""
-    try:
-        return INDICATORS[name]
-    except KeyError:
-        raise UsageError(f"there is no metric {name!r}: choose from {', '.join(INDICATORS)}") from None
+def chosen(names: Sequence[str], where: str = "pyprof") -> tuple[Indicator, ...]:
+    """The indicators of these names in the order of a report, all for none; raises UsageError."""
+    return _ordered(dict.fromkeys(find(name, where) for name in names)) if names else every()
+
+
+def _known() -> dict[str, Indicator]:
+    return {**_entries(), **_registered}
+
+
+@cache
+def _entries() -> dict[str, Indicator]:
+    """The entries of this room."""
+    names = (f"{indicators.__name__}.{module.name}" for module in pkgutil.iter_modules(indicators.__path__))
+    entries = (getattr(importlib.import_module(name), "INDICATOR", None) for name in names if name != __name__)
+    return {entry.name: entry for entry in entries if isinstance(entry, Indicator)}
+
+
+def _ordered(some: Iterable[Indicator]) -> tuple[Indicator, ...]:
+    return tuple(sorted(some, key=lambda indicator: (indicator.place, indicator.name)))

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pyprof.records.record import Record
+
+@dataclass(frozen=True)
+class Subject:
+    """What has a curve: a model with one attention implementation and, where it has any, loaded weights."""
+
+    model: str
+    attention: str
+    weights: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.model} {self.attention}" + (f" ({self.weights})" if self.weights else "")
 
 
 @dataclass(frozen=True)
@@ -43,35 +53,20 @@ class Comparison:
     period: int | None = None
 
 
-def default_comparisons(records: Iterable[Record], facts: Mapping[str, ModelFacts]) -> tuple[Comparison, ...]:
-    """The comparisons that the records allow, for a run whose study names none.
+@dataclass(frozen=True)
+class Pairing:
+    """A vanilla model and one variant as a study measures them; the variant is None where a model stands by itself.
 
-    Every measured variant whose vanilla model was measured too is compared twice: "then" with the implementations that
-    are comparable with 2023, "now" with the best measured ones. A pair that would be compared twice is compared once.
+    `block` is the number of the comparison in the study file, which holds the lengths, and `name` its sense, as in
+    ``Comparison``. `period` is the multiple to which the variant pads its input, None where it does not pad.
     """
-    measured: dict[str, set[str]] = {}
-    for record in records:
-        measured.setdefault(record.case.model, set()).add(record.case.attention)
-    found: dict[tuple[str, str, str, str], Comparison] = {}
-    for variant in sorted(measured):
-        fact = facts.get(variant, ModelFacts())
-        vanilla = fact.vanilla
-        if vanilla is None or vanilla not in measured:
-            continue
-        for name in ("then", "now"):
-            ours = _implementation(name, fact, measured[variant])
-            theirs = _implementation(name, facts.get(vanilla, ModelFacts()), measured[vanilla])
-            if ours is not None and theirs is not None:
-                comparison = Comparison(
-                    name, variant, ours, vanilla, theirs, fact.modality, fact.unit, fact.periods.get(ours)
-                )
-                found.setdefault((variant, ours, vanilla, theirs), comparison)
-    return tuple(found.values())
 
+    block: int
+    name: str
+    vanilla: Subject
+    variant: Subject | None = None
+    period: int | None = None
 
-def _implementation(name: str, fact: ModelFacts, measured: set[str]) -> str | None:
-    if name == "then":
-        wanted = fact.then or "eager"
-        return wanted if wanted in measured else None
-    known = [attention for attention in fact.attentions if attention in measured]
-    return known[0] if known else min(measured)
+    @property
+    def subjects(self) -> tuple[Subject, ...]:
+        return (self.vanilla,) if self.variant is None else (self.vanilla, self.variant)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import IntFlag
 from typing import Any
@@ -57,6 +57,12 @@ class Noise:
     def to_json(self) -> dict[str, Any]:
         """A JSON object of all fields."""
         return {**asdict(self), "frequency": None if self.frequency is None else list(self.frequency)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Noise:
+        """Rebuild the noise; raises TypeError where a field is missing or unknown."""
+        frequency = data.get("frequency")
+        return cls(**{**data, "frequency": None if frequency is None else tuple(frequency)})
 
     def __str__(self) -> str:
         causes = ", ".join(f"{count} by {CAUSES[cause]}" for cause, count in self.hit.items() if count)

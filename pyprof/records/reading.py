@@ -6,18 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pyprof.records.rounds import Rounds, without_waits
+
 
 @dataclass(frozen=True)
 class Reading:
     """One indicator's value in the indicator's own unit, its interval and its raw samples.
 
     `value` is None where the indicator could not be measured; `reason` then says why. `low` and `high` bound the value
-    with 95 % confidence and are None where there is no interval (a counted indicator, or fewer than five samples).
+    with 95 % confidence and are None where there is no interval (a counted indicator, or fewer than six samples).
     `samples` and `warmup` are raw integers: nanoseconds for a time, bytes for a memory. `detail` holds what belongs to
-    the value, as plain JSON: the batch of a throughput, say. That of a latency has an id of the `rounds` that its
-    samples were taken in, one sample in each, which it shares with the cases that were timed together with it; beside
-    them, round by round, the `yardstick` (nanoseconds), the `hits` of noise and the `waits` in the run queue
-    (nanoseconds, a part of the sample), and the `noise` of the whole time.
+    the value, as plain JSON: the batch of a throughput, say. `rounds` are those that the samples were taken in, None
+    where they were not taken in turn with anything.
     """
 
     value: float | None
@@ -27,3 +27,41 @@ class Reading:
     warmup: tuple[int, ...] = ()
     reason: str | None = None
     detail: Mapping[str, Any] = field(default_factory=dict)
+    rounds: Rounds | None = None
+
+    @property
+    def ran(self) -> tuple[int, ...]:
+        """The samples without what was waited in the run queue: what two readings are compared by."""
+        return self.samples if self.rounds is None else without_waits(self.samples, self.rounds.waits)
+
+    @property
+    def batch(self) -> int:
+        """How many examples each sample is of."""
+        return int(self.detail.get("batch") or 1)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object of all fields."""
+        return {
+            "value": self.value,
+            "low": self.low,
+            "high": self.high,
+            "samples": list(self.samples),
+            "warmup": list(self.warmup),
+            "reason": self.reason,
+            "detail": dict(self.detail),
+            "rounds": None if self.rounds is None else self.rounds.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Reading:
+        """Rebuild a reading; raises KeyError or TypeError where a field is missing or damaged."""
+        return cls(
+            data["value"],
+            data["low"],
+            data["high"],
+            tuple(data["samples"]),
+            tuple(data["warmup"]),
+            data["reason"],
+            data["detail"],
+            None if data["rounds"] is None else Rounds.from_json(data["rounds"]),
+        )

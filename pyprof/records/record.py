@@ -11,7 +11,9 @@ from pyprof.failures import Status
 from pyprof.records.case import Case
 from pyprof.records.reading import Reading
 
-SCHEMA = 1
+SCHEMA = 2
+# The indicator that the parameters of the kinds are parts of.
+PARAMETERS = "parameters"
 
 
 @dataclass(frozen=True)
@@ -52,29 +54,38 @@ class Record:
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        return {"schema": SCHEMA, "key": self.case.key, **asdict(self)}
+        """A JSON object of all fields, with the schema and the case's key."""
+        return {
+            **self.__dict__,
+            "schema": SCHEMA,
+            "key": self.case.key,
+            "case": self.case.to_json(),
+            "indicators": {name: reading.to_json() for name, reading in self.indicators.items()},
+            "kinds": {kind: asdict(cost) for kind, cost in self.kinds.items()},
+            "notes": list(self.notes),
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Record:
-        """Rebuild a record; raises UsageError when it has another schema version or lacks a field."""
-        if data.get("schema") != SCHEMA:
+        """Rebuild a record of this schema or an older one; raises UsageError for another schema or a missing field."""
+        schema = data.get("schema")
+        if schema not in (1, SCHEMA):
             raise UsageError(
-                f"the record has schema {data.get('schema')!r} and this pyprof reads schema {SCHEMA}: "
+                f"the record has schema {schema!r} and this pyprof reads schemas 1 to {SCHEMA}: "
                 "report it with the pyprof that wrote it, or measure anew"
             )
         try:
+            if schema == 1:
+                from pyprof.records.migrate import record_from_1
+
+                data = record_from_1(data)
             values = dict(data)
             del values["schema"]
             values.pop("key", None)
             values["case"] = Case.from_json(data["case"])
-            values["indicators"] = {name: _reading(reading) for name, reading in data["indicators"].items()}
+            values["indicators"] = {name: Reading.from_json(reading) for name, reading in data["indicators"].items()}
             values["kinds"] = {kind: KindCost(**cost) for kind, cost in data["kinds"].items()}
             values["notes"] = tuple(data["notes"])
             return cls(**values)
         except (KeyError, TypeError, AttributeError) as error:
             raise UsageError(f"the record is damaged ({error}): remove its line and resume the run") from error
-
-
-def _reading(data: Mapping[str, Any]) -> Reading:
-    samples, warmup = tuple(data["samples"]), tuple(data["warmup"])
-    return Reading(data["value"], data["low"], data["high"], samples, warmup, data["reason"], data["detail"])

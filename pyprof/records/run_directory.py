@@ -1,6 +1,7 @@
-"""The run directory: a study as resolved, its environment, and one line per measured case, safe before the next begins.
+"""The run directory: a study, its environment, and one line per measured case, safe before the next begins.
 
-``study.toml`` and ``environment.json`` are written once. ``layers.jsonl`` holds the single layers of a case,
+``study.toml``, ``resolved.json`` (which models, implementations and indicators the study stood for) and
+``environment.json`` are written once. ``layers.jsonl`` holds the single layers of a case,
 ``{"key": ..., columns}``, and is written before the case's line in ``records.jsonl``, so that a record always has its
 layers. Where a case stands in a file twice, because it was measured again, the last line counts.
 """
@@ -20,10 +21,13 @@ from pyprof.records import study as studies
 from pyprof.records import toml
 from pyprof.records.environment import Environment
 from pyprof.records.executor import Columns
+from pyprof.records.migrate import resolved_from_1
 from pyprof.records.record import SCHEMA, Record
+from pyprof.records.resolved import Resolved
 from pyprof.records.study import Study
 
-STUDY, ENVIRONMENT, RECORDS, LAYERS, LOCK = "study.toml", "environment.json", "records.jsonl", "layers.jsonl", ".lock"
+STUDY, RESOLVED, ENVIRONMENT = "study.toml", "resolved.json", "environment.json"
+RECORDS, LAYERS, LOCK = "records.jsonl", "layers.jsonl", ".lock"
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class Run:
 
     directory: Path
     study: Study
+    resolved: Resolved
     environment: Environment
     records: Mapping[str, Record]
     warnings: tuple[str, ...] = ()
@@ -42,7 +47,9 @@ def read(directory: Path) -> Run:
     if not (directory / STUDY).is_file():
         raise UsageError(f"{directory} holds no run (there is no {STUDY}): give the directory of a study, as in -o")
     records, warnings = _read_records(directory / RECORDS)
-    return Run(directory, studies.read(directory / STUDY), _read_environment(directory), records, warnings)
+    study = studies.read(directory / STUDY)
+    resolved = _read_resolved(directory, study, records)
+    return Run(directory, study, resolved, _read_environment(directory), records, warnings)
 
 
 def read_layers(directory: Path, key: str) -> Columns | None:
@@ -85,11 +92,11 @@ class Store:
             os.close(self._lock)
             raise
 
-    def begin(self, study: Study, environment: Environment) -> None:
-        """Write the study as resolved and the environment, before the first record."""
-        found = json.dumps(environment.to_json(), indent=2, ensure_ascii=False)
+    def begin(self, study: Study, resolved: Resolved, environment: Environment) -> None:
+        """Write the study, what it resolved and the environment, before the first record."""
         try:
-            _write_whole(self.directory / ENVIRONMENT, found + "\n")
+            _write_whole(self.directory / ENVIRONMENT, _document(environment.to_json()))
+            _write_whole(self.directory / RESOLVED, _document(resolved.to_json()))
             _write_whole(self.directory / STUDY, toml.dumps(study.to_table()))
         except OSError as error:
             raise self._cannot_write(error) from error
@@ -214,9 +221,9 @@ def _read_records(path: Path) -> tuple[dict[str, Record], tuple[str, ...]]:
         if data is None:
             warnings.append(f"line {line.number} of {path} is not a JSON object and is left out")
             continue
-        if isinstance(data.get("schema"), int) and data["schema"] != SCHEMA:
+        if isinstance(data.get("schema"), int) and not 1 <= data["schema"] <= SCHEMA:
             raise UsageError(
-                f"{path} was written with schema {data['schema']} and this pyprof reads schema {SCHEMA}: "
+                f"{path} was written with schema {data['schema']} and this pyprof reads schemas 1 to {SCHEMA}: "
                 "use the pyprof that wrote it, or measure anew"
             )
         try:
@@ -231,14 +238,29 @@ def _read_records(path: Path) -> tuple[dict[str, Record], tuple[str, ...]]:
 
 
 def _read_environment(directory: Path) -> Environment:
+    return Environment.from_json(_read_document(directory / ENVIRONMENT))
+
+
+def _read_resolved(directory: Path, study: Study, records: Mapping[str, Record]) -> Resolved:
+    """What the study resolved; a run of schema 1 has not written that down."""
+    if (directory / RESOLVED).exists():
+        return Resolved.from_json(_read_document(directory / RESOLVED))
+    return resolved_from_1(study, (record.case for record in records.values()))
+
+
+def _read_document(path: Path) -> dict[str, Any]:
     try:
-        content = (directory / ENVIRONMENT).read_bytes()
+        content = path.read_bytes()
     except OSError as error:
-        raise UsageError(f"{directory / ENVIRONMENT} cannot be read ({error.strerror}): measure anew") from error
+        raise UsageError(f"{path} cannot be read ({error.strerror}): measure anew") from error
     data = _parsed(content)
     if data is None:
-        raise UsageError(f"{directory / ENVIRONMENT} is not a JSON object: measure anew")
-    return Environment.from_json(data)
+        raise UsageError(f"{path} is not a JSON object: measure anew")
+    return data
+
+
+def _document(data: Mapping[str, Any]) -> str:
+    return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
 
 
 def _write_whole(path: Path, content: str) -> None:
@@ -261,13 +283,13 @@ def differences(stored: Study, given: Study) -> list[str]:
     The time budget may change between a run and its resumption, and what `given` leaves to the machine was settled by
     the run. The description is only text.
     """
-    settled = ("device", "threads", "memory_budget")
+    settled = ("device", "threads", "memory_budget", "metrics")
     names = []
     for each in fields(Study):
         if each.name in ("description", "time_budget"):
             continue
         value = getattr(given, each.name)
-        if each.name in settled and value in (None, "auto"):
+        if each.name in settled and value in (None, "auto", ()):
             continue
         if value != getattr(stored, each.name):
             names.append({"blocks": "comparison", "care": "measure"}.get(each.name, each.name))

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from pyprof.errors import UsageError
-from pyprof.indicators.registry import INDICATORS
 from pyprof.names import nearest
 from pyprof.quantity import parse_duration, parse_size
 from pyprof.records import validate
@@ -82,6 +81,8 @@ class Care:
 class Study:
     """A study as read: see docs and ``pyprof/studies`` for the keys. None stands for a choice left to the machine.
 
+    `metrics` are the names of indicators, or ``package.module:NAME`` of one's own; none stands for all that there are.
+
     `memory_budget` is in bytes (None: most of the memory that is available), `time_budget` in seconds (None: no end),
     `batch_limit` bounds the search for the largest batch, `weights` maps models to local checkpoint directories.
     """
@@ -89,7 +90,7 @@ class Study:
     name: str
     blocks: tuple[Block, ...]
     description: str = ""
-    metrics: tuple[str, ...] = tuple(INDICATORS)
+    metrics: tuple[str, ...] = ()
     modes: tuple[Mode, ...] = MODES
     care: Care = field(default_factory=Care)
     seed: int = 0
@@ -117,7 +118,7 @@ class Study:
         """The study as a TOML table; ``parse`` gives an equal study back."""
         plain = ("blocks", "care", "weights")
         table = {each.name: _plain(getattr(self, each.name)) for each in fields(self) if each.name not in plain}
-        table = {key: value for key, value in table.items() if value not in (None, "")}
+        table = {key: value for key, value in table.items() if value not in (None, "", [])}
         table["measure"] = asdict(self.care)
         if self.weights:
             table["weights"] = dict(self.weights)
@@ -131,6 +132,15 @@ class Study:
             for block in self.blocks
         ]
         return table
+
+
+def senses(implementation: str) -> tuple[str, str]:
+    """What the vanilla model and its variants are asked for in a comparison: "then", "best", or an implementation."""
+    ours, slash, theirs = implementation.partition("/")
+    return _SENSES.get(ours, ours), _SENSES.get(theirs, theirs) if slash else _SENSES.get(ours, ours)
+
+
+_SENSES = {"now": "best"}
 
 
 def built_in() -> tuple[str, ...]:
@@ -160,7 +170,8 @@ def read(path: Path) -> Study:
 def parse(table: Mapping[str, Any], where: str) -> Study:
     """Build a study from a TOML table, `where` being what messages begin with; raises UsageError.
 
-    Whether the models exist and can do what is asked is checked when the study is planned (``contests.contests``).
+    Whether the models and the metrics exist and can do what is asked is checked when it is resolved
+    (``pyprof.study.resolve``).
     """
     values = validate.table(table, where, _STUDY, required=("name", "comparison"))
     values["blocks"] = values.pop("comparison")
@@ -286,7 +297,7 @@ _CARE: Mapping[str, validate.Check] = {
 _STUDY: Mapping[str, validate.Check] = {
     "name": validate.text,
     "description": validate.text,
-    "metrics": validate.listed(validate.one_of(INDICATORS, "metric")),
+    "metrics": validate.listed(validate.text),
     "modes": validate.listed(validate.one_of(MODES, "mode")),
     "measure": _care,
     "seed": validate.whole(0, 2**63 - 1),

@@ -1,4 +1,4 @@
-"""The report of a run as one JSON document."""
+"""Views as JSON documents."""
 
 from __future__ import annotations
 
@@ -10,16 +10,26 @@ from pyprof.report.view import View
 
 
 def document(view: View) -> dict[str, Any]:
-    """The whole view in plain objects, lists, numbers and texts; what was not measured is null."""
-    plain: dict[str, Any] = _plain(view)
+    """The report of a run: the whole view in plain objects, lists, numbers and texts; what was not measured is null."""
+    plain: dict[str, Any] = as_plain(view)
     return plain
 
 
-def _plain(value: Any) -> Any:
+def as_plain(value: Any) -> Any:
+    """A value of dataclasses, mappings and sequences in plain objects and lists.
+
+    An `indicator` within is written by its name, as "metric": what is known of it stands once in the document.
+    """
     if value is None or isinstance(value, (str, int, float)):
         return value
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+        return dict(_entry(field.name, getattr(value, field.name)) for field in fields(value))
     if isinstance(value, Mapping):
-        return {key: _plain(one) for key, one in value.items()}
-    return [_plain(one) for one in value]
+        return {key: as_plain(each) for key, each in value.items()}
+    return [as_plain(each) for each in value]
+
+
+def _entry(name: str, value: Any) -> tuple[str, Any]:
+    if name == "indicator":
+        return "metric", None if value is None else value.name
+    return name, as_plain(value)

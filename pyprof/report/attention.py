@@ -44,7 +44,7 @@ def outcome(contest: Contest) -> str:
         if row.seconds is None:
             found.append(f"{row.impl} {row.status}")
         else:
-            unit = scale([row.seconds.value], "s")
+            unit = scale([row.seconds.value], "time")
             found.append(f"{row.impl} {unit.number(row.seconds.value)} {unit.unit}")
     return ", ".join(found)
 
@@ -73,7 +73,7 @@ def _title(held: Sequence[Contest]) -> Text:
 
 
 def _table(held: Sequence[Contest], marks: Glyphs) -> Grid:
-    unit = scale([row.seconds.value for one in held for row in one.rows if row.seconds is not None], "s")
+    unit = scale([row.seconds.value for one in held for row in one.rows if row.seconds is not None], "time")
     grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 0), show_edge=False, pad_edge=False)
     grid.add_column("length, window\n  implementation", overflow="fold")
     for heading in (

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from pyprof.analysis.published import DataSet
+from pyprof.records.published import DataSet
 from pyprof.report.style import Glyphs
 from pyprof.report.view import Axis, ModalityView, TippingLine
 
@@ -18,8 +18,10 @@ _SIDES = {"below": "below it", "within": "in its interval", "above": "above it"}
 
 
 def tipping_axis(part: ModalityView, axis: Axis, width: int, glyphs: Glyphs) -> Group:
-    """One line for the data sets, one for the published tipping point and one for each latency tipping point."""
-    lines = [line for line in part.tipping if line.metric == "latency" and line.tipping.status != "not measured"]
+    """One line for the data sets, one for the published tipping point and one for each headline tipping point."""
+    lines = [line for line in part.tipping if line.indicator.headline and line.tipping.status != "not measured"]
+    headlines = [line.indicator for line in part.tipping if line.indicator.headline]
+    titles = " and ".join(dict.fromkeys(indicator.title.lower() for indicator in headlines))
     labels = [_label(line) for line in lines]
     indent = max([len(label) for label in [*labels, "data sets (mean)", "published 2023"]]) + 1
     ruler = _Ruler(axis.low, axis.high, max(width - indent - 3, 20))
@@ -32,7 +34,7 @@ def tipping_axis(part: ModalityView, axis: Axis, width: int, glyphs: Glyphs) -> 
         rows.append(_line("published 2023", band, indent))
     rows += [_line(label, _mark(line, ruler, glyphs), indent) for label, line in zip(labels, lines, strict=True)]
     title = Text.assemble(
-        ("On the axis", "bold"), f": latency tipping points and data sets ({part.unit}s, logarithmic)"
+        ("On the axis", "bold"), f": {titles} tipping points and data sets ({part.unit}s, logarithmic)"
     )
     return Group(title, *rows, *_key(axis.data_sets, glyphs), *data_set_sentences(part, lines))
 

@@ -11,7 +11,7 @@ from rich.text import Text
 from pyprof.analysis.shares import ShareRow, rank
 from pyprof.quantity import format_count
 from pyprof.records.case import MODES
-from pyprof.report.style import KIND_STYLES, Glyphs
+from pyprof.report.style import KIND_STYLES, Glyphs, figure
 from pyprof.report.view import ModelLine, ShareChart
 
 
@@ -97,3 +97,19 @@ def parameter_bars(models: Sequence[ModelLine], width: int, glyphs: Glyphs) -> G
 def _parameters(line: ModelLine, glyphs: Glyphs) -> str:
     fewest, most = format_count(line.fewest or 0), format_count(line.most or 0)
     return fewest if fewest == most else f"{fewest}{glyphs.dash}{most}"
+
+
+def fixed_figures(models: Sequence[ModelLine], glyphs: Glyphs) -> Group:
+    """What else does not vary with the length: a line for each indicator and model."""
+    grid = Grid.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True)
+    grid.add_column(no_wrap=True, style="bold")
+    grid.add_column(justify="right", no_wrap=True)
+    for indicator in dict.fromkeys(fixed.indicator for line in models for fixed in line.fixed):
+        for line in models:
+            for fixed in line.fixed:
+                if fixed.indicator == indicator:
+                    bounds = dict.fromkeys(figure(indicator, value) for value in (fixed.lowest, fixed.highest))
+                    name = f"{line.column.model} {line.column.attention}"
+                    grid.add_row(indicator.title, name, f" {glyphs.dash} ".join(bounds))
+    return Group(Text("The same at every length", "bold"), grid)

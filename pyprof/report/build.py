@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-from pyprof.analysis.curves import Curves, Setting, Subject
-from pyprof.analysis.noise import quiet
+from pyprof.analysis.curves import Curves, Setting
+from pyprof.analysis.noise import run_noise
 from pyprof.analysis.omitted import notes, omitted
-from pyprof.analysis.published import SOURCE, agreement, published, side
+from pyprof.analysis.published import agreement, side
 from pyprof.analysis.shares import ShareCurve, ShareRow, share_curves, share_summaries
 from pyprof.analysis.tipping_points import TippingPoint, tipping_points
 from pyprof.failures import STATUSES
 from pyprof.records.case import MODES
-from pyprof.records.comparison import Comparison, ModelFacts
+from pyprof.records.comparison import Comparison, ModelFacts, Subject
 from pyprof.records.record import Record
+from pyprof.records.resolved import Resolved
 from pyprof.report.build_tables import Part, brief, model_lines, tables
 from pyprof.report.view import (
     Axis,
@@ -34,17 +35,16 @@ BRIEF_SHARES = 4
 
 @dataclass(frozen=True)
 class About:
-    """What the records do not say: the study's name, the machine in one line, facts of the models, warnings to show."""
+    """What the records do not say: the study's name, the machine in one line, warnings to show."""
 
     study: str
     machine: str
-    facts: Mapping[str, ModelFacts] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
 
-def build_view(records: Iterable[Record], comparisons: Sequence[Comparison], about: About) -> View:
+def build_view(records: Iterable[Record], resolved: Resolved, about: About) -> View:
     """All that a report says about a run; figures of different environments stay apart, with a warning."""
-    curves, facts = Curves.of(records), _known(about.facts, comparisons)
+    curves = Curves.of(records)
     every = list(curves.records)
     counts = Counter(record.status for record in every)
     return View(
@@ -53,12 +53,13 @@ def build_view(records: Iterable[Record], comparisons: Sequence[Comparison], abo
         started=min((record.started for record in every), default=None),
         seconds=sum(record.seconds for record in every),
         counts={status: counts[status] for status in STATUSES if counts[status]},
-        source=SOURCE,
-        modalities=tuple(_modality(part, comparisons) for part in _parts(curves, facts)),
-        omitted=omitted(curves, facts),
+        source="" if resolved.published is None else resolved.published.source,
+        modalities=tuple(_modality(part) for part in _parts(curves, resolved)),
+        omitted=omitted(curves, resolved.models, resolved.indicators),
         warnings=about.warnings + _apart({setting.environment for _, setting in curves.all}),
         notes=notes(curves),
-        quiet=quiet(every),
+        quiet=run_noise(every),
+        indicators=resolved.indicators,
     )
 
 
@@ -71,29 +72,20 @@ def _apart(environments: set[str]) -> tuple[str, ...]:
     )
 
 
-def _known(facts: Mapping[str, ModelFacts], comparisons: Iterable[Comparison]) -> dict[str, ModelFacts]:
-    """The facts of all models; of a user's own model what the comparison says that it takes part in."""
-    known = dict(facts)
-    for one in comparisons:
-        known.setdefault(one.vanilla, ModelFacts(one.modality, one.unit))
-        known.setdefault(one.variant, ModelFacts(one.modality, one.unit, one.vanilla))
-    return known
-
-
-def _parts(curves: Curves, facts: Mapping[str, ModelFacts]) -> list[Part]:
+def _parts(curves: Curves, resolved: Resolved) -> list[Part]:
     """The curves by modality and unit of length: text, speech, vision, then what users bring along."""
     models: dict[tuple[str, str], set[str]] = {}
     for one, _ in curves.all:
-        fact = facts.get(one.model, ModelFacts())
+        fact = resolved.models.get(one.model, ModelFacts())
         models.setdefault((fact.modality, fact.unit), set()).add(one.model)
     known = {name: index for index, name in enumerate(MODALITIES)}
     order = sorted(models, key=lambda kind: (known.get(kind[0], len(known)), kind))
-    return [Part(name, unit, curves.only(models[name, unit]), facts) for name, unit in order]
+    return [Part(name, unit, curves.only(models[name, unit]), resolved) for name, unit in order]
 
 
-def _modality(part: Part, comparisons: Sequence[Comparison]) -> ModalityView:
-    own = [one for one in comparisons if one.modality == part.name]
-    points = tipping_points(part.curves, own)
+def _modality(part: Part) -> ModalityView:
+    own = [comparison for comparison in part.resolved.comparisons if comparison.modality == part.name]
+    points = tipping_points(part.curves, own, part.resolved.indicators)
     shares = share_curves(part.curves)
     return ModalityView(
         name=part.name,
@@ -149,20 +141,18 @@ def _share_lines(part: Part, found: Sequence[ShareCurve], comparisons: Sequence[
             one.covered[1],
             one.published,
         )
-        for one in share_summaries(found, comparisons, published())
+        for one in share_summaries(found, comparisons, part.shares_published)
     )
 
 
 def _tipping_line(part: Part, point: TippingPoint) -> TippingLine:
-    finding = published().tipping_of(part.name, point.metric)
+    finding = part.tipping_published(point.metric)
     measured = point.measured
     related = agreement(point.tipping, finding, measured) if finding and measured else None
-    placed = [
-        (one, side(one.length, point.tipping, measured)) for one in published().data_sets.get(part.name, ()) if measured
-    ]
+    placed = [(one, side(one.length, point.tipping, measured)) for one in part.data_sets if measured]
     return TippingLine(
         comparison=point.comparison,
-        metric=point.metric,
+        indicator=point.indicator,
         mode=point.setting.mode,
         setting=part.words(point.setting),
         tipping=point.tipping,
@@ -180,7 +170,8 @@ def _axis(part: Part) -> Axis | None:
     lengths = [length for curve in part.curves.ok.values() for length in curve]
     if not lengths:
         return None
-    finding = published().tipping_of(part.name, "latency")
+    headlines = (part.tipping_published(indicator.name) for indicator in part.resolved.indicators if indicator.headline)
+    finding = next((finding for finding in headlines if finding is not None), None)
     if finding is not None and finding.low is not None and finding.high is not None:
         lengths += [finding.low, finding.high]
-    return Axis(min(lengths), max(lengths), published().data_sets.get(part.name, ()), finding)
+    return Axis(min(lengths), max(lengths), part.data_sets, finding)

@@ -7,30 +7,32 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from pyprof.analysis.curves import Curve, Curves, Setting, Subject, describe, distinguishing
-from pyprof.analysis.ratio import COUNTED_UNITS
+from pyprof.analysis.curves import Curve, Curves, Setting, describe, distinguishing
 from pyprof.analysis.shares import rank
-from pyprof.analysis.tipping_points import METRICS, TippingPoint
-from pyprof.indicators.registry import INDICATORS
+from pyprof.analysis.tipping_points import TippingPoint
 from pyprof.records.case import MODES
-from pyprof.records.comparison import ModelFacts
-from pyprof.records.record import Record
-from pyprof.report.view import Cell, Column, ModelLine, Table, TableRow
+from pyprof.records.comparison import ModelFacts, Subject
+from pyprof.records.indicator import IndicatorFacts
+from pyprof.records.published import DataSet, ShareFinding, TippingFinding
+from pyprof.records.record import PARAMETERS, Record
+from pyprof.records.resolved import Resolved
+from pyprof.report.view import Cell, Column, FixedFigure, ModelLine, Table, TableRow
 
-BRIEF = {"latency": 8}
-BRIEF_OTHERS = 5
+# As many lengths a short print shows.
+BRIEF_HEADLINE, BRIEF_OTHERS = 8, 5
 
-Look = tuple[str, str, Setting, str]
+# A variant, its implementation, a setting and an indicator's name.
+Place = tuple[str, str, Setting, str]
 
 
 @dataclass(frozen=True)
 class Part:
-    """The curves of one modality; `facts` of all models."""
+    """The curves of one modality, and what the run's study resolved."""
 
     name: str
     unit: str
     curves: Curves
-    facts: Mapping[str, ModelFacts]
+    resolved: Resolved
 
     @cached_property
     def subjects(self) -> tuple[Subject, ...]:
@@ -51,7 +53,23 @@ class Part:
 
     def fact(self, one: Subject) -> ModelFacts:
         """What is known of a subject's model."""
-        return self.facts.get(one.model, ModelFacts())
+        return self.resolved.models.get(one.model, ModelFacts())
+
+    @property
+    def data_sets(self) -> tuple[DataSet, ...]:
+        """The data sets of this modality, shortest mean length first."""
+        published = self.resolved.published
+        return () if published is None else published.data_sets.get(self.name, ())
+
+    @property
+    def shares_published(self) -> Mapping[str, ShareFinding]:
+        """The published shares by modality."""
+        return {} if self.resolved.published is None else self.resolved.published.shares
+
+    def tipping_published(self, indicator: str) -> TippingFinding | None:
+        """What was published on an indicator's tipping point in this modality."""
+        published = self.resolved.published
+        return None if published is None else published.tipping_of(self.name, indicator)
 
     def _rank(self, one: Subject) -> tuple[bool, str, int, str, str]:
         attentions = self.fact(one).attentions
@@ -66,24 +84,26 @@ def tables(part: Part, points: Sequence[TippingPoint]) -> tuple[Table, ...]:
         for (subject, setting), curve in part.curves.all.items():
             if subject == one:
                 groups.setdefault(setting, {})[one] = curve
-    looks = _looks(points)
+    placed = _placed(points)
     found = []
-    for metric in METRICS:
+    for indicator in part.resolved.indicators:
+        if not indicator.varies_with_length:
+            continue
         for mode in MODES:
             for setting, curves in groups.items():
-                measured = (metric in record.indicators for curve in curves.values() for record in curve.values())
-                if setting.mode == mode and any(measured):
-                    found.append(_Builder(part, metric, setting, curves, looks).table())
+                records = (record for curve in curves.values() for record in curve.values())
+                if setting.mode == mode and any(indicator.name in record.indicators for record in records):
+                    found.append(_Builder(part, indicator, setting, curves, placed).table())
     return tuple(found)
 
 
-def _looks(points: Iterable[TippingPoint]) -> dict[Look, list[TippingPoint]]:
-    """The tipping points by their variant, setting and metric."""
-    found: dict[Look, list[TippingPoint]] = {}
+def _placed(points: Iterable[TippingPoint]) -> dict[Place, list[TippingPoint]]:
+    """The tipping points by their variant, setting and indicator."""
+    found: dict[Place, list[TippingPoint]] = {}
     for point in points:
         comparison = point.comparison
-        look = (comparison.variant, comparison.variant_attention, point.setting, point.metric)
-        found.setdefault(look, []).append(point)
+        place = (comparison.variant, comparison.variant_attention, point.setting, point.metric)
+        found.setdefault(place, []).append(point)
     return found
 
 
@@ -92,31 +112,30 @@ class _Builder:
     """What one table is built from."""
 
     part: Part
-    metric: str
+    indicator: IndicatorFacts
     setting: Setting
     curves: Mapping[Subject, Curve]
-    looks: Mapping[Look, Sequence[TippingPoint]]
+    placed: Mapping[Place, Sequence[TippingPoint]]
 
     def table(self) -> Table:
         """The table; its brief rows hold those on both sides of every tipping point."""
         lengths = sorted({length for curve in self.curves.values() for length in curve})
         points = [point for one in self.curves for point in self._points(one)]
         columns = [self._cells(one, lengths) for one in self.curves]
-        unit = INDICATORS[self.metric].unit
         shown = [any(cell.value is not None for cell in row) for row in zip(*columns, strict=True)]
         measured = [index for index, has in enumerate(shown) if has]
         chosen = brief(
             [lengths[index] for index in measured],
-            BRIEF.get(self.metric, BRIEF_OTHERS),
+            BRIEF_HEADLINE if self.indicator.headline else BRIEF_OTHERS,
             {one.tipping.crossing.length for one in points if one.tipping.crossing},
         )
         return Table(
-            metric=self.metric,
-            unit=unit,
+            indicator=self.indicator,
+            unit=self.indicator.unit,
             length_unit=self.part.unit,
             mode=self.setting.mode,
             setting=self.part.words(self.setting),
-            counted=unit in COUNTED_UNITS,
+            counted=self.indicator.exact,
             columns=tuple(self.part.column(one) for one in self.curves),
             compared=tuple(len(self._points(one)) for one in self.curves),
             rows=tuple(
@@ -126,7 +145,7 @@ class _Builder:
         )
 
     def _points(self, one: Subject) -> Sequence[TippingPoint]:
-        return self.looks.get((one.model, one.attention, self.setting, self.metric), ())
+        return self.placed.get((one.model, one.attention, self.setting, self.indicator.name), ())
 
     def _cells(self, one: Subject, lengths: Sequence[int]) -> list[Cell]:
         curve, cheaper = self.curves[one], dict[int, tuple[str, ...]]()
@@ -139,16 +158,19 @@ class _Builder:
     def _cell(self, record: Record | None, cheaper: tuple[str, ...]) -> Cell:
         if record is None:
             return Cell()
-        reading = record.indicators.get(self.metric)
+        reading = record.indicators.get(self.indicator.name)
         if reading is None or reading.value is None:
             return Cell(status=record.status if record.status != "ok" else None if reading is None else "none")
-        # The readings of each round are for the analysis; a report's reader finds what they amount to in its summary.
         detail = {name: value for name, value in reading.detail.items() if not isinstance(value, (list, tuple, dict))}
+        if reading.rounds is not None:
+            detail["rounds"] = reading.rounds.id
+            if reading.rounds.stopped_by:
+                detail["stopped_by"] = reading.rounds.stopped_by
         return Cell(reading.value, reading.low, reading.high, record.status, cheaper, detail or None)
 
 
 def model_lines(part: Part) -> tuple[ModelLine, ...]:
-    """The parameters of everything that was measured."""
+    """What does not vary with the length, of everything that was measured."""
     by_subject: dict[Subject, list[Record]] = {}
     for (one, _), curve in part.curves.ok.items():
         by_subject.setdefault(one, []).extend(curve.values())
@@ -156,13 +178,34 @@ def model_lines(part: Part) -> tuple[ModelLine, ...]:
 
 
 def _model_line(part: Part, one: Subject, records: Sequence[Record]) -> ModelLine:
-    readings = [record.indicators["parameters"].value for record in records if "parameters" in record.indicators]
-    counts = [round(value) for value in readings if value is not None]
+    fixed = {
+        indicator: _range(records, indicator)
+        for indicator in part.resolved.indicators
+        if not indicator.varies_with_length
+    }
     kinds = next((record.kinds for record in records if record.kinds), {})
     total = sum(cost.parameters for cost in kinds.values())
     owned = {kind: kinds[kind].parameters / total for kind in sorted(kinds, key=rank) if kinds[kind].parameters}
-    fewest, most = (min(counts), max(counts)) if counts else (None, None)
-    return ModelLine(part.column(one), part.fact(one).family, fewest, most, owned)
+    fewest, most = next((bounds for indicator, bounds in fixed.items() if indicator.name == PARAMETERS), (None, None))
+    return ModelLine(
+        part.column(one),
+        part.fact(one).family,
+        None if fewest is None else round(fewest),
+        None if most is None else round(most),
+        owned,
+        tuple(
+            FixedFigure(indicator, *bounds)
+            for indicator, bounds in fixed.items()
+            if indicator.name != PARAMETERS and bounds[0] is not None
+        ),
+    )
+
+
+def _range(records: Sequence[Record], indicator: IndicatorFacts) -> tuple[float | None, float | None]:
+    """The lowest and the highest value over all records."""
+    readings = (record.indicators[indicator.name] for record in records if indicator.name in record.indicators)
+    values = [reading.value for reading in readings if reading.value is not None]
+    return (min(values), max(values)) if values else (None, None)
 
 
 def brief(lengths: Sequence[int], count: int, wanted: Iterable[float] = ()) -> tuple[int, ...]:

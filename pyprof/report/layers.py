@@ -90,7 +90,7 @@ def _kinds(wide: bool, marks: Glyphs) -> list[_Column]:
 def _numbers(lines: Sequence[LayerLine]) -> list[_Column]:
     """The columns of numbers; what no layer has is left out."""
     longest = max(max(line.forward_seconds, line.backward_seconds or 0.0) for line in lines)
-    unit = scale([longest / 100], "s")
+    unit = scale([longest / 100], "time")
     decimals = 1 if longest >= 100 * unit.factor else 2
 
     def time(seconds: float | None, style: str = "") -> Text:

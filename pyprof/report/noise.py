@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pyprof.analysis.noise import SLOW, Quiet
+from pyprof.analysis.noise import SLOW, RunNoise
 from pyprof.records.case import Case
 from pyprof.records.noise import CAUSES
 from pyprof.report.style import plural
@@ -40,7 +40,7 @@ def write(verdict: Verdict, console: Console) -> None:
     console.print(Text(f"{said} {verdict}"))
 
 
-def quiet_lines(quiet: Quiet) -> Iterator[Text]:
+def quiet_lines(quiet: RunNoise) -> Iterator[Text]:
     """A paragraph on what the system told during a run, and one on how fast the machine was, and for which cases."""
     yield Text(_told(quiet))
     if quiet.slowest is None:
@@ -60,7 +60,7 @@ def _short(case: Case) -> str:
     return f"{case.model} {case.attention} {case.mode} {case.length:,}"
 
 
-def _told(quiet: Quiet) -> str:
+def _told(quiet: RunNoise) -> str:
     parts = []
     if quiet.samples:
         by = ", ".join(f"{count:,} by {CAUSES.get(cause, cause)}" for cause, count in quiet.causes.items())

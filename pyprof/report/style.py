@@ -5,8 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-_TIMES = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9))
-_SIZES = (("GiB", 2.0**30), ("MiB", 2.0**20), ("KiB", 2.0**10), ("B", 1.0))
+from pyprof.quantity import format_bytes, format_count, format_seconds
+from pyprof.records.indicator import Format, IndicatorFacts
+
+# For each format its units, largest first, and the least number that stands before one.
+_UNITS: Mapping[str, tuple[tuple[tuple[str, float], ...], float]] = {
+    "time": ((("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9)), 0.1),
+    "bytes": ((("GiB", 2.0**30), ("MiB", 2.0**20), ("KiB", 2.0**10), ("B", 1.0)), 1.0),
+    "count": ((("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1.0)), 1.0),
+}
 
 KIND_STYLES: Mapping[str, str] = {
     "self-attention": "bright_blue",
@@ -112,14 +119,29 @@ class Scale:
         return f"{value / self.factor:,.{decimals}f}"
 
 
-def scale(values: Iterable[float], unit: str) -> Scale:
-    """One unit for all values: the largest in which the smallest still has a digit or so before the point."""
+def scale(values: Iterable[float], format: Format, unit: str = "") -> Scale:
+    """One unit for all values: the largest in which the smallest still has a digit or so before the point.
+
+    `unit` is what a count or a plain number is of.
+    """
+    if format not in _UNITS:
+        return Scale(unit)
+    units, least = _UNITS[format]
     smallest = min(values, default=1.0)
-    for units, least in ((_TIMES, 0.1), (_SIZES, 1.0)):
-        if unit == units[0][0] or unit == units[-1][0]:
-            name, factor = next((each for each in units if smallest >= least * each[1]), units[-1])
-            return Scale(name, factor)
-    return Scale(unit)
+    name, factor = next((each for each in units if smallest >= least * each[1]), units[-1])
+    return Scale(f"{name} {unit}".strip() if format == "count" and unit != "1" else name, factor)
+
+
+def figure(indicator: IndicatorFacts, value: float) -> str:
+    """A value of an indicator with its unit."""
+    written = {"time": format_seconds, "bytes": format_bytes, "count": format_count}.get(indicator.format)
+    if written is None:
+        return f"{value:.3g} {indicator.unit}"
+    return (
+        f"{written(value)} {indicator.unit}"
+        if indicator.format == "count" and indicator.unit != "1"
+        else written(value)
+    )
 
 
 def plural(count: int, noun: str) -> str:

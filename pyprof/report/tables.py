@@ -12,27 +12,16 @@ from rich.text import Text
 from pyprof.report.style import Glyphs, Scale, plural, scale
 from pyprof.report.view import Cell, Column, Table
 
-TITLES = {"latency": "Latency", "throughput": "Throughput", "peak_memory": "Peak memory"}
-_MEANING = {
-    "latency": "of one example",
-    "throughput": "at the largest batch that fits",
-    "peak_memory": "of one example",
-}
-
-
-def name_of(metric: str) -> str:
-    """A metric's name in words."""
-    return TITLES.get(metric, metric.replace("_", " ").capitalize())
-
 
 def metric_table(table: Table, width: int, glyphs: Glyphs) -> Group:
     """The brief rows of a table, in as many blocks side by side as the width asks for below each other."""
     values = [cell.value for row in table.rows for cell in row.cells if cell.value is not None]
-    unit = scale(values, table.unit)
+    unit = scale(values, table.indicator.format, table.unit)
+    short = table.indicator.short_unit or unit.unit
     rows = [table.rows[index] for index in table.brief]
     title = Text.assemble(
-        (name_of(table.metric), "bold"),
-        f" {_MEANING.get(table.metric, '')}, ".replace("  ", " "),
+        (table.indicator.title, "bold"),
+        f" {table.indicator.scope}, " if table.indicator.scope else ", ",
         (table.mode, "bold"),
         f" ({unit.unit})" + (f", {table.setting}" if table.setting else ""),
     )
@@ -43,25 +32,21 @@ def metric_table(table: Table, width: int, glyphs: Glyphs) -> Group:
         [_figure(row.cells[index], unit, table, index, glyphs) for row in rows] for index in range(len(table.columns))
     ]
     blocks: list[RenderableType] = [title]
-    headings = [max(len(column.model), len(column.attention), len(_short(unit)) + 2) for column in table.columns]
+    headings = [max(len(column.model), len(column.attention), len(short) + 2) for column in table.columns]
     for chosen in blocks_of(headings, columns, width - len(table.length_unit) - 12):
         grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False, pad_edge=False)
         grid.add_column(f"\nlength\n({table.length_unit}s)", justify="right", no_wrap=True, style="bold")
         for index in chosen:
-            grid.add_column(_heading(table.columns[index], unit), justify="right", no_wrap=True)
+            grid.add_column(_heading(table.columns[index], short), justify="right", no_wrap=True)
         for number, length in enumerate(lengths):
             grid.add_row(length, *(columns[index][number] for index in chosen))
         blocks.append(grid)
     return Group(*blocks)
 
 
-def _heading(column: Column, unit: Scale) -> Text:
-    return Text.assemble((column.model, "bold"), "\n", column.attention, "\n", (f"({_short(unit)})", "dim"))
-
-
-def _short(unit: Scale) -> str:
-    """The unit as it stands in every column, the title having it in full."""
-    return "1/s" if unit.unit == "examples/s" else unit.unit
+def _heading(column: Column, unit: str) -> Text:
+    """The unit is the one that stands in every column; the title has it in full."""
+    return Text.assemble((column.model, "bold"), "\n", column.attention, "\n", (f"({unit})" if unit else "", "dim"))
 
 
 def blocks_of(headings: Sequence[int], texts: Sequence[Sequence[Text]], room: int) -> Iterator[list[int]]:

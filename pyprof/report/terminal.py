@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -13,12 +13,12 @@ from rich.text import Text
 from pyprof.analysis.omitted import Note, Omission
 from pyprof.quantity import format_seconds
 from pyprof.report.axis import tipping_axis
-from pyprof.report.bars import parameter_bars, share_charts
+from pyprof.report.bars import fixed_figures, parameter_bars, share_charts
 from pyprof.report.noise import quiet_lines
 from pyprof.report.style import Glyphs, glyphs, plural
-from pyprof.report.tables import metric_table, name_of
+from pyprof.report.tables import metric_table
 from pyprof.report.tipping_table import published, terse_verdict, tipping_table
-from pyprof.report.view import ModalityView, ShareLine, Table, View
+from pyprof.report.view import ModalityView, ShareLine, Table, TippingLine, View
 
 LEAST_WIDTH = 60
 MOST_WIDTH = 140
@@ -76,11 +76,11 @@ def _spaced(blocks: Iterable[RenderableType]) -> Iterator[RenderableType]:
 
 
 def _modality(part: ModalityView, view: View, width: int, marks: Glyphs) -> Iterator[RenderableType]:
-    latencies = [table for table in part.tables if table.metric == "latency"]
-    for table in latencies:
+    headlines = [table for table in part.tables if table.indicator.headline]
+    for table in headlines:
         yield metric_table(table, width, marks)
-    if latencies:
-        yield _reading(latencies, marks)
+    if headlines:
+        yield _reading(headlines, marks)
     if part.shares:
         yield share_charts(part.shares, part.unit, width, marks)
     if part.share_lines:
@@ -90,10 +90,12 @@ def _modality(part: ModalityView, view: View, width: int, marks: Glyphs) -> Iter
     if part.tipping and part.axis is not None:
         yield tipping_axis(part, part.axis, width, marks)
     for table in part.tables:
-        if table.metric != "latency":
+        if not table.indicator.headline:
             yield metric_table(table, width, marks)
     if any(line.fewest is not None for line in part.models):
         yield parameter_bars(part.models, width, marks)
+    if any(line.fixed for line in part.models):
+        yield fixed_figures(part.models, marks)
 
 
 def _reading(tables: Iterable[Table], marks: Glyphs) -> Text:
@@ -137,7 +139,7 @@ def _omissions(omitted: Iterable[Omission]) -> list[RenderableType]:
     for one in omitted:
         what = plural(one.cases, "case")
         if one.metric is not None:
-            what = f"{name_of(one.metric).lower()} of {what}"
+            what = f"{(one.title or one.metric).lower()} of {what}"
         status, style = ("no figure", "yellow") if one.status == "ok" else (one.status, _STATUS_STYLES[one.status])
         lengths = f"{one.shortest:,}" if one.shortest == one.longest else f"{one.shortest:,} to {one.longest:,}"
         batch = {1: "", "largest": ", largest batch"}.get(one.batch, f", batch {one.batch}")
@@ -148,14 +150,22 @@ def _omissions(omitted: Iterable[Omission]) -> list[RenderableType]:
     return lines
 
 
-def _in_short(view: View, marks: Glyphs) -> Grid | None:
-    """The latency tipping points of all variants, a line for each: what a reader who scrolls to the end came for."""
-    lines = [line for part in view.modalities for line in part.tipping if line.metric == "latency"]
+def _in_short(view: View, marks: Glyphs) -> Group | None:
+    """The headline tipping points of all variants, a line for each: what a reader who scrolls to the end came for."""
+    lines = [line for part in view.modalities for line in part.tipping if line.indicator.headline]
+    grids = [
+        _short_grid([line for line in lines if line.indicator == indicator], indicator.title.lower(), marks)
+        for indicator in dict.fromkeys(line.indicator for line in lines)
+    ]
+    return Group(*filter(None, grids)) if any(grids) else None
+
+
+def _short_grid(lines: Sequence[TippingLine], title: str, marks: Glyphs) -> Grid | None:
     heads = list(dict.fromkeys((line.mode, line.comparison.name, line.setting) for line in lines))
-    if not lines or len(heads) > 4:
+    if len(heads) > 4:
         return None
     grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), show_edge=False, pad_edge=False)
-    grid.add_column("\nlatency", no_wrap=True)
+    grid.add_column(f"\n{title}", no_wrap=True)
     for mode, name, setting in heads:
         grid.add_column(Text(f"{mode}{f' {setting}' if setting else ''}\n{name}"), justify="right", no_wrap=True)
     grid.add_column("published\n2023", justify="right", no_wrap=True)

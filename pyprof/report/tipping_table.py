@@ -13,7 +13,6 @@ from pyprof.analysis.published import Agreement
 from pyprof.analysis.tipping import Crossing
 from pyprof.records.comparison import Comparison
 from pyprof.report.style import Glyphs
-from pyprof.report.tables import name_of
 from pyprof.report.view import ModalityView, TippingLine
 
 AGREEMENT: Mapping[Agreement, tuple[str, str]] = {
@@ -33,7 +32,7 @@ def tipping_table(part: ModalityView, glyphs: Glyphs) -> Group:
     modes = list(dict.fromkeys(line.mode for line in part.tipping))
     groups: dict[Comparison, dict[str, list[TippingLine]]] = {}
     for line in part.tipping:
-        metric = name_of(line.metric).lower() + (f", {line.setting}" if line.setting else "")
+        metric = line.indicator.title.lower() + (f", {line.setting}" if line.setting else "")
         groups.setdefault(line.comparison, {}).setdefault(metric, []).append(line)
     blocks = [[_row(metric, lines, modes, glyphs) for metric, lines in metrics.items()] for metrics in groups.values()]
     heading = [Text("metric"), *(Text(f"{mode} ({part.unit}s)") for mode in modes), Text(f"2023 ({part.unit}s)")]
@@ -127,7 +126,7 @@ def _reasons(lines: Sequence[TippingLine], glyphs: Glyphs) -> list[RenderableTyp
     """What limits the verdicts, each once with the metrics and modes that it is about."""
     reasons: dict[str, list[str]] = {}
     for line in lines:
-        about = f"{name_of(line.metric).lower()} {line.mode}"
+        about = f"{line.indicator.title.lower()} {line.mode}"
         if line.tipping.reason:
             reasons.setdefault(line.tipping.reason, []).append(about)
         if len(line.tipping.crossings) > 1 or (line.tipping.crossings and line.tipping.crossing is None):

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pyprof.analysis.noise import Quiet
+from pyprof.analysis.noise import RunNoise
 from pyprof.analysis.omitted import Note, Omission
-from pyprof.analysis.published import Agreement, DataSet, Side, TippingFinding
+from pyprof.analysis.published import Agreement, Side
 from pyprof.analysis.ratio import RatioPoint
 from pyprof.analysis.shares import ShareRow
 from pyprof.analysis.tipping import Tipping
 from pyprof.records.comparison import Comparison
+from pyprof.records.indicator import IndicatorFacts
+from pyprof.records.published import DataSet, TippingFinding
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -50,14 +52,15 @@ class TableRow:
 
 @dataclass(frozen=True)
 class Table:
-    """One metric over length in one mode: a row for each length, a column for each model and implementation.
+    """One indicator over length in one mode: a row for each length, a column for each model and implementation.
 
-    `setting` names in words what tells this table from the others of its metric and mode; empty where nothing does.
-    `counted` says that the figures are exact, so that they need no interval. `brief` are the indices of the rows that
-    a short print shows, and `compared` the number of comparisons that each column takes part in as the variant.
+    `unit` is the indicator's. `setting` names in words what tells this table from the
+    others of its indicator and mode; empty where nothing does. `counted` says that the figures are exact, so that they
+    need no interval. `brief` are the indices of the rows that a short print shows, and `compared` the number of
+    comparisons that each column takes part in as the variant.
     """
 
-    metric: str
+    indicator: IndicatorFacts
     unit: str
     length_unit: str
     mode: str
@@ -67,6 +70,10 @@ class Table:
     compared: tuple[int, ...]
     rows: tuple[TableRow, ...]
     brief: tuple[int, ...]
+
+    @property
+    def metric(self) -> str:
+        return self.indicator.name
 
 
 @dataclass(frozen=True)
@@ -116,7 +123,7 @@ class TippingLine:
     """One tipping point with the ratios behind it, beside the published one."""
 
     comparison: Comparison
-    metric: str
+    indicator: IndicatorFacts
     mode: str
     setting: str
     tipping: Tipping
@@ -126,6 +133,10 @@ class TippingLine:
     agreement: Agreement | None
     data_sets: tuple[Placement, ...]
     points: tuple[RatioPoint, ...]
+
+    @property
+    def metric(self) -> str:
+        return self.indicator.name
 
 
 @dataclass(frozen=True)
@@ -139,14 +150,27 @@ class Axis:
 
 
 @dataclass(frozen=True)
+class FixedFigure:
+    """An indicator that does not vary with the length: its lowest and highest value over the cases."""
+
+    indicator: IndicatorFacts
+    lowest: float
+    highest: float
+
+
+@dataclass(frozen=True)
 class ModelLine:
-    """A model's parameters: fewest and most over the lengths (positions grow with them), and shares by kind (of 1)."""
+    """A model's parameters: fewest and most over the lengths (positions grow with them), and shares by kind (of 1).
+
+    `fixed` are the other indicators that do not vary with the length.
+    """
 
     column: Column
     family: str | None
     fewest: int | None
     most: int | None
     shares: Mapping[str, float]
+    fixed: tuple[FixedFigure, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -181,5 +205,6 @@ class View:
     omitted: tuple[Omission, ...]
     warnings: tuple[str, ...] = ()
     notes: tuple[Note, ...] = ()
-    quiet: Quiet | None = None
+    quiet: RunNoise | None = None
+    indicators: tuple[IndicatorFacts, ...] = ()
     schema: int = SCHEMA

@@ -1,28 +1,29 @@
 """The plan of a study: its comparisons and cases, and which of them to measure next.
 
 Planning is pure: it sees the study, the records so far and predicted costs, and measures nothing. Cases are taken in
-groups, the models of one comparison at one length and in one mode: these are timed in the same rounds, so that the
-machine's mood hits them alike.
+groups, the models of one comparison at one length and in one mode: these are timed in the same rounds, so that a change
+of the machine's speed hits them alike.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
 
-from pyprof.analysis.curves import Subject
 from pyprof.analysis.ratio import RatioPoint, ratio_point
 from pyprof.analysis.refine import coarse, needs_refinement
-from pyprof.indicators.registry import INDICATORS
+from pyprof.indicators.latency import INDICATOR as LATENCY
 from pyprof.records.case import Batch, Case, Mode
+from pyprof.records.comparison import Pairing, Subject
+from pyprof.records.indicator import IndicatorFacts
 from pyprof.records.reading import Reading
 from pyprof.records.record import Record
-from pyprof.records.study import Study
+from pyprof.records.resolved import Resolved
+from pyprof.records.study import Lengths, Study
 from pyprof.study.prediction import Prediction
-from pyprof.study.resolve import Contest, contests
 
 
 class Stage(IntEnum):
@@ -68,17 +69,18 @@ class _Spot:
 
 @dataclass(frozen=True)
 class _Series:
-    """One contest in one mode, with the batch and the metrics that one case gives."""
+    """One pairing in one mode: its lengths, and the batch and the indicators that one case gives."""
 
-    contest: Contest
+    pairing: Pairing
+    lengths: Lengths
     mode: Mode
     batch: Batch
-    metrics: tuple[str, ...]
+    indicators: tuple[IndicatorFacts, ...]
 
 
 @dataclass(frozen=True)
 class _Wish:
-    """The cases of a contest that are wanted at a spot."""
+    """The cases of a pairing that are wanted at a spot."""
 
     spot: _Spot
     pair: tuple[Case, ...]
@@ -95,27 +97,25 @@ class Plan:
     are predicted not to cross; and what else narrows a crossing. Then comes everything else by predicted cost, so that
     long training steps come last. Without a budget everything comes by predicted cost.
 
-    Raises UsageError as ``contests`` does.
     """
 
-    def __init__(self, study: Study, device: str) -> None:
+    def __init__(self, study: Study, resolved: Resolved, device: str) -> None:
         self.study = study
-        self.contests = contests(study)
         self._device = device
         self._hurried = study.time_budget is not None
         self._cases: dict[tuple[Subject, _Spot], Case] = {}
         self._series = [
-            _Series(contest, mode, batch, metrics)
-            for contest in self.contests
+            _Series(pairing, study.blocks[pairing.block].lengths, mode, batch, indicators)
+            for pairing in resolved.pairings
             for mode in study.modes
-            for batch, metrics in self._batches()
+            for batch, indicators in _batches(resolved.indicators, mode)
         ]
         self._fixed = [each for series in self._series for each in self._wishes(series, self._fixed_lengths(series))]
 
     @property
     def adapts(self) -> bool:
         """Whether what is measured changes what is measured next."""
-        return self._hurried or any(contest.lengths.auto for contest in self.contests)
+        return self._hurried or any(series.lengths.auto for series in self._series)
 
     def next(self, records: Mapping[str, Record], settled: Set[str], prediction: Prediction) -> Group | None:
         """The next group, or None where nothing is left.
@@ -155,33 +155,25 @@ class Plan:
     def _wanted(self, records: Mapping[str, Record], prediction: Prediction) -> Iterator[tuple[_Wish, Stage]]:
         yield from self._fixed
         for series in self._series:
-            if series.contest.variant is None:
+            if series.pairing.variant is None:
                 continue
             if self._is_urgent(series):
                 yield from self._wishes(series, self._bracket(series, records, prediction))
-            if series.contest.lengths.auto or self._hurried:
+            if series.lengths.auto or self._hurried:
                 yield from self._wishes(series, self._crossing_lengths(series, records))
 
     def _is_urgent(self, series: _Series) -> bool:
-        return self._hurried and series.mode == "infer" and "latency" in series.metrics
+        return self._hurried and series.mode == "infer" and any(each.name == LATENCY.name for each in series.indicators)
 
     def _wishes(self, series: _Series, lengths: Iterator[tuple[int, Stage]]) -> Iterator[tuple[_Wish, Stage]]:
         for length, stage in lengths:
-            spot = _Spot(series.contest.block, series.mode, series.batch, length)
-            yield _Wish(spot, tuple(self._case(subject, spot) for subject in series.contest.subjects)), stage
-
-    def _batches(self) -> Iterator[tuple[Batch, tuple[str, ...]]]:
-        """One example for all metrics but throughput, and the largest batch for that."""
-        single = tuple(metric for metric in self.study.metrics if metric != "throughput")
-        if single:
-            yield 1, single
-        if "throughput" in self.study.metrics:
-            yield "largest", ("throughput",)
+            spot = _Spot(series.pairing.block, series.mode, series.batch, length)
+            yield _Wish(spot, tuple(self._case(subject, spot) for subject in series.pairing.subjects)), stage
 
     def _fixed_lengths(self, series: _Series) -> Iterator[tuple[int, Stage]]:
         """The lengths that are wanted whatever is measured."""
-        lengths = series.contest.lengths
-        for length in coarse(lengths.values, period=series.contest.period) if lengths.auto else lengths.values:
+        lengths = series.lengths
+        for length in coarse(lengths.values, period=series.pairing.period) if lengths.auto else lengths.values:
             first = self._hurried and series.batch == 1 and length == lengths.values[0]
             yield length, Stage.SHORTEST if first else Stage.REST
 
@@ -193,14 +185,14 @@ class Plan:
         Where it is predicted to stay above, it is the longest length, which may prove that wrong. One length alone
         predicts nothing, so the second shortest comes first.
         """
-        contest, lengths = series.contest, series.contest.lengths.values
-        if len(self._ratios(series, "latency", records)) < 2:
+        pairing, lengths = series.pairing, series.lengths.values
+        if len(self._ratios(series, LATENCY, records)) < 2:
             yield lengths[min(1, len(lengths) - 1)], Stage.BRACKET
             return
         cheaper = []
         for length in lengths:
-            spot = _Spot(contest.block, series.mode, series.batch, length)
-            vanilla, variant = (prediction.step_seconds(self._case(subject, spot)) for subject in contest.subjects)
+            spot = _Spot(pairing.block, series.mode, series.batch, length)
+            vanilla, variant = (prediction.step_seconds(self._case(subject, spot)) for subject in pairing.subjects)
             cheaper.append(variant < vanilla)
         places = [after for after in range(1, len(lengths)) if cheaper[after] and not cheaper[after - 1]]
         if not cheaper[-1]:
@@ -210,26 +202,26 @@ class Plan:
             yield lengths[places[-1]], Stage.BRACKET
 
     def _crossing_lengths(self, series: _Series, records: Mapping[str, Record]) -> Iterator[tuple[int, Stage]]:
-        """The lengths that narrow a crossing of what is measured so far, one for each metric."""
-        lengths = series.contest.lengths
+        """The lengths that narrow a crossing of what is measured so far, one for each indicator that has a curve."""
+        lengths = series.lengths
         urgent = self._is_urgent(series)
-        for metric in series.metrics:
-            points = self._ratios(series, metric, records)
+        for indicator in series.indicators:
+            points = self._ratios(series, indicator, records) if indicator.varies_with_length else []
             if len(points) < 2:
                 continue
             tolerance = lengths.tolerance if lengths.auto else 0
-            following = needs_refinement(points, lengths.values, tolerance, series.contest.period)
+            following = needs_refinement(points, lengths.values, tolerance, series.pairing.period)
             if following is not None:
-                yield following, Stage.CROSSING if urgent and metric == "latency" else Stage.REST
+                yield following, Stage.CROSSING if urgent and indicator.name == LATENCY.name else Stage.REST
 
-    def _ratios(self, series: _Series, metric: str, records: Mapping[str, Record]) -> list[RatioPoint]:
-        contest, points = series.contest, []
-        for length in contest.lengths.values:
-            spot = _Spot(contest.block, series.mode, series.batch, length)
-            readings = [_reading(records, self._case(subject, spot), metric) for subject in contest.subjects]
+    def _ratios(self, series: _Series, indicator: IndicatorFacts, records: Mapping[str, Record]) -> list[RatioPoint]:
+        pairing, points = series.pairing, []
+        for length in series.lengths.values:
+            spot = _Spot(pairing.block, series.mode, series.batch, length)
+            readings = [_reading(records, self._case(subject, spot), indicator) for subject in pairing.subjects]
             vanilla, variant = readings[0], readings[-1]
             if vanilla is not None and variant is not None:
-                point = ratio_point(length, variant, vanilla, INDICATORS[metric])
+                point = ratio_point(length, variant, vanilla, indicator)
                 points += [] if point is None else [point]
         return points
 
@@ -270,6 +262,16 @@ def _is_measured(wish: _Wish, records: Mapping[str, Record]) -> bool:
     return all(case.key in records and records[case.key].status == "ok" for case in wish.pair)
 
 
-def _reading(records: Mapping[str, Record], case: Case, metric: str) -> Reading | None:
+def _batches(indicators: Iterable[IndicatorFacts], mode: Mode) -> Iterator[tuple[Batch, tuple[IndicatorFacts, ...]]]:
+    """The kinds of batches that a mode's indicators need, one example first, with the indicators that each gives."""
+    groups: dict[Batch, list[IndicatorFacts]] = {}
+    for indicator in indicators:
+        if mode in indicator.modes:
+            groups.setdefault(indicator.batch, []).append(indicator)
+    for batch in sorted(groups, key=lambda each: each == "largest"):
+        yield batch, tuple(groups[batch])
+
+
+def _reading(records: Mapping[str, Record], case: Case, indicator: IndicatorFacts) -> Reading | None:
     record = records.get(case.key)
-    return None if record is None or record.status != "ok" else record.indicators.get(metric)
+    return None if record is None or record.status != "ok" else record.indicators.get(indicator.name)

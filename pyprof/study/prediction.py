@@ -11,6 +11,8 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pyprof.indicators.latency import INDICATOR as LATENCY
+from pyprof.indicators.peak_memory import INDICATOR as PEAK_MEMORY
 from pyprof.models import registry
 from pyprof.records.case import Case, Mode
 from pyprof.records.record import Record
@@ -144,13 +146,14 @@ class Prediction:
         """Learn from a record that is ok."""
         if record.status != "ok":
             return
-        case, latency = record.case, record.indicators.get("latency")
+        case, latency = record.case, record.indicators.get(LATENCY.name)
         seconds = latency.value if latency is not None else record.step_seconds
         if case.batch != 1 or seconds is None:
             return
         curve = _curve(case)
         count = len(latency.samples) if latency is not None else 0
-        cut_short = latency is not None and latency.detail.get("stopped_by") in ("samples", "time")
+        rounds = None if latency is None else latency.rounds
+        cut_short = rounds is not None and rounds.stopped_by in ("samples", "time")
         self._learn_samples(seconds, math.inf if cut_short else count)
         around = max(0.0, record.seconds - seconds * (count + OTHER_STEPS))
         built = curve in self._measured
@@ -160,7 +163,7 @@ class Prediction:
         self._measured.setdefault(curve, _Measured()).points[case.length] = _Known(seconds, *size)
         # What is known of other measured curves does not depend on this one; all else may.
         self._known = {each: known for each, known in self._known.items() if each in self._measured and each != curve}
-        peak = record.indicators.get("peak_memory")
+        peak = record.indicators.get(PEAK_MEMORY.name)
         if peak is not None and peak.value is not None:
             self._peaks[curve, case.length] = peak.value
 

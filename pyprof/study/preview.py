@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 
+from pyprof.indicators.latency import INDICATOR as LATENCY
+from pyprof.indicators.throughput import INDICATOR as THROUGHPUT
 from pyprof.records.case import Case
 from pyprof.records.reading import Reading
 from pyprof.records.record import Record
 from pyprof.records.study import Study
 from pyprof.study.plan import Group, Plan
 from pyprof.study.prediction import Prediction, most_samples
+from pyprof.study.resolve import resolve
 
 # Loading torch and transformers in the measuring process.
 START_SECONDS = 8.0
@@ -44,7 +47,7 @@ def preview(study: Study, threads: int = 1, rate: float | None = None) -> Previe
     Raises UsageError as planning does.
     """
     device = "cpu" if study.device == "auto" else study.device
-    plan = Plan(study, device)
+    plan = Plan(study, resolve(study), device)
     prediction = Prediction(study, study.threads or threads, device.startswith("cuda"), rate)
     remaining = float("inf") if study.time_budget is None else study.time_budget - START_SECONDS
     records: dict[str, Record] = {}
@@ -75,8 +78,8 @@ def _groups(plan: Plan, records: Mapping[str, Record], settled: Set[str], predic
 
 def _simulated(case: Case, seconds: float, prediction: Prediction) -> Record:
     step = prediction.step_seconds(case)
-    metric = "latency" if case.batch == 1 else "throughput"
+    indicator = LATENCY if case.batch == 1 else THROUGHPUT
     value = step if case.batch == 1 else 1 / step
     samples = (round(step * 1e9),) * most_samples(step, prediction.study.care)
     reading = Reading(value=value, low=value * 0.99, high=value * 1.01, samples=samples)
-    return Record(case, "ok", "predicted", "", seconds, indicators={metric: reading})
+    return Record(case, "ok", "predicted", "", seconds, indicators={indicator.name: reading})

@@ -17,12 +17,13 @@ from pyprof.records import environment, run_directory
 from pyprof.records.case import Case
 from pyprof.records.executor import Executor, Outcome, Ready
 from pyprof.records.record import Record
+from pyprof.records.resolved import Resolved
 from pyprof.records.run_directory import Store
 from pyprof.records.study import Study
 from pyprof.study.foregone import why_hopeless
 from pyprof.study.plan import Group, Plan
 from pyprof.study.prediction import Prediction
-from pyprof.study.resolve import contests
+from pyprof.study.resolve import resolve
 from pyprof.worker.executors import WorkerExecutor
 
 # Outcomes that measuring again would only repeat. What was skipped may fit another time, and an error may be mended.
@@ -89,16 +90,19 @@ def run_study(
     begin = clock()
     if study is None and not resume:
         raise UsageError("there is no study to run: name one, or go on with an earlier run by --resume")
-    if study is not None:
-        contests(study)
+    resolved = None if study is None else resolve(study)
     with Store(directory, resume) as store:
         given = _given(study, store)
+        if store.previous is not None:
+            # What the run stood for when it began, whatever its names mean today.
+            resolved = store.previous.resolved
+        assert resolved is not None
         executor = WorkerExecutor() if executor is None else executor
         try:
             ready = executor.start(given)
             _check_machine(store, ready)
-            store.begin(ready.study, ready.environment)
-            run = _Run(ready, store, executor, progress, clock, begin)
+            store.begin(ready.study, resolved, ready.environment)
+            run = _Run(ready, resolved, store, executor, progress, clock, begin)
             run.go()
         except KeyboardInterrupt:
             raise StudyInterrupted(
@@ -143,6 +147,7 @@ class _Run:
     """The loop and its state."""
 
     ready: Ready
+    resolved: Resolved
     store: Store
     executor: Executor
     progress: Callable[[Event], None] | None
@@ -156,7 +161,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         study = self.ready.study
-        self._plan = Plan(study, study.device)
+        self._plan = Plan(study, self.resolved, study.device)
         self._prediction = Prediction(study, study.threads or 1, study.device.startswith("cuda"))
         if self.store.previous is not None:
             self.records |= self.store.previous.records

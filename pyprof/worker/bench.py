@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
 from pyprof.errors import InvariantError
-from pyprof.indicators.registry import INDICATORS
+from pyprof.indicators import registry
+from pyprof.indicators.indicator import How, Indicator
 from pyprof.layers.instrument import instrument
-from pyprof.models.loaded import LoadedModel
 from pyprof.records.case import Case
 from pyprof.records.executor import Outcome, by_itself
-from pyprof.records.reading import Reading
 from pyprof.records.record import Record
 from pyprof.records.study import Study
 from pyprof.timing.yardstick import Yardstick
 from pyprof.worker.cache import ModelCache
-from pyprof.worker.case_in_progress import Entrant
+from pyprof.worker.case_in_progress import CaseInProgress
 from pyprof.worker.largest_batch import CONFIRMED, Search
 from pyprof.worker.rounds import Tell, time_together
-from pyprof.worker.step import Step, free, memory_reading
+from pyprof.worker.step import Step, free
 
-# Steps that are looked at, as many as fit a second: one where steps are long.
-MOST_LOOKS = 5
-LOOKING_SECONDS = 1.0
+# Steps with the probes on, as many as fit a second: one where steps are long.
+MOST_PROBED_STEPS = 5
+PROBED_SECONDS = 1.0
 
 
 class Bench:
@@ -39,6 +37,7 @@ class Bench:
     def __init__(self, study: Study, fingerprint: str, confirm: Callable[[Case], Record] | None = None) -> None:
         self.study = study
         self.models = ModelCache(study)
+        self._indicators = registry.chosen(study.metrics)
         self._fingerprint = fingerprint
         self._confirm = self._confirm_here if confirm is None else confirm
         self._yardstick: Yardstick | None = None
@@ -49,132 +48,143 @@ class Bench:
         return outcome
 
     def measure_together(self, cases: Sequence[Case], tell: Tell = lambda case: None) -> Iterator[Outcome]:
-        """Measure cases in the same rounds, then look at each; their outcomes come as they are found.
+        """Measure cases in the same rounds, then the layers of each; their outcomes come as they are known.
 
         Whatever goes wrong with one becomes a status of its record, and the others go on. One for which the memory does
         not suffice beside the others comes last, by itself. `tell` is told which case is being worked on, and None
         where it is all of them. A search for the largest batch is a case by itself.
         """
-        entrants = self._timed(cases, tell)
-        if any(one.status == "oom" for one in entrants) and self.models.keep_only(cases):
+        group = self._timed(cases, tell)
+        if any(case.status == "oom" for case in group) and self.models.keep_only(cases):
             # Models of other cases took memory that belongs to these.
-            entrants = self._anew(entrants, tell)
+            group = self._anew(group, tell)
         crowded_out = []
-        for one in entrants:
-            tell(one.case)
-            one.attempt(self._look_and_count)
-            one.step = None
-            if one.status == "oom":
-                crowded_out.append(one)
+        for case in group:
+            tell(case.case)
+            self._finish(case)
+            if case.status == "oom":
+                crowded_out.append(case)
             else:
-                yield self._finished(one)
-        for one in crowded_out:
-            if self.models.keep_only((one.case,)):
-                (alone,) = self._anew([one], tell)
-                alone.attempt(self._look_and_count)
-                alone.step = None
-                if len(cases) > 1 and alone.status == "ok":
-                    alone.notes.append(by_itself("beside it the memory did not suffice"))
-                yield self._finished(alone)
-            else:
-                yield self._finished(one)
+                yield self._outcome(case)
+        for case in crowded_out:
+            if not self.models.keep_only((case.case,)):
+                yield self._outcome(case)
+                continue
+            (alone,) = self._anew([case], tell)
+            self._finish(alone)
+            if len(cases) > 1 and alone.status == "ok":
+                alone.notes.append(by_itself("beside it the memory did not suffice"))
+            yield self._outcome(alone)
 
-    def _anew(self, entrants: Sequence[Entrant], tell: Tell) -> list[Entrant]:
+    def _anew(self, group: Sequence[CaseInProgress], tell: Tell) -> list[CaseInProgress]:
         """Once more, with what was spent on the first attempt; all that it holds is freed before."""
-        for one in entrants:
-            one.step = None
+        for case in group:
+            case.step = None
         free()
-        again = self._timed([one.case for one in entrants], tell)
-        for before, one in zip(entrants, again, strict=True):
-            one.seconds += before.seconds
+        again = self._timed([case.case for case in group], tell)
+        for before, case in zip(group, again, strict=True):
+            case.seconds += before.seconds
         return again
 
-    def _finished(self, one: Entrant) -> Outcome:
-        if one.status != "ok":
+    def _outcome(self, case: CaseInProgress) -> Outcome:
+        if case.status != "ok":
             free()
-        return one.outcome(self._fingerprint)
+        return case.outcome(self._fingerprint)
 
-    def _timed(self, cases: Sequence[Case], tell: Tell) -> list[Entrant]:
-        """The cases with their models loaded and their latencies taken, as far as these are asked for."""
-        entrants = []
+    def _timed(self, cases: Sequence[Case], tell: Tell) -> list[CaseInProgress]:
+        """The cases with their models loaded and timed, as far as that is asked for."""
+        group = []
         for case in cases:
             tell(case)
-            one = Entrant(case, started=datetime.now(UTC).isoformat(timespec="seconds"))
-            one.attempt(partial(self._load, beside=cases))
-            entrants.append(one)
-        steps = [one.step for one in entrants if one.step is not None]
-        if "latency" in self.study.metrics and steps:
-            self._time(entrants, steps, tell)
-        return entrants
+            loaded = CaseInProgress(case, started=datetime.now(UTC).isoformat(timespec="seconds"))
+            loaded.attempt(partial(self._load, beside=cases))
+            group.append(loaded)
+        steps = [case.step for case in group if case.step is not None]
+        if any(self._asked("timed", step.case) for step in steps):
+            self._time(group, steps, tell)
+        return group
 
-    def _load(self, one: Entrant, beside: Sequence[Case]) -> None:
-        model, case = self.models.get(one.case, beside), one.case
-        one.attention = model.attention
-        one.notes += model.notes(case.length)
-        if case.batch != "largest":
-            one.step = Step(model, case, self.study.optimizer, case.batch)
+    def _load(self, case: CaseInProgress, beside: Sequence[Case]) -> None:
+        wanted = case.case
+        model = self.models.get(wanted, beside)
+        case.attention = model.attention
+        case.notes += model.notes(wanted.length)
+        if wanted.batch != "largest":
+            case.step = Step(model, wanted, self.study.optimizer, wanted.batch)
             return
         # The fresh process that confirms a batch needs the memory that other models hold here.
-        self.models.keep_only((case,))
-        one.indicators["throughput"] = Search(model, case, self.study, self._confirm).throughput()
+        self.models.keep_only((wanted,))
+        search = Search(model, wanted, self.study, self._confirm)
+        for indicator in self._asked("searched", wanted):
+            case.read(indicator, search)
 
-    def _time(self, entrants: Sequence[Entrant], steps: Sequence[Step], tell: Tell) -> None:
+    def _time(self, group: Sequence[CaseInProgress], steps: Sequence[Step], tell: Tell) -> None:
         if self._yardstick is None:
             self._yardstick = Yardstick(self.study.device)
         timed = time_together(steps, self.study.care, self.study.seed, self._yardstick, tell)
-        for one in entrants:
-            one.seconds += timed.seconds.get(one.case, 0.0)
-            failure = timed.failures.get(one.case)
+        for case in group:
+            case.seconds += timed.seconds.get(case.case, 0.0)
+            failure = timed.failures.get(case.case)
             if failure is not None:
-                one.fail("oom" if failure.status == "oom" else "error", failure.reason)
-            elif one.case in timed.latencies:
-                one.indicators["latency"] = timed.latencies[one.case]
+                case.fail("oom" if failure.status == "oom" else "error", failure.reason)
+            elif case.case in timed.readings:
+                case.timed = timed.readings[case.case]
+                for indicator in self._asked("timed", case.case):
+                    case.indicators[indicator.name] = case.timed
 
-    def _look_and_count(self, one: Entrant) -> None:
-        """Look at some steps, the first of them for memory as well; latency was taken before, with nothing attached."""
-        if one.step is None:
+    def _finish(self, case: CaseInProgress) -> None:
+        """All that is not timed, with the time of the layers where the step's time was asked for; then let go of it."""
+        case.attempt(self._probe_and_count)
+        case.step = None
+
+    def _probe_and_count(self, case: CaseInProgress) -> None:
+        """Probe some steps, the first of them weighed as well; the step was timed before, with nothing attached."""
+        step = case.step
+        if step is None:
             return
-        latency = one.indicators.get("latency")
+        weighed = self._asked("weighed", case.case)
         try:
-            if latency is not None and latency.value is not None:
-                self._look(one.step, one, max(1, min(MOST_LOOKS, int(LOOKING_SECONDS / max(latency.value, 1e-9)))))
-            elif "peak_memory" in self.study.metrics:
-                one.indicators["peak_memory"] = memory_reading(one.step)
+            if case.timed is not None and case.timed.value is not None:
+                self._probe(step, case, weighed, case.timed.value)
+            else:
+                for indicator in weighed:
+                    case.read(indicator, step, step)
+            for indicator in self._asked("counted", case.case):
+                case.read(indicator, step)
         finally:
-            one.step.close()
-        for name in self.study.metrics:
-            counter = INDICATORS[name].counter
-            if counter is not None:
-                one.indicators[name] = _count(counter, one.step.model)
+            step.close()
 
-    def _look(self, step: Step, found: Entrant, looks: int) -> None:
+    def _probe(self, step: Step, case: CaseInProgress, weighed: Sequence[Indicator], seconds: float) -> None:
+        steps = max(1, min(MOST_PROBED_STEPS, int(PROBED_SECONDS / max(seconds, 1e-9))))
         with instrument(step.model.step, backward=step.case.mode == "train", rules=step.model.kinds) as probes:
 
             def marked() -> None:
                 with probes.step():
                     step()
 
-            if "peak_memory" in self.study.metrics:
-                found.indicators["peak_memory"] = memory_reading(step, marked)
-                looks -= 1
-            for _ in range(looks):
+            for indicator in weighed:
+                case.read(indicator, step, marked)
+            for _ in range(steps - len(weighed)):
                 marked()
         try:
-            found.profile = probes.profile()
+            case.profile = probes.profile()
         except InvariantError as error:
-            # The latency was taken before and without the probes, so it stands.
-            found.notes.append(f"the layers' times are left out: {error}")
+            # The step was timed before and without the probes, so its time stands.
+            case.notes.append(f"the layers' times are left out: {error}")
             return
-        if found.profile.overflowed:
-            found.notes.append(f"{found.profile.overflowed} layer calls found no room in the recorder")
+        if case.profile.overflowed:
+            case.notes.append(f"{case.profile.overflowed} layer calls found no room in the recorder")
+
+    def _asked(self, how: How, case: Case) -> list[Indicator]:
+        """The study's indicators of one way of measuring that this case gives."""
+        batch = "largest" if case.batch == "largest" else 1
+        return [
+            indicator
+            for indicator in self._indicators
+            if indicator.how == how and indicator.batch == batch and case.mode in indicator.modes
+        ]
 
     def _confirm_here(self, case: Case) -> Record:
         bench = Bench(replace(self.study, metrics=CONFIRMED), self._fingerprint)
         bench.models, bench._yardstick = self.models, self._yardstick
         return bench.measure(case).record
-
-
-def _count(counter: str, model: LoadedModel) -> Reading:
-    package, function = counter.split(":")
-    reading: Reading = getattr(importlib.import_module(package), function)(model)
-    return reading

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pyprof.failures import Status, failure_of
+from pyprof.indicators.indicator import Indicator
 from pyprof.layers.profile import Profile
 from pyprof.records.case import Case
 from pyprof.records.executor import Columns, Outcome
@@ -18,7 +19,7 @@ from pyprof.worker.step import Step
 
 
 @dataclass
-class Entrant:
+class CaseInProgress:
     """A case on its way, and what has been found out about it so far; that survives an exception."""
 
     case: Case
@@ -31,8 +32,10 @@ class Entrant:
     attention: str | None = None
     notes: list[str] = field(default_factory=list)
     step: Step | None = None
+    # The time of a step, taken in turn with those of other cases.
+    timed: Reading | None = None
 
-    def attempt(self, work: Callable[[Entrant], None]) -> None:
+    def attempt(self, work: Callable[[CaseInProgress], None]) -> None:
         """Do a part of the work, where nothing has gone wrong yet. Every exception becomes a status with its reason."""
         if self.status != "ok":
             return
@@ -46,6 +49,11 @@ class Entrant:
             self.fail(failure.status, failure.reason)
         finally:
             self.seconds += time.perf_counter() - begin
+
+    def read(self, indicator: Indicator, *what: object) -> None:
+        """Note what an indicator gives for a step or a search."""
+        assert indicator.read is not None
+        self.indicators[indicator.name] = indicator.read(*what)
 
     def fail(self, status: Status, reason: str) -> None:
         """Note what went wrong, and let go of what takes memory."""

@@ -8,6 +8,8 @@ from typing import TypeVar
 
 from pyprof.errors import IncompleteError
 from pyprof.failures import is_out_of_memory
+from pyprof.indicators.latency import INDICATOR as LATENCY
+from pyprof.indicators.peak_memory import INDICATOR as PEAK_MEMORY
 from pyprof.models.loaded import LoadedModel
 from pyprof.records.case import Case
 from pyprof.records.reading import Reading
@@ -17,10 +19,10 @@ from pyprof.timing.clock import stopwatch_for
 from pyprof.timing.sampling import measure
 from pyprof.worker.batch_search import LargestBatch, find_largest_batch
 from pyprof.worker.best_batch import BestThroughput, best_throughput
-from pyprof.worker.step import Step, free, memory_reading
+from pyprof.worker.step import Step, free
 
 # What a confirmation has to measure.
-CONFIRMED = ("latency", "peak_memory")
+CONFIRMED = (LATENCY.name, PEAK_MEMORY.name)
 BATCH_LIMIT = 4096
 # Sizes that are compared for the best throughput differ by more than the noise, so that few samples suffice.
 SEARCH_SAMPLES = 3
@@ -58,7 +60,7 @@ class Search:
         return _reading(found, confirmed[found.batch], best)
 
     def _peak(self, batch: int) -> int | None:
-        return self._unless_out_of_memory(batch, lambda step: memory_reading(step).samples[0])
+        return self._unless_out_of_memory(batch, lambda step: step.peak_memory().samples[0])
 
     def _seconds(self, batch: int) -> float | None:
         stopwatch, care = stopwatch_for(self.case.device), self.study.care
@@ -95,14 +97,14 @@ class Search:
         if record.status != "ok":
             raise IncompleteError(f"batch {batch} could not be confirmed: {record.reason}")
         confirmed[batch] = record
-        return record.indicators["peak_memory"].samples[0]
+        return record.indicators[PEAK_MEMORY.name].samples[0]
 
 
 def _reading(found: LargestBatch, record: Record, best: BestThroughput | None) -> Reading:
-    latency, batch = record.indicators["latency"], record.case.batch
+    latency, batch = record.indicators[LATENCY.name], record.case.batch
     assert isinstance(batch, int)
     assert latency.value is not None
-    detail: dict[str, float | int | str] = {"batch": batch, "peak": record.indicators["peak_memory"].samples[0]}
+    detail: dict[str, float | int | str] = {"batch": batch, "peak": record.indicators[PEAK_MEMORY.name].samples[0]}
     at_largest = batch / latency.value
     if best is not None and best.best.examples_per_second > at_largest:
         detail |= {"best": best.best.examples_per_second, "best_batch": best.best.batch}

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 
@@ -14,11 +13,13 @@ from pyprof.failures import Failure
 from pyprof.records.case import Case
 from pyprof.records.noise import Noise
 from pyprof.records.reading import Reading
+from pyprof.records.rounds import Rounds
 from pyprof.records.study import Care
 from pyprof.statistics.estimate import Estimate
 from pyprof.timing import interleave as interleaving
 from pyprof.timing.clock import Call, shortest_reading_ns, stopwatch_for
-from pyprof.timing.interleave import Rounds, interleave
+from pyprof.timing.interleave import Rounds as Interleaved
+from pyprof.timing.interleave import interleave
 from pyprof.timing.warmup import Warmup
 from pyprof.timing.watch import Watch
 from pyprof.timing.yardstick import NAME, Yardstick
@@ -30,9 +31,9 @@ Tell = Callable[[Case | None], None]
 
 @dataclass(frozen=True)
 class Timed:
-    """What came of the steps, by case: a latency or a failure, and how many seconds were spent on each."""
+    """What came of the steps, by case: the time of one or a failure, and how many seconds were spent on each."""
 
-    latencies: Mapping[Case, Reading]
+    readings: Mapping[Case, Reading]
     failures: Mapping[Case, Failure]
     seconds: Mapping[Case, float]
 
@@ -84,7 +85,7 @@ class AllPrecise:
         self._precision = precision
         self._next_look = fewest
 
-    def reached(self, rounds: Rounds) -> bool:
+    def reached(self, rounds: Interleaved) -> bool:
         """Whether the rounds so far suffice, at those counts that are looked at."""
         names = [name for name in rounds.samples if name != NAME]
         if not names:
@@ -113,26 +114,22 @@ def _announcements(cases: Sequence[Case], tell: Tell) -> Mapping[str, Call]:
     return {case.key: lambda case=case: announce(case) for case in cases} | {NAME: lambda: announce(None)}
 
 
-def _timed(cases: Sequence[Case], taken: Rounds, noise: Noise, elapsed_ns: int) -> Timed:
-    shared: dict[str, Any] = {
-        "rounds": secrets.token_hex(8),
-        "stopped_by": taken.stopped_by,
-        "yardstick": _each(taken, NAME) if NAME in taken.samples else [],
-        "noise": noise.to_json(),
-    }
-    spent, latencies, failures = {}, {}, {}
+def _timed(cases: Sequence[Case], taken: Interleaved, noise: Noise, elapsed_ns: int) -> Timed:
+    yardstick = _each(taken, NAME) if NAME in taken.samples else []
+    shared = Rounds(secrets.token_hex(8), taken.stopped_by, tuple(yardstick), noise=noise)
+    spent, readings, failures = {}, {}, {}
     for case in cases:
         if case.key in taken.failures:
             failures[case] = taken.failures[case.key]
         else:
-            latencies[case] = _reading(case.key, taken, shared)
+            readings[case] = _reading(case.key, taken, shared)
         spent[case] = sum(taken.warmups.get(case.key, ())) + sum(taken.samples.get(case.key, ()))
     # What was spent on the yardstick, and on a step that failed, is everyone's.
     rest = (elapsed_ns - sum(spent.values())) / len(cases)
-    return Timed(latencies, failures, {case: (own + rest) * 1e-9 for case, own in spent.items()})
+    return Timed(readings, failures, {case: (own + rest) * 1e-9 for case, own in spent.items()})
 
 
-def _reading(name: str, taken: Rounds, shared: Mapping[str, Any]) -> Reading:
+def _reading(name: str, taken: Interleaved, shared: Rounds) -> Reading:
     """A latency in seconds with the raw samples, in nanoseconds of one step."""
     median, samples = taken.seconds(name), _each(taken, name)
     waits = (np.asarray(taken.samples[name]) - taken.ran(name)) / taken.repeats[name]
@@ -142,7 +139,7 @@ def _reading(name: str, taken: Rounds, shared: Mapping[str, Any]) -> Reading:
         high=median.high,
         samples=tuple(samples),
         warmup=taken.warmups[name],
-        detail={**shared, "hits": list(taken.hits[name]), "waits": [round(wait) for wait in waits.tolist()]},
+        rounds=replace(shared, hits=tuple(taken.hits[name]), waits=tuple(round(wait) for wait in waits.tolist())),
     )
 
 

@@ -31,18 +31,18 @@ class Step:
     case: Case
     optimizer_name: str
     batch: int
-    _inputs: tuple[tuple[Any, ...], Mapping[str, Any]] = field(init=False)
+    inputs: tuple[tuple[Any, ...], Mapping[str, Any]] = field(init=False)
     _optimizer: torch.optim.Optimizer | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.model.fit(self.case.length)
-        self._inputs = self.model.inputs(self.case.length, self.batch)
+        self.inputs = self.model.inputs(self.case.length, self.batch)
         if self.case.mode == "train" and self.optimizer_name != "none":
             kind = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW}[self.optimizer_name]
             self._optimizer = kind(self.model.step.parameters(), lr=_LEARNING_RATE)
 
     def __call__(self) -> None:
-        args, kwargs = self._inputs
+        args, kwargs = self.inputs
         if self.case.mode == "infer":
             with torch.inference_mode():
                 self.model.step(*args, **kwargs)
@@ -52,21 +52,40 @@ class Step:
         if self._optimizer is not None:
             self._optimizer.step()
 
+    @property
+    def module(self) -> torch.nn.Module:
+        """The bare model, without the head of a training step."""
+        return self.model.module
+
+    @property
+    def step(self) -> torch.nn.Module:
+        """What a call runs."""
+        return self.model.step
+
+    @property
+    def mode(self) -> str:
+        return self.case.mode
+
+    @property
+    def length(self) -> int:
+        return self.case.length
+
+    @property
+    def device(self) -> str:
+        return self.case.device
+
+    def peak_memory(self, call: Callable[[], None] | None = None) -> Reading:
+        """The peak memory of one call of the step in bytes, what is resident before it included."""
+        self.close()
+        resident = self.resident()
+        peak = peak_bytes(self if call is None else call, self.device).peak + resident
+        return Reading(value=float(peak), samples=(peak,), detail={"resident": resident})
+
     def resident(self) -> int:
         """Bytes that are there before a step: parameters, buffers, inputs and the optimizer's state."""
         state = dict(self._optimizer.state) if self._optimizer is not None else {}
-        return resident_bytes(self.model.step, (self._inputs, list(state.values())))
+        return resident_bytes(self.model.step, (self.inputs, list(state.values())))
 
     def close(self) -> None:
         """Drop the gradients, which would count as another case's memory."""
         self.model.step.zero_grad(set_to_none=True)
-
-
-def memory_reading(step: Step, call: Callable[[], None] | None = None) -> Reading:
-    """The peak memory of one call of a step in bytes, what is resident before it included."""
-    step.close()
-    resident = step.resident()
-    reading = peak_bytes(step if call is None else call, step.case.device)
-    return Reading(
-        value=float(reading.peak + resident), samples=(reading.peak + resident,), detail={"resident": resident}
-    )

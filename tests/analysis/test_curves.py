@@ -2,8 +2,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pyprof.analysis.curves import Curves, Subject, describe, distinguishing, setting
+from pyprof.analysis.curves import Curves, describe, distinguishing, setting
 from pyprof.records.case import Case
+from pyprof.records.comparison import Subject
 from pyprof.records.record import Record
 
 ONE = Record(Case("bert", 62), "ok", "abcdefghijkl", "t", 1.0)

@@ -1,20 +1,16 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from pyprof.analysis.published import TippingFinding, agreement, published, side
+from pyprof.analysis.published import agreement, side
 from pyprof.analysis.tipping import Crossing, Tipping
+from pyprof.records.published import Published, TippingFinding
+from pyprof.records.published import diwan2023 as published
 
 POINT = Tipping("point", Crossing(1676.0, 1562, 1802))
 RANGE = TippingFinding(1750, 2000, "token")
-
-
-def test_the_published_grids_are_complete() -> None:
-    grids = published().grids
-    assert list(grids) == ["text", "speech", "vision"]
-    assert (grids["text"].lengths[0], grids["text"].lengths[-1], len(grids["text"].lengths)) == (62, 3362, 56)
-    assert (grids["speech"].lengths[-1], len(grids["speech"].lengths)) == (2500, 99)
-    assert (grids["vision"].vanilla, grids["vision"].variants, grids["vision"].unit) == ("vit", ("swin",), "pixel")
 
 
 def test_findings_are_by_modality() -> None:
@@ -25,7 +21,11 @@ def test_findings_are_by_modality() -> None:
     assert published().tipping_of("text", "throughput") == TippingFinding(None, None, "token")
     assert published().tipping_of("text", "parameters") is None
     assert published().tipping_of("music", "latency") is None
-    assert set(published().notes) == {"embedding", "padding"}
+    assert published().tipping_of("text", "of_my_own") is None
+
+
+def test_the_figures_survive_a_run_directory() -> None:
+    assert Published.from_json(json.loads(json.dumps(published().to_json()))) == published()
 
 
 def test_data_sets_are_sorted_by_length() -> None:

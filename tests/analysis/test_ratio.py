@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 
 from pyprof.analysis.ratio import RatioPoint, costs, ratio_point, ratio_points
-from pyprof.indicators.registry import INDICATORS
+from pyprof.indicators.registry import find
 from pyprof.records.case import Case
 from pyprof.records.reading import Reading
 from pyprof.records.record import Record
+from pyprof.records.rounds import Rounds
 from pyprof.statistics.estimate import estimate_median
 from pyprof.statistics.ranks import signed_rank
 
-LATENCY, THROUGHPUT, MEMORY = INDICATORS["latency"], INDICATORS["throughput"], INDICATORS["peak_memory"]
+LATENCY, THROUGHPUT, MEMORY = find("latency"), find("throughput"), find("peak_memory")
 
 
 def test_distances_to_the_bounds_add_in_squares_between_logarithms() -> None:
@@ -127,8 +128,8 @@ def test_the_interval_covers_the_true_ratio_as_often_as_it_says() -> None:
 def timed(samples: list[int], rounds: str | None = "together") -> Reading:
     """A latency as a study records it."""
     found = estimate_median([sample * 1e-9 for sample in samples])
-    detail = {} if rounds is None else {"rounds": rounds}
-    return Reading(found.value, found.low, found.high, tuple(samples), detail=detail)
+    shared = None if rounds is None else Rounds(rounds)
+    return Reading(found.value, found.low, found.high, tuple(samples), rounds=shared)
 
 
 MOODS = [1.0, 1.5, 1.02, 1.48, 0.98, 1.55, 1.0, 1.5, 1.01]
@@ -169,7 +170,7 @@ def test_waiting_for_other_processes_is_no_part_of_a_ratio() -> None:
     theirs = timed([10_000] * 6)
     ours = timed([one + wait for one, wait in zip(ran, waits, strict=True)])
     disturbed = ratio_point(1, ours, theirs, LATENCY)
-    point = ratio_point(1, replace(ours, detail={**ours.detail, "waits": waits}), theirs, LATENCY)
+    point = ratio_point(1, replace(ours, rounds=replace(ours.rounds, waits=tuple(waits))), theirs, LATENCY)
     assert point == ratio_point(1, timed(ran), theirs, LATENCY)
     assert disturbed is not None
     assert disturbed.high is not None
@@ -191,9 +192,11 @@ def test_old_records_without_rounds_and_broken_pairs_are_not_paired() -> None:
 
 def test_an_old_record_reads_as_before() -> None:
     old = Record(Case("m", 8), "ok", "e", "now", 1.0, indicators={"latency": replace(timed([5] * 6, None))})
-    line = json.dumps(old.to_json())
-    assert "rounds" not in line
-    assert Record.from_json(json.loads(line)) == old
+    line = old.to_json()
+    assert line["indicators"]["latency"]["rounds"] is None
+    assert Record.from_json(json.loads(json.dumps(line))) == old
+    del line["indicators"]["latency"]["rounds"]
+    assert Record.from_json(json.loads(json.dumps({**line, "schema": 1}))) == old
 
 
 def test_three_thousand_paired_ratios_take_a_third_of_a_second_at_most() -> None:
@@ -203,7 +206,7 @@ def test_three_thousand_paired_ratios_take_a_third_of_a_second_at_most() -> None
         found = {}
         for length in range(1, rounds + 1):
             samples = tuple(state.randrange(10**6, 2 * 10**6) for _ in range(6))
-            reading = Reading(1.0, 0.9, 1.1, samples, detail={"rounds": str(length)})
+            reading = Reading(1.0, 0.9, 1.1, samples, rounds=Rounds(str(length)))
             found[length] = Record(Case("m", length), "ok", "e", "now", 0.0, indicators={"latency": reading})
         return found
 

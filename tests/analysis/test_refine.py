@@ -7,10 +7,10 @@ from functools import cache
 
 import pytest
 
-from pyprof.analysis.published import published
 from pyprof.analysis.ratio import RatioPoint
 from pyprof.analysis.refine import coarse, needs_refinement
 from pyprof.analysis.tipping import Tipping, find_tipping
+from pyprof.records.study import load
 
 Ratio = Callable[[float], float]
 
@@ -47,6 +47,11 @@ RATIOS: dict[str, Ratio] = {
     "speech": lambda n: (0.02 + 2.2e-3 * n) / (0.01 + 1.7e-3 * n + 3.0e-7 * n**2),
     "vision": lambda n: (0.02 + 4.6e-6 * n**2) / (0.005 + 3.9e-6 * n**2 + 2.3e-12 * n**4),
 }
+# Of the study of 2023, as tests/test_house.py compares them with what was published.
+GRIDS = {
+    modality: list(block.lengths.values)
+    for modality, block in zip(("text", "speech", "vision"), load("diwan2023").blocks, strict=True)
+}
 STEPS = {"text": 60, "speech": 25, "vision": 32}
 SEEDS = range(30)
 
@@ -56,7 +61,7 @@ def _campaign(spread: float) -> dict[str, list[tuple[Tipping, Tipping, int]]]:
     """On each published grid, for every seed: the full tipping point, the refined one and how many lengths it took."""
     found: dict[str, list[tuple[Tipping, Tipping, int]]] = {}
     for modality, ratio in RATIOS.items():
-        grid = list(published().grids[modality].lengths)
+        grid = GRIDS[modality]
         benches = [Bench(ratio, spread, seed) for seed in SEEDS]
         found[modality] = [(bench.full(grid), *bench.auto(grid)) for bench in benches]
     return found
@@ -65,11 +70,11 @@ def _campaign(spread: float) -> dict[str, list[tuple[Tipping, Tipping, int]]]:
 @pytest.mark.parametrize("spread", [0.0, 0.005, 0.02, 0.05])
 def test_refinement_takes_at_most_a_fifth_of_the_published_grids(spread: float) -> None:
     campaign = _campaign(spread)
-    full = sum(len(published().grids[modality].lengths) for modality in campaign) * len(SEEDS)
+    full = sum(len(GRIDS[modality]) for modality in campaign) * len(SEEDS)
     taken = {modality: sum(count for _, _, count in runs) for modality, runs in campaign.items()}
     assert sum(taken.values()) <= full / 5
     for modality in ("text", "speech"):
-        assert taken[modality] / len(SEEDS) <= len(published().grids[modality].lengths) / 5
+        assert taken[modality] / len(SEEDS) <= len(GRIDS[modality]) / 5
 
 
 @pytest.mark.parametrize("spread", [0.0, 0.005, 0.02, 0.05])
@@ -97,7 +102,7 @@ def _padded(period: int) -> Ratio:
 
 
 def test_a_padding_variant_tips_where_the_full_grid_says() -> None:
-    grid = list(published().grids["text"].lengths)
+    grid = GRIDS["text"]
     for seed in SEEDS:
         bench = Bench(_padded(512), 0.005, seed)
         full, (auto, count) = bench.full(grid), bench.auto(grid, period=512)
@@ -109,7 +114,7 @@ def test_a_padding_variant_tips_where_the_full_grid_says() -> None:
 
 
 def test_ignoring_the_padding_would_find_another_point() -> None:
-    grid = list(published().grids["text"].lengths)
+    grid = GRIDS["text"]
     bench = Bench(_padded(512), 0.0, 0)
     full, (auto, _) = bench.full(grid), bench.auto(grid)
     assert full.crossing is not None
@@ -117,7 +122,7 @@ def test_ignoring_the_padding_would_find_another_point() -> None:
 
 
 def test_a_tolerance_saves_measurements() -> None:
-    grid = list(published().grids["speech"].lengths)
+    grid = GRIDS["speech"]
     bench = Bench(RATIOS["speech"], 0.0, 0)
     (_, fine), (rough, few) = bench.auto(grid), bench.auto(grid, tolerance=1200)
     assert few < fine

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from pyprof.analysis.curves import Curves
-from pyprof.analysis.published import published
 from pyprof.analysis.shares import mean_over_length, share_curves, share_row, share_summaries
 from pyprof.records.case import Case
 from pyprof.records.comparison import Comparison
+from pyprof.records.published import diwan2023 as published
 from pyprof.records.reading import Reading
 from pyprof.records.record import KindCost, Record
 
@@ -62,7 +62,7 @@ def test_the_summary_is_the_mean_of_models_below_the_published_bound() -> None:
         record("longformer", 100, 5.0, 4.0),
         record("mine", 100, 0.0, 9.0),
     ]
-    (summary,) = share_summaries(share_curves(Curves.of(records)), [then], published())
+    (summary,) = share_summaries(share_curves(Curves.of(records)), [then], published().shares)
     assert summary.share == pytest.approx(((0.6 + 0.4) / 2 + 0.5) / 2)
     assert (summary.below, summary.unit, summary.published) == (1000, "token", 0.35)
     assert (summary.models, summary.covered) == (("bert eager", "longformer eager"), (100, 900))
@@ -71,6 +71,6 @@ def test_the_summary_is_the_mean_of_models_below_the_published_bound() -> None:
 def test_there_is_no_summary_without_a_length_below_the_bound_or_a_finding() -> None:
     then = Comparison("then", "longformer", "eager", "bert", "eager", "text", "token")
     long = share_curves(Curves.of([record("bert", 2000, 1.0, 1.0), record("longformer", 2000, 1.0, 1.0)]))
-    assert share_summaries(long, [then], published()) == ()
+    assert share_summaries(long, [then], published().shares) == ()
     short = share_curves(Curves.of([record("bert", 62, 1.0, 1.0)]))
-    assert share_summaries(short, [replace(then, modality="other")], published()) == ()
+    assert share_summaries(short, [replace(then, modality="other")], published().shares) == ()

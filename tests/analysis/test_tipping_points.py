@@ -3,13 +3,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pyprof.analysis.curves import Curves
-from pyprof.analysis.tipping_points import METRICS, TippingPoint, tipping_points
+from pyprof.analysis.tipping_points import TippingPoint, tipping_points
+from pyprof.indicators.registry import every
 from pyprof.records.case import Case
 from pyprof.records.comparison import Comparison
 from pyprof.records.reading import Reading
 from pyprof.records.record import Record
 
 THEN = Comparison("then", "longformer", "eager", "bert", "eager", "text", "token")
+
+INDICATORS = tuple(indicator.facts for indicator in every())
 
 
 def record(case: Case, latency: float | None, **changes: object) -> Record:
@@ -30,7 +33,7 @@ def run(vanilla: float | None = 1.0) -> list[Record]:
 
 
 def tipping(records: list[Record], comparison: Comparison = THEN) -> list[TippingPoint]:
-    return list(tipping_points(Curves.of(records), [comparison]))
+    return list(tipping_points(Curves.of(records), [comparison], INDICATORS))
 
 
 def test_a_tipping_point_is_found_from_records_in_any_order() -> None:
@@ -83,5 +86,7 @@ def test_loaded_weights_are_compared_each() -> None:
 
 
 def test_parameters_have_no_tipping_point() -> None:
-    assert "parameters" not in METRICS
-    assert {"latency", "throughput", "peak_memory"} <= set(METRICS)
+    counted = [replace(one, indicators={**one.indicators, "parameters": Reading(5.0)}) for one in run()]
+    metrics = {point.metric for point in tipping(counted)}
+    assert "latency" in metrics
+    assert "parameters" not in metrics

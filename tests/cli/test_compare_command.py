@@ -17,7 +17,9 @@ from pyprof.records.case import Case
 from pyprof.records.environment import Environment
 from pyprof.records.reading import Reading
 from pyprof.records.record import Record
+from pyprof.records.rounds import Rounds
 from pyprof.records.run_directory import Store
+from pyprof.study.resolve import resolve
 
 ROOT = Path(__file__).parents[2]
 MACHINE = Environment(
@@ -46,15 +48,16 @@ def write_run(directory, factor=lambda case: 1.0, machine=MACHINE, left_out=(), 
     """A run of three models at four lengths; returns its directory."""
     settings = {"modes": ("infer",), "metrics": ("latency", "parameters"), **study}
     with Store(directory) as store:
-        store.begin(replace(studies.load("quick"), **settings), machine)
+        study = replace(studies.load("quick"), **settings)
+        store.begin(study, resolve(study), machine)
         for model, cost in MODELS.items():
             for length in LENGTHS:
                 case = Case(model, length)
                 seconds = length * 1e-3 * cost * factor(case)
                 samples = tuple(round(seconds * each * 1e9) for each in SPREAD)
-                detail = {"rounds": f"{length}", "yardstick": [10_000_000] * 6}
+                rounds = Rounds(f"{length}", yardstick=(10_000_000,) * 6)
                 figures = {
-                    "latency": Reading(seconds, seconds * 0.998, seconds * 1.003, samples, detail=detail),
+                    "latency": Reading(seconds, seconds * 0.998, seconds * 1.003, samples, rounds=rounds),
                     "parameters": Reading(1000.0 * cost),
                 }
                 broken = case in left_out
@@ -230,7 +233,7 @@ def test_wrong_use_is_one_sentence(capsys, runs, tmp_path, monkeypatch, argument
 
 def test_runs_without_a_case_in_common_and_of_other_optimizers(capsys, runs, tmp_path):
     with Store(tmp_path / "empty") as store:
-        store.begin(studies.load("quick"), MACHINE)
+        store.begin(studies.load("quick"), resolve(studies.load("quick")), MACHINE)
     code, _, err = run(capsys, runs["main"], tmp_path / "empty")
     assert code == 2
     assert "no measured case in common" in err

@@ -18,6 +18,7 @@ from pyprof.records import run_directory
 from pyprof.records.case import Case
 from pyprof.records.executor import Outcome
 from pyprof.records.run_directory import Store, differences, read, read_layers
+from pyprof.study.resolve import resolve
 
 CASES = [Case("bert", length) for length in (128, 256, 512)]
 
@@ -28,7 +29,7 @@ def outcome(case: Case) -> Outcome:
 
 def write(directory: Path, cases: list[Case] = CASES) -> None:
     with Store(directory) as writer:
-        writer.begin(make_study(), make_environment())
+        writer.begin(make_study(), resolve(make_study()), make_environment())
         for case in cases:
             measured = outcome(case)
             writer.append(measured.record, measured.layers)
@@ -53,7 +54,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 
 def test_each_record_is_on_disk_when_append_returns(tmp_path: Path) -> None:
     with Store(tmp_path) as writer:
-        writer.begin(make_study(), make_environment())
+        writer.begin(make_study(), resolve(make_study()), make_environment())
         for count, case in enumerate(CASES, start=1):
             writer.append(outcome(case).record, outcome(case).layers)
             assert len(read(tmp_path).records) == count
@@ -116,8 +117,8 @@ def test_a_damaged_line_in_the_middle_costs_only_itself(tmp_path: Path, damage: 
 def test_another_schema_is_refused(tmp_path: Path) -> None:
     write(tmp_path)
     path = tmp_path / "records.jsonl"
-    path.write_bytes(path.read_bytes().replace(b'"schema":1', b'"schema":99'))
-    with pytest.raises(UsageError, match="was written with schema 99 and this pyprof reads schema 1"):
+    path.write_bytes(path.read_bytes().replace(b'"schema":2', b'"schema":99'))
+    with pytest.raises(UsageError, match="was written with schema 99 and this pyprof reads schemas 1 to 2"):
         read(tmp_path)
 
 
@@ -144,7 +145,7 @@ def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
 
 def test_two_writers_are_kept_apart(tmp_path: Path) -> None:
     with Store(tmp_path) as writer:
-        writer.begin(make_study(), make_environment())
+        writer.begin(make_study(), resolve(make_study()), make_environment())
         with pytest.raises(UsageError, match="another process writes to"):
             Store(tmp_path, resume=True)
     Store(tmp_path, resume=True).close()

@@ -14,7 +14,7 @@ from pyprof.errors import UsageError
 from pyprof.records import study as studies
 from pyprof.records import toml
 from pyprof.records.study import Care, Lengths, load, parse, read
-from pyprof.study import resolve
+from pyprof.study.resolve import resolve
 
 BLOCK = {"vanilla": "bert", "variants": ["longformer"], "lengths": [128, 512]}
 MINIMAL = {"name": "mine", "comparison": [BLOCK]}
@@ -26,7 +26,13 @@ def with_block(**changes: object) -> dict[str, Any]:
 
 def test_minimal_study_has_the_documented_defaults() -> None:
     study = parse(MINIMAL, "mine")
-    assert study.metrics == ("latency", "throughput", "peak_memory", "parameters")
+    assert study.metrics == ()
+    assert [indicator.name for indicator in resolve(study).indicators] == [
+        "latency",
+        "throughput",
+        "peak_memory",
+        "parameters",
+    ]
     assert study.modes == ("infer", "train")
     assert (study.device, study.dtype, study.size, study.time_budget) == ("auto", "float32", "base", None)
     assert study.care == Care()
@@ -62,7 +68,6 @@ def test_lists_of_lengths_are_put_in_order() -> None:
             "mine: measure has no key 'precission': did you mean 'precision'?",
         ),
         ({**MINIMAL, "modes": ["infer", "trian"]}, "mine: modes has no mode 'trian': did you mean 'train'?"),
-        ({**MINIMAL, "metrics": ["latencies"]}, "mine: metrics has no metric 'latencies': did you mean 'latency'?"),
         ({**MINIMAL, "metrics": []}, "mine: metrics is an empty list: name at least one, or leave the key out"),
         ({**MINIMAL, "metrics": "latency"}, "mine: metrics must be a list, not 'latency'"),
         ({**MINIMAL, "modes": ["infer", "infer"]}, "mine: modes names 'infer' twice: name it once"),
@@ -136,7 +141,13 @@ def test_bad_values_are_one_sentence(table: dict[str, Any], message: str) -> Non
 )
 def test_what_no_model_can_do_is_refused_before_anything_runs(block: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        resolve.contests(parse(with_block(**block), "mine"))
+        resolve(parse(with_block(**block), "mine"))
+
+
+def test_an_unknown_metric_is_refused_before_anything_runs() -> None:
+    with pytest.raises(UsageError) as caught:
+        resolve(parse({**MINIMAL, "metrics": ["latencies"]}, "mine"))
+    assert str(caught.value) == "mine: metrics has no metric 'latencies': did you mean 'latency'?"
 
 
 def test_bad_units_are_explained() -> None:
@@ -147,7 +158,7 @@ def test_bad_units_are_explained() -> None:
 @pytest.mark.parametrize("name", ["quick", "diwan2023"])
 def test_built_in_studies_can_be_planned_and_written_and_read_again(name: str) -> None:
     study = load(name)
-    assert resolve.contests(study)
+    assert resolve(study).pairings
     assert parse(tomllib.loads(toml.dumps(study.to_table())), name) == study
 
 

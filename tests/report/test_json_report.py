@@ -4,13 +4,14 @@ import json
 
 import synthetic_run as synthetic
 
+from pyprof.records.resolved import Resolved
 from pyprof.report.as_json import document
 from pyprof.report.build import About, build_view
 from pyprof.report.view import SCHEMA
 
 
 def test_the_document_holds_everything_in_strict_json() -> None:
-    view = build_view(synthetic.quick(), synthetic.COMPARISONS, About("quick", "m", synthetic.FACTS))
+    view = build_view(synthetic.quick(), synthetic.RESOLVED, About("quick", "m"))
     data = json.loads(json.dumps(document(view), allow_nan=False))
     assert (data["schema"], data["study"], data["source"]) == (SCHEMA, "quick", "Diwan, Choi, Harwath, ACL 2023")
     text = data["modalities"][0]
@@ -29,5 +30,5 @@ def test_the_document_holds_everything_in_strict_json() -> None:
 
 
 def test_an_empty_run_is_a_document() -> None:
-    data = document(build_view([], [], About("quick", "m")))
+    data = document(build_view([], Resolved(()), About("quick", "m")))
     assert (data["modalities"], data["omitted"], data["counts"], data["started"]) == ([], [], {}, None)

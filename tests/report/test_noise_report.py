@@ -8,13 +8,14 @@ from dataclasses import replace
 import synthetic_run as synthetic
 from rich.console import Console
 
-from pyprof.analysis.noise import Quiet, SlowCase
+from pyprof.analysis.noise import RunNoise, SlowCase
 from pyprof.machine.check import Look, Verdict
 from pyprof.machine.settings import Check
 from pyprof.machine.steadiness import Steadiness
 from pyprof.records.case import Case
 from pyprof.records.noise import Noise
 from pyprof.records.record import Record
+from pyprof.records.rounds import Rounds
 from pyprof.report import noise as report
 from pyprof.report.as_json import document
 from pyprof.report.build import About, build_view
@@ -37,19 +38,19 @@ def with_noise() -> Iterator[Record]:
         latency = record.indicators.get("latency")
         if latency is not None:
             slow = record.case.model == "swin"
-            detail = {
-                "rounds": f"{record.case.model}-{record.case.length}-{record.case.mode}",
-                "yardstick": [15_000_000 if slow else 10_000_000] * 7,
-                "hits": [1, 0, 0, 0, 0, 0, 4 if slow else 0],
-                "noise": {"seconds": 2.0, "others_share": 0.25, "steal_share": 0.004, "throttled": None},
-            }
-            indicators = {**record.indicators, "latency": replace(latency, detail=detail)}
+            rounds = Rounds(
+                f"{record.case.model}-{record.case.length}-{record.case.mode}",
+                yardstick=(15_000_000 if slow else 10_000_000,) * 7,
+                hits=(1, 0, 0, 0, 0, 0, 4 if slow else 0),
+                noise=Noise(2.0, 7, others_share=0.25, steal_share=0.004),
+            )
+            indicators = {**record.indicators, "latency": replace(latency, rounds=rounds)}
             record = replace(record, indicators=indicators)
         yield record
 
 
 def test_a_report_says_how_quiet_the_machine_was() -> None:
-    view = build_view(with_noise(), synthetic.COMPARISONS, About("quick", "m", synthetic.FACTS))
+    view = build_view(with_noise(), synthetic.RESOLVED, About("quick", "m"))
     assert view.quiet is not None
     text = " ".join(printed(view).split())
     swin = sum(record.case.model == "swin" and "latency" in record.indicators for record in synthetic.quick())
@@ -65,7 +66,7 @@ def test_a_report_says_how_quiet_the_machine_was() -> None:
 
 
 def test_the_document_holds_the_summary_and_not_the_readings() -> None:
-    view = build_view(with_noise(), synthetic.COMPARISONS, About("quick", "m", synthetic.FACTS))
+    view = build_view(with_noise(), synthetic.RESOLVED, About("quick", "m"))
     data = json.loads(json.dumps(document(view), allow_nan=False))
     assert data["quiet"]["others_share"] == 0.25
     first = data["quiet"]["slow"][0]
@@ -81,18 +82,18 @@ def test_the_document_holds_the_summary_and_not_the_readings() -> None:
 
 
 def test_a_run_of_before_says_nothing() -> None:
-    view = build_view(synthetic.quick(), synthetic.COMPARISONS, About("quick", "m", synthetic.FACTS))
+    view = build_view(synthetic.quick(), synthetic.RESOLVED, About("quick", "m"))
     assert view.quiet is None
     assert document(view)["quiet"] is None
     assert HEADING not in printed(view)
 
 
-def sentences(quiet: Quiet) -> list[str]:
+def sentences(quiet: RunNoise) -> list[str]:
     return [text.plain for text in report.quiet_lines(quiet)]
 
 
 def test_a_quiet_run_is_told_in_two_sentences() -> None:
-    assert sentences(Quiet(1200, 0, {}, 0.97, 30, (), 0.01, 0.0, False)) == [
+    assert sentences(RunNoise(1200, 0, {}, 0.97, 30, (), 0.01, 0.0, False)) == [
         "None of 1,200 samples was hit by noise; other processes used 1 % of all cores.",
         "A fixed work timed between the samples ran at 97 to 100 % of its best speed; no case had a slow machine "
         "(typically below 85 %).",
@@ -100,9 +101,9 @@ def test_a_quiet_run_is_told_in_two_sentences() -> None:
 
 
 def test_only_what_is_known_is_told() -> None:
-    assert sentences(Quiet(0, 0, {}, throttled=True)) == ["The clock was lowered for heat or power."]
-    assert sentences(Quiet(0, 0, {})) == ["The system told nothing."]
-    slow = Quiet(2, 2, {"steal": 2}, 0.5, 1, (SlowCase(Case("bert", 1024, "train"), 0.5),))
+    assert sentences(RunNoise(0, 0, {}, throttled=True)) == ["The clock was lowered for heat or power."]
+    assert sentences(RunNoise(0, 0, {})) == ["The system told nothing."]
+    slow = RunNoise(2, 2, {"steal": 2}, 0.5, 1, (SlowCase(Case("bert", 1024, "train"), 0.5),))
     assert sentences(slow)[0] == "100.0 % of 2 samples were hit by noise (2 by stolen time)."
     assert "1 of 1 case had a slow machine (typically below 85 %): bert eager train 1,024 (50 %)." in sentences(slow)[1]
 

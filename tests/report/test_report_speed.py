@@ -40,7 +40,7 @@ def test_ten_thousand_records_are_read_and_reported_within_the_bar() -> None:
 
     def report() -> None:
         records = [Record.from_json(json.loads(line)) for line in lines]
-        views.append(build_view(records, synthetic.COMPARISONS, About("large", "m", synthetic.FACTS)))
+        views.append(build_view(records, synthetic.RESOLVED, About("large", "m")))
         write(views[-1], Console(file=io.StringIO(), width=100))
 
     assert seconds(report) < SECONDS

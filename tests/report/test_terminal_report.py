@@ -17,12 +17,12 @@ from pyprof.report.style import ASCII, Glyphs, Scale, glyphs, scale
 from pyprof.report.terminal import render, write
 from pyprof.report.view import Placement, View
 
-ABOUT = About("quick", "2 slow cores, torch 2.13.0", synthetic.FACTS)
+ABOUT = About("quick", "2 slow cores, torch 2.13.0")
 
 
 @pytest.fixture(scope="module")
 def view() -> View:
-    return build_view(synthetic.quick(), synthetic.COMPARISONS, ABOUT)
+    return build_view(synthetic.quick(), synthetic.RESOLVED, ABOUT)
 
 
 def printed(view: View, width: int = 80, colour: bool = False, marks: Glyphs | None = None) -> str:
@@ -82,7 +82,7 @@ def test_wide_tables_are_split_between_columns() -> None:
     facts = dict.fromkeys(names, synthetic.FACTS["bert"])
     one = synthetic.record("bert", "eager", 62, "infer")
     records = [replace(one, case=replace(one.case, model=name)) for name in names]
-    text = printed(build_view(records, [], About("wide", "m", facts)))
+    text = printed(build_view(records, synthetic.resolved((), facts), About("wide", "m")))
     assert max(len(line) for line in text.splitlines()) <= 80
     assert all(name in text for name in names)
 
@@ -185,7 +185,7 @@ def test_warnings_and_notes_are_shown(view: View) -> None:
 
 
 def test_an_empty_run_is_a_header() -> None:
-    text = printed(build_view([], [], ABOUT))
+    text = printed(build_view([], synthetic.resolved(()), ABOUT))
     assert text.splitlines()[0] == "pyprof · study quick"
     assert "0 cases" in text
 
@@ -195,7 +195,7 @@ def test_brackets_in_a_name_are_no_markup() -> None:
     two = replace(one, case=replace(one.case, model="a[red]b:c", length=62))
     facts = {**synthetic.FACTS, "a[red]b:c": synthetic.FACTS["longformer"]}
     comparison = replace(synthetic.COMPARISONS[0], variant="a[red]b:c")
-    text = printed(build_view([one, two], [comparison], About("x", "y", facts)), width=120)
+    text = printed(build_view([one, two], synthetic.resolved([comparison], facts), About("x", "y")), width=120)
     assert text.count("a[red]b:c") == 7
     assert "a[red]b:c eager against bert eager" in text
 
@@ -216,12 +216,12 @@ def test_a_legend_parts_no_filling_from_its_name() -> None:
 
 
 def test_one_unit_serves_a_whole_table() -> None:
-    assert scale([0.0221, 3.5], "s") == Scale("ms", 1e-3)
-    assert scale([0.12, 3.5], "s") == Scale("s", 1.0)
-    assert scale([3e-10], "s").unit == "ns"
-    assert scale([500 * 2.0**20], "B") == Scale("MiB", 2.0**20)
-    assert scale([0.5, 7.0], "examples/s") == Scale("examples/s")
-    assert scale([], "s").unit == "s"
+    assert scale([0.0221, 3.5], "time") == Scale("ms", 1e-3)
+    assert scale([0.12, 3.5], "time") == Scale("s", 1.0)
+    assert scale([3e-10], "time").unit == "ns"
+    assert scale([500 * 2.0**20], "bytes") == Scale("MiB", 2.0**20)
+    assert scale([0.5, 7.0], "number", "examples/s") == Scale("examples/s")
+    assert scale([], "time").unit == "s"
 
 
 @pytest.mark.parametrize(

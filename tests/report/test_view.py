@@ -8,17 +8,17 @@ import synthetic_run as synthetic
 
 from pyprof.analysis.omitted import Note
 from pyprof.records.case import Case
-from pyprof.records.comparison import Comparison
+from pyprof.records.comparison import Comparison, ModelFacts
 from pyprof.report.build import About, build_view
 from pyprof.report.build_tables import brief
 from pyprof.report.view import ModalityView, Table, View
 
-ABOUT = About("quick", "a machine", synthetic.FACTS)
+ABOUT = About("quick", "a machine")
 
 
 @pytest.fixture(scope="module")
 def view() -> View:
-    return build_view(synthetic.quick(), synthetic.COMPARISONS, ABOUT)
+    return build_view(synthetic.quick(), synthetic.RESOLVED, ABOUT)
 
 
 def part(view: View, name: str) -> ModalityView:
@@ -128,7 +128,9 @@ def test_the_axis_holds_the_measured_and_the_published_range(view: View) -> None
     axis = part(view, "vision").axis
     assert axis is not None
     assert (axis.low, axis.high) == (32, 1024)
-    short = build_view([synthetic.record("bert", "eager", 62, "infer")], [], ABOUT).modalities[0].axis
+    short = (
+        build_view([synthetic.record("bert", "eager", 62, "infer")], synthetic.resolved(()), ABOUT).modalities[0].axis
+    )
     assert short is not None
     assert (short.low, short.high) == (62, 2000)
 
@@ -136,7 +138,7 @@ def test_the_axis_holds_the_measured_and_the_published_range(view: View) -> None
 def test_environments_stay_apart_and_are_warned_of() -> None:
     here = [synthetic.record(model, "eager", 62, "infer") for model in ("bert", "longformer")]
     there = [replace(one, environment="another") for one in here]
-    view = build_view([*here, *there], synthetic.COMPARISONS, ABOUT)
+    view = build_view([*here, *there], synthetic.RESOLVED, ABOUT)
     assert any("2 environments" in warning for warning in view.warnings)
     latency = [one for one in view.modalities[0].tables if one.metric == "latency"]
     assert [one.setting for one in latency] == ["machine 5f0c1d2e", "machine another"]
@@ -147,7 +149,8 @@ def test_a_model_of_a_user_stands_with_the_vanilla_model_that_the_study_names() 
     comparison = Comparison("now", mine, "eager", "bert", "eager", "text", "token")
     records = [synthetic.record("bert", "eager", n, "infer") for n in (62, 542)]
     own = [replace(one, case=replace(one.case, model=mine)) for one in records]
-    view = build_view([*records, *own], [comparison], ABOUT)
+    facts = {**synthetic.FACTS, mine: ModelFacts("text", "token", "bert")}
+    view = build_view([*records, *own], synthetic.resolved([comparison], facts), ABOUT)
     (text,) = view.modalities
     assert [column.model for column in text.tables[0].columns] == ["bert", mine]
     assert [line.tipping.status for line in text.tipping if line.metric == "latency"] == ["undetermined"]
@@ -155,17 +158,17 @@ def test_a_model_of_a_user_stands_with_the_vanilla_model_that_the_study_names() 
 
 def test_a_model_without_facts_or_comparison_is_shown_by_itself() -> None:
     one = replace(synthetic.record("bert", "eager", 62, "infer"), case=Case("a.b:c", 62))
-    (other,) = build_view([one], [], ABOUT).modalities
+    (other,) = build_view([one], synthetic.resolved(()), ABOUT).modalities
     assert (other.name, other.unit, other.tipping) == ("other", "unit", ())
 
 
 def test_a_run_without_records_is_a_view_too() -> None:
-    view = build_view([], synthetic.COMPARISONS, ABOUT)
+    view = build_view([], synthetic.RESOLVED, ABOUT)
     assert (view.counts, view.modalities, view.omitted, view.started, view.seconds) == ({}, (), (), None, 0)
 
 
 def test_equal_notes_are_counted() -> None:
     one = synthetic.record("bert", "eager", 62, "infer")
     two = replace(one, case=replace(one.case, length=63))
-    view = build_view([replace(each, notes=("padded to 512",)) for each in (one, two)], [], ABOUT)
+    view = build_view([replace(each, notes=("padded to 512",)) for each in (one, two)], synthetic.resolved(()), ABOUT)
     assert view.notes == (Note("padded to 512", False, 2),)

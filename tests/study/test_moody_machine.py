@@ -13,10 +13,11 @@ from simulated_machine import make_study, quadratic
 from pyprof.analysis.curves import Curves
 from pyprof.analysis.tipping import Crossing, Tipping
 from pyprof.analysis.tipping_points import tipping_points
+from pyprof.indicators.latency import INDICATOR as LATENCY
 from pyprof.records.record import Record
 from pyprof.study.plan import Plan
 from pyprof.study.prediction import Prediction
-from pyprof.study.resolve import comparisons
+from pyprof.study.resolve import resolve
 
 LENGTHS = [500, 650, 800, 950, 1100, 1250, 1400, 1550]
 TRUTH = 1000
@@ -27,13 +28,14 @@ def tipping(seed: int, *, interleaved: bool) -> Tipping:
     """Where longformer is found to fall below bert on a machine of that seed; in truth it does at 1000 tokens."""
     block = {"vanilla": "bert", "variants": ["longformer"], "lengths": LENGTHS, "implementations": ["then"]}
     study = make_study(comparison=[block])
-    plan, prediction, machine = Plan(study, "cpu"), Prediction(study), Moody(quadratic, seed, interleaved=interleaved)
+    plan, prediction = Plan(study, resolve(study), "cpu"), Prediction(study)
+    machine = Moody(quadratic, seed, interleaved=interleaved)
     records: dict[str, Record] = {}
     while (group := plan.next(records, records.keys(), prediction)) is not None:
         for outcome in machine.measure_together(group.cases):
             records[outcome.record.case.key] = outcome.record
             prediction.observe(outcome.record)
-    (found,) = tipping_points(Curves.of(records.values()), comparisons(study), ["latency"])
+    (found,) = tipping_points(Curves.of(records.values()), resolve(study).comparisons, [LATENCY.facts])
     assert all(point.paired == interleaved for point in found.points)
     return found.tipping
 

@@ -40,7 +40,6 @@ def test_lengths(text: str, lengths: Lengths) -> None:
         (Narrowing(lengths="0,128"), "at least 1, not 0"),
         (Narrowing(models=("brt",)), r"the study quick has no model 'brt': did you mean 'bert'\?"),
         (Narrowing(modes=("trian",)), r"quick as narrowed: modes has no mode 'trian': did you mean 'train'\?"),
-        (Narrowing(metrics=("latencies",)), "no metric 'latencies'"),
         (Narrowing(settings={"time_budget": "soon"}), "'soon' is not a duration"),
         (Narrowing(settings={"sise": "tiny"}), r"no key 'sise': did you mean 'size'\?"),
         (Narrowing(measure={"precision": 0}), "precision must be above 0"),

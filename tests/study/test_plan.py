@@ -12,12 +12,16 @@ from pyprof.study.foregone import why_hopeless
 from pyprof.study.plan import Group, Plan, Stage
 from pyprof.study.prediction import Prediction
 from pyprof.study.preview import preview
-from pyprof.study.resolve import comparisons, contests
+from pyprof.study.resolve import resolve
+
+
+def plan_of(study: Study) -> Plan:
+    return Plan(study, resolve(study), "cpu")
 
 
 def all_groups(study: Study, simulated: Simulated) -> list[Group]:
     """Measure all that the plan wants, group by group."""
-    plan, prediction = Plan(study, "cpu"), Prediction(study, threads=2)
+    plan, prediction = plan_of(study), Prediction(study, threads=2)
     records: dict[str, Record] = {}
     groups = []
     while (group := plan.next(records, records.keys(), prediction)) is not None:
@@ -30,7 +34,7 @@ def all_groups(study: Study, simulated: Simulated) -> list[Group]:
 
 def test_then_and_now_are_resolved_and_equal_pairs_are_planned_once() -> None:
     block = {"vanilla": "vit", "variants": ["swin"], "lengths": [224], "implementations": ["then", "now", "eager"]}
-    found = contests(make_study(comparison=[block]))
+    found = resolve(make_study(comparison=[block])).pairings
     assert [(each.name, each.vanilla.attention, each.variant and each.variant.attention) for each in found] == [
         ("then", "eager", "eager"),
         ("now", "sdpa", "sdpa"),
@@ -39,14 +43,14 @@ def test_then_and_now_are_resolved_and_equal_pairs_are_planned_once() -> None:
 
 def test_two_implementations_in_one_comparison() -> None:
     block = {"vanilla": "bert", "variants": ["longformer"], "lengths": [512], "implementations": ["sdpa/eager"]}
-    (comparison,) = comparisons(make_study(comparison=[block]))
+    (comparison,) = resolve(make_study(comparison=[block])).comparisons
     assert (comparison.vanilla_attention, comparison.variant_attention) == ("sdpa", "eager")
     assert (comparison.modality, comparison.unit, comparison.name) == ("text", "token", "sdpa/eager")
 
 
 def test_a_factory_is_a_model_too() -> None:
     block = {"vanilla": "some.where:make", "lengths": [4], "implementations": ["now"]}
-    plan = Plan(make_study(comparison=[block]), "cpu")
+    plan = plan_of(make_study(comparison=[block]))
     group = plan.next({}, set(), Prediction(plan.study))
     assert group is not None
     assert group.cases == (Case("some.where:make", 4, attention="own"),)
@@ -112,7 +116,7 @@ def test_a_tolerance_ends_the_search_earlier() -> None:
 
 def test_throughput_is_a_case_of_its_own() -> None:
     study = make_study(metrics=["latency", "throughput", "parameters"])
-    cases = Plan(study, "cpu").outstanding({}, set(), Prediction(study))
+    cases = plan_of(study).outstanding({}, set(), Prediction(study))
     assert {case.batch for case in cases} == {1, "largest"}
     assert len(cases) == 2 * 2 * 5
 
@@ -120,7 +124,7 @@ def test_throughput_is_a_case_of_its_own() -> None:
 def test_a_group_takes_only_pairs_that_fit_whole() -> None:
     study = make_study(comparison=[{"vanilla": "bert", "variants": ["longformer", "nystromformer"], "lengths": [2048]}])
     prediction = Prediction(study)
-    group = Plan(study, "cpu").next({}, set(), prediction)
+    group = plan_of(study).next({}, set(), prediction)
     assert group is not None
     seconds = {case.model: prediction.seconds(case) for case in group.cases if case.attention == "eager"}
     assert seconds["longformer"] > seconds["nystromformer"]
@@ -160,7 +164,7 @@ def test_preview_lists_every_case_with_its_seconds() -> None:
 
 def test_all_groups_are_the_ones_that_come_one_by_one(simulated: Simulated) -> None:
     study = make_study(modes=["infer", "train"])
-    plan, prediction = Plan(study, "cpu"), Prediction(study, threads=2)
+    plan, prediction = plan_of(study), Prediction(study, threads=2)
     settled: set[str] = set()
     one_by_one = []
     while (group := plan.next({}, settled, prediction)) is not None:

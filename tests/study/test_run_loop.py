@@ -133,7 +133,7 @@ def test_samples_of_the_same_rounds_are_kept_as_such(tmp_path: Path) -> None:
     result = run(make_study(), tmp_path, moody)
     rounds: dict[int, set[str]] = {}
     for record in result.records.values():
-        rounds.setdefault(record.case.length, set()).add(record.indicators["latency"].detail["rounds"])
+        rounds.setdefault(record.case.length, set()).add(record.indicators["latency"].rounds.id)
     assert sorted(map(len, rounds.values())) == [1] * 5
     assert len(set.union(*rounds.values())) == 5
     assert read(tmp_path).records == result.records

@@ -55,14 +55,14 @@ def test_cases_share_rounds_and_each_has_its_own_record() -> None:
     outcomes = list(Bench(a_study(), "here").measure_together((QUIET, WIDE), told.append))
     assert [one.record.case for one in outcomes] == [QUIET, WIDE]
     first, second = (one.record.indicators["latency"] for one in outcomes)
-    assert first.detail["rounds"] == second.detail["rounds"]
+    assert first.rounds.id == second.rounds.id
     assert first.samples != second.samples
     for one in (first, second):
-        assert len(one.samples) == len(one.detail["yardstick"]) == len(one.detail["hits"]) == 6
-        assert all(0 <= wait < sample for wait, sample in zip(one.detail["waits"], one.samples, strict=True))
+        assert len(one.samples) == len(one.rounds.yardstick) == len(one.rounds.hits) == 6
+        assert all(0 <= wait < sample for wait, sample in zip(one.rounds.waits, one.samples, strict=True))
         assert one.warmup
-        assert one.detail["stopped_by"] in ("samples", "precision")
-        assert one.detail["noise"]["samples"] == 3 * 6
+        assert one.rounds.stopped_by in ("samples", "precision")
+        assert one.rounds.noise.samples == 3 * 6
     for one in outcomes:
         assert (one.record.status, one.record.notes) == ("ok", ())
         assert one.layers is not None
@@ -73,7 +73,7 @@ def test_cases_share_rounds_and_each_has_its_own_record() -> None:
 
 def test_each_group_has_rounds_of_its_own() -> None:
     bench = Bench(a_study(), "here")
-    ids = [bench.measure(QUIET).record.indicators["latency"].detail["rounds"] for _ in range(2)]
+    ids = [bench.measure(QUIET).record.indicators["latency"].rounds.id for _ in range(2)]
     assert ids[0] != ids[1]
 
 
@@ -104,7 +104,7 @@ def test_one_that_fails_drops_out_and_the_others_go_on(name: str, reason: str) -
     assert outcomes[name].record.indicators == {}
     quiet, wide = (outcomes[each].record for each in ("quiet", "wide"))
     assert (quiet.status, wide.status) == ("ok", "ok")
-    assert quiet.indicators["latency"].detail["rounds"] == wide.indicators["latency"].detail["rounds"]
+    assert quiet.indicators["latency"].rounds.id == wide.indicators["latency"].rounds.id
 
 
 def test_where_all_fail_the_yardstick_is_not_timed_for_long() -> None:
@@ -132,7 +132,7 @@ def test_what_does_not_fit_beside_the_others_is_measured_by_itself(monkeypatch: 
     outcomes = together(bench, QUIET, WIDE, third)
     assert list(outcomes) == ["quiet", "noisy", "wide"]
     assert [one.record.status for one in outcomes.values()] == ["ok"] * 3
-    details = {name: one.record.indicators["latency"].detail["rounds"] for name, one in outcomes.items()}
+    details = {name: one.record.indicators["latency"].rounds.id for name, one in outcomes.items()}
     assert details["quiet"] == details["noisy"] != details["wide"]
     (note,) = outcomes["wide"].record.notes
     assert note.startswith("timed by itself, not in the same rounds as what it is compared with: ")
@@ -195,7 +195,7 @@ def test_strangers_models_go_before_a_group_is_out_of_memory(monkeypatch: pytest
     monkeypatch.setattr(Step, "__call__", scarce)
     outcomes = together(bench, QUIET, WIDE)
     assert [one.record.notes for one in outcomes.values()] == [(), ()]
-    assert len({one.record.indicators["latency"].detail["rounds"] for one in outcomes.values()}) == 1
+    assert len({one.record.indicators["latency"].rounds.id for one in outcomes.values()}) == 1
 
 
 def test_a_groups_models_stay_however_scarce_the_memory_and_strangers_go() -> None:

@@ -63,7 +63,7 @@ def test_cases_that_end_well_share_a_process_and_what_they_print_hurts_nothing(
     process = pid(executor)
     quiet, noisy = executor.measure_together([a_case("quiet"), a_case("noisy")])
     assert (quiet.record.status, noisy.record.status) == ("ok", "ok")
-    rounds = [one.record.indicators["latency"].detail["rounds"] for one in (quiet, noisy)]
+    rounds = [one.record.indicators["latency"].rounds.id for one in (quiet, noisy)]
     assert rounds[0] == rounds[1]
     assert quiet.layers is not None
     assert quiet.layers["path"] == ["", "first", "second"]

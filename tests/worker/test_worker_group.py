@@ -194,7 +194,7 @@ def test_a_real_child_that_dies_costs_the_one_that_killed_it(executor: WorkerExe
     outcomes = real(executor, care, "quiet", "killed", "wide")
     assert statuses(outcomes) == {"killed": "oom", "quiet": "ok", "wide": "ok"}
     quiet, wide = (outcomes[name].record.indicators["latency"] for name in ("quiet", "wide"))
-    assert quiet.detail["rounds"] == wide.detail["rounds"]
+    assert quiet.rounds.id == wide.rounds.id
 
 
 @pytest.mark.slow

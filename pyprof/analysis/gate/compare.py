@@ -18,9 +18,8 @@ import numpy as np
 from pyprof.analysis.curves import setting, subject
 from pyprof.analysis.gate.shift import FEWEST_NEIGHBOURS, LEVEL, Logs, Scatter, Shift, Timings, scatter_of, shift
 from pyprof.analysis.gate.unpaired import Unpaired, unpaired
-from pyprof.analysis.ratio import COUNTED_UNITS
-from pyprof.indicators.registry import INDICATORS
 from pyprof.records.case import Case
+from pyprof.records.indicator import IndicatorFacts
 from pyprof.records.reading import Reading
 from pyprof.records.record import Record
 from pyprof.statistics.multiple import holm
@@ -48,7 +47,7 @@ class Change:
     """
 
     case: Case
-    metric: str
+    indicator: IndicatorFacts
     baseline: float
     head: float
     ratio: float
@@ -59,15 +58,23 @@ class Change:
     detectable: float | None = None
     note: str | None = None
 
+    @property
+    def metric(self) -> str:
+        return self.indicator.name
+
 
 @dataclass(frozen=True)
 class TimedMetric:
-    """How the cases of one metric were compared: `corrected` by a yardstick or not, and the scatter between runs."""
+    """How the cases of one indicator were compared: `corrected` by a yardstick or not, and the scatter between runs."""
 
-    metric: str
+    indicator: IndicatorFacts
     corrected: bool
     cases: int
     scatter: Scatter
+
+    @property
+    def metric(self) -> str:
+        return self.indicator.name
 
 
 @dataclass(frozen=True)
@@ -102,47 +109,53 @@ class Gate:
 
 
 def compare_records(
-    baseline: Mapping[str, Record], head: Mapping[str, Record], margin: float, metrics: Sequence[str]
+    baseline: Mapping[str, Record], head: Mapping[str, Record], margin: float, indicators: Sequence[IndicatorFacts]
 ) -> Gate:
-    """Compare two runs' records, by the key of their case, in the given metrics."""
+    """Compare two runs' records, by the key of their case, in the given indicators."""
     pairs = [(baseline[key], head[key]) for key in baseline if key in head]
     measured = [pair for pair in pairs if pair[0].status == pair[1].status == "ok"]
     timings: list[_Timing] = []
     counted: list[Change] = []
-    for metric in metrics:
+    for indicator in indicators:
         for before, after in measured:
-            ours, theirs = before.indicators.get(metric), after.indicators.get(metric)
+            ours, theirs = before.indicators.get(indicator.name), after.indicators.get(indicator.name)
             if ours is None or theirs is None or not ours.value or not theirs.value:
                 continue
-            if INDICATORS[metric].unit in COUNTED_UNITS:
-                counted.append(_counted(before.case, metric, ours.value, theirs.value, margin))
+            if indicator.exact:
+                counted.append(_counted(before.case, indicator, ours.value, theirs.value, margin))
             else:
-                timings.append(_Timing.of(before, metric, ours, theirs))
+                timings.append(_Timing.of(before, indicator, ours, theirs))
     scatters = _scatters(timings)
     changes = [*_timed(timings, scatters, margin), *counted]
-    order = {metric: index for index, metric in enumerate(metrics)}
+    order = {indicator.name: index for index, indicator in enumerate(indicators)}
     return Gate(
         margin=margin,
         changes=tuple(sorted(changes, key=lambda change: order[change.metric])),
-        unpaired=tuple(unpaired(baseline, head, metrics)),
+        unpaired=tuple(unpaired(baseline, head, indicators)),
         timed=tuple(scatters.values()),
     )
 
 
-def _counted(case: Case, metric: str, before: float, after: float, margin: float) -> Change:
-    ratio = after / before
-    verdict: Verdict = "regression" if after > before * (1 + margin) else "unchanged"
-    if after * (1 + margin) < before:
+def _counted(case: Case, indicator: IndicatorFacts, before: float, after: float, margin: float) -> Change:
+    baseline, head = _costs(indicator, before, after)
+    ratio = head / baseline
+    verdict: Verdict = "regression" if head > baseline * (1 + margin) else "unchanged"
+    if head * (1 + margin) < baseline:
         verdict = "improvement"
-    return Change(case, metric, before, after, ratio, ratio, ratio, verdict)
+    return Change(case, indicator, before, after, ratio, ratio, ratio, verdict)
+
+
+def _costs(indicator: IndicatorFacts, before: float, after: float) -> tuple[float, float]:
+    """Two values that stand in the ratio of the costs: of what is better the higher it is, the inverse is the cost."""
+    return (before, after) if indicator.better == "lower" else (after, before)
 
 
 @dataclass(frozen=True)
 class _Timing:
-    """One timed metric of a case in both runs. `curve` is shared by neighbours, `rounds` by what was timed together."""
+    """A timed indicator of a case in both runs: `curve` is shared by neighbours, `rounds` by cases timed together."""
 
     case: Case
-    metric: str
+    indicator: IndicatorFacts
     before: float
     after: float
     shift: Shift | None
@@ -151,19 +164,19 @@ class _Timing:
     note: str | None
 
     @classmethod
-    def of(cls, record: Record, metric: str, before: Reading, after: Reading) -> _Timing:
+    def of(cls, record: Record, indicator: IndicatorFacts, before: Reading, after: Reading) -> _Timing:
         assert before.value is not None
         assert after.value is not None
-        batches = (before.detail.get("batch"), after.detail.get("batch"))
+        grown = "" if before.batch == after.batch else f"the largest batch went from {before.batch} to {after.batch}"
         return cls(
             case=record.case,
-            metric=metric,
+            indicator=indicator,
             before=before.value,
             after=after.value,
             shift=shift(_timings(before), _timings(after)),
-            curve=(metric, subject(record), replace(setting(record), environment="")),
-            rounds=(before.detail.get("rounds"), after.detail.get("rounds")),
-            note=None if batches[0] == batches[1] else f"the largest batch went from {batches[0]} to {batches[1]}",
+            curve=(indicator.name, subject(record), replace(setting(record), environment="")),
+            rounds=(_rounds(before), _rounds(after)),
+            note=grown or None,
         )
 
     @property
@@ -177,20 +190,26 @@ class _Timing:
 
 
 def _timings(reading: Reading) -> Timings:
-    """The logarithms of a reading's times, per example, and of the yardstick in the same rounds."""
-    batch = reading.detail.get("batch") or 1
-    yardstick = reading.detail.get("yardstick")
-    times = _logs(reading.samples) - math.log(batch)
-    if yardstick is None or len(yardstick) != len(times) or min(yardstick, default=0) <= 0:
+    """The logarithms of a reading's times, per example, and of the yardstick in the same rounds.
+
+    What a step waited in the run queue is left out, as it is in ratios.
+    """
+    times = _logs(reading.ran) - math.log(reading.batch)
+    yardstick = () if reading.rounds is None else reading.rounds.yardstick
+    if len(yardstick) != len(times) or min(yardstick, default=0) <= 0:
         return Timings(times)
     return Timings(times, _logs(yardstick))
+
+
+def _rounds(reading: Reading) -> str | None:
+    return None if reading.rounds is None else reading.rounds.id
 
 
 def _logs(nanoseconds: Sequence[int]) -> Logs:
     return np.log(np.maximum(np.asarray(nanoseconds, dtype=np.float64), 1.0))
 
 
-_Kind = tuple[str, bool]
+_Kind = tuple[IndicatorFacts, bool]
 
 
 def _scatters(timings: Sequence[_Timing]) -> dict[_Kind, TimedMetric]:
@@ -198,7 +217,7 @@ def _scatters(timings: Sequence[_Timing]) -> dict[_Kind, TimedMetric]:
     groups: dict[_Kind, list[_Timing]] = {}
     for one in timings:
         if one.shift is not None:
-            groups.setdefault((one.metric, one.corrected), []).append(one)
+            groups.setdefault((one.indicator, one.corrected), []).append(one)
     return {
         kind: TimedMetric(*kind, len(group), scatter_of(_neighbours(group), kind[1])) for kind, group in groups.items()
     }
@@ -218,7 +237,7 @@ def _neighbours(group: Sequence[_Timing]) -> list[tuple[Shift, Shift]]:
 
 def _timed(timings: Sequence[_Timing], scatters: Mapping[_Kind, TimedMetric], margin: float) -> Iterator[Change]:
     """The changes of what was timed; the p values of both directions are adjusted over all of it, each by itself."""
-    tested = [(one, one.shift, scatters[one.metric, one.corrected].scatter.value) for one in timings if one.shift]
+    tested = [(one, one.shift, scatters[one.indicator, one.corrected].scatter.value) for one in timings if one.shift]
     edge = math.log1p(margin)
     slower = holm([moved.exceeds(edge, scatter) for _, moved, scatter in tested])
     faster = holm([moved.falls_below(-edge, scatter) for _, moved, scatter in tested])
@@ -231,7 +250,7 @@ def _timed(timings: Sequence[_Timing], scatters: Mapping[_Kind, TimedMetric], ma
             verdict = "improvement"
         yield Change(
             case=one.case,
-            metric=one.metric,
+            indicator=one.indicator,
             baseline=one.before,
             head=one.after,
             ratio=math.exp(moved.value),
@@ -244,9 +263,10 @@ def _timed(timings: Sequence[_Timing], scatters: Mapping[_Kind, TimedMetric], ma
         )
     for one in timings:
         if one.shift is None:
-            ratio = one.after / one.before if INDICATORS[one.metric].better == "lower" else one.before / one.after
+            baseline, head = _costs(one.indicator, one.before, one.after)
+            ratio = head / baseline
             yield Change(
-                one.case, one.metric, one.before, one.after, ratio, None, None, "too few samples", note=one.note
+                one.case, one.indicator, one.before, one.after, ratio, None, None, "too few samples", note=one.note
             )
 
 

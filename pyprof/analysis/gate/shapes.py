@@ -18,8 +18,9 @@ from pyprof.analysis.curves import Curves, Setting
 from pyprof.analysis.gate.shift import LEVEL, Shift, scatter_of
 from pyprof.analysis.ratio import RatioPoint
 from pyprof.analysis.tipping import Tipping
-from pyprof.analysis.tipping_points import METRICS, TippingPoint, tipping_points
+from pyprof.analysis.tipping_points import TippingPoint, tipping_points
 from pyprof.records.comparison import Comparison
+from pyprof.records.indicator import IndicatorFacts
 from pyprof.records.record import Record
 from pyprof.statistics.multiple import holm
 from pyprof.statistics.student import student_quantile
@@ -57,25 +58,29 @@ class Shape:
     """
 
     comparison: Comparison
-    metric: str
+    indicator: IndicatorFacts
     setting: Setting
     baseline: Tipping
     head: Tipping
     move: Move
     ratios: tuple[RatioChange, ...]
 
+    @property
+    def metric(self) -> str:
+        return self.indicator.name
+
 
 def shapes(
     baseline: Iterable[Record],
     head: Iterable[Record],
     comparisons: Sequence[Comparison],
-    metrics: Sequence[str] = METRICS,
+    indicators: Sequence[IndicatorFacts],
 ) -> tuple[Shape, ...]:
     """The comparisons that both runs have made, each with its metric and setting, in their order."""
-    chosen = [metric for metric in metrics if metric in METRICS]
-    ours, theirs = (_by_name(tipping_points(Curves.of(each), comparisons, chosen)) for each in (baseline, head))
+    ours, theirs = (_by_name(tipping_points(Curves.of(each), comparisons, indicators)) for each in (baseline, head))
     pairs = [(ours[name], theirs[name]) for name in ours if name in theirs]
-    found = {metric: _ratio_changes([pair for pair in pairs if pair[0].metric == metric]) for metric in chosen}
+    metrics = dict.fromkeys(before.metric for before, _ in pairs)
+    found = {metric: _ratio_changes([pair for pair in pairs if pair[0].metric == metric]) for metric in metrics}
     return tuple(_shape(before, after, next(found[before.metric])) for before, after in pairs)
 
 
@@ -93,7 +98,7 @@ def _by_name(points: Iterable[TippingPoint]) -> dict[_Name, TippingPoint]:
 
 def _shape(ours: TippingPoint, theirs: TippingPoint, ratios: tuple[RatioChange, ...]) -> Shape:
     blank = replace(ours.setting, environment="")
-    return Shape(ours.comparison, ours.metric, blank, ours.tipping, theirs.tipping, move(ours, theirs), ratios)
+    return Shape(ours.comparison, ours.indicator, blank, ours.tipping, theirs.tipping, move(ours, theirs), ratios)
 
 
 _Pair = tuple[RatioPoint, RatioPoint]

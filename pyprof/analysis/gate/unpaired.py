@@ -8,6 +8,7 @@ from typing import Literal
 
 from pyprof.failures import Status
 from pyprof.records.case import Case
+from pyprof.records.indicator import IndicatorFacts
 from pyprof.records.reading import Reading
 from pyprof.records.record import Record
 
@@ -26,18 +27,20 @@ class Unpaired:
     kind: Literal["broken", "lost", "mended", "new"]
     baseline: Status | None
     head: Status | None
-    metric: str | None = None
+    indicator: IndicatorFacts | None = None
     reason: str | None = None
 
 
-def unpaired(baseline: Mapping[str, Record], head: Mapping[str, Record], metrics: Sequence[str]) -> Iterator[Unpaired]:
+def unpaired(
+    baseline: Mapping[str, Record], head: Mapping[str, Record], indicators: Sequence[IndicatorFacts]
+) -> Iterator[Unpaired]:
     """All that only one of the runs measured, of their records by key; what neither did is left out."""
     for key in dict.fromkeys((*baseline, *head)):
         before, after = baseline.get(key), head.get(key)
         was = None if before is None else before.status
         now = None if after is None else after.status
         if before is not None and after is not None and was == now == "ok":
-            yield from _metrics(before, after, metrics)
+            yield from _indicators(before, after, indicators)
         elif before is not None and was == "ok":
             kind: Literal["broken", "lost"] = "broken" if now in FAILURES else "lost"
             yield Unpaired(before.case, kind, was, now, None, _reason(after))
@@ -45,14 +48,14 @@ def unpaired(baseline: Mapping[str, Record], head: Mapping[str, Record], metrics
             yield Unpaired(after.case, "mended" if was in FAILURES else "new", was, now, None, _reason(before))
 
 
-def _metrics(before: Record, after: Record, metrics: Sequence[str]) -> Iterator[Unpaired]:
-    """The metrics that only one of two measured records has."""
-    for metric in metrics:
-        ours, theirs = before.indicators.get(metric), after.indicators.get(metric)
+def _indicators(before: Record, after: Record, indicators: Sequence[IndicatorFacts]) -> Iterator[Unpaired]:
+    """The indicators that only one of two measured records has."""
+    for indicator in indicators:
+        ours, theirs = before.indicators.get(indicator.name), after.indicators.get(indicator.name)
         if _has(ours) and not _has(theirs):
-            yield Unpaired(before.case, "lost", "ok", "ok", metric, _reason(theirs))
+            yield Unpaired(before.case, "lost", "ok", "ok", indicator, _reason(theirs))
         elif _has(theirs) and not _has(ours):
-            yield Unpaired(before.case, "new", "ok", "ok", metric, _reason(ours))
+            yield Unpaired(before.case, "new", "ok", "ok", indicator, _reason(ours))
 
 
 def _has(reading: Reading | None) -> bool:

@@ -13,8 +13,6 @@ from pyprof.report.gate.view import (
     GateView,
     bounds,
     certainty,
-    counted,
-    figure,
     headline,
     listed,
     margin_words,
@@ -25,8 +23,7 @@ from pyprof.report.gate.view import (
     subject_words,
     summary,
 )
-from pyprof.report.style import plural
-from pyprof.report.tables import name_of
+from pyprof.report.style import figure, plural
 
 _CHANGES = ("case", "metric", "baseline", "head", "change", "95 % interval")
 _SIDES = ("---", "---", "---:", "---:", "---:", ":---")
@@ -70,7 +67,7 @@ def _changes(gate: Gate) -> Iterator[str]:
         yield f"{same}."
         yield ""
     shown = ("regression", "improvement")
-    rest = [one for one in gate.changes if one.verdict not in shown and not (counted(one.metric) and one.ratio == 1)]
+    rest = [one for one in gate.changes if one.verdict not in shown and not (one.indicator.exact and one.ratio == 1)]
     if rest:
         yield from _folded(f"No change shown: {len(rest)}", _CHANGES, _rows(gate, rest), _SIDES)
     others = [one for one in gate.unpaired if one.kind != "broken"]
@@ -82,14 +79,14 @@ def _changes(gate: Gate) -> Iterator[str]:
 def _rows(gate: Gate, changes: Sequence[Change]) -> Iterator[Sequence[str]]:
     settings = [setting_of(change) for change in gate.changes]
     for change, lengths in listed(changes):
-        what = name_of(change.metric).lower()
-        if change.metric != "parameters":
+        what = change.indicator.title.lower()
+        if change.indicator.varies_with_length:
             what += f", {setting_words(setting_of(change), settings)}"
         yield (
             f"**{_escaped(subject_words(change))}** {lengths}",
             what,
-            figure(change.metric, change.baseline),
-            figure(change.metric, change.head),
+            figure(change.indicator, change.baseline),
+            figure(change.indicator, change.head),
             percent(change.ratio),
             bounds(change) + (f", {change.note}" if change.note else ""),
         )
@@ -97,8 +94,8 @@ def _rows(gate: Gate, changes: Sequence[Change]) -> Iterator[Sequence[str]]:
 
 def _outcomes(unpaired: Iterable[Unpaired]) -> Iterator[Sequence[str]]:
     for one in unpaired:
-        metric = f", {name_of(one.metric).lower()}" if one.metric else ""
-        statuses = f"{one.baseline or 'none'} → {one.head or 'none'}" if one.metric is None else one.kind
+        metric = f", {one.indicator.title.lower()}" if one.indicator else ""
+        statuses = f"{one.baseline or 'none'} → {one.head or 'none'}" if one.indicator is None else one.kind
         yield (
             f"{_escaped(subject_words(one))} {one.case.length:,}, {one.case.mode}{metric}",
             statuses,
@@ -116,7 +113,7 @@ def _tippings(shapes: Sequence[Shape]) -> Iterator[str]:
         row = (
             f"**{pair.variant}** {pair.variant_attention}",
             f"{pair.vanilla} {pair.vanilla_attention}",
-            f"{name_of(one.metric).lower()}, {setting_words(one.setting, settings)}",
+            f"{one.indicator.title.lower()}, {setting_words(one.setting, settings)}",
             _tipping(one.baseline),
             _tipping(one.head),
             one.move,
@@ -142,7 +139,7 @@ def _ratios(shapes: Sequence[Shape]) -> Iterator[str]:
         pair = one.comparison
         title = (
             f"{pair.variant} {pair.variant_attention} against {pair.vanilla} {pair.vanilla_attention}, "
-            f"{name_of(one.metric).lower()}, {setting_words(one.setting, settings)}"
+            f"{one.indicator.title.lower()}, {setting_words(one.setting, settings)}"
         )
         rows = [
             (f"{ratio.length:,}", _point(ratio.baseline), _point(ratio.head), percent(ratio.change), shown)

@@ -14,12 +14,11 @@ from pyprof.analysis.gate.compare import Change, Gate
 from pyprof.analysis.gate.shapes import RatioChange, Shape
 from pyprof.analysis.gate.unpaired import Unpaired
 from pyprof.analysis.tipping import Tipping
+from pyprof.records.indicator import IndicatorFacts
 from pyprof.report.gate.view import (
     GateView,
     bounds,
     certainty,
-    counted,
-    figure,
     headline,
     listed,
     margin_words,
@@ -30,8 +29,8 @@ from pyprof.report.gate.view import (
     subject_words,
     summary,
 )
-from pyprof.report.style import Glyphs, glyphs, plural
-from pyprof.report.tables import blocks_of, name_of
+from pyprof.report.style import Glyphs, figure, glyphs, plural
+from pyprof.report.tables import blocks_of
 
 LEAST_WIDTH, MOST_WIDTH = 60, 140
 # As many lines a list has at most; the rest is in the tables and in the JSON document.
@@ -97,15 +96,15 @@ def _outcome(view: GateView) -> list[RenderableType]:
 def _matrices(gate: Gate, width: int, marks: Glyphs) -> Iterator[RenderableType]:
     """A table for each metric and setting: a row for each length, a column for each model."""
     settings = [setting_of(change) for change in gate.changes]
-    groups: dict[tuple[str, Setting], list[Change]] = {}
+    groups: dict[tuple[IndicatorFacts, Setting], list[Change]] = {}
     for change, setting in zip(gate.changes, settings, strict=True):
-        groups.setdefault((change.metric, setting), []).append(change)
+        groups.setdefault((change.indicator, setting), []).append(change)
     legend = f"{marks.spread} the larger half of its 95 % interval; {_up(marks)} costs more, {marks.cheaper} costs less"
     legend += f"{margin_words(gate.margin)}: shown over all cases together"
     yield Text(legend + (f"; = within {100 * gate.margin:.4g} %" if gate.margin else ""), "dim")
-    for (metric, setting), changes in groups.items():
-        if not counted(metric) or any(change.ratio != 1 for change in changes):
-            yield Text.assemble((f"\n{name_of(metric)}", "bold"), f", {setting_words(setting, settings)}")
+    for (indicator, setting), changes in groups.items():
+        if not indicator.exact or any(change.ratio != 1 for change in changes):
+            yield Text.assemble((f"\n{indicator.title}", "bold"), f", {setting_words(setting, settings)}")
             yield from _matrix(changes, width, marks)
     same = same_counts(gate)
     if same:
@@ -136,7 +135,7 @@ def _heading(subject: str) -> Text:
 def _cell(change: Change, marks: Glyphs) -> Text:
     style = _STYLES[change.verdict]
     text = Text(percent(change.ratio).removesuffix(" %"), style)
-    if not counted(change.metric):
+    if not change.indicator.exact:
         text.append(f" {_spread(change, marks):>5}", "dim")
     sign = {"regression": _up(marks), "improvement": marks.cheaper, "unchanged": "="}.get(change.verdict, " ")
     return text.append(sign, style)
@@ -160,8 +159,8 @@ def _list(gate: Gate, verdict: str, marks: Glyphs) -> Iterator[RenderableType]:
     settings = [setting_of(change) for change in gate.changes]
     groups: dict[str, list[tuple[Change, str]]] = {}
     for change, lengths in listed(change for change in gate.changes if change.verdict == verdict):
-        setting = "" if change.metric == "parameters" else f", {setting_words(setting_of(change), settings)}"
-        groups.setdefault(name_of(change.metric) + setting, []).append((change, lengths))
+        setting = "" if not change.indicator.varies_with_length else f", {setting_words(setting_of(change), settings)}"
+        groups.setdefault(change.indicator.title + setting, []).append((change, lengths))
     arrow = "→" if marks.dash == Glyphs().dash else "to"
     for title, group in groups.items():
         yield Text(title, "bold")
@@ -170,7 +169,7 @@ def _list(gate: Gate, verdict: str, marks: Glyphs) -> Iterator[RenderableType]:
             grid.add_column()
         ordered = sorted(group, key=lambda one: one[0].ratio, reverse=verdict == "regression")
         for change, lengths in ordered[:MOST_LISTED]:
-            before, after = (figure(change.metric, value) for value in (change.baseline, change.head))
+            before, after = (figure(change.indicator, value) for value in (change.baseline, change.head))
             sure = bounds(change) + (f" ({change.note})" if change.note else "")
             changed = Text(percent(change.ratio), _STYLES[verdict])
             grid.add_row(
@@ -189,21 +188,20 @@ def _unpaired(unpaired: Sequence[Unpaired], width: int, marks: Glyphs) -> Iterat
         "broken": "failed in the head, measured in the baseline",
     }
     for kind, title in titles.items():
-        groups: dict[tuple[str | None, str | None], list[Unpaired]] = {}
+        groups: dict[tuple[IndicatorFacts | None, str | None], list[Unpaired]] = {}
         for one in unpaired:
             if one.kind == kind:
                 other = one.head if kind in ("lost", "broken") else one.baseline
-                groups.setdefault((one.metric, other), []).append(one)
+                groups.setdefault((one.indicator, other), []).append(one)
         if groups:
             yield _rule(title, width, marks)
-        for (metric, status), group in groups.items():
-            yield _unpaired_line(group, metric, status, "bold red" if kind == "broken" else "yellow")
+        for (indicator, status), group in groups.items():
+            yield _unpaired_line(group, indicator, status, "bold red" if kind == "broken" else "yellow")
 
 
-def _unpaired_line(group: Sequence[Unpaired], metric: str | None, status: str | None, style: str) -> Text:
-    what = (
-        plural(len(group), "case") if metric is None else f"{name_of(metric).lower()} of {plural(len(group), 'case')}"
-    )
+def _unpaired_line(group: Sequence[Unpaired], indicator: IndicatorFacts | None, status: str | None, style: str) -> Text:
+    what = plural(len(group), "case")
+    what = what if indicator is None else f"{indicator.title.lower()} of {what}"
     cases = [f"{subject_words(one)} {one.case.length:,} {one.case.mode}" for one in group]
     named = ", ".join(cases[:6]) + (f" and {len(cases) - 6} more" if len(cases) > 6 else "")
     text = Text.assemble((what, style), f" ({status or 'not in the run'}): {named}")
@@ -217,7 +215,7 @@ def _tippings(shapes: Sequence[Shape], marks: Glyphs) -> Iterator[RenderableType
         "the length from which the variant costs less [95 % interval]; = not shown to have moved, ? cannot be told",
         "dim",
     )
-    shown = [one for one in shapes if one.metric == "latency" or one.move in _MOVES]
+    shown = [one for one in shapes if one.indicator.headline or one.move in _MOVES]
     settings = [one.setting for one in shapes]
     grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False, pad_edge=False)
     for title in ("variant against vanilla", "metric", "baseline", "head", ""):
@@ -228,7 +226,7 @@ def _tippings(shapes: Sequence[Shape], marks: Glyphs) -> Iterator[RenderableType
             Text.assemble(
                 (pair.variant, "bold"), f" {pair.variant_attention}, {pair.vanilla} {pair.vanilla_attention}"
             ),
-            f"{name_of(one.metric).lower()}, {setting_words(one.setting, settings)}",
+            f"{one.indicator.title.lower()}, {setting_words(one.setting, settings)}",
             _tipping(one.baseline, marks),
             _tipping(one.head, marks),
             Text(
@@ -256,13 +254,13 @@ def _ratios(shapes: Sequence[Shape], width: int, marks: Glyphs) -> Iterator[Rend
     )
     settings = [one.setting for one in shapes]
     for one in shapes:
-        if counted(one.metric) and not any(ratio.shown for ratio in one.ratios):
+        if one.indicator.exact and not any(ratio.shown for ratio in one.ratios):
             continue
         pair = one.comparison
         yield Text.assemble(
             (f"\n{pair.variant}", "bold"),
             f" {pair.variant_attention} against {pair.vanilla} {pair.vanilla_attention}, ",
-            f"{name_of(one.metric).lower()}, {setting_words(one.setting, settings)}",
+            f"{one.indicator.title.lower()}, {setting_words(one.setting, settings)}",
         )
         grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False, pad_edge=False)
         for title in ("length", "baseline", "head", "change"):

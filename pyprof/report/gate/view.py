@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from statistics import median
 from typing import Any, Literal
 
@@ -12,16 +12,15 @@ from pyprof.analysis.curves import Setting, describe, distinguishing
 from pyprof.analysis.gate.compare import LARGEST_DETECTABLE, Change, Gate, compare_records
 from pyprof.analysis.gate.shapes import Shape, shapes
 from pyprof.analysis.gate.unpaired import Unpaired
-from pyprof.analysis.ratio import COUNTED_UNITS
 from pyprof.errors import UsageError
-from pyprof.indicators.registry import INDICATORS
-from pyprof.quantity import format_bytes, format_count, format_seconds
+from pyprof.names import nearest
 from pyprof.records.environment import differences
+from pyprof.records.indicator import IndicatorFacts
 from pyprof.records.record import Record
 from pyprof.records.run_directory import Run
+from pyprof.report.as_json import as_plain
 from pyprof.report.run import machine_line
 from pyprof.report.style import plural
-from pyprof.study.resolve import comparisons
 
 # What a change of the code may bring along; all else is the machine and how it was used.
 SOFTWARE = ("Python", "torch", "transformers", "pyprof", "BLAS", "oneDNN", "CUDA", "cuDNN")
@@ -29,17 +28,21 @@ SOFTWARE = ("Python", "torch", "transformers", "pyprof", "BLAS", "oneDNN", "CUDA
 
 @dataclass(frozen=True)
 class Wish:
-    """What is asked of a comparison: the growth to fail over (None: only tell), what may differ, which metrics."""
+    """What is asked of a comparison: the growth to fail over (None: only tell), what may differ, which metrics.
+
+    No metrics stand for all that the runs have.
+    """
 
     fail_over: float | None = None
     across: Literal["machines", "software"] | None = None
-    metrics: tuple[str, ...] = tuple(INDICATORS)
+    metrics: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class GateView:
     """A comparison of two runs. `gate` is None across machines, where only shapes are comparable.
 
+    `indicators` are those that were compared.
     `machines` are the machine of both, or of each; `different` says in what the environments differ.
     """
 
@@ -50,6 +53,7 @@ class GateView:
     fail_over: float | None
     gate: Gate | None
     shapes: tuple[Shape, ...]
+    indicators: tuple[IndicatorFacts, ...]
     warnings: tuple[str, ...] = ()
 
     @property
@@ -59,15 +63,19 @@ class GateView:
 
 
 def gate_view(baseline: Run, head: Run, wish: Wish) -> GateView:
-    """Compare two runs. Raises UsageError where they are of different environments or have nothing in common."""
+    """Compare two runs.
+
+    Raises UsageError where they are of different environments, have nothing in common, or lack a wanted metric.
+    """
     different = tuple(differences(baseline.environment, head.environment))
     _check(baseline, head, wish, different)
     ours, theirs = _own(baseline), _own(head)
-    both = dict.fromkeys((*comparisons(baseline.study), *comparisons(head.study)))
+    both = dict.fromkeys((*baseline.resolved.comparisons, *head.resolved.comparisons))
+    indicators = _indicators(baseline, head, wish)
     gate = None
     if wish.across != "machines":
-        gate = compare_records(ours, theirs, wish.fail_over or 0.0, wish.metrics)
-    found = shapes(ours.values(), theirs.values(), tuple(both), wish.metrics)
+        gate = compare_records(ours, theirs, wish.fail_over or 0.0, indicators)
+    found = shapes(ours.values(), theirs.values(), tuple(both), indicators)
     if not found and not (gate and (gate.changes or gate.broken)):
         raise UsageError(
             f"{baseline.directory} and {head.directory} have no measured case in common: compare two runs of one study"
@@ -80,8 +88,19 @@ def gate_view(baseline: Run, head: Run, wish: Wish) -> GateView:
         fail_over=wish.fail_over,
         gate=gate,
         shapes=found,
+        indicators=tuple(indicators),
         warnings=tuple(_warnings(baseline, ours, head, theirs)),
     )
+
+
+def _indicators(baseline: Run, head: Run, wish: Wish) -> list[IndicatorFacts]:
+    """The wanted indicators of either run, as the head knows them, in the order of a report."""
+    every = {each.name: each for each in (*baseline.resolved.indicators, *head.resolved.indicators)}
+    for metric in wish.metrics:
+        if metric not in every:
+            raise UsageError(f"the runs have no metric {metric!r}: {nearest(metric, every)}")
+    chosen = [indicator for name, indicator in every.items() if not wish.metrics or name in wish.metrics]
+    return sorted(chosen, key=lambda indicator: (indicator.place, indicator.name))
 
 
 def _check(baseline: Run, head: Run, wish: Wish, different: Sequence[str]) -> None:
@@ -122,16 +141,6 @@ def _warnings(baseline: Run, ours: Mapping[str, Record], head: Run, theirs: Mapp
 # How figures, cases and verdicts are written, alike in a terminal and in Markdown.
 
 
-def figure(metric: str, value: float) -> str:
-    """A metric's value with its unit."""
-    unit = INDICATORS[metric].unit
-    if unit == "s":
-        return format_seconds(value)
-    if unit == "B":
-        return format_bytes(value)
-    return format_count(value) if unit == "1" else f"{value:.3g} {unit}"
-
-
 def percent(ratio: float) -> str:
     """A ratio as a change: "+3.2 %", or "x2.1" where it is more than doubled."""
     if ratio >= 2:
@@ -142,16 +151,11 @@ def percent(ratio: float) -> str:
 
 def bounds(change: Change) -> str:
     """The interval of a change, "exact" for what is counted."""
-    if counted(change.metric):
+    if change.indicator.exact:
         return "exact"
     if change.low is None or change.high is None:
         return "too few samples"
     return f"{percent(change.low)} to {percent(change.high)}"
-
-
-def counted(metric: str) -> bool:
-    """Whether a metric is counted and so exact."""
-    return INDICATORS[metric].unit in COUNTED_UNITS
 
 
 def margin_words(margin: float) -> str:
@@ -181,11 +185,11 @@ def setting_words(one: Setting, every: Iterable[Setting]) -> str:
 def listed(changes: Iterable[Change]) -> list[tuple[Change, str]]:
     """Changes for a list, with their lengths: one line for those that say the same of several lengths.
 
-    The number of parameters does not depend on length or mode, so a change of it would else be told many times.
+    What does not vary with the length would else be told many times.
     """
     groups: dict[Any, list[Change]] = {}
     for one in changes:
-        same = (one.metric, subject_words(one), one.baseline, one.head) if counted(one.metric) else one
+        same = (one.metric, subject_words(one), one.baseline, one.head) if one.indicator.exact else one
         groups.setdefault(same, []).append(one)
     return [(group[0], _lengths([one.case.length for one in group])) for group in groups.values()]
 
@@ -239,9 +243,9 @@ def certainty(gate: Gate) -> list[str]:
         by = (
             "corrected by a yardstick"
             if one.corrected
-            else "without a yardstick, so the machine's mood counts as change"
+            else "without a yardstick, so a machine that ran slower counts as change"
         )
-        name = one.metric.replace("_", " ")
+        name = one.indicator.title.lower()
         said.append(
             f"{name}: {plural(one.cases, 'case')} {by}; typical change {percent(typical)}; scatter between runs "
             f"{scatter} ({how}); a slowdown of {half} would be shown in half of the cases, of {every} in all"
@@ -257,10 +261,10 @@ def same_counts(gate: Gate) -> str | None:
     """What is counted and did not change anywhere, in one sentence; nothing of it need be listed."""
     found: dict[str, list[float]] = {}
     for change in gate.changes:
-        if counted(change.metric):
-            found.setdefault(change.metric, []).append(change.ratio)
-    same = {metric: len(ratios) for metric, ratios in found.items() if set(ratios) == {1.0}}
-    words = " and ".join(f"{metric.replace('_', ' ')} of {plural(count, 'case')}" for metric, count in same.items())
+        if change.indicator.exact:
+            found.setdefault(change.indicator.title.lower(), []).append(change.ratio)
+    same = {title: len(ratios) for title, ratios in found.items() if set(ratios) == {1.0}}
+    words = " and ".join(f"{title} of {plural(count, 'case')}" for title, count in same.items())
     return f"Exactly the same: {words}" if same else None
 
 
@@ -268,23 +272,16 @@ def document(view: GateView) -> dict[str, Any]:
     """The comparison in plain objects, lists, numbers and texts."""
     gate = view.gate
     plain: dict[str, Any] = {
-        **{name: _plain(getattr(view, name)) for name in ("baseline", "head", "machines", "different", "fail_over")},
+        **{name: as_plain(getattr(view, name)) for name in ("baseline", "head", "machines", "different", "fail_over")},
         "failed": view.failed,
         "headline": headline(view),
         "margin": None if gate is None else gate.margin,
         "counts": {} if gate is None else dict(gate.counts),
-        "changes": [] if gate is None else _plain(gate.changes),
-        "unpaired": [] if gate is None else _plain(gate.unpaired),
-        "timed": [] if gate is None else _plain(gate.timed),
-        "shapes": _plain(view.shapes),
+        "changes": [] if gate is None else as_plain(gate.changes),
+        "unpaired": [] if gate is None else as_plain(gate.unpaired),
+        "timed": [] if gate is None else as_plain(gate.timed),
+        "shapes": as_plain(view.shapes),
+        "indicators": as_plain(view.indicators),
         "warnings": list(view.warnings),
     }
     return plain
-
-
-def _plain(value: Any) -> Any:
-    if value is None or isinstance(value, (str, int, float)):
-        return value
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-    return [_plain(one) for one in value]

@@ -5,19 +5,21 @@ from dataclasses import replace
 import pytest
 
 from pyprof.analysis.gate.compare import LARGEST_DETECTABLE, Gate, compare_records
-from pyprof.indicators.registry import INDICATORS
+from pyprof.indicators.parameters import INDICATOR as PARAMETERS
+from pyprof.indicators.registry import every
 from pyprof.records.case import Case
 from pyprof.records.reading import Reading
 from pyprof.records.record import Record
+from pyprof.records.rounds import Rounds
 
-METRICS = tuple(INDICATORS)
+METRICS = tuple(indicator.facts for indicator in every())
 SPREAD = (1.00, 1.01, 1.02, 1.00, 1.01, 1.03)
 
 
 def latency(seconds, yardstick=None, samples=SPREAD):
     raw = tuple(round(seconds * each * 1e9) for each in samples)
-    detail = {} if yardstick is None else {"yardstick": [round(yardstick * 1e9)] * len(raw)}
-    return Reading(seconds * 1.01, samples=raw, detail=detail)
+    beside = () if yardstick is None else (round(yardstick * 1e9),) * len(raw)
+    return Reading(seconds * 1.01, samples=raw, rounds=Rounds("", yardstick=beside) if beside else None)
 
 
 def record(case, status="ok", reason=None, **indicators):
@@ -75,7 +77,7 @@ def test_a_yardstick_of_another_length_or_that_stood_still_is_not_used():
     for broken in ([10], [0] * len(SPREAD)):
         wrong = timed(yardstick=0.010)
         for key, one in wrong.items():
-            reading = replace(one.indicators["latency"], detail={"yardstick": broken})
+            reading = replace(one.indicators["latency"], rounds=Rounds("", yardstick=broken))
             wrong[key] = replace(one, indicators={"latency": reading})
         assert [each.corrected for each in compare_records(wrong, timed(yardstick=0.01), 0.0, METRICS).timed] == [False]
 
@@ -114,7 +116,7 @@ def test_what_is_counted_is_certain(after, margin, verdict):
 
 def test_only_the_metrics_that_are_asked_for():
     both = run(record(CASES[0], latency=latency(1.0), parameters=Reading(5.0)))
-    assert [change.metric for change in compare_records(both, both, 0.0, ("parameters",)).changes] == ["parameters"]
+    assert [change.metric for change in compare_records(both, both, 0.0, [PARAMETERS.facts]).changes] == ["parameters"]
 
 
 def test_one_sample_is_too_few_and_says_so():
@@ -171,9 +173,9 @@ def test_a_metric_that_only_one_run_has_is_told():
     with_it = run(record(CASES[0], latency=latency(1.0), peak_memory=Reading(5.0)))
     without = run(record(CASES[0], latency=latency(1.0), peak_memory=Reading(None, reason="not counted")))
     (lost,) = compare_records(with_it, without, 0.0, METRICS).unpaired
-    assert (lost.kind, lost.metric, lost.reason) == ("lost", "peak_memory", "not counted")
+    assert (lost.kind, lost.indicator.name, lost.reason) == ("lost", "peak_memory", "not counted")
     (new,) = compare_records(without, with_it, 0.0, METRICS).unpaired
-    assert (new.kind, new.metric) == ("new", "peak_memory")
+    assert (new.kind, new.indicator.name) == ("new", "peak_memory")
 
 
 def test_cases_of_the_same_rounds_are_no_neighbours():
@@ -183,7 +185,7 @@ def test_cases_of_the_same_rounds_are_no_neighbours():
         names = [f"m{index}" for index in range(12)]
         return run(
             *(
-                record(Case(name, 128), latency=replace(latency(0.1), detail={"rounds": rounds(index)}))
+                record(Case(name, 128), latency=replace(latency(0.1), rounds=Rounds(rounds(index))))
                 for index, name in enumerate(names)
             )
         )

@@ -7,6 +7,7 @@ import pytest
 from two_state_machine import CURVES, STEP_SECONDS, Machine, run
 
 from pyprof.analysis.gate.compare import Gate, compare_records
+from pyprof.indicators.latency import INDICATOR as LATENCY
 
 
 def equal(model, length):
@@ -20,7 +21,7 @@ def gates(count, seed, factor=equal, *, margins=(0.0,), slopes=(0.85, 1.1), flip
         steps = random.uniform(*slopes, (CURVES, len(STEP_SECONDS)))
         before = run(Machine(random, flips), steps, **options)
         after = run(Machine(random, flips), steps, factor, **options)
-        yield [compare_records(before, after, margin, ("latency",)) for margin in margins]
+        yield [compare_records(before, after, margin, [LATENCY.facts]) for margin in margins]
 
 
 def one_case(by):

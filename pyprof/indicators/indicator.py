@@ -1,0 +1,75 @@
+"""An indicator: what is known of a cost, and how it is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from pyprof.errors import UsageError
+from pyprof.records.indicator import IndicatorFacts
+from pyprof.records.reading import Reading
+
+if TYPE_CHECKING:
+    from torch import nn
+
+How = Literal["timed", "searched", "weighed", "counted"]
+
+
+class Step(Protocol):
+    """One step of a loaded model on fresh inputs, as an indicator sees it.
+
+    `module` is the bare model without the head of a training step, `step` what a call runs (the model itself in infer
+    mode, the model behind a head that returns the loss in train mode), `inputs` its positional and keyword arguments;
+    `length` counts the model's own unit and `device` is a name such as "cpu" or "cuda:0". Calling it runs one step:
+    a forward, in train mode a backward and maybe an optimizer's step too.
+    """
+
+    @property
+    def module(self) -> nn.Module: ...
+    @property
+    def step(self) -> nn.Module: ...
+    @property
+    def inputs(self) -> tuple[tuple[Any, ...], Mapping[str, Any]]: ...
+    @property
+    def mode(self) -> str: ...
+    @property
+    def length(self) -> int: ...
+    @property
+    def batch(self) -> int: ...
+    @property
+    def device(self) -> str: ...
+
+    def __call__(self) -> None: ...
+
+    def peak_memory(self, call: Callable[[], None] | None = None) -> Reading: ...
+
+
+class Search(Protocol):
+    """The search for the largest batch that fits, for one case."""
+
+    def throughput(self) -> Reading: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Indicator(IndicatorFacts):
+    """One entry: the facts, and how the indicator is measured.
+
+    `how` says when: *timed* together with other cases, in the same rounds (it is the time of a step, so that there is
+    nothing to read); *searched* while the largest batch is looked for, by ``read(search)``; *weighed* on one call of
+    the step, by ``read(step, call)``, where `call` runs the step once and may carry the probes; *counted* by
+    ``read(step)``, which may look at the module, its inputs and the mode, and may run the step. `read` gives a
+    ``Reading``; one that cannot be had has the value None and a reason. What it raises becomes the case's status.
+    """
+
+    how: How = "counted"
+    read: Callable[..., Reading] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.read is None) != (self.how == "timed"):
+            raise UsageError(f"the indicator {self.name} is {self.how} and has {'no ' * (self.read is None)}function")
+
+    @property
+    def facts(self) -> IndicatorFacts:
+        """What a run keeps of it."""
+        return IndicatorFacts(**{field.name: getattr(self, field.name) for field in fields(IndicatorFacts)})

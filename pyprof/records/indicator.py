@@ -1,0 +1,59 @@
+"""What is known of an indicator without measuring it; a run keeps this of each of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from pyprof.errors import UsageError
+from pyprof.records.case import MODES, Batch, Mode
+
+Format = Literal["time", "bytes", "count", "number"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndicatorFacts:
+    """One cost: its words, and all that a plan, an analysis and a report do differently for it.
+
+    `title` heads a table, `scope` follows it ("of one example"); `meaning` is a description in one phrase and `source`
+    where its definition comes from. Values are in `unit`, written as `format` says: a time in seconds, bytes, a count,
+    or a plain number; `short_unit` is the unit where a column is narrow.
+
+    `exact`: it is counted, so that it has no interval and any growth is certain. `varies_with_length`: it has a curve
+    over the length, and so tables, tipping points and lengths that are worth measuring. `modes` are the modes in which
+    it is measured. `batch` is the batch of the cases that give it: one example, or the largest batch that fits.
+    `headline`: a report begins with it. `place` orders the indicators, lowest first.
+    """
+
+    name: str
+    title: str
+    unit: str
+    better: Literal["lower", "higher"]
+    meaning: str
+    source: str
+    format: Format = "number"
+    scope: str = ""
+    short_unit: str | None = None
+    exact: bool = False
+    varies_with_length: bool = True
+    modes: tuple[Mode, ...] = MODES
+    batch: Batch = 1
+    headline: bool = False
+    place: int = 100
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object of these fields."""
+        return {field.name: _plain(getattr(self, field.name)) for field in fields(IndicatorFacts)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> IndicatorFacts:
+        """Rebuild the facts; raises UsageError where a field is missing or unknown."""
+        try:
+            return cls(**{**data, "modes": tuple(data["modes"])})
+        except (KeyError, TypeError) as error:
+            raise UsageError(f"the run's list of indicators is damaged ({error}): measure anew") from error
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,105 @@
+"""What was published, to be put beside a fresh run: figures by modality, and the lengths of well-known data sets.
+
+A run keeps a copy, so that its report stays what it was when the figures that pyprof ships are extended.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from pyprof.errors import UsageError
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A well-known data set and the mean length of its examples."""
+
+    name: str
+    length: int
+
+
+@dataclass(frozen=True)
+class ShareFinding:
+    """The mean share of latency outside self-attention over the lengths below `below`."""
+
+    share: float
+    below: int
+    unit: str
+
+
+@dataclass(frozen=True)
+class TippingFinding:
+    """The published range of a tipping point; both bounds are None where none was found to exist."""
+
+    low: int | None
+    high: int | None
+    unit: str
+
+
+@dataclass(frozen=True)
+class Published:
+    """The figures of one publication by modality.
+
+    `tipping` has the range that the tipping points of the indicators in `covered` lie in, `without_tipping` those of
+    them for which none was found to exist.
+    """
+
+    source: str
+    covered: tuple[str, ...]
+    data_sets: Mapping[str, tuple[DataSet, ...]]
+    shares: Mapping[str, ShareFinding]
+    tipping: Mapping[str, TippingFinding]
+    without_tipping: tuple[str, ...]
+
+    def tipping_of(self, modality: str, indicator: str) -> TippingFinding | None:
+        """The finding on an indicator's tipping point; None where the publication says nothing of it."""
+        finding = self.tipping.get(modality)
+        if finding is None or indicator not in self.covered:
+            return None
+        return TippingFinding(None, None, finding.unit) if indicator in self.without_tipping else finding
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object of all fields."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Published:
+        """Rebuild the figures; raises UsageError where a field is missing or damaged."""
+        try:
+            return cls(
+                source=data["source"],
+                covered=tuple(data["covered"]),
+                data_sets={name: tuple(DataSet(**each) for each in some) for name, some in data["data_sets"].items()},
+                shares={name: ShareFinding(**share) for name, share in data["shares"].items()},
+                tipping={name: TippingFinding(**tipping) for name, tipping in data["tipping"].items()},
+                without_tipping=tuple(data["without_tipping"]),
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UsageError(f"the published figures in the run are damaged ({error}): measure anew") from error
+
+
+@cache
+def diwan2023() -> Published:
+    """The figures in reference/diwan2023.toml."""
+    data = tomllib.loads(files("pyprof.reference").joinpath("diwan2023.toml").read_text(encoding="utf-8"))
+    tipping = dict(data["finding"]["tipping_point"])
+    absent = tuple(indicator for indicator, value in tipping.items() if value == "non-existent")
+    ranges = {key: TippingFinding(**value) for key, value in tipping.items() if key not in absent}
+    shares = data["finding"]["non_self_attention_share"]
+    return Published(
+        source=data["source"],
+        covered=tuple(data["study"]["indicators"].values()),
+        data_sets={modality: _data_sets(lengths) for modality, lengths in data["dataset_tokens"].items()},
+        shares={modality: ShareFinding(**share) for modality, share in shares.items()},
+        tipping={modality: finding for key, finding in ranges.items() for modality in key.split("_and_")},
+        without_tipping=absent,
+    )
+
+
+def _data_sets(lengths: Mapping[str, int]) -> tuple[DataSet, ...]:
+    return tuple(sorted((DataSet(name, length) for name, length in lengths.items()), key=lambda each: each.length))

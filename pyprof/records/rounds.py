@@ -1,0 +1,65 @@
+"""Rounds: readings taken in turn, one of each case and of a yardstick in every round, and what disturbed them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pyprof.records.noise import Noise
+
+# At least this share of a sample counts as run: a wait is known for the time between two looks at the counters, which
+# may hold more than the sample itself.
+LEAST_RAN = 0.05
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """The rounds that the samples of one reading were taken in, one sample in each.
+
+    `id` is shared by all cases that were timed together. Round by round there are the `yardstick` (nanoseconds), the
+    `hits` of noise on the sample (flags of ``pyprof.records.noise.Hit``) and the `waits` in the run queue (nanoseconds,
+    a part of the sample); each is empty where it was not told. `noise` sums up the whole time, and `stopped_by` names
+    the rule that ended the rounds.
+    """
+
+    id: str
+    stopped_by: str = ""
+    yardstick: tuple[int, ...] = ()
+    hits: tuple[int, ...] = ()
+    waits: tuple[int, ...] = ()
+    noise: Noise | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object of all fields."""
+        return {
+            "id": self.id,
+            "stopped_by": self.stopped_by,
+            "yardstick": list(self.yardstick),
+            "hits": list(self.hits),
+            "waits": list(self.waits),
+            "noise": None if self.noise is None else asdict(self.noise),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Rounds:
+        """Rebuild rounds; raises KeyError or TypeError where a field is missing or damaged."""
+        return cls(
+            data["id"],
+            data["stopped_by"],
+            tuple(data["yardstick"]),
+            tuple(data["hits"]),
+            tuple(data["waits"]),
+            None if data["noise"] is None else Noise.from_json(data["noise"]),
+        )
+
+
+def without_waits(samples: tuple[int, ...], waits: tuple[int, ...]) -> tuple[int, ...]:
+    """The part of each sample in which the thread ran, in nanoseconds.
+
+    What a step waited in the run queue depends on other processes alone, so that it is no part of its time wherever
+    two times are compared: on a busy machine it would hide a difference that a quarter of the rounds shows without it.
+    """
+    if len(waits) != len(samples) or not any(waits):
+        return samples
+    return tuple(max(sample - wait, round(LEAST_RAN * sample), 1) for sample, wait in zip(samples, waits, strict=True))
