@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from pyprof import device as devices
 from pyprof.errors import PyprofError, UsageError
 from pyprof.failures import Status
 from pyprof.quantity import format_seconds
@@ -91,6 +92,8 @@ def run_study(
         raise UsageError("there is no study to run: name one, or go on with an earlier run by --resume")
     if study is not None:
         contests(study)
+        if study.device != devices.AUTO:
+            devices.of(study.device)
     with Store(directory, resume) as store:
         given = _given(study, store)
         executor = WorkerExecutor() if executor is None else executor
@@ -157,7 +160,7 @@ class _Run:
     def __post_init__(self) -> None:
         study = self.ready.study
         self._plan = Plan(study, study.device)
-        self._prediction = Prediction(study, study.threads or 1, study.device.startswith("cuda"))
+        self._prediction = Prediction(study, study.threads or 1, study.device)
         if self.store.previous is not None:
             self.records |= self.store.previous.records
         for record in self.records.values():

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
+from pyprof import device as devices
 from pyprof.errors import InvariantError
 from pyprof.indicators.registry import INDICATORS
 from pyprof.layers.instrument import instrument
@@ -39,6 +40,7 @@ class Bench:
     def __init__(self, study: Study, fingerprint: str, confirm: Callable[[Case], Record] | None = None) -> None:
         self.study = study
         self.models = ModelCache(study)
+        self._device = devices.of(study.device)
         self._fingerprint = fingerprint
         self._confirm = self._confirm_here if confirm is None else confirm
         self._yardstick: Yardstick | None = None
@@ -83,7 +85,7 @@ class Bench:
         """Once more, with what was spent on the first attempt; all that it holds is freed before."""
         for one in entrants:
             one.step = None
-        free()
+        free(self._device)
         again = self._timed([one.case for one in entrants], tell)
         for before, one in zip(entrants, again, strict=True):
             one.seconds += before.seconds
@@ -91,7 +93,7 @@ class Bench:
 
     def _finished(self, one: Entrant) -> Outcome:
         if one.status != "ok":
-            free()
+            free(self._device)
         return one.outcome(self._fingerprint)
 
     def _timed(self, cases: Sequence[Case], tell: Tell) -> list[Entrant]:
@@ -120,7 +122,7 @@ class Bench:
 
     def _time(self, entrants: Sequence[Entrant], steps: Sequence[Step], tell: Tell) -> None:
         if self._yardstick is None:
-            self._yardstick = Yardstick(self.study.device)
+            self._yardstick = Yardstick(self._device.torch_name)
         timed = time_together(steps, self.study.care, self.study.seed, self._yardstick, tell)
         for one in entrants:
             one.seconds += timed.seconds.get(one.case, 0.0)
