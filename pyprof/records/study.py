@@ -161,7 +161,8 @@ def read(path: Path) -> Study:
 def parse(table: Mapping[str, Any], where: str) -> Study:
     """Build a study from a TOML table, `where` being what messages begin with; raises UsageError.
 
-    Whether the models exist and can do what is asked is checked when the study is planned (``contests.contests``).
+    Whether the device and the models exist and can do what is asked is checked when the study is planned
+    (``contests.contests``) and run.
     """
     values = validate.table(table, where, _STUDY, required=("name", "comparison"))
     values["blocks"] = values.pop("comparison")
