@@ -8,7 +8,7 @@ import sys
 import torch
 from harness import Bar, Figures, parser, publish
 
-from pyprof.device.memory import peak_bytes
+from pyprof.device.host import HostDevice
 
 METHOD = """\
 Each program allocates and frees tensors of random sizes in random order, keeping book of the bytes that are live; the
@@ -33,12 +33,12 @@ def program(seed: int) -> tuple[int, int]:
             highest = max(highest, sum(tensor.nbytes for tensor in book.values()))
         book.clear()
 
-    return (lambda reading: (highest, reading.peak))(peak_bytes(run))
+    return (lambda reading: (highest, reading.peak))(HostDevice().peak_memory(run))
 
 
 def product() -> tuple[int, int]:
     left, right = torch.ones(64, 96), torch.ones(96, 32)
-    return 64 * 32 * 4, peak_bytes(lambda: left @ right).peak
+    return 64 * 32 * 4, HostDevice().peak_memory(lambda: left @ right).peak
 
 
 def main() -> int:

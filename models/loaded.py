@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from pyprof import device as devices
 from pyprof.errors import UsageError
 from pyprof.failures import guarded
 from pyprof.models import checkpoint, factory
@@ -107,6 +108,8 @@ class LoadedModel:
 def load_model(request: Request) -> LoadedModel:
     """Build what `pyprof.models.registry.load` describes."""
     _check_request(request)
+    # From here on it is PyTorch's name for the device that counts.
+    request = replace(request, device=devices.usable(request.device).torch_name)
     entry = find(request.model)
     built, remarks = _build(request, entry)
     module = built.module.to(request.device, _DTYPES[request.dtype])
@@ -138,12 +141,6 @@ def _check_request(request: Request) -> None:
     if entry is not None:
         entry.check_length(request.longest)
         entry.check_attention(request.attention, request.mode)
-    try:
-        torch.empty(0, device=request.device)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(
-            f"there is no usable device {request.device!r}: choose cpu, or cuda with such a PyTorch"
-        ) from error
 
 
 def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:

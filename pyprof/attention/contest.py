@@ -10,14 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyprof import device as devices
 from pyprof.attention.check import Accuracy, Standard
 from pyprof.attention.kernel import describe, run
 from pyprof.attention.peers import Attend, Implementation, Variant
 from pyprof.attention.problem import Inputs, Problem, make_inputs
-from pyprof.device.memory import peak_bytes, resident_bytes
+from pyprof.device.memory import resident_bytes
 from pyprof.failures import Failure, Status, attempt
 from pyprof.statistics.estimate import Estimate
-from pyprof.timing.clock import Call, Stopwatch, stopwatch_for
+from pyprof.timing.clock import Call, Stopwatch
 from pyprof.timing.interleave import Care, Rounds, interleave
 from pyprof.timing.yardstick import SIZE, Yardstick
 
@@ -118,8 +119,8 @@ def hold(
         return Contest(problem, mode, useful, None, 0, rows)
     contestants, failures = made
     calls = {one.name: one.call for one in contestants}
-    limit_work = Yardstick(problem.device, problem.dtype, LIMIT_SIZE)
-    taken = interleave({_LIMIT: limit_work, **calls}, care, stopwatch or stopwatch_for(problem.device))
+    limit_work = Yardstick(problem.torch_device, problem.dtype, LIMIT_SIZE)
+    taken = interleave({_LIMIT: limit_work, **calls}, care, stopwatch or devices.of(problem.device).stopwatch())
     rows = tuple(_rows(implementations, contestants, failures, taken, useful, limit_work.flops))
     limit = _scaled(taken.seconds(_LIMIT), limit_work.flops) if _LIMIT in taken.samples else None
     rounds = max((len(samples) for samples in taken.samples.values()), default=0)
@@ -201,7 +202,7 @@ def _extra_bytes(variant: Variant, inputs: Inputs, *, backward: bool) -> int:
             return (output, torch.autograd.grad(output, leaves, inputs.grad_output)) if backward else output
 
     results = (4 if backward else 1) * inputs.problem.tensor_bytes
-    peak = peak_bytes(call, inputs.problem.device).peak
+    peak = devices.of(inputs.problem.device).peak_memory(call).peak
     return max(0, peak - results) + resident_bytes(None, variant.state)
 
 

@@ -95,7 +95,7 @@ def _inputs(kernel: Kernel, problem: Problem) -> Iterator[tuple[Inputs, bool]]:
     if "scale" in kernel.keywords:
         yield replace(make_inputs(problem), scale=0.3), True
     if "key_lengths" in kernel.keywords:
-        lengths = torch.tensor([problem.length, max(1, problem.length * 2 // 3)], device=problem.device)
+        lengths = torch.tensor([problem.length, max(1, problem.length * 2 // 3)], device=problem.torch_device)
         yield replace(make_inputs(problem), key_lengths=lengths), True
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyprof import device as devices
 from pyprof.attention.problem import Problem
-from pyprof.device.free_memory import memory_budget
 from pyprof.errors import UsageError
 from pyprof.names import nearest
 from pyprof.quantity import format_bytes
@@ -48,8 +48,9 @@ class Implementation:
 
 def names(device: str = "cpu") -> tuple[str, ...]:
     """The names of all implementations that can run on a device, pyprof's own first."""
-    own = "cuda" if device.startswith("cuda") else "cpu"
-    return (own, "sdpa", "chunks", "flex", "reference")[: 4 if own == "cuda" else 5]
+    own = torch.device(devices.of(device).torch_name).type
+    everywhere = (own, "sdpa", "chunks", "flex")
+    return (*everywhere, "reference") if own == "cpu" else everywhere
 
 
 def find(name: str, device: str = "cpu") -> Implementation:
@@ -82,8 +83,8 @@ def _sdpa(problem: Problem) -> Iterator[Variant]:
 
     length = problem.length
     _needs(problem, length * length * (problem.torch_dtype.itemsize + _MASK_WORK), "a dense mask")
-    hidden = ~visible_keys(length, problem.window, device=problem.device)
-    mask = torch.zeros(length, length, dtype=problem.torch_dtype, device=problem.device)
+    hidden = ~visible_keys(length, problem.window, device=problem.torch_device)
+    mask = torch.zeros(length, length, dtype=problem.torch_dtype, device=problem.torch_device)
     mask = mask.masked_fill_(hidden, -torch.inf)[None, None]
 
     def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -99,7 +100,7 @@ def _flex(problem: Problem) -> Iterator[Variant]:
     from pyprof.ops.flex import block_mask
 
     left, right = problem.window
-    length, device = problem.length, problem.device
+    length, device = problem.length, problem.torch_device
     _needs(problem, length * length * _MASK_WORK, "FlexAttention's block mask")
 
     def variant(size: int) -> Variant:
@@ -143,6 +144,6 @@ def _tensors(values: Sequence[Any]) -> tuple[object, ...]:
 
 def _needs(problem: Problem, size: int, what: str) -> None:
     """Refuse what would not fit: the host's system grants such memory first and kills the process for using it."""
-    budget = memory_budget(problem.device)
+    budget = devices.of(problem.device).memory_budget()
     if size > budget.bytes:
         raise MemoryError(f"{what} over {problem.length:,} tokens takes {format_bytes(size)} to make, of {budget}")

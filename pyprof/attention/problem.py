@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyprof import device as devices
 from pyprof.errors import UsageError
 
 DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16")}
@@ -51,6 +52,11 @@ class Problem:
         return dtype
 
     @property
+    def torch_device(self) -> str:
+        """Where the tensors lie, in PyTorch's words."""
+        return devices.of(self.device).torch_name
+
+    @property
     def tensor_bytes(self) -> int:
         """Bytes of the output, as of each of the inputs."""
         return self.batch * self.heads * self.length * self.head_dim * self.torch_dtype.itemsize
@@ -85,10 +91,10 @@ class Inputs:
 
 def make_inputs(problem: Problem, seed: int = 0, *, large: bool = False) -> Inputs:
     """Unit-normal tensors, the same for the same seed; with `large`, queries and keys are six times that."""
-    generator = torch.Generator(problem.device).manual_seed(seed)
+    generator = torch.Generator(problem.torch_device).manual_seed(seed)
 
     def normal(factor: float = 1.0) -> Tensor:
-        made = torch.randn(problem.shape, generator=generator, device=problem.device) * factor
+        made = torch.randn(problem.shape, generator=generator, device=problem.torch_device) * factor
         return made.to(problem.torch_dtype)
 
     factor = LARGE if large else 1.0

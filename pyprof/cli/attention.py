@@ -117,16 +117,14 @@ def _run(options: argparse.Namespace) -> int:
 def _plan(options: argparse.Namespace) -> Plan:
     import torch
 
+    from pyprof import device as devices
     from pyprof.attention import Care, Plan, kernel, peers
 
     if options.threads is not None:
         if options.threads < 1:
             raise UsageError(f"the number of threads is at least 1, not {options.threads}")
         torch.set_num_threads(options.threads)
-    if not options.device.startswith(("cpu", "cuda")):
-        raise UsageError(f"there is no device {options.device!r}: choose cpu, cuda or cuda:N")
-    if options.device.startswith("cuda") and not torch.cuda.is_available():
-        raise UsageError("there is no CUDA device here: leave --device out")
+    devices.usable(options.device)
     named = [*(name for name in options.impls if ":" in name), *options.impl]
     return Plan(
         lengths=tuple(_whole(text, "a length") for text in options.lengths),

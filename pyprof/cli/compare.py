@@ -173,12 +173,12 @@ class _Setting:
 
 
 def _compare_models(options: argparse.Namespace, fail_over: float | None) -> int:
+    from pyprof import device as devices
     from pyprof.machine import pin
 
     precision = 0.005 if options.precision is None else _share(options.precision, "--precision")
     pinned = pin.apply(options.pin)
     from pyprof.report.gate.models import ModelComparison, document, write
-    from pyprof.timing.clock import stopwatch_for
     from pyprof.timing.compare import compare
 
     operands = [_operand(text) for text in (options.baseline, options.head)]
@@ -195,7 +195,7 @@ def _compare_models(options: argparse.Namespace, fail_over: float | None) -> int
         steps[1],
         precision=precision,
         max_seconds=30.0 if options.seconds is None else options.seconds,
-        stopwatch=stopwatch_for(setting.device),
+        stopwatch=devices.of(setting.device).stopwatch(),
     )
     found = ModelComparison(
         baseline=f"{operands[0][0]} {steps[0].model.attention}",

@@ -1,12 +1,13 @@
-"""Memory: the exact peak of a call, and the bytes that a model and its inputs occupy before it."""
+"""Memory on any device: what a call took, what is free, and the bytes that a model and its inputs occupy before."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from pyprof.errors import UsageError
+from pyprof.quantity import format_bytes
 
 if TYPE_CHECKING:
     import torch
@@ -28,50 +29,15 @@ class MemoryReading:
     base: int | None = None
 
 
-def peak_bytes(fn: Callable[[], object], device: torch.device | str = "cpu") -> MemoryReading:
-    """Call `fn` once and tell the peak of the memory that it allocates through PyTorch on `device`.
+@dataclasses.dataclass(frozen=True)
+class MemoryBudget:
+    """Bytes that may be used, and where the number comes from, in words."""
 
-    On the host every allocation of PyTorch's allocator by this thread, and by the autograd threads that work for it, is
-    counted to the byte; memory that libraries take for themselves is not seen. Gradients that the call leaves behind
-    count as long as they are live. Raises UsageError under a running torch.profiler, which takes the only place to
-    which PyTorch reports the host's allocations; `fn` must not start one itself.
-    """
-    return _cuda_peak(fn, device) if str(device).startswith("cuda") else _host_peak(fn)
+    bytes: int
+    source: str
 
-
-def _host_peak(fn: Callable[[], object]) -> MemoryReading:
-    import torch
-
-    from pyprof._native import HostMemory
-
-    if torch._C._autograd._profiler_enabled():
-        raise UsageError(
-            "host memory cannot be measured while torch.profiler runs, because both need PyTorch's one memory report: "
-            "stop the profiler first"
-        )
-    with HostMemory() as memory:
-        fn()
-        return MemoryReading(memory.peak, memory.allocated, memory.allocations)
-
-
-def _cuda_peak(fn: Callable[[], object], device: torch.device | str, cuda: Any = None) -> MemoryReading:
-    if cuda is None:
-        import torch
-
-        cuda = torch.cuda
-    cuda.synchronize(device)
-    cuda.reset_peak_memory_stats(device)
-    before = cuda.memory_stats(device)
-    base = cuda.memory_allocated(device)
-    fn()
-    cuda.synchronize(device)
-    after = cuda.memory_stats(device)
-    return MemoryReading(
-        peak=cuda.max_memory_allocated(device) - base,
-        allocated=after["allocated_bytes.all.allocated"] - before["allocated_bytes.all.allocated"],
-        allocations=after["allocation.all.allocated"] - before["allocation.all.allocated"],
-        base=base,
-    )
+    def __str__(self) -> str:
+        return f"{format_bytes(self.bytes)} ({self.source})"
 
 
 def resident_bytes(module: torch.nn.Module | None, inputs: object = ()) -> int:

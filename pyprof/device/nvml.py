@@ -19,9 +19,7 @@ class Nvml:
 
     @classmethod
     def of(cls, device: Any) -> Self | None:
-        """The card that a torch device or its name stands for; None where it is no CUDA device or NVML isn't there."""
-        if not str(device).startswith("cuda"):
-            return None
+        """The card that a CUDA device of torch or its name stands for; None where NVML isn't there."""
         try:
             import pynvml
         except ImportError:

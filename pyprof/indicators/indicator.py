@@ -13,6 +13,8 @@ from pyprof.records.reading import Reading
 if TYPE_CHECKING:
     from torch import nn
 
+    from pyprof.device.base import Device
+
 How = Literal["timed", "searched", "weighed", "counted"]
 
 
@@ -21,7 +23,7 @@ class Step(Protocol):
 
     `module` is the bare model without the head of a training step, `step` what a call runs (the model itself in infer
     mode, the model behind a head that returns the loss in train mode), `inputs` its positional and keyword arguments;
-    `length` counts the model's own unit and `device` is a name such as "cpu" or "cuda:0". Calling it runs one step:
+    `length` counts the model's own unit. Calling it runs one step:
     a forward, in train mode a backward and maybe an optimizer's step too.
     """
 
@@ -38,7 +40,7 @@ class Step(Protocol):
     @property
     def batch(self) -> int: ...
     @property
-    def device(self) -> str: ...
+    def device(self) -> Device: ...
 
     def __call__(self) -> None: ...
 

@@ -14,9 +14,9 @@ from typing import Any, Self
 import torch
 from torch import nn
 
+from pyprof import device as devices
 from pyprof.errors import UsageError
 from pyprof.layers.calibrate import calibrate
-from pyprof.layers.device import DeviceTimes, runs_on_cuda
 from pyprof.layers.kinds import classify
 from pyprof.layers.profile import LayerFacts, ProbeCost, Profile, assemble
 from pyprof.layers.recorder import Recorder, RecorderName, make_recorder
@@ -54,8 +54,8 @@ class Probes:
         self._module = module
         self._backward = backward
         self._name: RecorderName = recorder
-        self._device = DeviceTimes(capacity) if runs_on_cuda(module) else None
-        clock = self._device.clock if self._device else None
+        self._device_times = devices.of_module(module).layer_times(capacity)
+        clock = self._device_times.clock if self._device_times else None
         self._recorder: Recorder = make_recorder(recorder, backward=backward, capacity=capacity, device_clock=clock)
         self._plan = list(_plan(module))
         self._facts = _facts(module, self._plan, rules)
@@ -116,8 +116,8 @@ class Probes:
 
     def _drain(self) -> None:
         drained = self._recorder.drain()
-        if self._device:
-            drained = self._device.place(drained)
+        if self._device_times:
+            drained = self._device_times.place(drained)
         # Put together only when it is asked for: a step must not pay for all those before it.
         self._drained.append(drained)
 

@@ -53,7 +53,7 @@ def make_recorder(name: RecorderName, *, backward: bool, capacity: int, device_c
     if name == "native":
         return NativeRecorder(backward, capacity, device_clock)
     if device_clock is not None:
-        raise UsageError("the recorder in Python cannot time a CUDA device: use recorder='native'")
+        raise UsageError("the recorder in Python cannot take a device's own times: use recorder='native'")
     return PythonRecorder(capacity)
 
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pyprof.device.cuda import CudaDevice
 from pyprof.device.nvml import Nvml
 from pyprof.machine.processes import Process, busiest, processor_ticks
 from pyprof.machine.settings import Check, Status, of_cores, read, settings, untold
@@ -87,16 +88,13 @@ def check(seconds: float, root: Path = ROOT) -> Verdict:
 
 def _gpu() -> Iterator[Check]:
     """Of the current CUDA device, if there is one."""
-    import torch
-
-    if torch.cuda.is_available():
-        nvml = Nvml.of("cuda")
-        if nvml is None:
-            yield Check(
-                "GPU", "unknown", "nvidia-ml-py isn't there, or doesn't know the card", "pip install nvidia-ml-py"
-            )
-        else:
-            yield from gpu_checks(nvml)
+    card = CudaDevice()
+    if card.available() is not None:
+        return
+    if card.nvml is None:
+        yield Check("GPU", "unknown", "nvidia-ml-py isn't there, or doesn't know the card", "pip install nvidia-ml-py")
+    else:
+        yield from gpu_checks(card.nvml)
 
 
 def expected(steady: Steadiness) -> tuple[tuple[float, float | None], ...]:

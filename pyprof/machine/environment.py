@@ -7,10 +7,10 @@ import platform
 import re
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
+from pyprof.device import cuda
 from pyprof.machine.pin import pinned
-from pyprof.records.environment import Environment, Gpu
+from pyprof.records.environment import Environment
 from pyprof.timing.cores import usable_cores
 
 _DISTRIBUTION = "pyprof-transformers"
@@ -21,7 +21,6 @@ def current_environment() -> Environment:
     import torch
 
     built = torch.__config__.show()
-    on_cuda = torch.cuda.is_available()
     onednn_available: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     return Environment(
         hostname=platform.node(),
@@ -39,29 +38,9 @@ def current_environment() -> Environment:
         blas=_found(r"BLAS_INFO=(\w+)", built) or "none",
         onednn=_found(r"MKL-DNN v([\w.]+)", built) if onednn_available else None,
         cpu_capability=torch.backends.cpu.get_cpu_capability(),
-        gpus=visible_gpus(torch.cuda) if on_cuda else (),
-        cuda=torch.version.cuda if on_cuda else None,
-        cudnn=str(torch.backends.cudnn.version()) if on_cuda else None,  # type: ignore[no-untyped-call]
-        driver=driver_version() if on_cuda else None,
         pinned=pinned(),
+        **cuda.environment(),
     )
-
-
-def visible_gpus(cuda: Any) -> tuple[Gpu, ...]:
-    """The devices that `cuda` (torch.cuda) sees."""
-    properties = (cuda.get_device_properties(index) for index in range(cuda.device_count()))
-    return tuple(
-        Gpu(card.name, str(getattr(card, "uuid", "unknown")), f"{card.major}.{card.minor}", card.total_memory)
-        for card in properties
-    )
-
-
-def driver_version(path: Path = Path("/proc/driver/nvidia/version")) -> str | None:
-    """The version of the NVIDIA kernel driver; None where there is none."""
-    try:
-        return _found(r"Kernel Module.*?\s(\d+(?:\.\d+)+)\s", path.read_text())
-    except OSError:
-        return None
 
 
 def cpu_model(path: Path = Path("/proc/cpuinfo")) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from pyprof import device as devices
 from pyprof.failures import Failure
 from pyprof.machine.environment import current_environment
 from pyprof.models import registry
@@ -18,7 +19,6 @@ from pyprof.overhead.result import Calibration, ModeResult, Overhead, Row
 from pyprof.overhead.slowdown import BARE, Looks, slowdowns
 from pyprof.overhead.tool import Tool
 from pyprof.overhead.tools import find, missing
-from pyprof.timing.clock import stopwatch_for
 from pyprof.timing.interleave import Care, Rounds
 from pyprof.timing.watch import Watch
 from pyprof.worker.profile_model import profile_model, step_of
@@ -59,12 +59,13 @@ def _in_mode(plan: Plan, mode: str, tools: Sequence[Tool], progress: Progress) -
     present = [tool for tool in tools if tool.name not in absent]
     backward = mode == "train"
     step = step_of(loaded, length, plan.batch)
-    with _hushed(), Watch(plan.device) as watch:
+    device = devices.of(plan.device)
+    with _hushed(), Watch(device.throttled) as watch:
         rounds = slowdowns(
             Looks(loaded.step, step, backward=backward),
             present,
             Care(plan.seconds, _MOST_ROUNDS, warmup_seconds=_WARMUP_SHARE * plan.seconds),
-            stopwatch=stopwatch_for(plan.device),
+            stopwatch=device.stopwatch(),
             watch=watch,
             progress=lambda taken: progress(f"{mode}: steps, round {taken.count}"),
         )

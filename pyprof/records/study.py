@@ -23,7 +23,8 @@ from pyprof.records.case import DTYPES, MODES, Mode
 MAX_LENGTHS = 10_000
 OPTIMIZERS = ("none", "sgd", "adamw")
 SIZES = ("base", "tiny")
-_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
+# Which names there are is known where a study is planned and settled: others may have registered more.
+_DEVICE = re.compile(r"[a-z][a-z0-9_]*(:\d+)?")
 
 
 @dataclass(frozen=True)

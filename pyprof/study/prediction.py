@@ -11,6 +11,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pyprof import device as devices
 from pyprof.indicators.latency import INDICATOR as LATENCY
 from pyprof.indicators.peak_memory import INDICATOR as PEAK_MEMORY
 from pyprof.models import registry
@@ -20,9 +21,6 @@ from pyprof.records.study import Care, Study
 
 # One forward and backward step has about three times the work of a forward step.
 TRAIN_FACTOR = 3.0
-# Floating-point operations per second that transformers reach, by thread of a processor and on a CUDA device.
-RATE_PER_THREAD = 60e9
-RATE_CUDA = 20e12
 # No step is shorter than its launches, whatever the work.
 SHORTEST_STEP = 2e-3
 # The tiny sizes have about this share of the base size's work.
@@ -96,12 +94,13 @@ class _Measured:
 class Prediction:
     """Predicts the seconds of cases of one study, and learns from its records.
 
-    `rate` is in floating-point operations per second; None takes a guess from the number of threads and the device.
+    `rate` is in floating-point operations per second; None takes the device's guess for that many threads. Raises
+    UsageError for a device that nobody knows.
     """
 
     study: Study
     threads: int = 1
-    on_cuda: bool = False
+    device: str = "cpu"
     rate: float | None = None
     _measured: dict[_Curve, _Measured] = field(default_factory=dict)
     _extra: dict[bool, list[float]] = field(default_factory=lambda: {True: [], False: []})
@@ -112,6 +111,9 @@ class Prediction:
     # The share of the samples beyond the fewest that a case needs for its precision: all of them until told otherwise.
     _beyond: float = 1.0
     _peaks: dict[tuple[_Curve, int], float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._first_rate = devices.of(self.device).guessed_rate(self.threads) if self.rate is None else self.rate
 
     def seconds(self, case: Case) -> float:
         """How long measuring the case by itself takes, set-up included."""
@@ -189,9 +191,7 @@ class Prediction:
         for relatives in self._relatives(case):
             if relatives:
                 return statistics.median(self._pace(curve, case.length) for curve in relatives) * work
-        if self.rate is not None:
-            return work / self.rate
-        return work / (RATE_CUDA if self.on_cuda else RATE_PER_THREAD * self.threads)
+        return work / self._first_rate
 
     def _pace(self, curve: _Curve, length: int) -> float:
         """Seconds for each operation of a measured curve at about that length of its own."""

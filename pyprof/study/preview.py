@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 
+from pyprof import device as devices
 from pyprof.indicators.latency import INDICATOR as LATENCY
 from pyprof.indicators.throughput import INDICATOR as THROUGHPUT
 from pyprof.records.case import Case
@@ -44,11 +45,12 @@ def preview(study: Study, threads: int = 1, rate: float | None = None) -> Previe
     """Predict a run of the study; `rate` is the machine's, in floating-point operations per second, None for a guess.
 
     With automatic lengths the crossings are looked for in the predicted costs, so that a run may choose other lengths.
-    Raises UsageError as planning does.
+    Raises UsageError as ``resolve`` does.
     """
-    device = "cpu" if study.device == "auto" else study.device
+    # Which device auto stands for is known only once torch is loaded.
+    device = "cpu" if study.device == devices.AUTO else study.device
     plan = Plan(study, resolve(study), device)
-    prediction = Prediction(study, study.threads or threads, device.startswith("cuda"), rate)
+    prediction = Prediction(study, study.threads or threads, device, rate)
     remaining = float("inf") if study.time_budget is None else study.time_budget - START_SECONDS
     records: dict[str, Record] = {}
     settled: set[str] = set()

@@ -162,7 +162,7 @@ class _Run:
     def __post_init__(self) -> None:
         study = self.ready.study
         self._plan = Plan(study, self.resolved, study.device)
-        self._prediction = Prediction(study, study.threads or 1, study.device.startswith("cuda"))
+        self._prediction = Prediction(study, study.threads or 1, study.device)
         if self.store.previous is not None:
             self.records |= self.store.previous.records
         for record in self.records.values():

@@ -1,4 +1,4 @@
-"""Time: a clock that can be injected, and the stopwatches that time a call on the host or on a CUDA device."""
+"""Time: a clock that can be injected, and the stopwatch that times a call by it. A device may have one of its own."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import gc
 import time
 from collections.abc import Callable
 from itertools import pairwise, repeat
-from typing import Any, Protocol
+from typing import Protocol
 
 from pyprof import _stopwatch
 
 Call = Callable[[], object]
 
-# CUDA states a resolution of about half a microsecond for the time between two events.
-_CUDA_EVENT_RESOLUTION_NS = 500
 # The share of the precision that is asked for by which the clock's resolution may blur a reading.
 _BLUR = 0.1
 
@@ -73,43 +71,6 @@ class HostStopwatch:
         if synchronize is not None:
             synchronize()
         return now() - begin
-
-
-class CudaStopwatch:
-    """Times by CUDA events around the calls, on the device's current stream.
-
-    The device is idle when the first event is recorded, so that earlier work isn't counted. The time covers the gaps in
-    which the device waits for the host's launches, as in the study of 2023. `cuda` is `torch.cuda` unless a test says
-    otherwise.
-    """
-
-    resolution_ns = _CUDA_EVENT_RESOLUTION_NS
-
-    def __init__(self, device: Any, clock: Clock | None = None, cuda: Any = None) -> None:
-        if cuda is None:
-            import torch
-
-            cuda = torch.cuda
-        self.clock: Clock = MonotonicClock() if clock is None else clock
-        self._device = device
-        self._cuda = cuda
-
-    def time(self, fn: Call, repeats: int) -> int:
-        with self._cuda.device(self._device):
-            begin = self._cuda.Event(enable_timing=True)
-            end = self._cuda.Event(enable_timing=True)
-            self._cuda.synchronize()
-            begin.record()
-            for _ in repeat(None, repeats):
-                fn()
-            end.record()
-            end.synchronize()
-        return round(float(begin.elapsed_time(end)) * 1e6)  # milliseconds to nanoseconds
-
-
-def stopwatch_for(device: Any = "cpu", clock: Clock | None = None) -> Stopwatch:
-    """The stopwatch for work on a `torch.device` or its name: CUDA events on CUDA, the host's clock elsewhere."""
-    return CudaStopwatch(device, clock) if str(device).startswith("cuda") else HostStopwatch(clock)
 
 
 def clock_step_ns(clock: Clock, readings: int = 200) -> int:

@@ -124,7 +124,7 @@ def measure(
     `min_samples`, unless these would take more than twice `max_seconds`; six are the fewest that give an interval.
     Precision alone does not end it before `min_seconds`. Calls too short for the clock are repeated within a sample.
     The garbage collector is held off within samples.
-    `stopwatch` is the host's clock by default (`pyprof.timing.clock.stopwatch_for` knows the right one of a device);
+    `stopwatch` is the host's clock by default (`pyprof.device.of(name).stopwatch()` is the one of a device);
     a `yardstick` is timed between the samples, see `Measurement`; `watch` looks at the machine during each sample, by
     default at what the operating system counts; `progress` is called after each sample. Exceptions of `fn` pass
     through. Raises UsageError for senseless limits.

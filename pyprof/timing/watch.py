@@ -13,13 +13,12 @@ import os
 import re
 import resource
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from pyprof.device.nvml import Nvml
 from pyprof.records.noise import HIT_SHARE, Hit, Noise, causes
 from pyprof.timing.clock import Clock, MonotonicClock
 from pyprof.timing.cores import ROOT, usable_cores
@@ -64,14 +63,17 @@ class _Ticks:
 class Watch:
     """Reads the counters around samples, in the thread that made it.
 
-    `begin` and `end` cost a few microseconds each and lie outside of the timed call. `device` is the measured one: for
-    CUDA the driver is asked for throttling too, where nvidia-ml-py is installed. `root` is where /proc and /sys are
-    looked for. The descriptors are closed by `close`, by leaving a `with`, or with the watch itself.
+    `begin` and `end` cost a few microseconds each and lie outside of the timed call. `throttled` tells whether a device
+    beside the processor is held back by heat or power now (``Device.throttled``), None where it doesn't tell. `root` is
+    where /proc and /sys are looked for. The descriptors are closed by `close`, by leaving a `with`, or with the watch
+    itself.
 
     `waited_ns` is how long this thread stood runnable in the run queue during the last sample; 0 where that isn't told.
     """
 
-    def __init__(self, device: Any = "cpu", clock: Clock | None = None, root: Path = ROOT) -> None:
+    def __init__(
+        self, throttled: Callable[[], bool | None] | None = None, clock: Clock | None = None, root: Path = ROOT
+    ) -> None:
         self._now = (MonotonicClock() if clock is None else clock).now_ns
         self._opened = contextlib.ExitStack()
         self._closer = weakref.finalize(self, self._opened.close)
@@ -87,8 +89,8 @@ class Watch:
         self._throttles = self._all(
             core / f"thermal_throttle/{kind}_throttle_count" for core in cores for kind in ("core", "package")
         )
-        self._nvml = Nvml.of(device)
-        self._slow = bool(self._stat is not None or self._frequencies or self._throttles or self._nvml)
+        self._device_throttled = None if throttled is None or throttled() is None else throttled
+        self._slow = bool(self._stat is not None or self._frequencies or self._throttles or self._device_throttled)
         self.waited_ns = 0
         self._samples = 0
         self._hits: dict[int, int] = {}
@@ -155,7 +157,7 @@ class Watch:
             major_faults=usage.ru_majflt - first.ru_majflt,
             load=_load(),
             frequency=(min(self._seen_mhz), max(self._seen_mhz)) if self._seen_mhz else None,
-            throttled=self._throttled if self._throttles or self._nvml else None,
+            throttled=self._throttled if self._throttles or self._device_throttled else None,
         )
 
     def close(self) -> None:
@@ -220,7 +222,7 @@ class Watch:
         if len(self._seen_mhz) > 2:
             self._seen_mhz = [min(self._seen_mhz), max(self._seen_mhz)]
         count = self._read_throttles()
-        if count > self._throttle_count or (self._nvml is not None and self._nvml.throttled()):
+        if count > self._throttle_count or (self._device_throttled is not None and self._device_throttled()):
             flags |= Hit.THROTTLED.value
             self._throttled = True
         self._throttle_count = count

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
+from pyprof import device as devices
 from pyprof.errors import InvariantError
 from pyprof.indicators import registry
 from pyprof.indicators.indicator import How, Indicator
@@ -38,6 +39,7 @@ class Bench:
         self.study = study
         self.models = ModelCache(study)
         self._indicators = registry.chosen(study.metrics)
+        self._device = devices.of(study.device)
         self._fingerprint = fingerprint
         self._confirm = self._confirm_here if confirm is None else confirm
         self._yardstick: Yardstick | None = None
@@ -80,7 +82,7 @@ class Bench:
         """Once more, with what was spent on the first attempt; all that it holds is freed before."""
         for case in group:
             case.step = None
-        free()
+        free(self._device)
         again = self._timed([case.case for case in group], tell)
         for before, case in zip(group, again, strict=True):
             case.seconds += before.seconds
@@ -88,7 +90,7 @@ class Bench:
 
     def _outcome(self, case: CaseInProgress) -> Outcome:
         if case.status != "ok":
-            free()
+            free(self._device)
         return case.outcome(self._fingerprint)
 
     def _timed(self, cases: Sequence[Case], tell: Tell) -> list[CaseInProgress]:
@@ -120,7 +122,7 @@ class Bench:
 
     def _time(self, group: Sequence[CaseInProgress], steps: Sequence[Step], tell: Tell) -> None:
         if self._yardstick is None:
-            self._yardstick = Yardstick(self.study.device)
+            self._yardstick = Yardstick(self._device.torch_name)
         timed = time_together(steps, self.study.care, self.study.seed, self._yardstick, tell)
         for case in group:
             case.seconds += timed.seconds.get(case.case, 0.0)

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
+from pyprof import device as devices
 from pyprof.device.memory import resident_bytes
 from pyprof.models import registry
 from pyprof.models.loaded import LoadedModel
@@ -26,6 +27,7 @@ class ModelCache:
 
     def __init__(self, study: Study) -> None:
         self._study = study
+        self._device = devices.of(study.device)
         self._models: OrderedDict[Case, LoadedModel] = OrderedDict()
 
     def get(self, case: Case, beside: Sequence[Case] = ()) -> LoadedModel:
@@ -62,7 +64,7 @@ class ModelCache:
         others = [each for each in self._models if each not in kinds]
         for each in others:
             del self._models[each]
-        free()
+        free(self._device)
         return bool(others)
 
     def _make_room(self, held: Collection[Case]) -> None:
@@ -76,7 +78,7 @@ class ModelCache:
             del self._models[kind], sizes[kind]
             dropped = True
         if dropped:
-            free()
+            free(self._device)
 
 
 def _kind(case: Case) -> Case:

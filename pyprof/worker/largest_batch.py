@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from pyprof import device as devices
 from pyprof.errors import IncompleteError
 from pyprof.failures import is_out_of_memory
 from pyprof.indicators.latency import INDICATOR as LATENCY
@@ -15,7 +16,6 @@ from pyprof.records.case import Case
 from pyprof.records.reading import Reading
 from pyprof.records.record import Record
 from pyprof.records.study import Study
-from pyprof.timing.clock import stopwatch_for
 from pyprof.timing.sampling import measure
 from pyprof.worker.batch_search import LargestBatch, find_largest_batch
 from pyprof.worker.best_batch import BestThroughput, best_throughput
@@ -63,7 +63,7 @@ class Search:
         return self._unless_out_of_memory(batch, lambda step: step.peak_memory().samples[0])
 
     def _seconds(self, batch: int) -> float | None:
-        stopwatch, care = stopwatch_for(self.case.device), self.study.care
+        care = self.study.care
 
         def timed(step: Step) -> float:
             return measure(
@@ -72,7 +72,7 @@ class Search:
                 min_samples=1,
                 max_samples=SEARCH_SAMPLES,
                 max_seconds=care.max_seconds,
-                stopwatch=stopwatch,
+                stopwatch=step.device.stopwatch(),
             ).median
 
         return self._unless_out_of_memory(batch, timed)
@@ -87,7 +87,7 @@ class Search:
                 raise
         finally:
             self.model.step.zero_grad(set_to_none=True)
-        free()
+        free(devices.of(self.case.device))
         return None
 
     def _confirmed(self, batch: int, confirmed: dict[int, Record]) -> bool | int:

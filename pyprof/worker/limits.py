@@ -8,8 +8,7 @@ from pathlib import Path
 
 import torch
 
-from pyprof.device.free_memory import memory_budget
-from pyprof.errors import UsageError
+from pyprof import device as devices
 from pyprof.machine.environment import current_environment
 from pyprof.records.executor import Ready
 from pyprof.records.study import Study
@@ -24,22 +23,14 @@ def settle(study: Study) -> Ready:
 
     Raises UsageError for a device that is not there.
     """
-    device = study.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda"):
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        index = int(device.partition(":")[2] or 0)
-        if index >= count:
-            have = f"this PyTorch sees {count} CUDA devices" if count else "this PyTorch sees no CUDA device"
-            raise UsageError(f"there is no device {device!r} ({have}): choose auto or cpu")
+    device = devices.automatic() if study.device == devices.AUTO else devices.usable(study.device)
     if study.threads is not None:
         torch.set_num_threads(study.threads)
     settled = replace(
         study,
-        device=device,
+        device=device.name,
         threads=torch.get_num_threads(),
-        memory_budget=study.memory_budget or memory_budget(device).bytes,
+        memory_budget=study.memory_budget or device.memory_budget().bytes,
     )
     return Ready(settled, current_environment())
 
@@ -48,10 +39,10 @@ def limit_memory(study: Study) -> None:
     """Let this process have no more host memory than the budget and a margin for libraries.
 
     Beyond that an allocation fails, which is an out-of-memory status, where otherwise the machine would begin to swap
-    or kill. What the process holds already is not counted. A measurement on CUDA takes little of the host's memory,
-    and its driver reserves far more than it uses, so there is no limit then.
+    or kill. What the process holds already is not counted. A measurement on a device with memory of its own takes
+    little of the host's, and a driver may reserve far more than it uses, so there is no limit then.
     """
-    if study.device.startswith("cuda") or study.memory_budget is None:
+    if study.memory_budget is None or not devices.of(study.device).limits_host_memory:
         return
     margin = max(_LEAST_MARGIN, int(study.memory_budget * _MARGIN_SHARE))
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)

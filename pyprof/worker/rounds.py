@@ -17,7 +17,7 @@ from pyprof.records.rounds import Rounds
 from pyprof.records.study import Care
 from pyprof.statistics.estimate import Estimate
 from pyprof.timing import interleave as interleaving
-from pyprof.timing.clock import Call, shortest_reading_ns, stopwatch_for
+from pyprof.timing.clock import Call, shortest_reading_ns
 from pyprof.timing.interleave import Rounds as Interleaved
 from pyprof.timing.interleave import interleave
 from pyprof.timing.warmup import Warmup
@@ -45,10 +45,11 @@ def time_together(steps: Sequence[Step], care: Care, seed: int, yardstick: Yards
     be, or until the time is up, which is that of all cases together. A step that fails drops out.
     """
     cases = [step.case for step in steps]
-    stopwatch = stopwatch_for(cases[0].device)
+    device = steps[0].device
+    stopwatch = device.stopwatch()
     begin = stopwatch.clock.now_ns()
     calls: dict[str, Call] = {step.case.key: step for step in steps}
-    with Watch(cases[0].device) as watch:
+    with Watch(device.throttled) as watch:
         taken = interleave(
             # The yardstick comes last, so that the end of the warm-up is told with it.
             {**calls, NAME: yardstick},

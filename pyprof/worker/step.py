@@ -9,7 +9,9 @@ from typing import Any
 
 import torch
 
-from pyprof.device.memory import peak_bytes, resident_bytes
+from pyprof import device as devices
+from pyprof.device import Device
+from pyprof.device.memory import resident_bytes
 from pyprof.models.loaded import LoadedModel
 from pyprof.records.case import Case
 from pyprof.records.reading import Reading
@@ -17,10 +19,10 @@ from pyprof.records.reading import Reading
 _LEARNING_RATE = 1e-5
 
 
-def free() -> None:
+def free(device: Device) -> None:
     """Give back what nothing refers to any more; an exception's traceback, say, keeps tensors alive in cycles."""
     gc.collect()
-    torch.cuda.empty_cache()
+    device.release()
 
 
 @dataclass
@@ -31,10 +33,12 @@ class Step:
     case: Case
     optimizer_name: str
     batch: int
+    device: Device = field(init=False)
     inputs: tuple[tuple[Any, ...], Mapping[str, Any]] = field(init=False)
     _optimizer: torch.optim.Optimizer | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
+        self.device = devices.of(self.case.device)
         self.model.fit(self.case.length)
         self.inputs = self.model.inputs(self.case.length, self.batch)
         if self.case.mode == "train" and self.optimizer_name != "none":
@@ -70,15 +74,11 @@ class Step:
     def length(self) -> int:
         return self.case.length
 
-    @property
-    def device(self) -> str:
-        return self.case.device
-
     def peak_memory(self, call: Callable[[], None] | None = None) -> Reading:
         """The peak memory of one call of the step in bytes, what is resident before it included."""
         self.close()
         resident = self.resident()
-        peak = peak_bytes(self if call is None else call, self.device).peak + resident
+        peak = self.device.peak_memory(self if call is None else call).peak + resident
         return Reading(value=float(peak), samples=(peak,), detail={"resident": resident})
 
     def resident(self) -> int:

@@ -14,8 +14,8 @@ import pytest
 import torch
 from torch import nn
 
+from pyprof.device import cuda
 from pyprof.errors import UsageError
-from pyprof.layers import device
 from pyprof.layers.instrument import instrument
 
 ROOT = Path(__file__).parents[2]
@@ -45,8 +45,8 @@ def built(tmp_path_factory):
 def gpu(built, monkeypatch):
     module, control = built
     control.fake_repair()
-    monkeypatch.setattr(device, "load", lambda: module)
-    monkeypatch.setattr("pyprof.layers.instrument.runs_on_cuda", lambda _: True)
+    monkeypatch.setattr(cuda, "load", lambda: module)
+    monkeypatch.setattr("pyprof.device.of_module", lambda _: cuda.CudaDevice())
     control.fake_live_events.restype = ctypes.c_int64
     control.fake_launch.argtypes = control.fake_refuse_events_after.argtypes = [ctypes.c_int64]
     before = control.fake_live_events()
@@ -126,4 +126,4 @@ def test_a_failed_device_is_one_sentence(gpu):
 
 def test_without_the_cuda_part_the_error_says_how_to_get_it():
     with pytest.raises(UsageError, match="PYPROF_CUDA=1"):
-        device.load()
+        cuda.load()

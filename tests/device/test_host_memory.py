@@ -11,10 +11,14 @@ import torch
 from torch import nn
 
 from pyprof._native import HostMemory
-from pyprof.device.memory import MemoryReading, _cuda_peak, peak_bytes, resident_bytes, tensors_in
+from pyprof.device.cuda import CudaDevice
+from pyprof.device.host import HostDevice
+from pyprof.device.memory import MemoryReading, resident_bytes, tensors_in
 from pyprof.errors import UsageError
 
 FLOAT = 4
+
+peak_memory = HostDevice().peak_memory
 
 
 def test_the_peak_is_the_sum_of_the_live_tensors() -> None:
@@ -26,7 +30,7 @@ def test_the_peak_is_the_sum_of_the_live_tensors() -> None:
         del second, third
         torch.empty(300)
 
-    assert peak_bytes(program) == MemoryReading(peak=4000 + 4000, allocated=4000 + 4000 + 7 + 1200, allocations=4)
+    assert peak_memory(program) == MemoryReading(peak=4000 + 4000, allocated=4000 + 4000 + 7 + 1200, allocations=4)
 
 
 def test_a_chain_of_operations_keeps_what_is_needed() -> None:
@@ -39,11 +43,11 @@ def test_a_chain_of_operations_keeps_what_is_needed() -> None:
         hidden.view(-1)[10:20].mul_(source.view(-1)[10:20])
 
     # The product lives until its relu is there; in-place operations and views take nothing.
-    assert peak_bytes(program).peak == 2 * 64 * 64 * FLOAT
+    assert peak_memory(program).peak == 2 * 64 * 64 * FLOAT
 
 
 def test_a_result_is_live_until_the_call_returns() -> None:
-    assert peak_bytes(lambda: [torch.empty(100) for _ in range(5)]).peak == 5 * 100 * FLOAT
+    assert peak_memory(lambda: [torch.empty(100) for _ in range(5)]).peak == 5 * 100 * FLOAT
 
 
 def test_memory_from_before_is_not_counted_even_when_it_is_freed() -> None:
@@ -53,7 +57,7 @@ def test_memory_from_before_is_not_counted_even_when_it_is_freed() -> None:
         before.clear()
         torch.empty(10)
 
-    assert peak_bytes(program).peak == 10 * FLOAT
+    assert peak_memory(program).peak == 10 * FLOAT
 
 
 def test_a_backward_counts_its_activations_and_gradients() -> None:
@@ -65,7 +69,7 @@ def test_a_backward_counts_its_activations_and_gradients() -> None:
         gradient = torch.ones(20, 50)
         hidden.backward(gradient)
 
-    reading = peak_bytes(program)
+    reading = peak_memory(program)
     small, large = 20 * 50 * FLOAT, 50 * 50 * FLOAT
     # exp keeps its result, not the product; then come the gradient given, the one of exp, and the weight's.
     assert reading.peak == 3 * small + large
@@ -87,14 +91,14 @@ class _Negated(torch.autograd.Function):
 def test_autograd_functions_written_in_python_are_counted() -> None:
     source = torch.ones(100, requires_grad=True)
     # The result, the gradient given and the one that becomes the source's.
-    assert peak_bytes(lambda: _Negated.apply(source).backward(torch.ones(100))).peak == 3 * 100 * FLOAT
+    assert peak_memory(lambda: _Negated.apply(source).backward(torch.ones(100))).peak == 3 * 100 * FLOAT
 
 
 def test_a_module_whose_result_a_dataclass_holds() -> None:
     layer = nn.Linear(30, 40)
     source = torch.ones(8, 30)
     with torch.inference_mode():
-        assert peak_bytes(lambda: layer(source)).peak == 8 * 40 * FLOAT
+        assert peak_memory(lambda: layer(source)).peak == 8 * 40 * FLOAT
 
 
 def test_current_and_peak_follow_the_program() -> None:
@@ -147,12 +151,12 @@ def test_another_thread_counts_when_it_is_attached() -> None:
 
 def test_a_running_profiler_is_refused() -> None:
     with torch.autograd.profiler.profile(), pytest.raises(UsageError, match="stop the profiler first"):
-        peak_bytes(lambda: torch.empty(1))
+        peak_memory(lambda: torch.empty(1))
 
 
 def test_exceptions_pass_through() -> None:
     with pytest.raises(ZeroDivisionError):
-        peak_bytes(lambda: 1 // 0)
+        peak_memory(lambda: 1 // 0)
 
 
 def test_tied_parameters_and_views_count_once() -> None:
@@ -236,5 +240,7 @@ def test_on_cuda_the_peak_is_what_comes_on_top() -> None:
         cuda.allocate(1024)
         cuda.allocate(-512)
 
-    assert _cuda_peak(program, "cuda", cuda) == MemoryReading(peak=1536, allocated=1536, allocations=2, base=1_000)
+    assert CudaDevice("cuda", cuda).peak_memory(program) == MemoryReading(
+        peak=1536, allocated=1536, allocations=2, base=1_000
+    )
     assert cuda.synchronized == 2

@@ -11,8 +11,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from pyprof.device.cuda import driver_version, visible_gpus
 from pyprof.errors import UsageError
-from pyprof.machine.environment import cpu_model, current_environment, driver_version, visible_gpus
+from pyprof.machine.environment import cpu_model, current_environment
 from pyprof.records.environment import Environment, Gpu, differences
 
 CARD = Gpu("NVIDIA H100 80GB HBM3", "GPU-1234", "9.0", 85_000_000_000)

@@ -247,6 +247,7 @@ def test_a_cards_driver_is_asked() -> None:
 
 def test_a_card_whose_driver_cannot_be_asked_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(Nvml, "of", classmethod(lambda cls, device: None))
     (one,) = quiet._gpu()
     assert (one.status, one.advice) == ("unknown", "pip install nvidia-ml-py")

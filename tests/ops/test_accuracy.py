@@ -6,7 +6,7 @@ import pytest
 import torch
 from naive_attention import NAMES, Problem, check_errors, compare, naive_attention, visible
 
-from pyprof.device.memory import peak_bytes
+from pyprof.device.host import HostDevice
 from pyprof.ops.window_attention import window_attention
 
 IMPLS = ("reference", "cpu")
@@ -75,11 +75,11 @@ def test_only_outputs_and_gradients_are_allocated(impl, dtype):
     held = []
     scratch = 0 if impl == "reference" else 2**20 * torch.get_num_threads()
 
-    forward = peak_bytes(lambda: held.append(window_attention(*leaves, window, impl=impl)))
+    forward = HostDevice().peak_memory(lambda: held.append(window_attention(*leaves, window, impl=impl)))
     log_sum_exp = 2 * length * 4
     assert forward.peak - (held[0].nbytes + log_sum_exp) <= scratch
 
     upstream = torch.ones_like(held[0])
-    backward = peak_bytes(lambda: held.extend(torch.autograd.grad(held[0], leaves, upstream)))
+    backward = HostDevice().peak_memory(lambda: held.extend(torch.autograd.grad(held[0], leaves, upstream)))
     assert backward.peak - sum(tensor.nbytes for tensor in leaves) <= scratch
     assert scratch < 2 * length * length * leaves[0].element_size()

@@ -398,12 +398,9 @@ def test_a_card_is_throttled_by_heat_and_power_only(reasons: int | None, throttl
     assert Nvml(Library(reasons), "card").throttled() is throttled
 
 
-def test_a_throttled_card_marks_samples(
-    usage: Usage, tmp_path: Path, clock: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_throttled_card_marks_samples(usage: Usage, tmp_path: Path, clock: Any) -> None:
     library = Library(0)
-    monkeypatch.setattr(Nvml, "of", classmethod(lambda cls, device: cls(library, "card")))
-    watch = Watch("cuda:0", clock, tmp_path)
+    watch = Watch(Nvml(library, "card").throttled, clock, tmp_path)
     watch.begin()
     clock.now += 20 * MS
     assert watch.end() == 0
@@ -415,9 +412,19 @@ def test_a_throttled_card_marks_samples(
     assert watch.noise().throttled is True
 
 
+def test_a_device_that_does_not_tell_is_not_asked_again(usage: Usage, tmp_path: Path, clock: Any) -> None:
+    asked = []
+    watch = Watch(lambda: asked.append(clock.now), clock, tmp_path)
+    watch.begin()
+    clock.now += 20 * MS
+    assert watch.end() == 0
+    assert watch.noise().throttled is None
+    assert len(asked) == 1
+
+
 def test_the_cpu_is_watched_without_the_cards_library() -> None:
     code = (
-        "import sys; from pyprof.timing.watch import Watch; Watch('cpu').noise(); "
+        "import sys; from pyprof.timing.watch import Watch; Watch().noise(); "
         "print('pynvml' in sys.modules, 'torch' in sys.modules)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

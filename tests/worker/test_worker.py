@@ -151,10 +151,10 @@ def test_a_process_that_cannot_start_says_why(
 RUN = """
 import sys
 from pathlib import Path
-from pyprof.study import file
+from pyprof.records import study as studies
 from pyprof.study.run import StudyInterrupted, run_study
 directory = Path(sys.argv[1])
-study = file.read(directory / "study.toml")
+study = studies.read(directory / "study.toml")
 try:
     run_study(study, directory / "run", progress=lambda event: print(event.kind, flush=True))
 except StudyInterrupted as error:

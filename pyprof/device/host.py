@@ -1,51 +1,76 @@
-"""How much memory a measurement may use: what the machine, its control groups or the device have free."""
+"""The host: its processor does the work, and its memory holds the tensors."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from pyprof.device.base import Device
+from pyprof.device.memory import MemoryBudget, MemoryReading
 from pyprof.errors import UsageError
-from pyprof.quantity import format_bytes
 
 if TYPE_CHECKING:
-    import torch
+    from pyprof.timing.clock import Stopwatch
 
-# What is left to everything beside the tensors: libraries' own buffers, fragmentation, other processes.
-SHARE = 0.9
-
-
-@dataclass(frozen=True)
-class MemoryBudget:
-    """Bytes that may be used, and where the number comes from, in words."""
-
-    bytes: int
-    source: str
-
-    def __str__(self) -> str:
-        return f"{format_bytes(self.bytes)} ({self.source})"
+# Floating-point operations per second that transformers reach by each thread of a processor.
+RATE_PER_THREAD = 60e9
 
 
-def memory_budget(device: torch.device | str = "cpu", share: float = SHARE) -> MemoryBudget:
-    """A share of the memory now free on the host or on a CUDA device; raises UsageError where that cannot be told."""
-    available = device_available(device) if str(device).startswith("cuda") else host_available()
-    return MemoryBudget(int(available.bytes * share), f"{share:.0%} of {available.source}")
+class HostDevice(Device):
+    """The processor that runs this process.
 
+    Work is done when its call returns, so that there is nothing to wait for and stamps on the host are the layers'
+    times. Throttling isn't asked for here: a watch reads the system's counters of all cores anyway.
+    """
 
-def device_available(device: torch.device | str, cuda: Any = None) -> MemoryBudget:
-    """Free memory of a CUDA device, with what this process's caching allocator holds without need."""
-    if cuda is None:
+    limits_host_memory = True
+
+    def __init__(self, name: str = "cpu") -> None:
+        if name != "cpu":
+            raise UsageError(f"there is no device {name!r}: the host is one device, so write cpu")
+        super().__init__(name)
+
+    def available(self) -> str | None:
+        return None
+
+    def stopwatch(self) -> Stopwatch:
+        from pyprof.timing.clock import HostStopwatch
+
+        return HostStopwatch()
+
+    def synchronize(self) -> None:
+        """Nothing: PyTorch queues no work on the host."""
+
+    def peak_memory(self, fn: Callable[[], object]) -> MemoryReading:
+        """Call `fn` once, and count every allocation of PyTorch's allocator to the byte.
+
+        Those by this thread are counted, and by the autograd threads that work for it; memory that libraries take for
+        themselves is not seen. Gradients that the call leaves behind count as long as they are live. Raises UsageError
+        under a running torch.profiler, which takes the only place to which PyTorch reports the host's allocations;
+        `fn` must not start one itself.
+        """
         import torch
 
-        cuda = torch.cuda
-    free, _ = cuda.mem_get_info(device)
-    cached = cuda.memory_reserved(device) - cuda.memory_allocated(device)
-    return MemoryBudget(free + cached, "the device's free memory")
+        from pyprof._native import HostMemory
+
+        if torch._C._autograd._profiler_enabled():
+            raise UsageError(
+                "host memory cannot be measured while torch.profiler runs, because both need PyTorch's one memory "
+                "report: stop the profiler first"
+            )
+        with HostMemory() as memory:
+            fn()
+            return MemoryReading(memory.peak, memory.allocated, memory.allocations)
+
+    def free_memory(self) -> MemoryBudget:
+        return available_memory()
+
+    def guessed_rate(self, threads: int) -> float:
+        return RATE_PER_THREAD * threads
 
 
-def host_available(root: Path = Path("/")) -> MemoryBudget:
+def available_memory(root: Path = Path("/")) -> MemoryBudget:
     """The host's available memory, or what a control group (version 1 or 2) leaves of its limit if that is less.
 
     Page cache that the kernel would give back at once counts as available, in the group as on the host. `root` is where

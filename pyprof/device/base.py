@@ -1,0 +1,103 @@
+"""What a device is to a measurement: the contract that one file per device fulfils. Loads no torch, no native code."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pyprof.device.memory import MemoryBudget, MemoryReading
+
+if TYPE_CHECKING:
+    from pyprof.timing.clock import Stopwatch
+
+# What is left to everything beside the tensors: libraries' own buffers, fragmentation, other processes.
+SHARE = 0.9
+
+
+class LayerTimes(Protocol):
+    """How the layers' times come from the device itself. `clock` is what the native recorder stamps its stream with."""
+
+    clock: object
+
+    def place(self, drained: dict[str, Any]) -> dict[str, Any]:
+        """What a recorder has drained, with the device's times of its stamps in ``device_times``, in nanoseconds.
+
+        Stamps are numbered on from those of earlier calls. Intervals without a stamp at either end count as dropped.
+        Waits for the device; raises UsageError where it has failed.
+        """
+        ...
+
+
+class Device(ABC):
+    """One device that models are measured on, by its name: "cpu", "cuda:1".
+
+    Making one loads nothing and touches no hardware, since a plan needs `guessed_rate` without either; everything else
+    may load torch, and works only where `available` gives no reason against it. What is not abstract here is what a
+    device may not be able to do, and then says so by what it inherits.
+    """
+
+    # Whether the measuring process is to have no more of the host's memory than the study's budget: where tensors live
+    # in the host's memory, which would otherwise begin to swap.
+    limits_host_memory = False
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @property
+    def torch_name(self) -> str:
+        """The device that tensors are put on, in PyTorch's words; the device's own name unless it says otherwise."""
+        return self.name
+
+    @abstractmethod
+    def available(self) -> str | None:
+        """None where the device can be used, else one sentence that says why not and what to do instead."""
+
+    @abstractmethod
+    def stopwatch(self) -> Stopwatch:
+        """What times work on the device."""
+
+    @abstractmethod
+    def synchronize(self) -> None:
+        """Wait until the device has done all that was queued on it."""
+
+    @abstractmethod
+    def peak_memory(self, fn: Callable[[], object]) -> MemoryReading:
+        """Call `fn` once, and tell what it allocated on the device."""
+
+    @abstractmethod
+    def free_memory(self) -> MemoryBudget:
+        """What the device has free now, with what this process's allocator keeps without need.
+
+        Raises UsageError where that cannot be told.
+        """
+
+    @abstractmethod
+    def guessed_rate(self, threads: int) -> float:
+        """Floating-point operations per second that transformers reach, guessed for a plan before anything is measured.
+
+        `threads` is how many of the host's threads PyTorch may use. Works without torch and without the device.
+        """
+
+    def memory_budget(self, share: float = SHARE) -> MemoryBudget:
+        """The share of the free memory that a measurement may use; raises UsageError where that cannot be told."""
+        free = self.free_memory()
+        return MemoryBudget(int(free.bytes * share), f"{share:.0%} of {free.source}")
+
+    def release(self) -> None:  # noqa: B027 - a device without a cache has nothing to give back
+        """Give back memory that is only kept for later use; nothing where the device's allocator keeps none."""
+
+    def layer_times(self, capacity: int) -> LayerTimes | None:
+        """Room to time the layers on the device, for as many calls between two drains as `capacity` says.
+
+        None where stamps on the host are the truth, because work is done when its call returns. Raises UsageError
+        where the device has times of its own that cannot be had.
+        """
+        return None
+
+    def throttled(self) -> bool | None:
+        """Whether heat or power holds the device's clock down now; None where the device doesn't tell.
+
+        It is asked between samples, at most every 10 ms.
+        """
+        return None

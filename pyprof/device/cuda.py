@@ -1,0 +1,214 @@
+"""A CUDA device through PyTorch: its events, its caching allocator, its event pool for layers, and what NVML tells.
+
+Wherever `cuda` is a parameter, it is `torch.cuda` unless a test says otherwise.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable
+from functools import cached_property
+from itertools import repeat
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from pyprof.device.base import Device
+from pyprof.device.memory import MemoryBudget, MemoryReading
+from pyprof.device.nvml import Nvml
+from pyprof.errors import UsageError
+from pyprof.records.environment import Gpu
+
+if TYPE_CHECKING:
+    from pyprof.timing.clock import Call, Clock
+
+# Floating-point operations per second that transformers reach, on a card of a data centre.
+RATE = 20e12
+# CUDA states a resolution of about half a microsecond for the time between two events.
+_EVENT_RESOLUTION_NS = 500
+_MOST_EVENTS = 1 << 15
+
+
+class CudaDevice(Device):
+    """A card that PyTorch sees: "cuda:1" is the second one, "cuda" the current one.
+
+    Peaks are rounded up by the caching allocator to blocks of 512 bytes, and memory that libraries take beside it
+    (cuBLAS's workspaces that PyTorch doesn't give, the context) is not seen. Layer times need the CUDA part of pyprof,
+    and throttling needs nvidia-ml-py.
+    """
+
+    def __init__(self, name: str = "cuda", cuda: Any = None) -> None:
+        super().__init__(name)
+        self._given = cuda
+
+    @property
+    def _cuda(self) -> Any:
+        return _torch_cuda() if self._given is None else self._given
+
+    def available(self) -> str | None:
+        count = self._cuda.device_count() if self._cuda.is_available() else 0
+        if int(self.name.partition(":")[2] or 0) < count:
+            return None
+        if count == 0:
+            return f"there is no device {self.name!r} (this PyTorch sees no CUDA device): choose cpu"
+        return f"there is no device {self.name!r} (this PyTorch sees {count} CUDA devices): choose cuda or cpu"
+
+    def stopwatch(self) -> CudaStopwatch:
+        return CudaStopwatch(self.name, cuda=self._given)
+
+    def synchronize(self) -> None:
+        self._cuda.synchronize(self.name)
+
+    def peak_memory(self, fn: Callable[[], object]) -> MemoryReading:
+        """Call `fn` once, and tell what it allocated through PyTorch's caching allocator, by anyone in this process."""
+        cuda, name = self._cuda, self.name
+        self.synchronize()
+        cuda.reset_peak_memory_stats(name)
+        before = cuda.memory_stats(name)
+        base = cuda.memory_allocated(name)
+        fn()
+        self.synchronize()
+        after = cuda.memory_stats(name)
+        return MemoryReading(
+            peak=cuda.max_memory_allocated(name) - base,
+            allocated=after["allocated_bytes.all.allocated"] - before["allocated_bytes.all.allocated"],
+            allocations=after["allocation.all.allocated"] - before["allocation.all.allocated"],
+            base=base,
+        )
+
+    def free_memory(self) -> MemoryBudget:
+        """The card's free memory, with what this process's caching allocator holds without need."""
+        free, _ = self._cuda.mem_get_info(self.name)
+        cached = self._cuda.memory_reserved(self.name) - self._cuda.memory_allocated(self.name)
+        return MemoryBudget(free + cached, "the device's free memory")
+
+    def release(self) -> None:
+        self._cuda.empty_cache()
+
+    def layer_times(self, capacity: int) -> EventTimes:
+        return EventTimes(capacity)
+
+    @cached_property
+    def nvml(self) -> Nvml | None:
+        """The card in NVIDIA's management library; None where that isn't there."""
+        return Nvml.of(self.name)
+
+    def throttled(self) -> bool | None:
+        return None if self.nvml is None else self.nvml.throttled()
+
+    def guessed_rate(self, threads: int) -> float:
+        """The same for every card and whatever the threads."""
+        return RATE
+
+
+class CudaStopwatch:
+    """Times by CUDA events around the calls, on the device's current stream.
+
+    The device is idle when the first event is recorded, so that earlier work isn't counted. The time covers the gaps in
+    which the device waits for the host's launches, as in the study of 2023.
+    """
+
+    resolution_ns = _EVENT_RESOLUTION_NS
+
+    def __init__(self, device: Any, clock: Clock | None = None, cuda: Any = None) -> None:
+        from pyprof.timing.clock import MonotonicClock
+
+        self.clock: Clock = MonotonicClock() if clock is None else clock
+        self._device = device
+        self._cuda = _torch_cuda() if cuda is None else cuda
+
+    def time(self, fn: Call, repeats: int) -> int:
+        with self._cuda.device(self._device):
+            begin = self._cuda.Event(enable_timing=True)
+            end = self._cuda.Event(enable_timing=True)
+            self._cuda.synchronize()
+            begin.record()
+            for _ in repeat(None, repeats):
+                fn()
+            end.record()
+            end.synchronize()
+        return round(float(begin.elapsed_time(end)) * 1e6)  # milliseconds to nanoseconds
+
+
+class EventTimes:
+    """Layer times: the probes record events on the stream from a pool, and their times are read once, after the step.
+
+    Raises UsageError without the CUDA part of pyprof, or where the device has no room for the events.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        try:
+            self._pool = load().EventPool(min(4 * capacity, _MOST_EVENTS))
+        except RuntimeError as error:
+            raise UsageError(f"{error}: free some device memory first") from error
+        self.clock: object = self._pool.clock()
+        self._placed = 0
+
+    def place(self, drained: dict[str, Any]) -> dict[str, Any]:
+        """The drained intervals with the times of their events; see ``LayerTimes.place``.
+
+        Those whose events found no room in the pool count as dropped.
+        """
+        try:
+            times = self._pool.resolve()
+        except RuntimeError as error:
+            raise UsageError(f"{error}: the device has failed, so start a new process") from error
+        placed = {**drained, "device_times": times}
+        for name in ("spans", "nodes"):
+            entries = drained[name]
+            placed[name] = entries[(entries["device_begin"] >= 0) & (entries["device_end"] >= 0)]
+            placed["dropped"] += len(entries) - len(placed[name])
+            for end in ("device_begin", "device_end"):
+                placed[name][end] += self._placed
+        self._placed += len(times)
+        return placed
+
+
+def load() -> ModuleType:
+    """The CUDA part of pyprof; raises UsageError where it was not built."""
+    try:
+        return importlib.import_module("pyprof._cuda")
+    except ImportError as error:
+        raise UsageError(
+            f"layer times on a GPU need the CUDA part of pyprof, which cannot be loaded ({error}): "
+            "install pyprof with PYPROF_CUDA=1 and the CUDA toolkit at CUDA_HOME"
+        ) from error
+
+
+def environment() -> dict[str, Any]:
+    """The fields of an ``Environment`` that tell of CUDA; none where PyTorch sees no card. Loads torch, starts CUDA."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return {}
+    return {
+        "gpus": visible_gpus(torch.cuda),
+        "cuda": torch.version.cuda,
+        "cudnn": str(torch.backends.cudnn.version()),  # type: ignore[no-untyped-call]
+        "driver": driver_version(),
+    }
+
+
+def visible_gpus(cuda: Any) -> tuple[Gpu, ...]:
+    """The cards that PyTorch sees."""
+    properties = (cuda.get_device_properties(index) for index in range(cuda.device_count()))
+    return tuple(
+        Gpu(card.name, str(getattr(card, "uuid", "unknown")), f"{card.major}.{card.minor}", card.total_memory)
+        for card in properties
+    )
+
+
+def driver_version(path: Path = Path("/proc/driver/nvidia/version")) -> str | None:
+    """The version of the NVIDIA kernel driver; None where there is none."""
+    try:
+        match = re.search(r"Kernel Module.*?\s(\d+(?:\.\d+)+)\s", path.read_text())
+    except OSError:
+        return None
+    return match[1] if match else None
+
+
+def _torch_cuda() -> Any:
+    import torch
+
+    return torch.cuda
