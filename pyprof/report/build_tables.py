@@ -187,17 +187,18 @@ def _model_line(part: Part, one: Subject, records: Sequence[Record]) -> ModelLin
     total = sum(cost.parameters for cost in kinds.values())
     owned = {kind: kinds[kind].parameters / total for kind in sorted(kinds, key=rank) if kinds[kind].parameters}
     fewest, most = next((bounds for indicator, bounds in fixed.items() if indicator.name == PARAMETERS), (None, None))
+    others = (
+        FixedFigure(indicator, lowest, highest)
+        for indicator, (lowest, highest) in fixed.items()
+        if indicator.name != PARAMETERS and lowest is not None and highest is not None
+    )
     return ModelLine(
         part.column(one),
         part.fact(one).family,
         None if fewest is None else round(fewest),
         None if most is None else round(most),
         owned,
-        tuple(
-            FixedFigure(indicator, *bounds)
-            for indicator, bounds in fixed.items()
-            if indicator.name != PARAMETERS and bounds[0] is not None
-        ),
+        tuple(others),
     )
 
 
