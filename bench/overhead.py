@@ -25,7 +25,7 @@ from pyprof.overhead.tools import TOOLS, missing
 from pyprof.statistics.estimate import CONFIDENCE, Estimate
 from pyprof.statistics.ranks import signed_rank
 from pyprof.timing.clock import Call, HostStopwatch, MonotonicClock, Stopwatch
-from pyprof.timing.interleave import Care, Rounds, exponential
+from pyprof.timing.interleave import Interleaved, RoundLimits, exponential
 from pyprof.worker.profile_model import profile_model, step_of
 
 METHOD = """\
@@ -154,7 +154,7 @@ class BelowTheBar:
         self._next = 1 / 16
         self.ratio: Estimate | None = None
 
-    def reached(self, rounds: Rounds) -> bool:
+    def reached(self, rounds: Interleaved) -> bool:
         passed = rounds.elapsed_ns * 1e-9 / self._seconds
         # At the end of the time there is one look only, the final one.
         if not self._next <= passed < 1 or rounds.failures:
@@ -163,12 +163,12 @@ class BelowTheBar:
         found = self._look(rounds, passed)
         return found.high is not None and 100 * (found.high - 1) < BAR
 
-    def final(self, rounds: Rounds) -> Estimate:
+    def final(self, rounds: Interleaved) -> Estimate:
         if rounds.stopped_by == self.name and self.ratio is not None:
             return self.ratio
         return self._look(rounds, 1.0)
 
-    def _look(self, rounds: Rounds, passed: float) -> Estimate:
+    def _look(self, rounds: Interleaved, passed: float) -> Estimate:
         level, self._spent = (1 - CONFIDENCE) * (passed - self._spent), passed
         self.ratio = exponential(signed_rank(rounds.log_ratios(PYPROF.name, BARE), 1 - level))
         return self.ratio
@@ -204,8 +204,8 @@ def on_model(model: str, mode: str, times: Times) -> Iterator[tuple[tuple[object
     loaded.fit(length)
     looks = Looks(loaded.step, step_of(loaded, length, 1), backward=mode == "train")
     rule = BelowTheBar(times.ours)
-    care = Care(times.ours, most_rounds=10_000, seed=None, fewest_rounds=10, warmup_seconds=times.ours / 50)
-    rounds = slowdowns(looks, [PYPROF], care, stopwatch=times.stopwatch, rules=(rule,))
+    limits = RoundLimits(times.ours, most_rounds=10_000, seed=None, fewest_rounds=10, warmup_seconds=times.ours / 50)
+    rounds = slowdowns(looks, [PYPROF], limits, stopwatch=times.stopwatch, rules=(rule,))
     if PYPROF.name in rounds.failures:
         raise RuntimeError(rounds.failures[PYPROF.name].reason)
     ratio = rule.final(rounds)
@@ -224,8 +224,8 @@ def beside(model: str, mode: str, looks: Looks, peers: Sequence[Tool], times: Ti
     """Rows of the peers on one model."""
     absent = {tool.name: failure.reason for tool in peers if (failure := missing(tool)) is not None}
     present = [tool for tool in peers if tool.name not in absent]
-    care = Care(times.peers, fewest_rounds=3, seed=None, warmup_seconds=times.peers / 100)
-    rounds = slowdowns(looks, present, care, stopwatch=times.stopwatch)
+    limits = RoundLimits(times.peers, fewest_rounds=3, seed=None, warmup_seconds=times.peers / 100)
+    rounds = slowdowns(looks, present, limits, stopwatch=times.stopwatch)
     reasons = absent | {name: failure.reason for name, failure in rounds.failures.items()}
     for tool in peers:
         if tool.name in rounds.samples:
@@ -238,7 +238,7 @@ def _row(
     model: str,
     mode: str,
     tool: str,
-    rounds: Rounds,
+    rounds: Interleaved,
     ratio: Estimate,
     calibrated: tuple[int | None, float | None],
 ) -> tuple[object, ...]:

@@ -117,7 +117,7 @@ def _run(options: argparse.Namespace) -> int:
 def _plan(options: argparse.Namespace) -> Plan:
     import torch
 
-    from pyprof.attention import Care, Plan, kernel, peers
+    from pyprof.attention import Plan, RoundLimits, kernel, peers
 
     if options.threads is not None:
         if options.threads < 1:
@@ -141,7 +141,7 @@ def _plan(options: argparse.Namespace) -> Plan:
         heads=options.heads,
         head_dim=options.head_dim,
         device=options.device,
-        care=Care(options.seconds),
+        care=RoundLimits(options.seconds),
         tolerance=options.tolerance,
     )
 

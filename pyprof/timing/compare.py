@@ -25,10 +25,10 @@ from pyprof.records.noise import Noise
 from pyprof.statistics.estimate import CONFIDENCE, Estimate
 from pyprof.statistics.ranks import detectable, signed_rank
 from pyprof.timing.clock import Call, HostStopwatch, Stopwatch, shortest_reading_ns
-from pyprof.timing.interleave import Care, Rounds, exponential, interleave
+from pyprof.timing.interleave import Interleaved, RoundLimits, exponential, interleave
 from pyprof.timing.watch import AnyWatch, Watch
 
-Verdict = Literal["faster", "slower", "no difference shown"]
+Difference = Literal["faster", "slower", "no difference shown"]
 
 # The first look comes at this share of the time, and each further one when half as much again has passed.
 _FIRST_LOOK = 1 / 64
@@ -57,7 +57,7 @@ class PairedComparison:
     """
 
     ratio: Estimate
-    verdict: Verdict
+    verdict: Difference
     detectable: float | None
     seconds_a: Estimate
     seconds_b: Estimate
@@ -107,7 +107,7 @@ class _Looks:
         self.count = 0
         self.last: Estimate | None = None
 
-    def reached(self, rounds: Rounds) -> bool:
+    def reached(self, rounds: Interleaved) -> bool:
         if rounds.failures:
             return True
         passed = rounds.elapsed_ns * 1e-9 / self._seconds
@@ -116,13 +116,13 @@ class _Looks:
         self._next = _NEXT_LOOK * passed
         return self._precise(self._look(rounds, passed))
 
-    def final(self, rounds: Rounds) -> Estimate:
+    def final(self, rounds: Interleaved) -> Estimate:
         """The last look, at all that is left of the error rate; the one that ended the rounds where there was one."""
         if rounds.stopped_by == self.name and self.last is not None:
             return self.last
         return self._look(rounds, 1.0)
 
-    def _look(self, rounds: Rounds, passed: float) -> Estimate:
+    def _look(self, rounds: Interleaved, passed: float) -> Estimate:
         level, self._spent = self._alpha * (passed - self._spent), passed
         self.count += 1
         self.last = signed_rank(rounds.log_ratios(_B, _A), 1 - level)
@@ -145,7 +145,7 @@ class _Deadline:
         self._end = self._now() + _LAST_ROUND * seconds * 1e9
         self._fewest = fewest_rounds
 
-    def reached(self, rounds: Rounds) -> bool:
+    def reached(self, rounds: Interleaved) -> bool:
         return rounds.count >= self._fewest and self._now() + rounds.elapsed_ns / rounds.count > self._end
 
 
@@ -162,7 +162,7 @@ def compare(
     stopwatch: Stopwatch | None = None,
     watch: AnyWatch | None = None,
     seed: int | None = None,
-    progress: Callable[[Rounds], None] | None = None,
+    progress: Callable[[Interleaved], None] | None = None,
 ) -> PairedComparison:
     """Compare how long calls of `a` and `b` take; `b` is judged against `a`.
 
@@ -178,18 +178,18 @@ def compare(
     stopwatch = HostStopwatch() if stopwatch is None else stopwatch
     watch = Watch() if watch is None else watch
     shortest_ns = shortest_reading_ns(stopwatch, precision)
-    care = Care(max_seconds, _MOST_ROUNDS, seed, warmup_seconds=warmup_seconds, shortest_ns=shortest_ns)
-    looks = _Looks(precision, max_seconds, confidence, care.fewest_rounds)
-    deadline = _Deadline(stopwatch, max_seconds, care.fewest_rounds)
+    limits = RoundLimits(max_seconds, _MOST_ROUNDS, seed, warmup_seconds=warmup_seconds, shortest_ns=shortest_ns)
+    looks = _Looks(precision, max_seconds, confidence, limits.fewest_rounds)
+    deadline = _Deadline(stopwatch, max_seconds, limits.fewest_rounds)
     prepare = {name: call for name, call in ((_A, prepare_a), (_B, prepare_b)) if call is not None}
     rounds = interleave(
-        {_A: a, _B: b}, care, stopwatch, prepare=prepare, watch=watch, rules=(looks, deadline), progress=progress
+        {_A: a, _B: b}, limits, stopwatch, prepare=prepare, watch=watch, rules=(looks, deadline), progress=progress
     )
     for name, failure in rounds.failures.items():
         raise ComparisonError(f"{name} failed, so there is nothing to compare: {failure.reason}")
     logarithm = looks.final(rounds)
     shown = logarithm.low is not None and logarithm.high is not None and not logarithm.low <= 0 <= logarithm.high
-    verdict: Verdict = "no difference shown"
+    verdict: Difference = "no difference shown"
     if shown:
         verdict = "slower" if logarithm.value > 0 else "faster"
     least = detectable(rounds.log_ratios(_B, _A), confidence, _POWER)

@@ -16,9 +16,8 @@ from pyprof.records.noise import Noise
 from pyprof.records.reading import Reading
 from pyprof.records.study import Care
 from pyprof.statistics.estimate import Estimate
-from pyprof.timing import interleave as interleaving
 from pyprof.timing.clock import Call, shortest_reading_ns, stopwatch_for
-from pyprof.timing.interleave import Rounds, interleave
+from pyprof.timing.interleave import Interleaved, RoundLimits, interleave
 from pyprof.timing.warmup import Warmup
 from pyprof.timing.watch import Watch
 from pyprof.timing.yardstick import NAME, Yardstick
@@ -51,7 +50,7 @@ def time_together(steps: Sequence[Step], care: Care, seed: int, yardstick: Yards
         taken = interleave(
             # The yardstick comes last, so that the end of the warm-up is told with it.
             {**calls, NAME: yardstick},
-            interleaving.Care(
+            RoundLimits(
                 seconds=care.max_seconds * len(steps),
                 most_rounds=care.max_samples,
                 fewest_rounds=care.min_samples,
@@ -84,7 +83,7 @@ class AllPrecise:
         self._precision = precision
         self._next_look = fewest
 
-    def reached(self, rounds: Rounds) -> bool:
+    def reached(self, rounds: Interleaved) -> bool:
         """Whether the rounds so far suffice, at those counts that are looked at."""
         names = [name for name in rounds.samples if name != NAME]
         if not names:
@@ -113,7 +112,7 @@ def _announcements(cases: Sequence[Case], tell: Tell) -> Mapping[str, Call]:
     return {case.key: lambda case=case: announce(case) for case in cases} | {NAME: lambda: announce(None)}
 
 
-def _timed(cases: Sequence[Case], taken: Rounds, noise: Noise, elapsed_ns: int) -> Timed:
+def _timed(cases: Sequence[Case], taken: Interleaved, noise: Noise, elapsed_ns: int) -> Timed:
     shared: dict[str, Any] = {
         "rounds": secrets.token_hex(8),
         "stopped_by": taken.stopped_by,
@@ -132,7 +131,7 @@ def _timed(cases: Sequence[Case], taken: Rounds, noise: Noise, elapsed_ns: int) 
     return Timed(latencies, failures, {case: (own + rest) * 1e-9 for case, own in spent.items()})
 
 
-def _reading(name: str, taken: Rounds, shared: Mapping[str, Any]) -> Reading:
+def _reading(name: str, taken: Interleaved, shared: Mapping[str, Any]) -> Reading:
     """A latency in seconds with the raw samples, in nanoseconds of one step."""
     median, samples = taken.seconds(name), _each(taken, name)
     waits = (np.asarray(taken.samples[name]) - taken.ran(name)) / taken.repeats[name]
@@ -146,5 +145,5 @@ def _reading(name: str, taken: Rounds, shared: Mapping[str, Any]) -> Reading:
     )
 
 
-def _each(taken: Rounds, name: str) -> list[int]:
+def _each(taken: Interleaved, name: str) -> list[int]:
     return [round(sample / taken.repeats[name]) for sample in taken.samples[name]]

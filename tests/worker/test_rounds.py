@@ -16,7 +16,7 @@ from pyprof.records.case import Case
 from pyprof.records.executor import Outcome
 from pyprof.records.record import Record
 from pyprof.records.study import Study
-from pyprof.timing.interleave import Rounds
+from pyprof.timing.interleave import Interleaved
 from pyprof.timing.yardstick import NAME
 from pyprof.worker.bench import Bench
 from pyprof.worker.rounds import AllPrecise
@@ -215,10 +215,12 @@ def test_only_what_is_asked_for_is_measured_in_a_group_too() -> None:
         assert set(one.record.indicators) == {"peak_memory", "parameters"}
 
 
-def rounds(**samples: Callable[[int], int]) -> Rounds:
+def rounds(**samples: Callable[[int], int]) -> Interleaved:
     """Twenty rounds."""
     taken = {name: [sample(index) for index in range(20)] for name, sample in samples.items()}
-    return Rounds(samples=taken, waits={name: [0] * 20 for name in taken}, repeats=dict.fromkeys(taken, 1), count=20)
+    return Interleaved(
+        samples=taken, waits={name: [0] * 20 for name in taken}, repeats=dict.fromkeys(taken, 1), count=20
+    )
 
 
 def steady(index: int) -> int:
@@ -230,7 +232,7 @@ def flipping(index: int) -> int:
 
 
 def test_rounds_go_on_until_every_median_and_every_ratio_is_precise() -> None:
-    def reached(taken: Rounds) -> bool:
+    def reached(taken: Interleaved) -> bool:
         return AllPrecise(0.01, 6).reached(taken)
 
     assert reached(rounds(one=steady, two=steady))
