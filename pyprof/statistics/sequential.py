@@ -54,9 +54,9 @@ class PrecisionLooks:
     """Whether half of each interval is at most `precision` of its value, from `fewest` samples on.
 
     The looks are spaced out, each when a quarter more samples are there than at the one before: every look is a chance
-    to stop at intervals that are too narrow by luck, and a quarter more samples narrow them by a tenth, so that looks in
-    between would find little else. `confidence` is the level of the intervals to be looked at and told: `LOOKED_AT`
-    unless `most`, the number of samples at which sampling ends anyway, leaves a single look.
+    to stop at intervals that are too narrow by luck, and since a quarter more samples narrow them by a tenth, looks in
+    between would find little but luck. `confidence` is the level of the intervals that are looked at and told: that of
+    `LOOKED_AT`, unless sampling ends at `most` samples anyway and these leave a single look.
     """
 
     def __init__(self, precision: float, fewest: int, most: int | None = None) -> None:
@@ -64,10 +64,12 @@ class PrecisionLooks:
         self._next = fewest
         self.confidence = CONFIDENCE if fewest == most else LOOKED_AT
 
-    def reached(self, count: int, estimates: Iterable[Estimate]) -> bool:
-        """Whether so many samples suffice; the estimates are asked for only where it is time to look."""
-        if count < self._next:
-            return False
+    def is_due(self, count: int) -> bool:
+        """Whether to look at so many samples."""
+        return count >= self._next
+
+    def look(self, count: int, estimates: Iterable[Estimate]) -> bool:
+        """Look at the intervals that so many samples give: whether all are narrow enough."""
         self._next = count + max(1, count // 4)
         return all(map(self._suffices, estimates))
 

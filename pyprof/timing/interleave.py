@@ -73,9 +73,10 @@ class Interleaved:
     elapsed_ns: int = 0
     stopped_by: str = ""
 
-    def seconds(self, name: str) -> Estimate:
+    def seconds(self, name: str, confidence: float = CONFIDENCE) -> Estimate:
         """The median time of a call."""
-        return estimate_median([nanoseconds / self.repeats[name] / 1e9 for nanoseconds in self.samples[name]])
+        repeats = self.repeats[name]
+        return estimate_median([nanoseconds / repeats / 1e9 for nanoseconds in self.samples[name]], confidence)
 
     def log_ratios(self, name: str, other: str) -> npt.NDArray[np.float64]:
         """The logarithm of how many times as long as the other one's a call took, round by round.

@@ -13,9 +13,10 @@ from pyprof.quantity import format_seconds
 from pyprof.records.noise import Noise
 from pyprof.statistics.dependence import dependence
 from pyprof.statistics.estimate import Estimate, estimate_median
+from pyprof.statistics.sequential import LOOKED_AT
 from pyprof.statistics.shape import Shape, describe
 from pyprof.timing.clock import Call, HostStopwatch, Stopwatch, empty_ns, shortest_reading_ns, time_calls
-from pyprof.timing.stopping import LOOKED_AT, PrecisionReached, SampleLimit, Series, StoppingRule, TimeBudget
+from pyprof.timing.stopping import PrecisionReached, SampleLimit, Series, StoppingRule, TimeBudget
 from pyprof.timing.warmup import Warmup, warm_up
 from pyprof.timing.watch import AnyWatch, Watch
 from pyprof.timing.yardstick import Beside, Yardstick, undisturbed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -15,7 +15,8 @@ from pyprof.records.case import Case
 from pyprof.records.noise import Noise
 from pyprof.records.reading import Reading
 from pyprof.records.study import Care
-from pyprof.statistics.estimate import Estimate
+from pyprof.statistics.estimate import CONFIDENCE, Estimate
+from pyprof.statistics.sequential import PrecisionLooks
 from pyprof.timing.clock import Call, shortest_reading_ns, stopwatch_for
 from pyprof.timing.interleave import Interleaved, RoundLimits, interleave
 from pyprof.timing.warmup import Warmup
@@ -46,6 +47,7 @@ def time_together(steps: Sequence[Step], care: Care, seed: int, yardstick: Yards
     stopwatch = stopwatch_for(cases[0].device)
     begin = stopwatch.clock.now_ns()
     calls: dict[str, Call] = {step.case.key: step for step in steps}
+    precise = AllPrecise(care.precision, care.min_samples, care.max_samples)
     with Watch(cases[0].device) as watch:
         taken = interleave(
             # The yardstick comes last, so that the end of the warm-up is told with it.
@@ -61,43 +63,39 @@ def time_together(steps: Sequence[Step], care: Care, seed: int, yardstick: Yards
             stopwatch,
             prepare=_announcements(cases, tell),
             watch=watch,
-            rules=(AllPrecise(care.precision, care.min_samples),),
+            rules=(precise,),
         )
         noise = watch.noise()
     for step in steps:
         # The gradients would take memory from the case that is looked at.
         step.close()
-    return _timed(cases, taken, noise, stopwatch.clock.now_ns() - begin)
+    return _timed(cases, taken, precise.confidence, noise, stopwatch.clock.now_ns() - begin)
 
 
 class AllPrecise:
     """Stop when half of the interval of every median, and of every ratio of two, is at most `precision` of its value.
 
-    The looks are spaced out, as each is a chance to stop by luck. The yardstick does not count, and alone it is nothing
-    to go on for.
+    The yardstick does not count, and alone it is nothing to go on for. See `PrecisionLooks` for when it looks, and for
+    `confidence`, the level of the intervals.
     """
 
     name = "precision"
 
-    def __init__(self, precision: float, fewest: int) -> None:
-        self._precision = precision
-        self._next_look = fewest
+    def __init__(self, precision: float, fewest: int, most: int | None = None) -> None:
+        self._looks = PrecisionLooks(precision, fewest, most)
+        self.confidence = self._looks.confidence
 
     def reached(self, rounds: Interleaved) -> bool:
         """Whether the rounds so far suffice, at those counts that are looked at."""
         names = [name for name in rounds.samples if name != NAME]
         if not names:
             return True
-        if rounds.count < self._next_look:
-            return False
-        self._next_look = rounds.count + max(1, rounds.count // 4)
-        return all(map(self._suffices, map(rounds.seconds, names))) and all(
-            self._suffices(rounds.ratio(*pair)) for pair in combinations(names, 2)
-        )
+        return self._looks.is_due(rounds.count) and self._looks.look(rounds.count, self._estimates(rounds, names))
 
-    def _suffices(self, estimate: Estimate) -> bool:
-        half_width = estimate.relative_half_width
-        return half_width is not None and half_width <= self._precision
+    def _estimates(self, rounds: Interleaved, names: Sequence[str]) -> Iterator[Estimate]:
+        """The medians and, where all of these suffice, the ratios."""
+        yield from (rounds.seconds(name, self.confidence) for name in names)
+        yield from (rounds.ratio(*pair, self.confidence) for pair in combinations(names, 2))
 
 
 def _announcements(cases: Sequence[Case], tell: Tell) -> Mapping[str, Call]:
@@ -112,28 +110,31 @@ def _announcements(cases: Sequence[Case], tell: Tell) -> Mapping[str, Call]:
     return {case.key: lambda case=case: announce(case) for case in cases} | {NAME: lambda: announce(None)}
 
 
-def _timed(cases: Sequence[Case], taken: Interleaved, noise: Noise, elapsed_ns: int) -> Timed:
+def _timed(cases: Sequence[Case], taken: Interleaved, confidence: float, noise: Noise, elapsed_ns: int) -> Timed:
     shared: dict[str, Any] = {
         "rounds": secrets.token_hex(8),
         "stopped_by": taken.stopped_by,
         "yardstick": _each(taken, NAME) if NAME in taken.samples else [],
         "noise": noise.to_json(),
     }
+    if confidence != CONFIDENCE:
+        # Whoever compares these cases has to ask for the same level, as their ratio was looked at too.
+        shared["confidence"] = confidence
     spent, latencies, failures = {}, {}, {}
     for case in cases:
         if case.key in taken.failures:
             failures[case] = taken.failures[case.key]
         else:
-            latencies[case] = _reading(case.key, taken, shared)
+            latencies[case] = _reading(case.key, taken, confidence, shared)
         spent[case] = sum(taken.warmups.get(case.key, ())) + sum(taken.samples.get(case.key, ()))
     # What was spent on the yardstick, and on a step that failed, is everyone's.
     rest = (elapsed_ns - sum(spent.values())) / len(cases)
     return Timed(latencies, failures, {case: (own + rest) * 1e-9 for case, own in spent.items()})
 
 
-def _reading(name: str, taken: Interleaved, shared: Mapping[str, Any]) -> Reading:
+def _reading(name: str, taken: Interleaved, confidence: float, shared: Mapping[str, Any]) -> Reading:
     """A latency in seconds with the raw samples, in nanoseconds of one step."""
-    median, samples = taken.seconds(name), _each(taken, name)
+    median, samples = taken.seconds(name, confidence), _each(taken, name)
     waits = (np.asarray(taken.samples[name]) - taken.ran(name)) / taken.repeats[name]
     return Reading(
         value=median.value,

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -33,7 +32,7 @@ def test_no_look_is_due_before_its_time_or_from_the_end_on() -> None:
 
 
 def test_looking_does_not_raise_the_rate_of_false_alarms() -> None:
-    """The intervals of a series without a difference, looked at all the way, and those of plain looks for comparison."""
+    """Of a series without a difference all looks together err as rarely as one, and plain intervals more often."""
 
     def alarms(differences: np.ndarray, spending: AlphaSpending | None) -> bool:
         plan = AlphaSpending(0.95, first=1 / 16)
@@ -58,11 +57,11 @@ def test_looking_does_not_raise_the_rate_of_false_alarms() -> None:
 
 def test_looks_at_a_precision_are_spaced_out() -> None:
     looks = PrecisionLooks(0.01, fewest=6)
-    wide = [Estimate(1.0, 0.9, 1.1)]
     seen = []
     for count in range(1, 41):
-        estimates = (seen.append(count) or estimate for estimate in wide)  # type: ignore[func-returns-value]
-        assert not looks.reached(count, estimates)
+        if looks.is_due(count):
+            seen.append(count)
+            assert not looks.look(count, [Estimate(1.0, 0.9, 1.1)])
     assert seen == [6, 7, 8, 10, 12, 15, 18, 22, 27, 33]
 
 
@@ -78,7 +77,7 @@ def test_looks_at_a_precision_are_spaced_out() -> None:
     ],
 )
 def test_every_interval_has_to_be_narrow(estimates: list[Estimate], enough: bool) -> None:
-    assert PrecisionLooks(0.01, fewest=6).reached(6, estimates) is enough
+    assert PrecisionLooks(0.01, fewest=6).look(6, estimates) is enough
 
 
 def test_one_look_needs_no_higher_level() -> None:
@@ -92,16 +91,12 @@ def test_medians_that_are_looked_at_keep_their_level() -> None:
     runs = 2000
     for _ in range(runs):
         looks, samples = PrecisionLooks(0.02, fewest=6, most=100), rng.lognormal(0, 0.05, 100)
-        count = 6
-        while not looks.reached(count, _median(samples[:count], looks.confidence)) and count < 100:
-            count += 1
-        estimate = estimate_median(samples[:count], looks.confidence)
+        for count in filter(looks.is_due, range(6, 101)):
+            estimate = estimate_median(samples[:count], looks.confidence)
+            if looks.look(count, [estimate]):
+                break
         assert estimate.low is not None
         assert estimate.high is not None
         hits += estimate.low <= 1 <= estimate.high
     # 1.5 % is three standard errors of a coverage of 95 % over so many runs.
     assert hits / runs >= 0.95 - 0.015
-
-
-def _median(samples: np.ndarray, confidence: float) -> Iterator[Estimate]:
-    yield estimate_median(samples, confidence)

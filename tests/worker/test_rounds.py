@@ -259,6 +259,6 @@ def test_the_looks_at_the_precision_are_spaced_out() -> None:
     original = taken.seconds
     for count in range(1, 21):
         taken.count = count
-        taken.seconds = lambda name: looked.append(taken.count) or original(name)  # type: ignore[method-assign,func-returns-value]
+        taken.seconds = lambda name, _: looked.append(taken.count) or original(name)  # type: ignore[method-assign,func-returns-value]
         assert not rule.reached(taken)
     assert looked == [6, 7, 8, 10, 12, 15, 18]
