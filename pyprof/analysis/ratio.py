@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, lru_cache
-from itertools import combinations_with_replacement
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -14,11 +13,10 @@ import numpy as np
 from pyprof.analysis.curves import Curve
 from pyprof.indicators.registry import Indicator
 from pyprof.records.reading import Reading
-from pyprof.statistics.ranks import signed_rank
+from pyprof.statistics.estimate import Samples
+from pyprof.statistics.ranks import FEW, signed_rank
 
 COUNTED_UNITS = ("1", "B")
-# Up to so many pairs plain numbers are faster than arrays.
-_FEW_PAIRS = 20
 
 
 @dataclass(frozen=True)
@@ -95,36 +93,15 @@ def _ratio(length: int, ours: Cost, theirs: Cost) -> RatioPoint:
 
 @lru_cache(maxsize=4096)
 def _paired(ours: tuple[int, ...], theirs: tuple[int, ...]) -> tuple[float, float | None, float | None]:
-    """The ratio round by round and its bounds; few pairs, the usual case, are dealt with without any array."""
-    if len(ours) > _FEW_PAIRS:
-        found = signed_rank(np.log(np.array(ours) / np.array(theirs)))
-        low, high = (None if bound is None else math.exp(bound) for bound in (found.low, found.high))
-        return math.exp(found.value), low, high
-    sums = _sums(math.log(one / other) for one, other in zip(ours, theirs, strict=True))
-    middle = math.exp((sums[(len(sums) - 1) // 2] + sums[len(sums) // 2]) / 4)
-    places = _places(len(ours))
-    if places is None:
-        return middle, None, None
-    return middle, math.exp(sums[places[0]] / 2), math.exp(sums[places[1]] / 2)
-
-
-def _sums(values: Iterable[float]) -> list[float]:
-    """The sums of all pairs, each value with itself included, in order."""
-    return sorted(map(sum, combinations_with_replacement(values, 2)))
-
-
-@cache
-def _places(count: int) -> tuple[int, int] | None:
-    """Where the bounds of the signed-rank interval stand among the ordered sums, which the number of pairs decides.
-
-    Powers of two tell, since no two of their sums are equal.
-    """
-    probe = [2.0**power for power in range(count)]
-    found = signed_rank(probe)
-    if found.low is None or found.high is None:
-        return None
-    sums = _sums(probe)
-    return sums.index(2 * found.low), sums.index(2 * found.high)
+    """The ratio round by round and its bounds; for few pairs, the usual case, no array is worth its making."""
+    logarithms: Samples
+    if len(ours) <= FEW:
+        logarithms = [math.log(our / their) for our, their in zip(ours, theirs, strict=True)]
+    else:
+        logarithms = np.log(np.array(ours) / np.array(theirs))
+    shift = signed_rank(logarithms)
+    low, high = (None if bound is None else math.exp(bound) for bound in (shift.low, shift.high))
+    return math.exp(shift.value), low, high
 
 
 def _cost(reading: Reading, metric: Indicator) -> Cost | None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 from functools import lru_cache
+from itertools import combinations_with_replacement
 from statistics import NormalDist
 from typing import Literal
 
@@ -28,6 +29,8 @@ Counts = npt.NDArray[np.int64]
 
 # Up to this many values all outcomes are counted. Their number, at most 2^60, is exact in an integer of 64 bits.
 _COUNTED = 60
+# Up to this many values plain numbers are faster than arrays.
+FEW = 20
 # Up to this many sums of pairs are simply written down; more are searched without being built.
 _LISTED = 100_000
 
@@ -40,9 +43,21 @@ def signed_rank(differences: Samples, confidence: float = CONFIDENCE) -> Estimat
     does meanwhile. Ties only raise it. No interval below five differences or where all of them together are too few
     for the level (at 95 % below six). Raises UsageError without differences, and where one is not finite.
     """
+    if len(differences) <= FEW:
+        return _signed_rank_of_few(differences, confidence)
     halves = _ascending(differences) / 2
     averages = _PairSums(halves, halves, np.arange(len(halves)))
     return averages.estimate(_signed_rank_rank(len(halves), confidence))
+
+
+def _signed_rank_of_few(differences: Samples, confidence: float) -> Estimate:
+    """The same without any array, to the last bit: a report asks for thousands of ratios of six pairs each."""
+    halves = [float(value) / 2 for value in differences]
+    _check(halves)
+    averages = sorted(first + second for first, second in combinations_with_replacement(halves, 2))
+    middle = (averages[(len(averages) - 1) // 2] + averages[len(averages) // 2]) / 2
+    rank = _signed_rank_rank(len(halves), confidence)
+    return Estimate(middle, averages[rank - 1], averages[-rank]) if rank else Estimate(middle)
 
 
 def signed_rank_p(differences: Samples) -> float:
@@ -274,11 +289,15 @@ def _doubled_ranks(values: Floats) -> Counts:
 
 def _ascending(samples: Samples) -> Floats:
     values = np.sort(np.asarray(samples, dtype=np.float64))
+    _check(values[[0, -1]] if len(values) else values)
+    return values
+
+
+def _check(values: Samples) -> None:
     if len(values) == 0:
         raise UsageError("there are no samples to rank: measure at least once")
-    if not np.isfinite(values[[0, -1]]).all():
+    if not all(map(math.isfinite, values)):
         raise UsageError("ranks need finite samples: leave out what is not a number or infinite")
-    return values
 
 
 def _normal_quantile(confidence: float) -> float:

@@ -96,8 +96,20 @@ def test_searching_finds_what_sorting_all_pairs_finds(kind: str, count: int, mon
     every = averages_of_pairs(x)
     assert listed[0].value == np.median(every)
     assert listed[2].value == np.median(np.subtract.outer(y, x))
+    monkeypatch.setattr(ranks, "FEW", 0)
     monkeypatch.setattr(ranks, "_LISTED", 20)
     assert [signed_rank(x), signed_rank(x, 0.9999), rank_sum(x, y)] == listed
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("count", range(1, ranks.FEW + 1))
+def test_few_values_give_the_same_to_the_last_bit_without_arrays(
+    kind: str, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = KINDS[kind](np.random.default_rng(count), count)
+    without = [signed_rank(values), signed_rank(values.tolist(), 0.9)]
+    monkeypatch.setattr(ranks, "FEW", 0)
+    assert [signed_rank(values), signed_rank(values, 0.9)] == without
 
 
 @pytest.mark.parametrize("confidence", [0.92, 0.95, 0.99, 0.9999, 1 - 1e-7])
