@@ -13,7 +13,7 @@ import numpy as np
 from pyprof.analysis.curves import Curve
 from pyprof.indicators.registry import Indicator
 from pyprof.records.reading import Reading
-from pyprof.statistics.estimate import Samples
+from pyprof.statistics.estimate import CONFIDENCE, Samples
 from pyprof.statistics.ranks import FEW, signed_rank
 
 COUNTED_UNITS = ("1", "B")
@@ -39,7 +39,8 @@ class Cost(NamedTuple):
     """The logarithm of a cost and how far its bounds lie below and above: infinitely far where there is no bound.
 
     `rounds` is the id of the rounds that the `samples` were taken in; of these, what was waited in the run queue is
-    left out, since that depends on other processes alone.
+    left out, since that depends on other processes alone. `confidence` is the level at which a ratio of two in the same
+    rounds keeps 95 %: a higher one where intervals were looked at on the way.
     """
 
     value: float
@@ -47,6 +48,7 @@ class Cost(NamedTuple):
     above: float
     rounds: str | None = None
     samples: tuple[int, ...] = ()
+    confidence: float = CONFIDENCE
 
 
 def costs(curve: Curve, metric: Indicator) -> dict[int, Cost]:
@@ -83,7 +85,7 @@ def ratio_point(length: int, variant: Reading, vanilla: Reading, metric: Indicat
 
 def _ratio(length: int, ours: Cost, theirs: Cost) -> RatioPoint:
     if ours.rounds is not None and ours.rounds == theirs.rounds and len(ours.samples) == len(theirs.samples):
-        return RatioPoint(length, *_paired(ours.samples, theirs.samples), paired=True)
+        return RatioPoint(length, *_paired(ours.samples, theirs.samples, ours.confidence), paired=True)
     value = ours.value - theirs.value
     below, above = math.hypot(ours.below, theirs.above), math.hypot(ours.above, theirs.below)
     known = math.isfinite(below) and math.isfinite(above)
@@ -92,14 +94,16 @@ def _ratio(length: int, ours: Cost, theirs: Cost) -> RatioPoint:
 
 
 @lru_cache(maxsize=4096)
-def _paired(ours: tuple[int, ...], theirs: tuple[int, ...]) -> tuple[float, float | None, float | None]:
+def _paired(
+    ours: tuple[int, ...], theirs: tuple[int, ...], confidence: float
+) -> tuple[float, float | None, float | None]:
     """The ratio round by round and its bounds; for few pairs, the usual case, no array is worth its making."""
     logarithms: Samples
     if len(ours) <= FEW:
         logarithms = [math.log(our / their) for our, their in zip(ours, theirs, strict=True)]
     else:
         logarithms = np.log(np.array(ours) / np.array(theirs))
-    shift = signed_rank(logarithms)
+    shift = signed_rank(logarithms, confidence)
     low, high = (None if bound is None else math.exp(bound) for bound in (shift.low, shift.high))
     return math.exp(shift.value), low, high
 
@@ -115,7 +119,8 @@ def _cost(reading: Reading, metric: Indicator) -> Cost | None:
     above = math.log(high) - value if high is not None else math.inf
     if metric.better == "higher":
         return Cost(-value, above, below)
-    return Cost(value, below, above, reading.detail.get("rounds"), _ran(reading))
+    confidence = reading.detail.get("confidence", CONFIDENCE)
+    return Cost(value, below, above, reading.detail.get("rounds"), _ran(reading), confidence)
 
 
 def _ran(reading: Reading) -> tuple[int, ...]:

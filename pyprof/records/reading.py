@@ -17,7 +17,8 @@ class Reading:
     the value, as plain JSON: the batch of a throughput, say. That of a latency has an id of the `rounds` that its
     samples were taken in, one sample in each, which it shares with the cases that were timed together with it; beside
     them, round by round, the `yardstick` (nanoseconds), the `hits` of noise and the `waits` in the run queue
-    (nanoseconds, a part of the sample), and the `noise` of the whole time.
+    (nanoseconds, a part of the sample), the `noise` of the whole time, and the `confidence` that intervals were asked
+    for where these were looked at on the way, so that what is told keeps 95 %.
     """
 
     value: float | None

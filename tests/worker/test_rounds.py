@@ -16,6 +16,7 @@ from pyprof.records.case import Case
 from pyprof.records.executor import Outcome
 from pyprof.records.record import Record
 from pyprof.records.study import Study
+from pyprof.statistics.sequential import LOOKED_AT
 from pyprof.timing.interleave import Interleaved
 from pyprof.timing.yardstick import NAME
 from pyprof.worker.bench import Bench
@@ -213,6 +214,15 @@ def test_only_what_is_asked_for_is_measured_in_a_group_too() -> None:
     outcomes = together(Bench(a_study(metrics=["peak_memory", "parameters"]), "here"), QUIET, WIDE)
     for one in outcomes.values():
         assert set(one.record.indicators) == {"peak_memory", "parameters"}
+
+
+@pytest.mark.parametrize(("most", "confidence"), [(6, None), (7, LOOKED_AT)])
+def test_a_level_is_noted_where_rounds_are_looked_at_more_than_once(most: int, confidence: float | None) -> None:
+    care = {"min_samples": 6, "max_samples": most, "max_seconds": 5.0, "precision": 1e-6}
+    study = a_study(metrics=["latency"], measure=care)
+    latency = together(Bench(study, "here"), QUIET)["quiet"].record.indicators["latency"]
+    assert latency.detail.get("confidence") == confidence
+    assert latency.low == pytest.approx(min(latency.samples) * 1e-9, rel=1e-3)
 
 
 def rounds(**samples: Callable[[int], int]) -> Interleaved:
