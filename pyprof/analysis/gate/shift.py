@@ -35,7 +35,7 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from pyprof.statistics.ranks import rank_sum
+from pyprof.statistics.ranks import median_difference
 from pyprof.statistics.student import student_quantile, student_tail
 
 LEVEL = 0.05
@@ -133,7 +133,7 @@ def shift(baseline: Timings, head: Timings) -> Shift | None:
     parts = [_squared_error(each) for each in (x, y)]
     variance = sum(part for part, _ in parts)
     freedom = variance**2 / sum(part**2 / count for part, count in parts) if variance > 0 else math.inf
-    return Shift(rank_sum(x, y).value, math.sqrt(variance), freedom, drift, corrected)
+    return Shift(median_difference(x, y), math.sqrt(variance), freedom, drift, corrected)
 
 
 def _squared_error(values: Logs) -> tuple[float, int]:
