@@ -38,7 +38,7 @@ class FlippingExecutor(Simulated):
         begin = self.now
         while left > 1e-12:
             drift = 1 + DRIFT * math.sin(2 * math.pi * (self.now / 600 + self._phase))
-            slowness = drift * (SLOWER if self._speed.is_slow(self.now) else 1.0)
+            slowness = drift * (self._speed.slower if self._speed.is_slow(self.now) else 1.0)
             stretch = min(left * slowness, self._speed.next_flip(self.now) - self.now)
             self.now += stretch
             left -= stretch / slowness

@@ -15,7 +15,7 @@ _COUNT = 400
 class FlippingSpeed:
     """A speed that is slow or fast for a random while each; moments are seconds, `slower` is the factor of a slow one.
 
-    It never flips where `slower` is 1. What happens after some hours is not drawn.
+    Four hundred states are drawn, which is more than an hour and a half.
     """
 
     def __init__(self, random: np.random.Generator, slower: float) -> None:

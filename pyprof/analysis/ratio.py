@@ -53,13 +53,13 @@ class Cost(NamedTuple):
 
 def costs(curve: Curve, metric: Indicator) -> dict[int, Cost]:
     """What a curve says of a metric, by length; a length without a positive value is left out."""
-    found = {}
+    by_length = {}
     for length, record in curve.items():
         reading = record.indicators.get(metric.name)
         cost = None if reading is None else _cost(reading, metric)
         if cost is not None:
-            found[length] = cost
-    return found
+            by_length[length] = cost
+    return by_length
 
 
 def ratio_points(variant: Mapping[int, Cost], vanilla: Mapping[int, Cost]) -> tuple[RatioPoint, ...]:
@@ -124,6 +124,7 @@ def _cost(reading: Reading, metric: Indicator) -> Cost | None:
 
 
 def _ran(reading: Reading) -> tuple[int, ...]:
+    """The samples without what was waited in the run queue, which is at most 95 % of each."""
     waits = reading.detail.get("waits", ())
     if len(waits) != len(reading.samples) or not any(waits):
         return reading.samples

@@ -23,7 +23,9 @@ from pyprof.timing.watch import AnyWatch, NoWatch
 # The fewest samples that give a 95 % interval.
 _FEWEST_ROUNDS = 6
 _WARMUP_SHARE = 0.1
-# A wait is known for the time between two looks of the watch, which may hold more than the reading.
+# At least this share of a reading is taken to have run. The wait is that between the watch's two stamps, which stand a
+# little outside of the reading's, so that a short reading may seem to have done nothing but wait. The rest has to be
+# above zero, because its logarithm is taken, and not so near to zero that one such round outweighs the others.
 _LEAST_RAN = 0.05
 
 

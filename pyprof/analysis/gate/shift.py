@@ -154,8 +154,8 @@ def scatter_of(neighbours: Sequence[tuple[Shift, Shift]], corrected: bool) -> Sc
     """
     if len(neighbours) < FEWEST_NEIGHBOURS:
         return Scatter(ASSUMED_SCATTER[corrected], len(neighbours), False)
-    known = np.array([one.error(0) ** 2 + other.error(0) ** 2 for one, other in neighbours])
-    sizes = np.array([abs(one.value - other.value) for one, other in neighbours])
+    known = np.array([shorter.error(0) ** 2 + longer.error(0) ** 2 for shorter, longer in neighbours])
+    sizes = np.array([abs(shorter.value - longer.value) for shorter, longer in neighbours])
     best = np.argsort(known, kind="stable")[: max(FEWEST_NEIGHBOURS, len(neighbours) // 3)]
     # The scatter, squared, at which each size is as long as half of all normal deviates are at most.
     squares = np.sort((sizes[best] / _PROBABLE) ** 2 - known[best]) / 2
