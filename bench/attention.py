@@ -15,7 +15,7 @@ os.environ["OMP_PLACES"] = os.environ.get("OMP_PLACES", "threads")
 import torch
 from harness import Bar, Figures, note, parser, publish
 
-from pyprof.attention import Care, Contest, Problem, Row
+from pyprof.attention import Contest, Problem, RoundLimits, Row
 from pyprof.attention.check import TOLERANCE, Standard
 from pyprof.attention.contest import backward_call, forward_call, hold
 from pyprof.attention.kernel import run
@@ -71,7 +71,11 @@ def against_peers(row: Promises, mode: str, seconds: float) -> tuple[Contest, li
     """A contest in float32, and what was promised of it; a peer that gave no figure has no bar, and is noted."""
     problem = problem_of(row)
     held = hold(
-        problem, mode, [find(name) for name in ("auto", *PEERS[mode])], Care(seconds, MOST_ROUNDS), tolerance=TOLERANCE
+        problem,
+        mode,
+        [find(name) for name in ("auto", *PEERS[mode])],
+        RoundLimits(seconds, MOST_ROUNDS),
+        tolerance=TOLERANCE,
     )
     share, *times = row[3:6] if mode == "forward" else row[6:8]
     own = own_row(held)
@@ -128,7 +132,7 @@ def half_precision(rows: Sequence[Promises], seconds: float) -> tuple[Figures, l
             for dtype in ("float32", "bfloat16"):
                 inputs = make_inputs(problem_of(row, dtype))
                 calls[dtype] = (backward_call if mode == "backward" else forward_call)(operator(inputs), inputs)
-            taken = interleave(calls, Care(seconds, MOST_ROUNDS))
+            taken = interleave(calls, RoundLimits(seconds, MOST_ROUNDS))
             ratio = taken.ratio("float32", "bfloat16")
             times = [taken.seconds(dtype).value * 1e3 for dtype in calls]
             found.append((name_of(problem_of(row)), mode, *times, ratio.value, ratio.low, ratio.high))

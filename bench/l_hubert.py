@@ -9,7 +9,7 @@ from harness import Bar, Figures, note, parser, publish
 from pyprof.models import registry
 from pyprof.records.case import Case
 from pyprof.timing.clock import Call
-from pyprof.timing.interleave import Care, Rounds, interleave
+from pyprof.timing.interleave import Interleaved, RoundLimits, interleave
 from pyprof.worker.step import Step
 
 METHOD = """\
@@ -32,7 +32,7 @@ def step(model: str, attention: str, mode: str, length: int) -> Call:
     return Step(loaded, Case(model, length, mode, attention), "none", 1)
 
 
-def bars_of(mode: str, length: int, taken: Rounds) -> list[Bar]:
+def bars_of(mode: str, length: int, taken: Interleaved) -> list[Bar]:
     ratio = taken.ratio("fused", "sdpa")
     if ratio.low is None or ratio.high is None:
         note("  too few rounds for an interval, so no bar here: give more --seconds")
@@ -57,7 +57,7 @@ def main() -> int:
         for length in map(int, chosen.lengths.split(",")) if chosen.lengths else LENGTHS[mode]:
             note(f"{mode}, {length} tokens ...")
             calls = {name: step(model, attention, mode, length) for name, (model, attention) in PLAYERS.items()}
-            taken = interleave(calls, Care(chosen.seconds, 1000))
+            taken = interleave(calls, RoundLimits(chosen.seconds, 1000))
             if taken.failures:
                 raise SystemExit(f"{mode} at {length} tokens failed: {taken.failures}")
             times = [taken.seconds(name).value * 1e3 for name in PLAYERS]

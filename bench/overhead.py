@@ -23,9 +23,10 @@ from pyprof.overhead.slowdown import BARE, Looks, slowdowns
 from pyprof.overhead.tool import Tool
 from pyprof.overhead.tools import TOOLS, missing
 from pyprof.statistics.estimate import CONFIDENCE, Estimate
-from pyprof.statistics.ranks import signed_rank
+from pyprof.statistics.sequential import AlphaSpending
 from pyprof.timing.clock import Call, HostStopwatch, MonotonicClock, Stopwatch
-from pyprof.timing.interleave import Care, Rounds, exponential
+from pyprof.timing.interleave import Interleaved, RoundLimits, exponential
+from pyprof.timing.ratio_looks import RatioLooks
 from pyprof.worker.profile_model import profile_model, step_of
 
 METHOD = """\
@@ -49,6 +50,7 @@ scheduler gives to other processes is left out, which on a busy machine is most 
 """
 ROUNDS, ROUNDS_SECONDS = 300, 60.0
 BAR = 1.0  # percent, of the slowdown's upper end
+FIRST_LOOK = 1 / 16  # of the time, from which on the interval is looked at
 # Tokens, or pixels of a side. Longformer works on 512 tokens whatever it gets, its attention's window.
 SHORT = {"bert": 16, "longformer": 16, "nystromformer": 16, "hubert": 10, "l-hubert": 10, "vit": 32, "swin": 32}
 STEP_COLUMNS = (
@@ -143,35 +145,10 @@ def one_probe() -> tuple[list[tuple[object, ...]], list[Bar]]:
     ]
 
 
-class BelowTheBar:
-    """Ends the rounds when the slowdown's upper end is below the bar; every look is paid for out of the error rate."""
-
-    name = "below the bar"
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._spent = 0.0
-        self._next = 1 / 16
-        self.ratio: Estimate | None = None
-
-    def reached(self, rounds: Rounds) -> bool:
-        passed = rounds.elapsed_ns * 1e-9 / self._seconds
-        # At the end of the time there is one look only, the final one.
-        if not self._next <= passed < 1 or rounds.failures:
-            return False
-        self._next = 1.5 * passed
-        found = self._look(rounds, passed)
-        return found.high is not None and 100 * (found.high - 1) < BAR
-
-    def final(self, rounds: Rounds) -> Estimate:
-        if rounds.stopped_by == self.name and self.ratio is not None:
-            return self.ratio
-        return self._look(rounds, 1.0)
-
-    def _look(self, rounds: Rounds, passed: float) -> Estimate:
-        level, self._spent = (1 - CONFIDENCE) * (passed - self._spent), passed
-        self.ratio = exponential(signed_rank(rounds.log_ratios(PYPROF.name, BARE), 1 - level))
-        return self.ratio
+def below_the_bar(logarithm: Estimate) -> bool:
+    """Whether the upper end of the slowdown, whose ratio's logarithm this is, is below the bar."""
+    high = exponential(logarithm).high
+    return high is not None and 100 * (high - 1) < BAR
 
 
 class CpuStopwatch:
@@ -203,12 +180,13 @@ def on_model(model: str, mode: str, times: Times) -> Iterator[tuple[tuple[object
     loaded = registry.load(model, attention="best", mode=mode, longest=length)
     loaded.fit(length)
     looks = Looks(loaded.step, step_of(loaded, length, 1), backward=mode == "train")
-    rule = BelowTheBar(times.ours)
-    care = Care(times.ours, most_rounds=10_000, seed=None, fewest_rounds=10, warmup_seconds=times.ours / 50)
-    rounds = slowdowns(looks, [PYPROF], care, stopwatch=times.stopwatch, rules=(rule,))
+    limits = RoundLimits(times.ours, most_rounds=10_000, seed=None, fewest_rounds=10, warmup_seconds=times.ours / 50)
+    spending = AlphaSpending(CONFIDENCE, FIRST_LOOK)
+    rule = RatioLooks("below the bar", PYPROF.name, BARE, limits, spending, below_the_bar)
+    rounds = slowdowns(looks, [PYPROF], limits, stopwatch=times.stopwatch, rules=(rule,))
     if PYPROF.name in rounds.failures:
         raise RuntimeError(rounds.failures[PYPROF.name].reason)
-    ratio = rule.final(rounds)
+    ratio = exponential(rule.final(rounds))
     profile = profile_model(loaded, length, 1, 0.0)
     share = 100 * profile.probe_seconds / rounds.seconds(BARE).value
     row = _row(model, mode, PYPROF.name, rounds, ratio, (profile.calls // profile.steps, share))
@@ -224,8 +202,8 @@ def beside(model: str, mode: str, looks: Looks, peers: Sequence[Tool], times: Ti
     """Rows of the peers on one model."""
     absent = {tool.name: failure.reason for tool in peers if (failure := missing(tool)) is not None}
     present = [tool for tool in peers if tool.name not in absent]
-    care = Care(times.peers, fewest_rounds=3, seed=None, warmup_seconds=times.peers / 100)
-    rounds = slowdowns(looks, present, care, stopwatch=times.stopwatch)
+    limits = RoundLimits(times.peers, fewest_rounds=3, seed=None, warmup_seconds=times.peers / 100)
+    rounds = slowdowns(looks, present, limits, stopwatch=times.stopwatch)
     reasons = absent | {name: failure.reason for name, failure in rounds.failures.items()}
     for tool in peers:
         if tool.name in rounds.samples:
@@ -238,7 +216,7 @@ def _row(
     model: str,
     mode: str,
     tool: str,
-    rounds: Rounds,
+    rounds: Interleaved,
     ratio: Estimate,
     calibrated: tuple[int | None, float | None],
 ) -> tuple[object, ...]:

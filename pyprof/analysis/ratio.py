@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, lru_cache
-from itertools import combinations_with_replacement
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -14,10 +13,8 @@ import numpy as np
 from pyprof.analysis.curves import Curve
 from pyprof.records.indicator import IndicatorFacts
 from pyprof.records.reading import Reading
-from pyprof.statistics.ranks import signed_rank
-
-# Up to so many pairs plain numbers are faster than arrays.
-_FEW_PAIRS = 20
+from pyprof.statistics.estimate import CONFIDENCE, Samples
+from pyprof.statistics.ranks import FEW, signed_rank
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,8 @@ class Cost(NamedTuple):
     """The logarithm of a cost and how far its bounds lie below and above: infinitely far where there is no bound.
 
     `rounds` is the id of the rounds that the `samples` were taken in; of these, what was waited in the run queue is
-    left out, since that depends on other processes alone.
+    left out, since that depends on other processes alone. `confidence` is the level at which a ratio of two in the same
+    rounds keeps 95 %: a higher one where intervals were looked at on the way.
     """
 
     value: float
@@ -48,17 +46,18 @@ class Cost(NamedTuple):
     above: float
     rounds: str | None = None
     samples: tuple[int, ...] = ()
+    confidence: float = CONFIDENCE
 
 
 def costs(curve: Curve, metric: IndicatorFacts) -> dict[int, Cost]:
     """What a curve says of a metric, by length; a length without a positive value is left out."""
-    found = {}
+    by_length = {}
     for length, record in curve.items():
         reading = record.indicators.get(metric.name)
         cost = None if reading is None else _cost(reading, metric)
         if cost is not None:
-            found[length] = cost
-    return found
+            by_length[length] = cost
+    return by_length
 
 
 def ratio_points(variant: Mapping[int, Cost], vanilla: Mapping[int, Cost]) -> tuple[RatioPoint, ...]:
@@ -84,7 +83,7 @@ def ratio_point(length: int, variant: Reading, vanilla: Reading, metric: Indicat
 
 def _ratio(length: int, ours: Cost, theirs: Cost) -> RatioPoint:
     if ours.rounds is not None and ours.rounds == theirs.rounds and len(ours.samples) == len(theirs.samples):
-        return RatioPoint(length, *_paired(ours.samples, theirs.samples), paired=True)
+        return RatioPoint(length, *_paired(ours.samples, theirs.samples, ours.confidence), paired=True)
     value = ours.value - theirs.value
     below, above = math.hypot(ours.below, theirs.above), math.hypot(ours.above, theirs.below)
     known = math.isfinite(below) and math.isfinite(above)
@@ -93,37 +92,18 @@ def _ratio(length: int, ours: Cost, theirs: Cost) -> RatioPoint:
 
 
 @lru_cache(maxsize=4096)
-def _paired(ours: tuple[int, ...], theirs: tuple[int, ...]) -> tuple[float, float | None, float | None]:
-    """The ratio round by round and its bounds; few pairs, the usual case, are dealt with without any array."""
-    if len(ours) > _FEW_PAIRS:
-        found = signed_rank(np.log(np.array(ours) / np.array(theirs)))
-        low, high = (None if bound is None else math.exp(bound) for bound in (found.low, found.high))
-        return math.exp(found.value), low, high
-    sums = _sums(math.log(one / other) for one, other in zip(ours, theirs, strict=True))
-    middle = math.exp((sums[(len(sums) - 1) // 2] + sums[len(sums) // 2]) / 4)
-    places = _places(len(ours))
-    if places is None:
-        return middle, None, None
-    return middle, math.exp(sums[places[0]] / 2), math.exp(sums[places[1]] / 2)
-
-
-def _sums(values: Iterable[float]) -> list[float]:
-    """The sums of all pairs, each value with itself included, in order."""
-    return sorted(map(sum, combinations_with_replacement(values, 2)))
-
-
-@cache
-def _places(count: int) -> tuple[int, int] | None:
-    """Where the bounds of the signed-rank interval stand among the ordered sums, which the number of pairs decides.
-
-    Powers of two tell, since no two of their sums are equal.
-    """
-    probe = [2.0**power for power in range(count)]
-    found = signed_rank(probe)
-    if found.low is None or found.high is None:
-        return None
-    sums = _sums(probe)
-    return sums.index(2 * found.low), sums.index(2 * found.high)
+def _paired(
+    ours: tuple[int, ...], theirs: tuple[int, ...], confidence: float
+) -> tuple[float, float | None, float | None]:
+    """The ratio round by round and its bounds; for few pairs, the usual case, no array is worth its making."""
+    logarithms: Samples
+    if len(ours) <= FEW:
+        logarithms = [math.log(our / their) for our, their in zip(ours, theirs, strict=True)]
+    else:
+        logarithms = np.log(np.array(ours) / np.array(theirs))
+    shift = signed_rank(logarithms, confidence)
+    low, high = (None if bound is None else math.exp(bound) for bound in (shift.low, shift.high))
+    return math.exp(shift.value), low, high
 
 
 def _cost(reading: Reading, metric: IndicatorFacts) -> Cost | None:
@@ -137,4 +117,7 @@ def _cost(reading: Reading, metric: IndicatorFacts) -> Cost | None:
     above = math.log(high) - value if high is not None else math.inf
     if metric.better == "higher":
         return Cost(-value, above, below)
-    return Cost(value, below, above, None if reading.rounds is None else reading.rounds.id, reading.ran)
+    rounds = reading.rounds
+    if rounds is None:
+        return Cost(value, below, above, samples=reading.samples)
+    return Cost(value, below, above, rounds.id, reading.ran, rounds.confidence)

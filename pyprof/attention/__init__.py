@@ -5,6 +5,6 @@ from __future__ import annotations
 from pyprof.attention.comparison import Comparison, Plan, compare, contests
 from pyprof.attention.contest import Contest, Row
 from pyprof.attention.problem import Problem
-from pyprof.timing.interleave import Care
+from pyprof.timing.interleave import RoundLimits
 
-__all__ = ["Care", "Comparison", "Contest", "Plan", "Problem", "Row", "compare", "contests"]
+__all__ = ["Comparison", "Contest", "Plan", "Problem", "RoundLimits", "Row", "compare", "contests"]

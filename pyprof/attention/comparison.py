@@ -17,7 +17,7 @@ from pyprof.attention.problem import Problem
 from pyprof.errors import UsageError
 from pyprof.machine.environment import current_environment
 from pyprof.records.environment import Environment
-from pyprof.timing.interleave import Care
+from pyprof.timing.interleave import RoundLimits
 
 SCHEMA = 1
 MODES = ("forward", "backward")
@@ -44,7 +44,7 @@ class Plan:
     heads: int = 12
     head_dim: int = 64
     device: str = "cpu"
-    care: Care = field(default_factory=Care)
+    care: RoundLimits = field(default_factory=RoundLimits)
     tolerance: float = TOLERANCE
     seed: int = 0
 

@@ -19,7 +19,7 @@ from pyprof.device.memory import resident_bytes
 from pyprof.failures import Failure, Status, attempt
 from pyprof.statistics.estimate import Estimate
 from pyprof.timing.clock import Call, Stopwatch
-from pyprof.timing.interleave import Care, Rounds, interleave
+from pyprof.timing.interleave import Interleaved, RoundLimits, interleave
 from pyprof.timing.yardstick import SIZE, Yardstick
 
 # The machine's limit is measured as the rate of a square matrix product in the problem's dtype.
@@ -104,7 +104,7 @@ def hold(
     problem: Problem,
     mode: str,
     implementations: Sequence[Implementation],
-    care: Care,
+    limits: RoundLimits,
     *,
     tolerance: float,
     stopwatch: Stopwatch | None = None,
@@ -120,7 +120,7 @@ def hold(
     contestants, failures = made
     calls = {one.name: one.call for one in contestants}
     limit_work = Yardstick(problem.torch_device, problem.dtype, LIMIT_SIZE)
-    taken = interleave({_LIMIT: limit_work, **calls}, care, stopwatch or devices.of(problem.device).stopwatch())
+    taken = interleave({_LIMIT: limit_work, **calls}, limits, stopwatch or devices.of(problem.device).stopwatch())
     rows = tuple(_rows(implementations, contestants, failures, taken, useful, limit_work.flops))
     limit = _scaled(taken.seconds(_LIMIT), limit_work.flops) if _LIMIT in taken.samples else None
     rounds = max((len(samples) for samples in taken.samples.values()), default=0)
@@ -210,7 +210,7 @@ def _rows(
     implementations: Sequence[Implementation],
     contestants: Sequence[_Contestant],
     failures: Mapping[str, Failure],
-    taken: Rounds,
+    taken: Interleaved,
     useful: int,
     limit_flops: int,
 ) -> Iterator[Row]:
@@ -241,7 +241,7 @@ def _rows(
         )
 
 
-def _share(taken: Rounds, name: str, work: float) -> Estimate | None:
+def _share(taken: Interleaved, name: str, work: float) -> Estimate | None:
     """The share of the limit's rate that a contestant reaches; `work` is its useful work over the limit's."""
     if _LIMIT not in taken.samples:
         return None

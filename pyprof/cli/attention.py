@@ -118,7 +118,7 @@ def _plan(options: argparse.Namespace) -> Plan:
     import torch
 
     from pyprof import device as devices
-    from pyprof.attention import Care, Plan, kernel, peers
+    from pyprof.attention import Plan, RoundLimits, kernel, peers
 
     if options.threads is not None:
         if options.threads < 1:
@@ -139,7 +139,7 @@ def _plan(options: argparse.Namespace) -> Plan:
         heads=options.heads,
         head_dim=options.head_dim,
         device=options.device,
-        care=Care(options.seconds),
+        care=RoundLimits(options.seconds),
         tolerance=options.tolerance,
     )
 

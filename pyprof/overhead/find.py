@@ -19,7 +19,7 @@ from pyprof.overhead.result import Calibration, ModeResult, Overhead, Row
 from pyprof.overhead.slowdown import BARE, Looks, slowdowns
 from pyprof.overhead.tool import Tool
 from pyprof.overhead.tools import find, missing
-from pyprof.timing.interleave import Care, Rounds
+from pyprof.timing.interleave import Interleaved, RoundLimits
 from pyprof.timing.watch import Watch
 from pyprof.worker.profile_model import profile_model, step_of
 
@@ -46,7 +46,7 @@ def find_overhead(plan: Plan, progress: Progress = lambda _: None) -> Overhead:
 class _Figures:
     """All that was measured in one mode."""
 
-    rounds: Rounds
+    rounds: Interleaved
     calls: dict[str, Added | Failure]
     bytes: dict[str, float | Failure | None]
     accuracy: Accuracy
@@ -64,7 +64,7 @@ def _in_mode(plan: Plan, mode: str, tools: Sequence[Tool], progress: Progress) -
         rounds = slowdowns(
             Looks(loaded.step, step, backward=backward),
             present,
-            Care(plan.seconds, _MOST_ROUNDS, warmup_seconds=_WARMUP_SHARE * plan.seconds),
+            RoundLimits(plan.seconds, _MOST_ROUNDS, warmup_seconds=_WARMUP_SHARE * plan.seconds),
             stopwatch=device.stopwatch(),
             watch=watch,
             progress=lambda taken: progress(f"{mode}: steps, round {taken.count}"),

@@ -17,7 +17,7 @@ from torch import nn
 from pyprof.overhead.probes import PYPROF
 from pyprof.overhead.tool import Attached, Tool
 from pyprof.timing.clock import Call, Stopwatch
-from pyprof.timing.interleave import Care, Rounds, Rule, interleave
+from pyprof.timing.interleave import Interleaved, RoundLimits, Rule, interleave
 from pyprof.timing.watch import AnyWatch
 
 # The name of the step without a tool.
@@ -69,20 +69,20 @@ class Looks:
 def slowdowns(
     looks: Looks,
     tools: Sequence[Tool],
-    care: Care,
+    limits: RoundLimits,
     *,
     stopwatch: Stopwatch | None = None,
     watch: AnyWatch | None = None,
     rules: Sequence[Rule] = (),
-    progress: Callable[[Rounds], None] | None = None,
-) -> Rounds:
-    """Time the step under each tool and under none (BARE), interleaved; `Rounds.ratio(tool, BARE)` is its slowdown."""
+    progress: Callable[[Interleaved], None] | None = None,
+) -> Interleaved:
+    """Time the step under each tool and under none (BARE) in turn; `Interleaved.ratio(tool, BARE)` is its slowdown."""
     prepare: Mapping[str, Call] = {
         BARE: partial(looks.prepare, None),
         **{tool.name: partial(looks.prepare, tool) for tool in tools},
     }
     try:
         calls = dict.fromkeys(prepare, looks.step)
-        return interleave(calls, care, stopwatch, prepare=prepare, watch=watch, rules=rules, progress=progress)
+        return interleave(calls, limits, stopwatch, prepare=prepare, watch=watch, rules=rules, progress=progress)
     finally:
         looks.detach()

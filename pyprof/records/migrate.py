@@ -41,6 +41,7 @@ def _reading_from_1(reading: Mapping[str, Any], key: str) -> dict[str, Any]:
         "stopped_by": taken.get("stopped_by", ""),
         **{name: taken.get(name, []) for name in _OF_ROUNDS[1:]},
         "noise": taken.get("noise"),
+        "confidence": 0.95,
     }
     return {**reading, "detail": detail, "rounds": rounds}
 

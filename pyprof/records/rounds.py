@@ -7,9 +7,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pyprof.records.noise import Noise
+from pyprof.statistics.estimate import CONFIDENCE
 
-# At least this share of a sample counts as run: a wait is known for the time between two looks at the counters, which
-# may hold more than the sample itself.
+# At least this share of a sample counts as run. The wait is that between the watch's two stamps, which stand a little
+# outside of the sample's, so that a short one may seem to have done nothing but wait. The rest has to be above zero,
+# because its logarithm is taken, and not so near to zero that one such round outweighs the others.
 LEAST_RAN = 0.05
 
 
@@ -20,7 +22,8 @@ class Rounds:
     `id` is shared by all cases that were timed together. Round by round there are the `yardstick` (nanoseconds), the
     `hits` of noise on the sample (flags of ``pyprof.records.noise.Hit``) and the `waits` in the run queue (nanoseconds,
     a part of the sample); each is empty where it was not told. `noise` sums up the whole time, and `stopped_by` names
-    the rule that ended the rounds.
+    the rule that ended the rounds. `confidence` is the level to ask of intervals so that they keep 95 %: more than that
+    where the rounds ended because an interval had become narrow.
     """
 
     id: str
@@ -29,6 +32,7 @@ class Rounds:
     hits: tuple[int, ...] = ()
     waits: tuple[int, ...] = ()
     noise: Noise | None = None
+    confidence: float = CONFIDENCE
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object of all fields."""
@@ -39,6 +43,7 @@ class Rounds:
             "hits": list(self.hits),
             "waits": list(self.waits),
             "noise": None if self.noise is None else asdict(self.noise),
+            "confidence": self.confidence,
         }
 
     @classmethod
@@ -51,6 +56,7 @@ class Rounds:
             tuple(data["hits"]),
             tuple(data["waits"]),
             None if data["noise"] is None else Noise.from_json(data["noise"]),
+            data["confidence"],
         )
 
 

@@ -24,7 +24,7 @@ def dependence(samples: Samples) -> float:
     positive (Geyer, Statistical Science 7, 1992, section 3.3). Subtracting the median lowers each of them by tau / n on
     average, which is added back. One below 20 samples, and where the first autocorrelation is less than one standard
     error above zero, so that independent samples mostly stay what they are. Never more than a third of the samples: of
-    a machine that changed its speed once in a series, nobody can say how often it does.
+    a machine that changed its speed once in a series, it cannot be told how often it does.
     """
     count = len(samples)
     if count < FEWEST:

@@ -17,7 +17,7 @@ Floats = npt.NDArray[np.float64]
 # Below this many values the test is too weak to be worth its name.
 FEWEST = 20
 # sqrt(n) times the dip that uniform samples of n values exceed in one of a hundred cases; simulated, and simulated
-# again by tests/measure/test_dip.py. In between the root of n is interpolated, beyond the last one it stays.
+# again by tests/statistics/test_dip.py. In between the root of n is interpolated, beyond the last one it stays.
 CRITICAL = {20: 0.537, 30: 0.556, 50: 0.570, 100: 0.592, 200: 0.601, 500: 0.616, 1000: 0.617, 2000: 0.621}
 
 

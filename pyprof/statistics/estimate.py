@@ -20,7 +20,7 @@ from pyprof.errors import UsageError
 Samples = Sequence[float] | npt.NDArray[np.generic]
 
 CONFIDENCE = 0.95
-# Fewer samples than these give no interval and no deviation, whatever level is asked for.
+# Fewer samples than these give no interval, whatever level is asked for.
 FEWEST_SAMPLES = 5
 
 
@@ -54,14 +54,6 @@ def quantile(samples: Samples, probability: float) -> float:
     if len(samples) == 0:
         raise UsageError("there are no samples to take a quantile of: measure at least once")
     return float(np.quantile(np.asarray(samples, dtype=np.float64), probability))
-
-
-def mean_and_deviation(samples: Samples) -> tuple[float, float] | None:
-    """The mean and the sample standard deviation (n - 1); None below five samples."""
-    if len(samples) < FEWEST_SAMPLES:
-        return None
-    values = np.asarray(samples, dtype=np.float64)
-    return float(values.mean()), float(values.std(ddof=1))
 
 
 def median_ranks(count: int, confidence: float = CONFIDENCE, dependence: float = 1.0) -> tuple[int, int] | None:

@@ -140,8 +140,8 @@ def _best_bound(ordered: Floats) -> float:
     def distances(begin: npt.NDArray[np.int64], end: npt.NDArray[np.int64]) -> Floats:
         """The sums of the distances from the median of the values from begin up to but without end."""
         upper, lower = (begin + end + 1) // 2, (begin + end) // 2
-        found: Floats = (sums[end] - sums[upper]) - (sums[lower] - sums[begin])
-        return found
+        apart: Floats = (sums[end] - sums[upper]) - (sums[lower] - sums[begin])
+        return apart
 
     total = distances(np.zeros_like(cuts), cuts) + distances(cuts, np.full_like(cuts, count))
     cut = int(cuts[np.argmin(total)])

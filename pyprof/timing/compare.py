@@ -6,11 +6,9 @@ pauses and changing speeds cannot feign a difference. That makes the signed-rank
 its Hodges-Lehmann estimate loses little to the mean on clean data and nothing to a few wild rounds, unlike the mean;
 against the median of the ratios it needs a third fewer rounds on noise that is normal.
 
-Looking while sampling goes on raises the chance of a false alarm, unless every look pays for itself: the error rate
-is spent in proportion to the time that has passed, each look at the level that came free since the last (Lan and
-DeMets, Biometrika 70, 1983, with the bound of a sum in place of the looks' joint distribution). Looks come from 1/64
-of the time on, each half as late again, so a large difference is seen soon and the last look still has a third of the
-rate.
+Looking while sampling goes on raises the chance of a false alarm, unless every look pays for itself: see
+`pyprof.statistics.sequential.AlphaSpending`. Looks come from 1/64 of the time on, each half as late again, so a large
+difference is seen soon and each look has a third of the error rate that may have been spent by then.
 """
 
 from __future__ import annotations
@@ -18,21 +16,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 from pyprof.errors import PyprofError, UsageError
 from pyprof.records.noise import Noise
 from pyprof.statistics.estimate import CONFIDENCE, Estimate
-from pyprof.statistics.ranks import detectable, signed_rank
+from pyprof.statistics.ranks import detectable
+from pyprof.statistics.sequential import AlphaSpending
 from pyprof.timing.clock import Call, HostStopwatch, Stopwatch, shortest_reading_ns
-from pyprof.timing.interleave import Care, Rounds, exponential, interleave
+from pyprof.timing.interleave import Interleaved, RoundLimits, exponential, interleave
+from pyprof.timing.ratio_looks import RatioLooks
 from pyprof.timing.watch import AnyWatch, Watch
 
-Verdict = Literal["faster", "slower", "no difference shown"]
+Difference = Literal["faster", "slower", "no difference shown"]
 
-# The first look comes at this share of the time, and each further one when half as much again has passed.
+# The first look comes at this share of the time.
 _FIRST_LOOK = 1 / 64
-_NEXT_LOOK = 1.5
 _MOST_ROUNDS = 20_000
 # No round ends after this share of the time.
 _LAST_ROUND = 0.995
@@ -57,7 +57,7 @@ class PairedComparison:
     """
 
     ratio: Estimate
-    verdict: Verdict
+    verdict: Difference
     detectable: float | None
     seconds_a: Estimate
     seconds_b: Estimate
@@ -92,49 +92,6 @@ class PairedComparison:
         return f"{change} ({bounds})"
 
 
-class _Looks:
-    """Looks at the ratio, each at the level that has come free since the one before; a rule that ends the rounds."""
-
-    name = "precision"
-
-    def __init__(self, precision: float, seconds: float, confidence: float, fewest_rounds: int) -> None:
-        self._precision = precision
-        self._seconds = seconds
-        self._alpha = 1 - confidence
-        self._fewest = fewest_rounds
-        self._spent = 0.0
-        self._next = _FIRST_LOOK
-        self.count = 0
-        self.last: Estimate | None = None
-
-    def reached(self, rounds: Rounds) -> bool:
-        if rounds.failures:
-            return True
-        passed = rounds.elapsed_ns * 1e-9 / self._seconds
-        if passed < self._next or passed >= 1 or rounds.count < self._fewest:
-            return False  # at the end of the time there is one look only, the final one
-        self._next = _NEXT_LOOK * passed
-        return self._precise(self._look(rounds, passed))
-
-    def final(self, rounds: Rounds) -> Estimate:
-        """The last look, at all that is left of the error rate; the one that ended the rounds where there was one."""
-        if rounds.stopped_by == self.name and self.last is not None:
-            return self.last
-        return self._look(rounds, 1.0)
-
-    def _look(self, rounds: Rounds, passed: float) -> Estimate:
-        level, self._spent = self._alpha * (passed - self._spent), passed
-        self.count += 1
-        self.last = signed_rank(rounds.log_ratios(_B, _A), 1 - level)
-        return self.last
-
-    def _precise(self, logarithm: Estimate) -> bool:
-        """Whether half of the interval is within the precision, or within half of the difference that is seen."""
-        if logarithm.low is None or logarithm.high is None:
-            return False
-        return (logarithm.high - logarithm.low) / 2 <= max(self._precision, abs(logarithm.value) / 2)
-
-
 class _Deadline:
     """The end of the time, the warm-up included, with a little left for the last look; a rule that ends the rounds."""
 
@@ -145,7 +102,7 @@ class _Deadline:
         self._end = self._now() + _LAST_ROUND * seconds * 1e9
         self._fewest = fewest_rounds
 
-    def reached(self, rounds: Rounds) -> bool:
+    def reached(self, rounds: Interleaved) -> bool:
         return rounds.count >= self._fewest and self._now() + rounds.elapsed_ns / rounds.count > self._end
 
 
@@ -162,7 +119,7 @@ def compare(
     stopwatch: Stopwatch | None = None,
     watch: AnyWatch | None = None,
     seed: int | None = None,
-    progress: Callable[[Rounds], None] | None = None,
+    progress: Callable[[Interleaved], None] | None = None,
 ) -> PairedComparison:
     """Compare how long calls of `a` and `b` take; `b` is judged against `a`.
 
@@ -178,18 +135,19 @@ def compare(
     stopwatch = HostStopwatch() if stopwatch is None else stopwatch
     watch = Watch() if watch is None else watch
     shortest_ns = shortest_reading_ns(stopwatch, precision)
-    care = Care(max_seconds, _MOST_ROUNDS, seed, warmup_seconds=warmup_seconds, shortest_ns=shortest_ns)
-    looks = _Looks(precision, max_seconds, confidence, care.fewest_rounds)
-    deadline = _Deadline(stopwatch, max_seconds, care.fewest_rounds)
+    limits = RoundLimits(max_seconds, _MOST_ROUNDS, seed, warmup_seconds=warmup_seconds, shortest_ns=shortest_ns)
+    spending = AlphaSpending(confidence, _FIRST_LOOK)
+    looks = RatioLooks("precision", _B, _A, limits, spending, partial(_precise, precision=precision))
+    deadline = _Deadline(stopwatch, max_seconds, limits.fewest_rounds)
     prepare = {name: call for name, call in ((_A, prepare_a), (_B, prepare_b)) if call is not None}
     rounds = interleave(
-        {_A: a, _B: b}, care, stopwatch, prepare=prepare, watch=watch, rules=(looks, deadline), progress=progress
+        {_A: a, _B: b}, limits, stopwatch, prepare=prepare, watch=watch, rules=(looks, deadline), progress=progress
     )
     for name, failure in rounds.failures.items():
         raise ComparisonError(f"{name} failed, so there is nothing to compare: {failure.reason}")
     logarithm = looks.final(rounds)
     shown = logarithm.low is not None and logarithm.high is not None and not logarithm.low <= 0 <= logarithm.high
-    verdict: Verdict = "no difference shown"
+    verdict: Difference = "no difference shown"
     if shown:
         verdict = "slower" if logarithm.value > 0 else "faster"
     least = detectable(rounds.log_ratios(_B, _A), confidence, _POWER)
@@ -201,7 +159,7 @@ def compare(
         seconds_b=rounds.seconds(_B),
         confidence=confidence,
         stopped_by=rounds.stopped_by,
-        looks=looks.count,
+        looks=spending.looks,
         elapsed_seconds=rounds.elapsed_ns * 1e-9,
         samples_a=tuple(rounds.samples[_A]),
         samples_b=tuple(rounds.samples[_B]),
@@ -211,6 +169,13 @@ def compare(
         hits_b=tuple(rounds.hits[_B]),
         noise=watch.noise(),
     )
+
+
+def _precise(logarithm: Estimate, precision: float) -> bool:
+    """Whether half of the interval is within the precision, or within half of the difference that is seen."""
+    if logarithm.low is None or logarithm.high is None:
+        return False
+    return (logarithm.high - logarithm.low) / 2 <= max(precision, abs(logarithm.value) / 2)
 
 
 def _check(precision: float, max_seconds: float, confidence: float) -> None:

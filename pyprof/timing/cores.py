@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from pyprof.errors import UsageError
@@ -52,18 +53,35 @@ def siblings(core: int, root: Path = ROOT) -> list[int]:
         return [core]
 
 
+@dataclass(frozen=True)
+class Ticks:
+    """How many ticks a processor, or all of them together, worked, was withheld by the hypervisor, and had in all."""
+
+    busy: int
+    stolen: int
+    every: int
+
+
+def parse_ticks(text: str) -> dict[str, Ticks]:
+    """The lines ``cpu0 user nice system idle iowait irq softirq steal guest guest_nice`` of /proc/stat, by their names.
+
+    "cpu" stands for all processors together. Guests' ticks are in the user's. A line that is cut off is left out.
+    """
+    lines = {}
+    for match in re.finditer(r"(?m)^(cpu\d*)\s+((?:\d+\s+){8})", text):
+        user, nice, system, idle, waiting, irq, softirq, stolen = map(int, match[2].split())
+        busy = user + nice + system + irq + softirq
+        lines[match[1]] = Ticks(busy, stolen, busy + stolen + idle + waiting)
+    return lines
+
+
 def busy_ticks(root: Path = ROOT) -> dict[int, tuple[int, int]]:
     """Of every processor the ticks that it worked or was withheld by the hypervisor, and all; empty without /proc."""
     try:
-        text = (root / "proc/stat").read_text()
+        lines = parse_ticks((root / "proc/stat").read_text())
     except OSError:
         return {}
-    found = {}
-    for match in re.finditer(r"(?m)^cpu(\d+)\s+((?:\d+\s+){8})", text):
-        user, nice, system, idle, waiting, irq, softirq, stolen = (int(one) for one in match[2].split())
-        busy = user + nice + system + irq + softirq + stolen
-        found[int(match[1])] = busy, busy + idle + waiting
-    return found
+    return {int(name[3:]): (ticks.busy + ticks.stolen, ticks.every) for name, ticks in lines.items() if name != "cpu"}
 
 
 def busy_shares(before: Mapping[int, tuple[int, int]], after: Mapping[int, tuple[int, int]]) -> dict[int, float]:

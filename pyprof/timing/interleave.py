@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from pyprof.errors import UsageError
 from pyprof.failures import Failure, attempt
+from pyprof.records.rounds import LEAST_RAN
 from pyprof.statistics.estimate import CONFIDENCE, Estimate, estimate_median
 from pyprof.statistics.ranks import signed_rank
 from pyprof.timing.clock import Call, HostStopwatch, Stopwatch, time_calls
@@ -23,12 +24,10 @@ from pyprof.timing.watch import AnyWatch, NoWatch
 # The fewest samples that give a 95 % interval.
 _FEWEST_ROUNDS = 6
 _WARMUP_SHARE = 0.1
-# A wait is known for the time between two looks of the watch, which may hold more than the reading.
-_LEAST_RAN = 0.05
 
 
 @dataclass(frozen=True)
-class Care:
+class RoundLimits:
     """How carefully to time: rounds for about `seconds`, at most `most_rounds` of them.
 
     `fewest_rounds` are taken even if they need twice the time, as fewer than six give no interval; beyond that there
@@ -54,7 +53,7 @@ class Care:
 
 
 @dataclass
-class Rounds:
+class Interleaved:
     """One reading of each contestant in each round, and why some dropped out.
 
     `samples` are nanoseconds of one reading, which is one call unless `repeats` says more; `hits` has the noise that
@@ -73,9 +72,10 @@ class Rounds:
     elapsed_ns: int = 0
     stopped_by: str = ""
 
-    def seconds(self, name: str) -> Estimate:
+    def seconds(self, name: str, confidence: float = CONFIDENCE) -> Estimate:
         """The median time of a call."""
-        return estimate_median([nanoseconds / self.repeats[name] / 1e9 for nanoseconds in self.samples[name]])
+        repeats = self.repeats[name]
+        return estimate_median([nanoseconds / repeats / 1e9 for nanoseconds in self.samples[name]], confidence)
 
     def log_ratios(self, name: str, other: str) -> npt.NDArray[np.float64]:
         """The logarithm of how many times as long as the other one's a call took, round by round.
@@ -89,7 +89,7 @@ class Rounds:
     def ran(self, name: str) -> npt.NDArray[np.float64]:
         """Nanoseconds of each reading without what it waited in the run queue."""
         samples = np.asarray(self.samples[name], dtype=np.float64)
-        left: npt.NDArray[np.float64] = np.maximum(samples - np.asarray(self.waits[name]), _LEAST_RAN * samples)
+        left: npt.NDArray[np.float64] = np.maximum(samples - np.asarray(self.waits[name]), LEAST_RAN * samples)
         return left
 
     def _logarithms(self, name: str) -> npt.NDArray[np.float64]:
@@ -111,12 +111,12 @@ class Rounds:
 
 
 class Rule(Protocol):
-    """A reason of its own to end the rounds, beside the limits of the care."""
+    """A reason to end the rounds that stands beside their `RoundLimits`."""
 
     @property
     def name(self) -> str: ...
 
-    def reached(self, rounds: Rounds) -> bool: ...
+    def reached(self, rounds: Interleaved) -> bool: ...
 
 
 def exponential(logarithm: Estimate) -> Estimate:
@@ -127,14 +127,14 @@ def exponential(logarithm: Estimate) -> Estimate:
 
 def interleave(
     calls: Mapping[str, Call],
-    care: Care,
+    limits: RoundLimits,
     stopwatch: Stopwatch | None = None,
     *,
     prepare: Mapping[str, Call] | None = None,
     watch: AnyWatch | None = None,
     rules: Sequence[Rule] = (),
-    progress: Callable[[Rounds], None] | None = None,
-) -> Rounds:
+    progress: Callable[[Interleaved], None] | None = None,
+) -> Interleaved:
     """Time the calls in rounds. One that fails drops out with its samples, and the others go on.
 
     `prepare` has what to call before a contestant, outside of what is timed: to attach something to a model, say. It
@@ -144,12 +144,12 @@ def interleave(
     stopwatch = HostStopwatch() if stopwatch is None else stopwatch
     watch = NoWatch() if watch is None else watch
     prepare = {} if prepare is None else prepare
-    taken = Rounds()
+    taken = Interleaved()
     for name, call in calls.items():
-        _warm(taken, name, partial(_warmed, call, prepare.get(name), stopwatch, care))
-    order = random.Random(care.seed)
+        _warm(taken, name, partial(_warmed, call, prepare.get(name), stopwatch, limits))
+    order = random.Random(limits.seed)
     whole = Series(1)
-    limits = (SampleLimit(care.most_rounds), TimeBudget(care.seconds, care.fewest_rounds))
+    ends = (SampleLimit(limits.most_rounds), TimeBudget(limits.seconds, limits.fewest_rounds))
     begin = stopwatch.clock.now_ns()
     while taken.samples:
         before = stopwatch.clock.now_ns()
@@ -161,21 +161,21 @@ def interleave(
         if progress is not None:
             progress(taken)
         reasons = [rule.name for rule in rules if rule.reached(taken)]
-        reasons += [limit.name for limit in limits if limit.reached(whole)]
+        reasons += [end.name for end in ends if end.reached(whole)]
         if reasons:
             taken.stopped_by = reasons[0]
             break
     return taken
 
 
-def _warmed(call: Call, prepare: Call | None, stopwatch: Stopwatch, care: Care) -> tuple[int, tuple[int, ...]]:
+def _warmed(call: Call, prepare: Call | None, stopwatch: Stopwatch, limits: RoundLimits) -> tuple[int, tuple[int, ...]]:
     if prepare is not None:
         prepare()
-    warmed = warm_up(call, stopwatch, care.warmup, care.shortest_ns)
+    warmed = warm_up(call, stopwatch, limits.warmup, limits.shortest_ns)
     return warmed.repeats, warmed.readings
 
 
-def _warm(taken: Rounds, name: str, warm: Callable[[], tuple[int, tuple[int, ...]]]) -> None:
+def _warm(taken: Interleaved, name: str, warm: Callable[[], tuple[int, tuple[int, ...]]]) -> None:
     warmed = attempt(warm)
     if isinstance(warmed, Failure):
         taken.failures[name] = warmed
@@ -184,7 +184,9 @@ def _warm(taken: Rounds, name: str, warm: Callable[[], tuple[int, tuple[int, ...
     taken.samples[name], taken.hits[name], taken.waits[name] = [], [], []
 
 
-def _read(taken: Rounds, name: str, call: Call, prepare: Call | None, stopwatch: Stopwatch, watch: AnyWatch) -> None:
+def _read(
+    taken: Interleaved, name: str, call: Call, prepare: Call | None, stopwatch: Stopwatch, watch: AnyWatch
+) -> None:
     def reading() -> tuple[int, int, int]:
         if prepare is not None:
             prepare()

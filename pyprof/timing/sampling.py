@@ -13,9 +13,10 @@ from pyprof.quantity import format_seconds
 from pyprof.records.noise import Noise
 from pyprof.statistics.dependence import dependence
 from pyprof.statistics.estimate import Estimate, estimate_median
+from pyprof.statistics.sequential import LOOKED_AT
 from pyprof.statistics.shape import Shape, describe
 from pyprof.timing.clock import Call, HostStopwatch, Stopwatch, empty_ns, shortest_reading_ns, time_calls
-from pyprof.timing.stopping import LOOKED_AT, PrecisionReached, SampleLimit, Series, StoppingRule, TimeBudget
+from pyprof.timing.stopping import PrecisionReached, SampleLimit, Series, StoppingRule, TimeBudget
 from pyprof.timing.warmup import Warmup, warm_up
 from pyprof.timing.watch import AnyWatch, Watch
 from pyprof.timing.yardstick import Beside, Yardstick, undisturbed
@@ -60,12 +61,12 @@ class Measurement:
         measured once, at one moment's speed, a thousandth of the median, and up to 100 ns for the way back from work.
         """
         seconds = self.samples_seconds
-        found = estimate_median(seconds, LOOKED_AT, dependence(seconds))
-        back = min(_RETURN_SECONDS, _RETURN_SHARE * found.value)
-        doubt = self.empty_ns / self.repeats / 2e9 + _ACCURACY * found.value + back
-        if found.low is None or found.high is None:
-            return found
-        return Estimate(found.value, max(0.0, found.low - doubt), found.high + doubt)
+        estimate = estimate_median(seconds, LOOKED_AT, dependence(seconds))
+        back = min(_RETURN_SECONDS, _RETURN_SHARE * estimate.value)
+        doubt = self.empty_ns / self.repeats / 2e9 + _ACCURACY * estimate.value + back
+        if estimate.low is None or estimate.high is None:
+            return estimate
+        return Estimate(estimate.value, max(0.0, estimate.low - doubt), estimate.high + doubt)
 
     @cached_property
     def shape(self) -> Shape:

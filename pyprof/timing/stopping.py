@@ -7,10 +7,7 @@ from typing import Protocol
 
 from pyprof.statistics.dependence import dependence
 from pyprof.statistics.estimate import Estimate, median_ranks
-
-# The level of intervals that are looked at while sampling goes on. Stopping at one that is narrow by luck costs up to
-# two points of coverage, so that 95 % are kept by asking for as much as the fewest samples can give, which are six.
-LOOKED_AT = 1 - 2 * 0.5**6
+from pyprof.statistics.sequential import LOOKED_AT, PrecisionLooks
 
 
 class Series:
@@ -61,26 +58,19 @@ class StoppingRule(Protocol):
 class PrecisionReached:
     """Stop when half of the median's interval is at most `precision` times the median.
 
-    There are at least `min_samples`, and at least `min_seconds` have passed.
-
-    Every look at the interval is a chance to stop at one that is too narrow by luck, which costs coverage. The looks
-    are therefore spaced out, each when a quarter more samples are there than at the look before, and the interval is
-    that of `LOOKED_AT`.
+    There are at least `min_samples`, and at least `min_seconds` have passed; see `PrecisionLooks` for when it looks.
     """
 
     name = "precision"
 
     def __init__(self, precision: float, min_samples: int, min_seconds: float = 0.0) -> None:
-        self._precision = precision
+        self._looks = PrecisionLooks(precision, min_samples)
         self._min_seconds = min_seconds
-        self._next_look = min_samples
 
     def reached(self, series: Series) -> bool:
-        if series.count < self._next_look or series.elapsed_seconds < self._min_seconds:
+        if series.elapsed_seconds < self._min_seconds or not self._looks.is_due(series.count):
             return False
-        self._next_look = series.count + max(1, series.count // 4)
-        half_width = series.estimate().relative_half_width
-        return half_width is not None and half_width <= self._precision
+        return self._looks.look(series.count, [series.estimate()])
 
 
 class SampleLimit:

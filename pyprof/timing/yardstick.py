@@ -104,5 +104,5 @@ class Beside:
         padded = np.pad(readings, _SMOOTHING // 2, mode="edge")
         smooth = np.median(np.lib.stride_tricks.sliding_window_view(padded, _SMOOTHING), axis=1)
         # A reading between two samples lies half-way between them.
-        found: npt.NDArray[np.float64] = np.exp(np.interp(np.arange(count), positions - 0.5, smooth))
-        return found
+        nanoseconds: npt.NDArray[np.float64] = np.exp(np.interp(np.arange(count), positions - 0.5, smooth))
+        return nanoseconds

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -16,10 +16,9 @@ from pyprof.records.reading import Reading
 from pyprof.records.rounds import Rounds
 from pyprof.records.study import Care
 from pyprof.statistics.estimate import Estimate
-from pyprof.timing import interleave as interleaving
+from pyprof.statistics.sequential import PrecisionLooks
 from pyprof.timing.clock import Call, shortest_reading_ns
-from pyprof.timing.interleave import Rounds as Interleaved
-from pyprof.timing.interleave import interleave
+from pyprof.timing.interleave import Interleaved, RoundLimits, interleave
 from pyprof.timing.warmup import Warmup
 from pyprof.timing.watch import Watch
 from pyprof.timing.yardstick import NAME, Yardstick
@@ -49,11 +48,12 @@ def time_together(steps: Sequence[Step], care: Care, seed: int, yardstick: Yards
     stopwatch = device.stopwatch()
     begin = stopwatch.clock.now_ns()
     calls: dict[str, Call] = {step.case.key: step for step in steps}
+    precise = AllPrecise(care.precision, care.min_samples, care.max_samples)
     with Watch(device.throttled) as watch:
         taken = interleave(
             # The yardstick comes last, so that the end of the warm-up is told with it.
             {**calls, NAME: yardstick},
-            interleaving.Care(
+            RoundLimits(
                 seconds=care.max_seconds * len(steps),
                 most_rounds=care.max_samples,
                 fewest_rounds=care.min_samples,
@@ -64,43 +64,39 @@ def time_together(steps: Sequence[Step], care: Care, seed: int, yardstick: Yards
             stopwatch,
             prepare=_announcements(cases, tell),
             watch=watch,
-            rules=(AllPrecise(care.precision, care.min_samples),),
+            rules=(precise,),
         )
         noise = watch.noise()
     for step in steps:
         # The gradients would take memory from the case that is looked at.
         step.close()
-    return _timed(cases, taken, noise, stopwatch.clock.now_ns() - begin)
+    return _timed(cases, taken, precise.confidence, noise, stopwatch.clock.now_ns() - begin)
 
 
 class AllPrecise:
     """Stop when half of the interval of every median, and of every ratio of two, is at most `precision` of its value.
 
-    The looks are spaced out, as each is a chance to stop by luck. The yardstick does not count, and alone it is nothing
-    to go on for.
+    The yardstick does not count, and alone it is nothing to go on for. See `PrecisionLooks` for when it looks, and for
+    `confidence`, the level of the intervals.
     """
 
     name = "precision"
 
-    def __init__(self, precision: float, fewest: int) -> None:
-        self._precision = precision
-        self._next_look = fewest
+    def __init__(self, precision: float, fewest: int, most: int | None = None) -> None:
+        self._looks = PrecisionLooks(precision, fewest, most)
+        self.confidence = self._looks.confidence
 
     def reached(self, rounds: Interleaved) -> bool:
         """Whether the rounds so far suffice, at those counts that are looked at."""
         names = [name for name in rounds.samples if name != NAME]
         if not names:
             return True
-        if rounds.count < self._next_look:
-            return False
-        self._next_look = rounds.count + max(1, rounds.count // 4)
-        return all(map(self._suffices, map(rounds.seconds, names))) and all(
-            self._suffices(rounds.ratio(*pair)) for pair in combinations(names, 2)
-        )
+        return self._looks.is_due(rounds.count) and self._looks.look(rounds.count, self._estimates(rounds, names))
 
-    def _suffices(self, estimate: Estimate) -> bool:
-        half_width = estimate.relative_half_width
-        return half_width is not None and half_width <= self._precision
+    def _estimates(self, rounds: Interleaved, names: Sequence[str]) -> Iterator[Estimate]:
+        """The medians and, where all of these suffice, the ratios."""
+        yield from (rounds.seconds(name, self.confidence) for name in names)
+        yield from (rounds.ratio(*pair, self.confidence) for pair in combinations(names, 2))
 
 
 def _announcements(cases: Sequence[Case], tell: Tell) -> Mapping[str, Call]:
@@ -115,9 +111,9 @@ def _announcements(cases: Sequence[Case], tell: Tell) -> Mapping[str, Call]:
     return {case.key: lambda case=case: announce(case) for case in cases} | {NAME: lambda: announce(None)}
 
 
-def _timed(cases: Sequence[Case], taken: Interleaved, noise: Noise, elapsed_ns: int) -> Timed:
+def _timed(cases: Sequence[Case], taken: Interleaved, confidence: float, noise: Noise, elapsed_ns: int) -> Timed:
     yardstick = _each(taken, NAME) if NAME in taken.samples else []
-    shared = Rounds(secrets.token_hex(8), taken.stopped_by, tuple(yardstick), noise=noise)
+    shared = Rounds(secrets.token_hex(8), taken.stopped_by, tuple(yardstick), noise=noise, confidence=confidence)
     spent, readings, failures = {}, {}, {}
     for case in cases:
         if case.key in taken.failures:
@@ -132,7 +128,7 @@ def _timed(cases: Sequence[Case], taken: Interleaved, noise: Noise, elapsed_ns: 
 
 def _reading(name: str, taken: Interleaved, shared: Rounds) -> Reading:
     """A latency in seconds with the raw samples, in nanoseconds of one step."""
-    median, samples = taken.seconds(name), _each(taken, name)
+    median, samples = taken.seconds(name, shared.confidence), _each(taken, name)
     waits = (np.asarray(taken.samples[name]) - taken.ran(name)) / taken.repeats[name]
     return Reading(
         value=median.value,
@@ -144,5 +140,5 @@ def _reading(name: str, taken: Interleaved, shared: Rounds) -> Reading:
     )
 
 
-def _each(taken: Rounds, name: str) -> list[int]:
+def _each(taken: Interleaved, name: str) -> list[int]:
     return [round(sample / taken.repeats[name]) for sample in taken.samples[name]]

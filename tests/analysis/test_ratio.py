@@ -177,6 +177,20 @@ def test_waiting_for_other_processes_is_no_part_of_a_ratio() -> None:
     assert disturbed.high > 1
 
 
+def test_rounds_that_were_looked_at_on_the_way_have_the_interval_of_the_looks() -> None:
+    ours, theirs = [9_000 + 7 * index**2 for index in range(12)], [10_000] * 12
+    looked = [replace(one, rounds=replace(one.rounds, confidence=0.99)) for one in map(timed, (ours, theirs))]
+    point, plain = ratio_point(1, looked[0], looked[1], LATENCY), ratio_point(1, timed(ours), timed(theirs), LATENCY)
+    expected = signed_rank([math.log(one / 10_000) for one in ours], 0.99)
+    assert point is not None
+    assert plain is not None
+    assert point.ratio == plain.ratio
+    assert point.low is not None
+    assert plain.low is not None
+    assert expected.low is not None
+    assert point.low == math.exp(expected.low) < plain.low
+
+
 def test_old_records_without_rounds_and_broken_pairs_are_not_paired() -> None:
     one, other = [10_000] * 6, [20_000] * 6
     for first, second in [

@@ -7,12 +7,12 @@ import json
 import pytest
 import torch
 
-from pyprof.attention import Care, Plan, Problem, compare, contest, contests, peers
+from pyprof.attention import Plan, Problem, RoundLimits, compare, contest, contests, peers
 from pyprof.attention.contest import hold
 from pyprof.attention.peers import Implementation, Variant
 from pyprof.errors import UsageError
 
-SMALL = {"heads": 2, "head_dim": 8, "care": Care(0.05, most_rounds=8)}
+SMALL = {"heads": 2, "head_dim": 8, "care": RoundLimits(0.05, most_rounds=8)}
 
 
 def plan(**changes):
@@ -32,7 +32,7 @@ def held(right, *others, mode="forward", dtype="float32", stopwatch=None):
         return right(query, key, value, (4, 4))
 
     found = [implementation(fine, "fine"), *others]
-    return hold(problem, mode, found, Care(0.05, most_rounds=8), tolerance=2.0, stopwatch=stopwatch)
+    return hold(problem, mode, found, RoundLimits(0.05, most_rounds=8), tolerance=2.0, stopwatch=stopwatch)
 
 
 def test_every_problem_and_mode_is_a_contest_with_figures():

@@ -11,7 +11,7 @@ from torch import nn
 from pyprof.overhead.slowdown import BARE, Looks, slowdowns
 from pyprof.overhead.tool import Attached, Tool
 from pyprof.timing.clock import HostStopwatch
-from pyprof.timing.interleave import Care
+from pyprof.timing.interleave import RoundLimits
 
 STEP_NS, RECORDING_NS, ATTACH_NS = 1_000_000, 20_000, 50_000_000
 
@@ -61,7 +61,7 @@ def test_the_slowdown_is_that_of_the_step_and_the_recording_but_not_of_attaching
     machine = Machine()
     tools = [machine.tool("light", 10_000), machine.tool("heavy", 980_000)]
     looks = Looks(nn.Identity(), machine.step, backward=False)
-    rounds = slowdowns(looks, tools, Care(1.0, most_rounds=8), stopwatch=HostStopwatch(machine.clock))
+    rounds = slowdowns(looks, tools, RoundLimits(1.0, most_rounds=8), stopwatch=HostStopwatch(machine.clock))
     assert rounds.count == 8
     assert rounds.seconds(BARE).value == pytest.approx(STEP_NS * 1e-9)
     assert rounds.ratio("light", BARE).value == pytest.approx(1.03)
@@ -73,7 +73,7 @@ def test_a_tool_that_fails_drops_out_and_leaves_the_module_to_the_others():
     machine = Machine()
     tools = [machine.tool("fails", 0, fails=True), machine.tool("works", 0)]
     looks = Looks(nn.Identity(), machine.step, backward=True)
-    rounds = slowdowns(looks, tools, Care(1.0, most_rounds=6), stopwatch=HostStopwatch(machine.clock))
+    rounds = slowdowns(looks, tools, RoundLimits(1.0, most_rounds=6), stopwatch=HostStopwatch(machine.clock))
     assert rounds.failures["fails"].reason == "RuntimeError: it cannot look at this"
     assert rounds.ratio("works", BARE).value == pytest.approx(1.02)
     assert not machine.attached

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from moody_machine import Moody
+from flipping_executor import FlippingExecutor
 from simulated_machine import Simulated, make_study, quadratic
 
 from pyprof.errors import UsageError
@@ -129,8 +129,8 @@ def test_a_search_for_the_largest_batch_stays_alone(tmp_path: Path, simulated: S
 
 
 def test_samples_of_the_same_rounds_are_kept_as_such(tmp_path: Path) -> None:
-    moody = Moody(quadratic, seed=1, interleaved=True)
-    result = run(make_study(), tmp_path, moody)
+    machine = FlippingExecutor(quadratic, seed=1, interleaved=True)
+    result = run(make_study(), tmp_path, machine)
     rounds: dict[int, set[str]] = {}
     for record in result.records.values():
         rounds.setdefault(record.case.length, set()).add(record.indicators["latency"].rounds.id)

@@ -8,7 +8,7 @@ import pytest
 
 from pyprof.errors import UsageError
 from pyprof.statistics.estimate import Estimate
-from pyprof.timing.interleave import Care, Rounds, interleave
+from pyprof.timing.interleave import Interleaved, RoundLimits, interleave
 from pyprof.timing.watch import NoWatch
 
 
@@ -20,7 +20,7 @@ def rounds_of(calls, size):
 
 def test_every_round_calls_each_once_in_random_order(work_clock, work_stopwatch):
     work = {name: work_clock.work(name, nanoseconds) for name, nanoseconds in {"a": 100, "b": 200, "c": 300}.items()}
-    taken = interleave(work, Care(seconds=1.0, most_rounds=40), work_stopwatch)
+    taken = interleave(work, RoundLimits(seconds=1.0, most_rounds=40), work_stopwatch)
     last = rounds_of(work_clock.calls[-120:], 3)
     assert all(sorted(one) == ["a", "b", "c"] for one in last)
     assert len({tuple(one) for one in last}) == 6
@@ -35,7 +35,7 @@ def test_the_order_repeats_with_its_seed(work_clock, work_stopwatch):
     def order(seed):
         work_clock.calls.clear()
         work = {name: work_clock.work(name, 10) for name in "abcd"}
-        interleave(work, Care(most_rounds=10, seed=seed), work_stopwatch)
+        interleave(work, RoundLimits(most_rounds=10, seed=seed), work_stopwatch)
         return work_clock.calls[-40:]
 
     assert order(1) == order(1)
@@ -53,7 +53,7 @@ def test_the_order_repeats_with_its_seed(work_clock, work_stopwatch):
 )
 def test_rounds_end_with_the_time(work_clock, work_stopwatch, seconds, rounds):
     work = {"a": work_clock.work("a", 400_000_000), "b": work_clock.work("b", 600_000_000)}
-    taken = interleave(work, Care(seconds), work_stopwatch)
+    taken = interleave(work, RoundLimits(seconds), work_stopwatch)
     assert len(taken.samples["a"]) == len(taken.samples["b"]) == rounds
 
 
@@ -68,7 +68,7 @@ def test_one_that_fails_drops_out_and_the_others_go_on(work_clock, work_stopwatc
     def never():
         raise NotImplementedError("there is no backward\nat all")
 
-    taken = interleave({"fine": fine, "late": late, "never": never}, Care(most_rounds=60), work_stopwatch)
+    taken = interleave({"fine": fine, "late": late, "never": never}, RoundLimits(most_rounds=60), work_stopwatch)
     assert list(taken.samples) == ["fine"]
     assert len(taken.samples["fine"]) == 60
     assert taken.failures["late"].status == "oom"
@@ -80,7 +80,7 @@ def test_an_interruption_is_no_failure(work_clock, work_stopwatch):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        interleave({"a": stop}, Care(), work_stopwatch)
+        interleave({"a": stop}, RoundLimits(), work_stopwatch)
 
 
 def test_ratios_are_paired_by_round(work_clock, work_stopwatch):
@@ -95,7 +95,7 @@ def test_ratios_are_paired_by_round(work_clock, work_stopwatch):
 
         return call
 
-    taken = interleave({"one": work(300), "two": work(600)}, Care(most_rounds=100), work_stopwatch)
+    taken = interleave({"one": work(300), "two": work(600)}, RoundLimits(most_rounds=100), work_stopwatch)
     assert len(set(taken.samples["one"])) == 2
     assert taken.ratio("two", "one").value == 2.0
     assert taken.seconds("one").value in (300e-9, 450e-9, 600e-9)
@@ -105,7 +105,7 @@ def test_ratios_are_paired_by_round(work_clock, work_stopwatch):
 @pytest.mark.parametrize(("seconds", "rounds"), [(0, 10), (-1, 10), (1, 0)])
 def test_senseless_care_is_refused(seconds, rounds):
     with pytest.raises(UsageError):
-        Care(seconds, rounds)
+        RoundLimits(seconds, rounds)
 
 
 def test_what_is_prepared_is_not_timed(work_clock, work_stopwatch):
@@ -116,7 +116,7 @@ def test_what_is_prepared_is_not_timed(work_clock, work_stopwatch):
         work_clock.now += 1_000_000
 
     work = {"hooked": work_clock.work("hooked", 120), "plain": work_clock.work("plain", 100)}
-    taken = interleave(work, Care(most_rounds=30), work_stopwatch, prepare={"hooked": prepare})
+    taken = interleave(work, RoundLimits(most_rounds=30), work_stopwatch, prepare={"hooked": prepare})
     assert taken.samples == {"hooked": [120] * 30, "plain": [100] * 30}
     assert len(prepared) == 31  # once before the warm-up
     # Each call of the one is right behind its preparation.
@@ -136,7 +136,7 @@ def test_a_watch_sees_every_reading(work_clock, work_stopwatch):
             return int(work_clock.calls[-1] == "b")
 
     work = {name: work_clock.work(name, 100) for name in "ab"}
-    taken = interleave(work, Care(most_rounds=20), work_stopwatch, watch=Watching())
+    taken = interleave(work, RoundLimits(most_rounds=20), work_stopwatch, watch=Watching())
     assert taken.hits == {"a": [0] * 20, "b": [1] * 20}
 
 
@@ -148,14 +148,15 @@ def test_a_rule_ends_the_rounds(work_clock, work_stopwatch):
             assert rounds.elapsed_ns == 100 * rounds.count
             return rounds.count == 3
 
-    taken = interleave({"a": work_clock.work("a", 100)}, Care(), work_stopwatch, rules=[Third()])
+    taken = interleave({"a": work_clock.work("a", 100)}, RoundLimits(), work_stopwatch, rules=[Third()])
     assert (taken.count, taken.stopped_by) == (3, "third")
-    assert interleave({"a": work_clock.work("a", 100)}, Care(most_rounds=9), work_stopwatch).stopped_by == "samples"
+    taken = interleave({"a": work_clock.work("a", 100)}, RoundLimits(most_rounds=9), work_stopwatch)
+    assert taken.stopped_by == "samples"
 
 
 def test_short_calls_are_repeated_within_a_reading(work_clock, work_stopwatch):
     work = {"a": work_clock.work("a", 10), "b": work_clock.work("b", 25)}
-    taken = interleave(work, Care(most_rounds=10, shortest_ns=1_000), work_stopwatch)
+    taken = interleave(work, RoundLimits(most_rounds=10, shortest_ns=1_000), work_stopwatch)
     assert set(taken.samples["a"]) == {10 * taken.repeats["a"]}
     assert taken.repeats["a"] >= 100
     assert taken.ratio("b", "a").value == pytest.approx(2.5)
@@ -177,8 +178,8 @@ def test_what_waits_in_the_run_queue_is_no_part_of_a_ratio(work_clock, work_stop
         watch.waited_ns = 4_000
         work_clock.now += 1_000 + 4_000
 
-    taken = interleave({"a": kept_waiting, "b": work_clock.work("b", 500)}, Care(), work_stopwatch, watch=watch)
+    taken = interleave({"a": kept_waiting, "b": work_clock.work("b", 500)}, RoundLimits(), work_stopwatch, watch=watch)
     assert set(taken.samples["a"]) == {5_000}
     assert taken.ratio("a", "b").value == pytest.approx(2.0)
-    watch_seen = Rounds(samples={"a": [100], "b": [100]}, waits={"a": [900], "b": [0]}, repeats={"a": 1, "b": 1})
+    watch_seen = Interleaved(samples={"a": [100], "b": [100]}, waits={"a": [900], "b": [0]}, repeats={"a": 1, "b": 1})
     assert watch_seen.log_ratios("a", "b") == pytest.approx(math.log(0.05))  # a wait beyond the sample is cut

@@ -11,9 +11,10 @@ from pyprof.errors import UsageError
 from pyprof.records.noise import Noise
 from pyprof.statistics.dependence import dependence
 from pyprof.statistics.estimate import median_interval
+from pyprof.statistics.sequential import LOOKED_AT
 from pyprof.timing.clock import HostStopwatch
 from pyprof.timing.sampling import Measurement, measure
-from pyprof.timing.stopping import LOOKED_AT, PrecisionReached, SampleLimit, Series, TimeBudget
+from pyprof.timing.stopping import PrecisionReached, SampleLimit, Series, TimeBudget
 from pyprof.timing.warmup import Warmup
 from pyprof.timing.watch import NoWatch
 from pyprof.timing.yardstick import Yardstick

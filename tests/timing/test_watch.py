@@ -19,7 +19,10 @@ from machine_files import MachineFiles
 
 from pyprof.device.nvml import Nvml
 from pyprof.records.noise import CAUSES, Hit, Noise, causes
-from pyprof.timing import watch as noise
+from pyprof.timing import slow_counters
+from pyprof.timing import watch as watches
+from pyprof.timing.cores import Ticks, parse_ticks
+from pyprof.timing.slow_counters import SlowCounters
 from pyprof.timing.threads import OtherThreads
 from pyprof.timing.watch import NoWatch, Watch
 
@@ -49,8 +52,8 @@ class Usage:
 def usage(monkeypatch: pytest.MonkeyPatch) -> Usage:
     usage = Usage()
     names = {name: getattr(resource, name) for name in ("RUSAGE_SELF", "RUSAGE_THREAD")}
-    monkeypatch.setattr(noise, "resource", SimpleNamespace(getrusage=usage.getrusage, **names))
-    monkeypatch.setattr(noise, "usable_cores", lambda: [0, 1])
+    monkeypatch.setattr(watches, "resource", SimpleNamespace(getrusage=usage.getrusage, **names))
+    monkeypatch.setattr(slow_counters, "usable_cores", lambda: [0, 1])
     return usage
 
 
@@ -210,8 +213,8 @@ def test_short_pauses_between_samples_do_not_hide_what_was_stolen(
 
 
 def test_the_first_line_holds_what_all_cores_did() -> None:
-    assert noise._ticks(b"cpu  1 2 3 40 50 6 7 8 9 10\ncpu0 1 2") == noise._Ticks(busy=19, stolen=8, every=117)
-    assert noise._ticks(b"cpu0 1 2 3 40 50 6 7 8 9 10") is None
+    assert parse_ticks("cpu  1 2 3 40 50 6 7 8 9 10\ncpu0 1 2") == {"cpu": Ticks(busy=19, stolen=8, every=117)}
+    assert "cpu" not in parse_ticks("cpu0 1 2 3 40 50 6 7 8 9 10")
 
 
 def test_what_was_stolen_in_a_pause_is_no_samples(watch: Watch, files: MachineFiles, clock: Any) -> None:
@@ -227,14 +230,14 @@ def test_slow_counters_that_take_long_are_read_less_often(
     usage: Usage, files: MachineFiles, clock: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = []
-    read = Watch._read_ticks
+    read = SlowCounters._read_ticks
 
-    def slow(self: Watch) -> Any:
+    def slow(self: SlowCounters) -> Any:
         looks.append(clock.now)
         clock.now += MS // 10
         return read(self)
 
-    monkeypatch.setattr(Watch, "_read_ticks", slow)
+    monkeypatch.setattr(SlowCounters, "_read_ticks", slow)
     watch = Watch(clock=clock, root=files.root)
     looks.clear()
     for _ in range(250):

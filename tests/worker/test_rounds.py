@@ -16,7 +16,9 @@ from pyprof.records.case import Case
 from pyprof.records.executor import Outcome
 from pyprof.records.record import Record
 from pyprof.records.study import Study
-from pyprof.timing.interleave import Rounds
+from pyprof.statistics.estimate import CONFIDENCE
+from pyprof.statistics.sequential import LOOKED_AT
+from pyprof.timing.interleave import Interleaved
 from pyprof.timing.yardstick import NAME
 from pyprof.worker.bench import Bench
 from pyprof.worker.rounds import AllPrecise
@@ -215,10 +217,21 @@ def test_only_what_is_asked_for_is_measured_in_a_group_too() -> None:
         assert set(one.record.indicators) == {"peak_memory", "parameters"}
 
 
-def rounds(**samples: Callable[[int], int]) -> Rounds:
+@pytest.mark.parametrize(("most", "confidence"), [(6, CONFIDENCE), (7, LOOKED_AT)])
+def test_a_level_is_noted_where_rounds_are_looked_at_more_than_once(most: int, confidence: float) -> None:
+    care = {"min_samples": 6, "max_samples": most, "max_seconds": 5.0, "precision": 1e-6}
+    study = a_study(metrics=["latency"], measure=care)
+    latency = together(Bench(study, "here"), QUIET)["quiet"].record.indicators["latency"]
+    assert latency.rounds.confidence == confidence
+    assert latency.low == pytest.approx(min(latency.samples) * 1e-9, rel=1e-3)
+
+
+def rounds(**samples: Callable[[int], int]) -> Interleaved:
     """Twenty rounds."""
     taken = {name: [sample(index) for index in range(20)] for name, sample in samples.items()}
-    return Rounds(samples=taken, waits={name: [0] * 20 for name in taken}, repeats=dict.fromkeys(taken, 1), count=20)
+    return Interleaved(
+        samples=taken, waits={name: [0] * 20 for name in taken}, repeats=dict.fromkeys(taken, 1), count=20
+    )
 
 
 def steady(index: int) -> int:
@@ -230,7 +243,7 @@ def flipping(index: int) -> int:
 
 
 def test_rounds_go_on_until_every_median_and_every_ratio_is_precise() -> None:
-    def reached(taken: Rounds) -> bool:
+    def reached(taken: Interleaved) -> bool:
         return AllPrecise(0.01, 6).reached(taken)
 
     assert reached(rounds(one=steady, two=steady))
@@ -257,6 +270,6 @@ def test_the_looks_at_the_precision_are_spaced_out() -> None:
     original = taken.seconds
     for count in range(1, 21):
         taken.count = count
-        taken.seconds = lambda name: looked.append(taken.count) or original(name)  # type: ignore[method-assign,func-returns-value]
+        taken.seconds = lambda name, _: looked.append(taken.count) or original(name)  # type: ignore[method-assign,func-returns-value]
         assert not rule.reached(taken)
     assert looked == [6, 7, 8, 10, 12, 15, 18]

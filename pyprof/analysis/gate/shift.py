@@ -35,7 +35,7 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from pyprof.statistics.ranks import rank_sum
+from pyprof.statistics.ranks import median_difference
 from pyprof.statistics.student import student_quantile, student_tail
 
 LEVEL = 0.05
@@ -133,7 +133,7 @@ def shift(baseline: Timings, head: Timings) -> Shift | None:
     parts = [_squared_error(each) for each in (x, y)]
     variance = sum(part for part, _ in parts)
     freedom = variance**2 / sum(part**2 / count for part, count in parts) if variance > 0 else math.inf
-    return Shift(rank_sum(x, y).value, math.sqrt(variance), freedom, drift, corrected)
+    return Shift(median_difference(x, y), math.sqrt(variance), freedom, drift, corrected)
 
 
 def _squared_error(values: Logs) -> tuple[float, int]:
@@ -154,8 +154,8 @@ def scatter_of(neighbours: Sequence[tuple[Shift, Shift]], corrected: bool) -> Sc
     """
     if len(neighbours) < FEWEST_NEIGHBOURS:
         return Scatter(ASSUMED_SCATTER[corrected], len(neighbours), False)
-    known = np.array([one.error(0) ** 2 + other.error(0) ** 2 for one, other in neighbours])
-    sizes = np.array([abs(one.value - other.value) for one, other in neighbours])
+    known = np.array([shorter.error(0) ** 2 + longer.error(0) ** 2 for shorter, longer in neighbours])
+    sizes = np.array([abs(shorter.value - longer.value) for shorter, longer in neighbours])
     best = np.argsort(known, kind="stable")[: max(FEWEST_NEIGHBOURS, len(neighbours) // 3)]
     # The scatter, squared, at which each size is as long as half of all normal deviates are at most.
     squares = np.sort((sizes[best] / _PROBABLE) ** 2 - known[best]) / 2

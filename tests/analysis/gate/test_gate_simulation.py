@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from two_state_machine import CURVES, STEP_SECONDS, Machine, run
+from flipping_runs import CURVES, STEP_SECONDS, run
 
 from pyprof.analysis.gate.compare import Gate, compare_records
 from pyprof.indicators.latency import INDICATOR as LATENCY
@@ -19,8 +19,8 @@ def gates(count, seed, factor=equal, *, margins=(0.0,), slopes=(0.85, 1.1), flip
     random = np.random.default_rng(seed)
     for _ in range(count):
         steps = random.uniform(*slopes, (CURVES, len(STEP_SECONDS)))
-        before = run(Machine(random, flips), steps, **options)
-        after = run(Machine(random, flips), steps, factor, **options)
+        before = run(random, steps, flips=flips, **options)
+        after = run(random, steps, factor, flips=flips, **options)
         yield [compare_records(before, after, margin, [LATENCY.facts]) for margin in margins]
 
 

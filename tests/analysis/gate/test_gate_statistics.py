@@ -16,31 +16,8 @@ from pyprof.analysis.gate.shift import (
     scatter_of,
     shift,
 )
-from pyprof.statistics.multiple import holm
-from pyprof.statistics.student import student_quantile, student_tail
 
 RANDOM = np.random.default_rng(11)
-
-
-@pytest.mark.parametrize("degrees", [1, 2, 3, 4, 5, 10, 17, 38, 200, 999])
-@pytest.mark.parametrize("value", [-30.0, -2.5, -0.1, 0.0, 0.3, 1.0, 4.1, 12.0])
-def test_the_tail_of_student_is_that_of_scipy(degrees, value):
-    assert student_tail(value, degrees) == pytest.approx(stats.t.sf(value, degrees), rel=1e-9, abs=1e-13)
-
-
-@pytest.mark.parametrize("degrees", [1, 2, 5, 10, 38, 990])
-@pytest.mark.parametrize("probability", [0.5, 0.8, 0.975, 0.999, 0.99995])
-def test_the_quantile_of_student_is_that_of_scipy(degrees, probability):
-    assert student_quantile(probability, degrees) == pytest.approx(
-        stats.t.ppf(probability, degrees), rel=1e-8, abs=1e-9
-    )
-
-
-def test_degrees_are_rounded_down_and_many_are_normal():
-    assert student_tail(2.0, 6.9) == student_tail(2.0, 6)
-    assert student_tail(2.0, math.inf) == pytest.approx(stats.norm.sf(2.0))
-    assert student_tail(-2.0, math.inf) == pytest.approx(stats.norm.sf(-2.0))
-    assert student_quantile(0.975, math.inf) == pytest.approx(1.959964, abs=1e-6)
 
 
 @pytest.mark.parametrize("counts", [(6, 6), (4, 9), (20, 13)])
@@ -117,9 +94,3 @@ def test_the_scatter_is_found_whatever_all_or_some_cases_have_in_common(uniform)
 def test_no_scatter_is_found_where_samples_explain_everything():
     shifts = [Shift(value, 0.05, 10) for value in RANDOM.normal(0, 0.01, 40)]
     assert scatter_of(list(pairwise(shifts)), True).value == 0
-
-
-def test_holm_by_hand():
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([0.9, 0.8]) == [1.0, 1.0]
-    assert holm([]) == []

@@ -1,4 +1,4 @@
-"""A simulated machine whose speed drifts and flips between two states, as a neighbour on the same core makes it."""
+"""An executor on a simulated machine whose speed drifts and flips, and which measures every step by itself."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
+from flipping_speed import FlippingSpeed
 from simulated_machine import Simulated
 
 from pyprof.records.case import Case
@@ -15,35 +17,30 @@ from pyprof.records.record import Record
 from pyprof.records.rounds import Rounds
 from pyprof.statistics.estimate import estimate_median
 
-# How long a state lasts, in seconds, and how much slower the slow one is: as measured on two shared processors.
-STATES = (2.0, 30.0)
-SLOW = 1.5
+# How much slower the slow state is, as measured on two shared processors.
+SLOWER = 1.5
 DRIFT = 0.05
 NOISE = 0.005
 
 
-class Moody(Simulated):
+class FlippingExecutor(Simulated):
     """With `interleaved` the cases of a group are timed in the same rounds, without it one after the other."""
 
     def __init__(self, steps: Callable[[Case], float], seed: int, *, interleaved: bool) -> None:
         super().__init__(steps)
         self.interleaved = interleaved
-        self._state = random.Random(seed)
-        self._slow, self._flip = False, 0.0
-        self._phase = self._state.random()
+        self._speed = FlippingSpeed(np.random.default_rng(seed), SLOWER)
+        self._random = random.Random(seed)
+        self._phase = self._random.random()
 
     def call(self, case: Case) -> int:
         """The nanoseconds of one step at this moment; each step is slowed by the machine while it lasts."""
-        left = self.steps(case) * math.exp(self._state.gauss(0.0, NOISE))
+        left = self.steps(case) * math.exp(self._random.gauss(0.0, NOISE))
         begin = self.now
         while left > 1e-12:
-            if self.now >= self._flip:
-                self._slow = not self._slow
-                self._flip = self.now + self._state.uniform(*STATES)
-            slowness = (SLOW if self._slow else 1.0) * (
-                1 + DRIFT * math.sin(2 * math.pi * (self.now / 600 + self._phase))
-            )
-            stretch = min(left * slowness, self._flip - self.now)
+            drift = 1 + DRIFT * math.sin(2 * math.pi * (self.now / 600 + self._phase))
+            slowness = drift * (self._speed.slower if self._speed.is_slow(self.now) else 1.0)
+            stretch = min(left * slowness, self._speed.next_flip(self.now) - self.now)
             self.now += stretch
             left -= stretch / slowness
         return round((self.now - begin) * 1e9)
@@ -55,13 +52,13 @@ class Moody(Simulated):
             for case in together:
                 self.call(case)
             for _ in range(self.samples):
-                for case in self._state.sample(list(together), len(together)):
+                for case in self._random.sample(list(together), len(together)):
                     samples[case].append(self.call(case))
             yield from (self._outcome(case, taken) for case, taken in samples.items())
 
     def _outcome(self, case: Case, samples: list[int]) -> Outcome:
-        found = estimate_median([sample * 1e-9 for sample in samples])
+        median = estimate_median([sample * 1e-9 for sample in samples])
         rounds = Rounds(str(len(self.groups)))
-        latency = Reading(found.value, found.low, found.high, tuple(samples), rounds=rounds)
+        latency = Reading(median.value, median.low, median.high, tuple(samples), rounds=rounds)
         seconds = sum(samples) * 1e-9
         return Outcome(Record(case, "ok", "simulated", "now", seconds, indicators={"latency": latency}))

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from pyprof.errors import UsageError
-from pyprof.statistics.estimate import Estimate, mean_and_deviation, median, median_interval, median_ranks, quantile
+from pyprof.statistics.estimate import Estimate, median, median_interval, median_ranks, quantile
 
 
 @pytest.mark.parametrize("confidence", [0.8, 0.9, 0.95, 0.99])
@@ -78,11 +78,6 @@ def test_nothing_comes_of_no_samples() -> None:
     with pytest.raises(UsageError, match="no samples"):
         median([])
     assert median_interval([]) is None
-
-
-def test_mean_and_deviation_need_five_samples() -> None:
-    assert mean_and_deviation([1, 2, 3, 4]) is None
-    assert mean_and_deviation([1, 2, 3, 4, 5]) == (3, pytest.approx(math.sqrt(2.5)))
 
 
 @pytest.mark.parametrize("confidence", [0, 1, -0.5, 95])
