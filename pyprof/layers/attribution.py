@@ -102,7 +102,7 @@ def _intervals(trace: Trace) -> list[_Interval]:
 
     spans = [
         _Interval(*place(begin, end, thread, first, last), layer, phase, (low, high), origin=threads[thread])
-        for begin, end, low, high, thread, layer, _, phase, first, last in trace.spans.tolist()
+        for begin, end, low, high, thread, layer, phase, first, last in trace.spans.tolist()
     ]
     nodes = [
         _Interval(

@@ -14,7 +14,7 @@ FREE = ProbeCost()
 
 
 def span(begin, end, layer, sequence=(0, 0), phase=FORWARD, thread=0):
-    return (begin * MS, end * MS, *sequence, thread, layer, -1, phase, -1, -1)
+    return (begin * MS, end * MS, *sequence, thread, layer, phase, -1, -1)
 
 
 def node(begin, end, sequence, task=1, thread=0, origin=7):
