@@ -119,6 +119,19 @@ def test_backward_inside_of_a_recomputed_part_counts_for_the_caller():
     assert milliseconds(found, "recompute_seconds") == [None, 10, None]
 
 
+def test_a_part_recomputed_on_another_thread_counts_for_the_layers_around_the_checkpoint():
+    """The forward ran on the second thread that was seen, the backward on the first."""
+    spans = [
+        span(0, 30, 0, (5, 9), thread=1),
+        span(2, 28, 2, (5, 9), thread=1),
+        span(5, 20, 1, (6, 6), thread=1),
+        span(45, 55, 1, (40, 44), phase=RECOMPUTE),
+    ]
+    found = profile(spans, [node(40, 90, 7, task=1, origin=8), node(60, 80, 42, task=2)])
+    assert milliseconds(found, "own_backward_seconds") == [None, 20, 20]
+    assert milliseconds(found, "backward_seconds") == [40, 20, 40]
+
+
 def test_a_layer_that_calls_itself_is_counted_once():
     found = profile([span(0, 100, 0), span(10, 60, 1), span(20, 40, 1)])
     assert found.layers[1].calls == 2
