@@ -45,8 +45,8 @@ class DeviceTimes:
     def place(self, drained: dict[str, Any]) -> dict[str, Any]:
         """The drained intervals with the times of their stamps, which are numbered on from those drained before.
 
-        The intervals whose events found no room in the pool are left out and count as dropped. Waits for the device.
-        Raises UsageError when the device has failed.
+        Those whose events found no room count as dropped. Waits for the device. Raises UsageError when the device has
+        failed.
         """
         try:
             times = self._pool.resolve()
