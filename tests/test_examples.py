@@ -21,6 +21,7 @@ TEXTS = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^()\s]+)\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+FILE = re.compile(r"\b(?<!head/)(?:bench|tests)/[\w/]+\.py\b")
 LARGEST_PICTURE = 100_000  # bytes
 
 
@@ -48,6 +49,12 @@ def test_links_lead_somewhere(page):
         target = (page.parent / name).resolve() if name else page
         assert target.is_file(), link
         assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("page", TEXTS, ids=lambda page: page.name)
+def test_scripts_and_tests_that_are_named_exist(page):
+    for name in FILE.findall(page.read_text()):
+        assert (ROOT / name).is_file(), name
 
 
 def test_pictures_are_small():
