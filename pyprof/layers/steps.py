@@ -32,8 +32,9 @@ def profile(
 
     `mode` is "infer" (inference_mode) or "train" (forward, loss, backward; the loss is the output's own `loss`, or
     else the mean of its floating-point tensors). After one step of warm-up, steps are taken for about `seconds`, at
-    least one. Afterwards the training flags of the module and of all in it, and the gradients of its parameters, are
-    what they were; what a forward itself changes (running means of a batch normalisation, say) stays changed.
+    least one and at most 50. Afterwards the training flags of the module and of all in it, and the gradients of its
+    parameters, are what they were; what a forward itself changes (running means of a batch normalisation, say) stays
+    changed.
 
     Raises UsageError for another mode, and where nothing in the output can be trained on.
     """
@@ -69,7 +70,7 @@ def profile(
 
 
 def record_steps(probes: Probes, step: Callable[[], object], prepare: Callable[[], object], seconds: float) -> None:
-    """Take marked steps for about `seconds`, at least one; `prepare` runs before each one, outside of it."""
+    """Take marked steps for about `seconds`, 1 to 50; `prepare` runs before each one, outside of it."""
     begin = time.monotonic()
     for _ in range(_MOST_STEPS):
         prepare()
