@@ -87,8 +87,7 @@ PYBIND11_MODULE(_native, m) {
   if (!add_planted(m.ptr())) throw py::error_already_set();
 
   PYBIND11_NUMPY_DTYPE(Node, begin, end, sequence, forward_thread, thread, graph_task, device_begin, device_end);
-  PYBIND11_NUMPY_DTYPE(Span, begin, end, sequence_begin, sequence_end, thread, layer, parent, phase, device_begin,
-                       device_end);
+  PYBIND11_NUMPY_DTYPE(Span, begin, end, sequence_begin, sequence_end, thread, layer, phase, device_begin, device_end);
   py::class_<Recorder, std::shared_ptr<Recorder>>(m, "Recorder")
       .def(py::init(&make_recorder), py::arg("backward") = false, py::arg("spans") = 1 << 16,
            py::arg("nodes") = 1 << 16, py::arg("device") = py::none())

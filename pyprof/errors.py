@@ -5,11 +5,44 @@ Every message is one sentence that says what is wrong and what to do about it. O
 
 from __future__ import annotations
 
+from enum import IntEnum
+from typing import Self
+
+
+class ExitCode(IntEnum):
+    """What `pyprof` ends in: a few words for the help, and a sentence for docs/command-line.md."""
+
+    summary: str
+    meaning: str
+
+    def __new__(cls, code: int, summary: str, meaning: str) -> Self:
+        """A member that is the code and knows its words."""
+        member = int.__new__(cls, code)
+        member._value_ = code
+        member.summary, member.meaning = summary, meaning
+        return member
+
+    DONE = 0, "done", "The command did what it was asked for, and a gate that was set is passed."
+    GATE_FAILED = 1, "a gate failed", "A gate that was set is not passed: a regression is shown."
+    WRONG_USE = 2, "wrong use", "What was asked for does not exist or cannot be done; the message says what to do."
+    INCOMPLETE = (
+        3,
+        "some cases failed",
+        "Some cases failed, each with its reason, or the disk is full; what was measured is kept.",
+    )
+    UNJUDGEABLE = (
+        4,
+        "too disturbed to judge",
+        "The machine was too disturbed for a verdict: measure again when it is quieter. "
+        "Reserved for `pyprof compare`, and not used yet.",
+    )
+    INTERRUPTED = 130, "interrupted", "Ctrl-C; what was measured is kept."
+
 
 class PyprofError(Exception):
     """Base of all errors that are shown to a user as one sentence, without a traceback."""
 
-    exit_code = 2
+    exit_code: int = ExitCode.WRONG_USE
 
 
 class UsageError(PyprofError):
@@ -19,16 +52,16 @@ class UsageError(PyprofError):
 class GateError(PyprofError):
     """A gate that the user set was not passed: a regression, say."""
 
-    exit_code = 1
+    exit_code = ExitCode.GATE_FAILED
 
 
 class IncompleteError(PyprofError):
     """Some cases failed; everything that was measured is kept."""
 
-    exit_code = 3
+    exit_code = ExitCode.INCOMPLETE
 
 
 class InvariantError(PyprofError):
     """A measurement contradicts itself (children and own time do not sum to the total, say): a defect of pyprof."""
 
-    exit_code = 3
+    exit_code = ExitCode.INCOMPLETE

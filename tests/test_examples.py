@@ -1,4 +1,4 @@
-"""Every example in README.md and docs/ runs as it is printed."""
+"""Every example in README.md and docs/ runs as it is printed; links lead somewhere, and tables agree with the code."""
 
 from __future__ import annotations
 
@@ -10,13 +10,19 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from test_house import ROOMS
 
 from pyprof.records import study as studies
 from pyprof.study.resolve import resolve
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TEXTS = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^()\s]+)\)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+FILE = re.compile(r"\b(?<!head/)(?:bench|tests)/[\w/]+\.py\b")
+LARGEST_PICTURE = 100_000  # bytes
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
@@ -26,6 +32,41 @@ def blocks(page: Path) -> list[tuple[str, str]]:
 def test_every_fence_is_of_a_language_that_is_run():
     for page in PAGES:
         assert {language for language, _ in blocks(page)} <= {"sh", "python", "toml", "yaml"}, page.name
+
+
+def anchors(page: Path) -> set[str]:
+    """What GitHub makes of the headings of a page."""
+    text = FENCE.sub("", page.read_text())
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in HEADING.findall(text)}
+
+
+@pytest.mark.parametrize("page", TEXTS, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for link in LINK.findall(page.read_text()):
+        if link.startswith("https://"):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        assert target.is_file(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("page", TEXTS, ids=lambda page: page.name)
+def test_scripts_and_tests_that_are_named_exist(page):
+    for name in FILE.findall(page.read_text()):
+        assert (ROOT / name).is_file(), name
+
+
+def test_pictures_are_small():
+    pictures = list((ROOT / "docs" / "images").glob("*.svg"))
+    assert pictures
+    assert all(picture.stat().st_size < LARGEST_PICTURE for picture in pictures)
+
+
+def test_contributing_lists_the_rooms_as_the_house_checks_them():
+    rows = re.findall(r"^\| ([a-z]+) \| [^|]+ \| ([^|]+) \|$", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    listed = {room: set() if may == "–" else set(may.split(", ")) for room, may in rows if room != "room"}
+    assert listed == ROOMS
 
 
 @pytest.mark.slow

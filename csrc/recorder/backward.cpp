@@ -18,8 +18,9 @@ std::mutex active_mutex;
 std::vector<std::shared_ptr<Recorder>> active;
 at::CallbackHandle callback = at::INVALID_CALLBACK_HANDLE;
 
-// The nodes that are open on this thread, for every active recorder: what `start` began is what `end` ends, also when
-// the observers changed in between.
+// What a node that runs now has opened, for every active recorder. PyTorch keeps it between `start` and `end`, so what
+// `start` began is what `end` ends, also when an observer has come or gone while the node ran: a node may call Python,
+// and another thread may detach its probes at any time. The recorder is held by a shared pointer for the same reason.
 struct OpenNode {
   std::shared_ptr<Recorder> recorder;
   ThreadBuffer* buffer;
@@ -29,12 +30,15 @@ struct Opened : at::ObserverContext {
   std::vector<OpenNode> nodes;
 };
 
+// The lock is taken for each node, which is no hot path: a node costs the engine microseconds. `end` needs none, since
+// it only touches what `start` gave to this thread.
 std::unique_ptr<at::ObserverContext> start(const at::RecordFunction& function) {
   auto opened = std::make_unique<Opened>();
   const std::lock_guard lock(active_mutex);
   for (const auto& recorder : active) {
     ThreadBuffer* buffer = recorder->this_thread();
     if (!buffer) continue;
+    // The number of an accumulation into a parameter's gradient is the largest there is, which seqNr gives as -1.
     const int64_t index =
         buffer->begin_node(function.seqNr(), function.forwardThreadId(), torch::autograd::get_current_graph_task_id());
     opened->nodes.push_back({recorder, buffer, index});
@@ -57,6 +61,8 @@ const Autograd torch_autograd{
 BackwardObserver::BackwardObserver(std::shared_ptr<Recorder> recorder) : recorder_(std::move(recorder)) {
   const std::lock_guard lock(active_mutex);
   active.push_back(recorder_);
+  // One callback serves all recorders, and there is none without a recorder: with a callback in place PyTorch asks of
+  // each node whether it is to be reported, also where nothing is profiled.
   if (active.size() == 1) {
     callback =
         at::addGlobalCallback(at::RecordFunctionCallback(start, end).scopes({at::RecordScope::BACKWARD_FUNCTION}));

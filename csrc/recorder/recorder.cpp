@@ -73,13 +73,9 @@ Recorder::Drained Recorder::drain() {
   const std::lock_guard lock(mutex_);
   Drained all;
   for (const Owned& owned : threads_) {
-    const auto base = static_cast<int64_t>(all.spans.size());
     owned.buffer->spans_.drain([&](const Span& span) {
-      const auto index = static_cast<int64_t>(all.spans.size());
       all.spans.push_back(span);
       Span& copy = all.spans.back();
-      // What was published together was opened together, so the distance to the parent never leads out of this drain.
-      copy.parent = span.parent < 0 || index - span.parent < base ? -1 : static_cast<int32_t>(index - span.parent);
       copy.begin = scale.nanoseconds(span.begin);
       copy.end = scale.nanoseconds(span.end);
     });

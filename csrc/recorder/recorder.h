@@ -85,8 +85,8 @@ class ThreadBuffer {
         device_(options.device.get()) {}
 
   struct Open {
-    int64_t index;
-    int64_t parent;
+    int64_t index;   // in the ring, or kDropped
+    int64_t parent;  // index of the enclosing span, which is the innermost one again when this one ends; -1 at the top
   };
 
   Open begin(uint32_t layer) noexcept {
@@ -99,8 +99,6 @@ class ThreadBuffer {
     span.phase = is_recomputed(open.parent) ? kRecompute : kForward;
     span.thread = thread_;
     span.layer = layer;
-    // The ring's index may pass 2^31; what is stored is the distance, which cannot.
-    span.parent = open.parent < 0 ? -1 : static_cast<int32_t>(open.index - open.parent);
     span.device_begin = device_ ? device_->stamp() : kNoEvent;
     span.begin = ticks();
     return open;
@@ -155,15 +153,13 @@ class Recorder {
   }
 
   struct Drained {
-    std::vector<Span> spans;  // parents are indices into this vector, times are nanoseconds
+    std::vector<Span> spans;  // times are nanoseconds
     std::vector<Node> nodes;
     std::vector<uint64_t> threads;  // autograd's number of thread i
     uint64_t dropped = 0;           // events that found no room since the last call
   };
   // Everything that has ended since the last call, thread by thread in the order of beginning. Thread-safe.
   Drained drain();
-  uint64_t id() const noexcept { return id_; }
-  const Options& options() const noexcept { return options_; }
 
  private:
   struct Cached {

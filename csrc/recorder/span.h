@@ -12,13 +12,13 @@ inline constexpr uint32_t kStep = 0xFFFFFFFF;  // the layer number of a marked s
 inline constexpr uint32_t kForward = 0, kRecompute = 1;
 
 // One call of a layer. Autograd numbers the nodes that a thread creates, so the call made the nodes
-// [sequence_begin, sequence_end) of its thread, and so did its children with a part of them.
+// [sequence_begin, sequence_end) of its thread, and so did its children with a part of them. Which call encloses which
+// is not stored: the times of a thread's spans and nodes tell it afterwards, of both at once.
 struct Span {
   int64_t begin, end;
   uint64_t sequence_begin, sequence_end;
   uint32_t thread;
   uint32_t layer;
-  int32_t parent;  // index of the enclosing span, -1 at the top
   uint32_t phase;
   int32_t device_begin, device_end;  // events on the device, kNoEvent on the host
 };

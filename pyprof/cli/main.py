@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 import pyprof
 from pyprof.cli import attention, compare, env, models, overhead, profile, report, study
-from pyprof.errors import PyprofError
+from pyprof.errors import ExitCode, PyprofError
 
 _COMMANDS = (study, report, compare, profile, overhead, attention, models, env)
-_EPILOG = """\
+_EPILOG = f"""\
 examples:
   pyprof study quick -o runs/quick          measure all models, print where time goes and where variants pay off
   pyprof study diwan2023 --models bert,longformer --modes infer --lengths auto
@@ -22,7 +22,7 @@ examples:
   pyprof profile bert --length 512          one model, layer by layer
   pyprof attention --impl mine:kernel       kernels of sliding-window attention, yours too, side by side
 
-exit codes: 0 done, 1 a gate failed, 2 wrong use, 3 some cases failed, 130 interrupted
+exit codes: {", ".join(f"{code:d} {code.summary}" for code in ExitCode)}
 """
 
 
@@ -53,11 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         print("pyprof: interrupted", file=sys.stderr)
-        return 130
+        return ExitCode.INTERRUPTED
     except BrokenPipeError:
         # The reader of the pipe (head, less) has gone; Python must not complain when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return ExitCode.DONE
 
 
 if __name__ == "__main__":

@@ -1,5 +1,11 @@
-"""From intervals to layers: nesting, own times, and which layer a backward node belongs to. All times in
-nanoseconds.
+"""From intervals to layers: nesting, own times, and which layer a backward node belongs to. All times in nanoseconds.
+
+Two relations are needed, and they come from different places. What runs inside of what is told by the clock: intervals
+of one thread nest. Which call a backward node belongs to is not, since the node runs when the call has long ended,
+often on another thread. But autograd numbers the nodes of a thread in the order in which the forward makes them, so a
+call has made exactly the nodes from the number at its begin up to the one at its end; a node's number and the thread
+that made it then name the call. The ranges of numbers nest as the calls do, and the innermost one that holds a node's
+number is the layer that the node does the backward of.
 """
 
 from __future__ import annotations
@@ -15,7 +21,10 @@ from pyprof.layers.trace import FORWARD, RECOMPUTE, STEP, Trace
 
 @dataclass
 class Attribution:
-    """Sums over all steps, layer by layer: see LayerCost. `step` is the measured sum, `outside` what no layer owns."""
+    """Sums over all steps, in lists with an entry for each layer: see LayerCost.
+
+    `step` is the measured sum, `outside` the part of it that no layer owns.
+    """
 
     calls: list[int]
     forward: list[float]
@@ -29,16 +38,24 @@ class Attribution:
     nodes: int = 0
     recomputations: int = 0
 
+    @classmethod
+    def empty(cls, layers: int) -> Attribution:
+        """Nothing seen yet of so many layers."""
+        return cls([0] * layers, [0.0] * layers, [0.0] * layers, [None] * layers, [None] * layers, [None] * layers)
+
 
 @dataclass
 class _Interval:
-    """A span or a node. The host's clock, which no two stamps share, says what lies in what; durations are those of the
-    clock that is measured with: the host's, or the device's.
+    """A span or a node.
+
+    `begin` and `end` are the host's, and say what lies in what. `start` and `stop` are of the clock that is measured
+    with, and give the durations: on the host the same two stamps; on a device its events, which cannot say what lies
+    in what, since events that follow one another closely get the same time.
     """
 
     begin: int
     end: int
-    thread: int  # or the device's stream
+    thread: int  # 0 on a device: all threads' work goes to one stream, and a node then lies in the step around it
     start: int
     stop: int
     layer: int = STEP
@@ -63,6 +80,10 @@ class _Interval:
     def is_step(self) -> bool:
         return not self.node and self.layer == STEP
 
+    @property
+    def is_call(self) -> bool:
+        return not self.node and self.layer != STEP
+
 
 def attribute(trace: Trace, layers: int, *, inside: float, outside: float, node: float) -> Attribution:
     """Sums of all layers; the costs (ns) of a probed call inside and outside of its interval, and of a node, are
@@ -73,27 +94,22 @@ def attribute(trace: Trace, layers: int, *, inside: float, outside: float, node:
     if steps:
         intervals = _within(intervals, steps)
     _nest(intervals)
-    gaps = _own_times(intervals, inside, outside, node)
+    gaps = _set_own_times(intervals, inside, outside, node)
     _find_owners(intervals)
-    found = Attribution(
-        [0] * layers,
-        [0.0] * layers,
-        [0.0] * layers,
-        [None] * layers,
-        [None] * layers,
-        [None] * layers,
-        steps=len(steps),
-    )
-    _sum_up(found, intervals)
+    _follow_accumulations(intervals)
+    sums = Attribution.empty(layers)
+    sums.steps = len(steps)
+    _sum_up(sums, intervals)
     # Without a step around them, the gaps between backward nodes lie in no interval, but belong to the nodes.
     measured = steps or [interval for interval in intervals if interval.parent is None]
     took = sum(interval.took for interval in measured) + (0 if steps else gaps)
-    probed = sum(found.calls) + found.recomputations
-    found.step = max(took - probed * (inside + outside) - found.nodes * node, 0.0)
-    return found
+    probed = sum(sums.calls) + sums.recomputations
+    sums.step = max(took - probed * (inside + outside) - sums.nodes * node, 0.0)
+    return sums
 
 
 def _intervals(trace: Trace) -> list[_Interval]:
+    """All spans and nodes, thread by thread in the order of beginning, outer ones first."""
     threads = [int(number) for number in trace.threads]
     times = None if trace.device_times is None else trace.device_times.tolist()
 
@@ -102,7 +118,7 @@ def _intervals(trace: Trace) -> list[_Interval]:
 
     spans = [
         _Interval(*place(begin, end, thread, first, last), layer, phase, (low, high), origin=threads[thread])
-        for begin, end, low, high, thread, layer, _, phase, first, last in trace.spans.tolist()
+        for begin, end, low, high, thread, layer, phase, first, last in trace.spans.tolist()
     ]
     nodes = [
         _Interval(
@@ -130,26 +146,27 @@ def _within(intervals: Sequence[_Interval], steps: Sequence[_Interval]) -> list[
 
 
 def _nest(intervals: Sequence[_Interval]) -> None:
-    open_ones: list[_Interval] = []
+    """Set parents and children: what is still open on its thread when an interval begins is around it."""
+    around: list[_Interval] = []
     for interval in intervals:
-        while open_ones and (open_ones[-1].thread != interval.thread or open_ones[-1].end <= interval.begin):
-            open_ones.pop()
-        if open_ones:
-            interval.parent = open_ones[-1]
+        while around and (around[-1].thread != interval.thread or around[-1].end <= interval.begin):
+            around.pop()
+        if around:
+            interval.parent = around[-1]
             interval.parent.children.append(interval)
-        open_ones.append(interval)
+        around.append(interval)
 
 
-def _own_times(intervals: Sequence[_Interval], inside: float, outside: float, node: float) -> int:
+def _set_own_times(intervals: Sequence[_Interval], inside: float, outside: float, node: float) -> int:
     """Set all own times; returns the gaps between backward nodes at the top of a thread."""
     tops: dict[int, list[_Interval]] = defaultdict(list)
     for interval in intervals:
-        probed = sum(1 for child in interval.children if not child.node and not child.is_step)
+        probed = sum(child.is_call for child in interval.children)
         interval.own += interval.took - sum(child.took for child in interval.children)
         interval.own -= probed * outside
         if interval.node:
             interval.own -= node
-        elif not interval.is_step:
+        elif interval.is_call:
             interval.own -= inside
         interval.own -= _extend_to_next(interval.children)
         if interval.parent is None:
@@ -158,7 +175,12 @@ def _own_times(intervals: Sequence[_Interval], inside: float, outside: float, no
 
 
 def _extend_to_next(siblings: Sequence[_Interval]) -> int:
-    """Give the gap after a node to the node, where another one of the same backward call follows; returns their sum."""
+    """Give the gap after a node to the node, where another one of the same backward call follows; returns their sum.
+
+    When a node has ended, the engine hands its gradients on: it adds each to those that wait already for the same
+    input, where several layers have used one tensor, and only then takes the next node. So what lies between two nodes
+    is the earlier one's work. Between two calls of backward lies the user's code, which is nobody's.
+    """
     given = 0
     for earlier, later in pairwise(siblings):
         if earlier.node and later.node and earlier.graph_task == later.graph_task:
@@ -168,92 +190,110 @@ def _extend_to_next(siblings: Sequence[_Interval]) -> int:
 
 
 def _find_owners(intervals: Sequence[_Interval]) -> None:
-    """The innermost call whose range of sequence numbers holds the node's; an accumulation goes with the node before
-    it.
+    """Set the owner of every node that has a number: the innermost call whose range of numbers holds it.
+
+    One pass over calls and nodes in the order of their numbers, with a stack of the calls whose ranges are open. Each
+    thread counts for itself, so threads are taken one by one: by that of the forward, which the node names, wherever
+    it runs now.
     """
     calls: dict[int, list[_Interval]] = defaultdict(list)
     nodes: dict[int, list[_Interval]] = defaultdict(list)
     for interval in intervals:
-        if interval.node:
+        if interval.node and interval.sequence[0] >= 0:
             nodes[interval.origin].append(interval)
-        elif not interval.is_step and interval.sequence[0] < interval.sequence[1]:
+        elif interval.is_call and interval.sequence[0] < interval.sequence[1]:
             calls[interval.origin].append(interval)
     for origin, made in nodes.items():
-        # Calls come in the order of beginning, so that of two with the same range the inner one comes last.
+        # Calls come in the order of beginning and sorting keeps that among equals, so that of two calls with the same
+        # range (one does nothing but call the other) the inner one comes last and ends on top of the stack.
         ordered = sorted(calls[origin], key=lambda call: (call.sequence[0], -call.sequence[1]))
-        open_calls: list[_Interval] = []
+        around: list[_Interval] = []
         position = 0
-        for found in sorted((one for one in made if one.sequence[0] >= 0), key=lambda one: one.sequence[0]):
-            number = found.sequence[0]
+        for node in sorted(made, key=lambda node: node.sequence[0]):
+            number = node.sequence[0]
             while position < len(ordered) and ordered[position].sequence[0] <= number:
-                open_calls.append(ordered[position])
+                around.append(ordered[position])
                 position += 1
-            while open_calls and open_calls[-1].sequence[1] <= number:
-                open_calls.pop()
-            found.owner = open_calls[-1] if open_calls else None
-    last: dict[tuple[int, int], _Interval | None] = {}
+            while around and around[-1].sequence[1] <= number:
+                around.pop()
+            node.owner = around[-1] if around else None
+
+
+def _follow_accumulations(intervals: Sequence[_Interval]) -> None:
+    """Set the owner of every accumulation into a parameter's gradient: that of the node before it.
+
+    These nodes are made once for each parameter, not by a call, and have no number. But the engine takes them before
+    all others as soon as their gradient is there, so the node that ran before one, on its thread and in its call of
+    backward, is the node that has computed the gradient.
+    """
+    latest: dict[tuple[int, int], _Interval | None] = {}
     for interval in intervals:
         if not interval.node:
             continue
         place = (interval.thread, interval.graph_task)
         if interval.sequence[0] < 0:
-            interval.owner = last.get(place)
-        last[place] = interval.owner
+            interval.owner = latest.get(place)
+        latest[place] = interval.owner
 
 
-def _sum_up(found: Attribution, intervals: Sequence[_Interval]) -> None:
+def _sum_up(sums: Attribution, intervals: Sequence[_Interval]) -> None:
+    """Add up nodes by their owners, and then calls from the innermost one out, each into the call around it."""
     for interval in intervals:
         if interval.node:
-            found.nodes += 1
+            sums.nodes += 1
             if interval.owner is None:
-                found.outside += max(interval.own, 0.0)
+                sums.outside += max(interval.own, 0.0)
             else:
                 interval.owner.own_backward = (interval.owner.own_backward or 0.0) + max(interval.own, 0.0)
         elif interval.is_step:
-            found.outside += max(interval.own, 0.0)
-    for interval in reversed(intervals):  # inner calls before the ones around them
-        if interval.node or interval.is_step:
-            continue
-        own = max(interval.own, 0.0)
-        interval.total += own
-        if interval.own_backward is not None:
-            interval.backward = (interval.backward or 0.0) + interval.own_backward
-        caller = _caller(interval)
+            sums.outside += max(interval.own, 0.0)
+    # A call begins after the one around it and after the one that it recomputes, so the latest come first.
+    for call in sorted(filter(lambda interval: interval.is_call, reversed(intervals)), key=lambda call: -call.begin):
+        own = max(call.own, 0.0)
+        call.total += own
+        if call.own_backward is not None:
+            call.backward = (call.backward or 0.0) + call.own_backward
+        caller = _caller(call)
         if caller is not None:
-            caller.total += interval.total
-        if interval.backward is not None and (above := caller or _recomputed_for(interval)) is not None:
-            above.backward = (above.backward or 0.0) + interval.backward
-        _add_call(found, interval, own)
+            caller.total += call.total
+        if call.backward is not None and (above := caller or _recomputed_for(call)) is not None:
+            above.backward = (above.backward or 0.0) + call.backward
+        _add_call(sums, call, own)
 
 
-def _caller(interval: _Interval) -> _Interval | None:
-    """The call around this one in the same phase."""
-    around = interval.parent
-    return around if around is not None and not around.node and not around.is_step else None
+def _caller(call: _Interval) -> _Interval | None:
+    """The call around this one in the same phase; None for one that a backward node runs again."""
+    return call.parent if call.parent is not None and call.parent.is_call else None
 
 
-def _recomputed_for(interval: _Interval) -> _Interval | None:
-    """The call whose backward node ran this one again (checkpointing of the re-entrant kind has its backward there)."""
-    around = interval.parent
-    return around.owner if around is not None and around.node else None
+def _recomputed_for(call: _Interval) -> _Interval | None:
+    """The call whose backward node ran this one again.
+
+    Activation checkpointing comes in two kinds. The re-entrant one runs its part without a graph first, so that the
+    part's calls have made no nodes; its own node then runs them again and their backward too, all inside of itself.
+    That backward belongs to the recomputed calls, and through the node's owner to the layers around the part. The other
+    kind only takes the saved tensors out of what it computes again, and goes on with the nodes of the first calls:
+    there the recomputed calls have no backward, and nothing is handed on.
+    """
+    return call.parent.owner if call.parent is not None and call.parent.node else None
 
 
-def _add_call(found: Attribution, call: _Interval, own: float) -> None:
+def _add_call(sums: Attribution, call: _Interval, own: float) -> None:
     layer = call.layer
     if call.phase == RECOMPUTE:
-        found.recomputations += 1
-        found.recompute[layer] = (found.recompute[layer] or 0.0) + own
+        sums.recomputations += 1
+        sums.recompute[layer] = (sums.recompute[layer] or 0.0) + own
     else:
-        found.calls[layer] += 1
-        found.own_forward[layer] += own
+        sums.calls[layer] += 1
+        sums.own_forward[layer] += own
     if call.own_backward is not None:
-        found.own_backward[layer] = (found.own_backward[layer] or 0.0) + call.own_backward
+        sums.own_backward[layer] = (sums.own_backward[layer] or 0.0) + call.own_backward
     if _called_by_itself(call):
         return
     if call.phase == FORWARD:
-        found.forward[layer] += call.total
+        sums.forward[layer] += call.total
     if call.backward is not None:
-        found.backward[layer] = (found.backward[layer] or 0.0) + call.backward
+        sums.backward[layer] = (sums.backward[layer] or 0.0) + call.backward
 
 
 def _called_by_itself(call: _Interval) -> bool:

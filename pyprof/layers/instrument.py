@@ -124,7 +124,7 @@ class Probes:
 
 @dataclass(frozen=True)
 class _Spot:
-    """A module of the tree and how it is looked at."""
+    """A module of the tree and how it is instrumented: `attached` as in LayerFacts."""
 
     path: str
     module: nn.Module
@@ -133,17 +133,17 @@ class _Spot:
 
 
 def _plan(module: nn.Module) -> Iterator[_Spot]:
-    """Every module once, in the order of nn.Module.named_modules, with its way of being looked at."""
+    """Every module once, in the order of nn.Module.named_modules, with how it is instrumented."""
     numbers: dict[str, int] = {}
     closed: list[tuple[str, str]] = []  # paths whose inside no probe can see, and why
-    for path, one in module.named_modules():
+    for path, layer in module.named_modules():
         above = next((reason for prefix, reason in closed if path.startswith(prefix)), None)
-        attached = f"skipped: {above}" if above else _way(one)
-        if above is None and (reason := _closed(one)):
+        attached = f"skipped: {above}" if above else _attachment(layer)
+        if above is None and (reason := _closed(layer)):
             closed.append((f"{path}." if path else "", reason))
         parent = numbers[path.rpartition(".")[0]] if path else None
         numbers[path] = len(numbers)
-        yield _Spot(path, one, parent, attached)
+        yield _Spot(path, layer, parent, attached)
 
 
 def _closed(module: nn.Module) -> str | None:
@@ -159,7 +159,7 @@ def _compiled_call(module: nn.Module) -> bool:
     return getattr(module, "_compiled_call_impl", None) is not None
 
 
-def _way(module: nn.Module) -> str:
+def _attachment(module: nn.Module) -> str:
     if _compiled_call(module):
         return "compiled"
     forward = getattr(module, "forward", None)
@@ -179,7 +179,7 @@ def _replace(recorder: Recorder, module: nn.Module, name: str, layer: int) -> Ca
 
     def undo() -> None:
         if attributes.get(name) is not probe:
-            # Somebody has put something around the probe since: taking it off would take that off as well.
+            # Something else has been put around the probe since, and taking the probe off would take that off as well.
             recorder.silence(probe)
         elif had:
             attributes[name] = original

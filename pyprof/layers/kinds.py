@@ -63,7 +63,7 @@ def _kind(
     for pattern, kind in rules:
         if pattern.fullmatch(path):
             return kind, True
-    if is_normalisation(layer) or around == NORMALISATION:
+    if _is_normalisation(layer) or around == NORMALISATION:
         return NORMALISATION, around_ruled
     if around_ruled and around is not None:
         return around, True
@@ -74,7 +74,7 @@ def _kind(
     return guess, False
 
 
-def is_normalisation(layer: nn.Module) -> bool:
+def _is_normalisation(layer: nn.Module) -> bool:
     """Whether a layer normalises: one without layers of its own whose class is called so (LayerNorm, RMSNorm, ...)."""
     return next(layer.children(), None) is None and _NORM.search(type(layer).__name__) is not None
 

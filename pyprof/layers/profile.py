@@ -1,9 +1,6 @@
 """The layer tree: what every layer cost, forward and backward, assembled from a trace. Loads no torch.
 
-A backward node belongs to the innermost call whose range of autograd sequence numbers holds the node's number. The
-engine runs ready nodes in falling order of these numbers, so a layer's nodes run as one block and blocks nest as the
-forward calls did. A node's time reaches to the start of the next node of the same backward call: what the engine does
-in between (summing the gradients of a shared input, say) is the earlier node's doing.
+Which times belong to which layer is decided in pyprof.layers.attribution.
 """
 
 from __future__ import annotations
@@ -35,7 +32,7 @@ class LayerFacts:
 
 @dataclass(frozen=True)
 class ProbeCost:
-    """Calibrated cost of looking, in seconds: inside and outside of a call's own interval, and for one backward
+    """Calibrated cost of the probes, in seconds: of a call, inside and outside of its own interval, and of one backward
     node.
     """
 
@@ -141,14 +138,14 @@ def assemble(trace: Trace, facts: Sequence[LayerFacts], cost: ProbeCost) -> Prof
 
     With marked steps only what lies in them counts, and all times are means over the steps.
     """
-    found = attribute(trace, len(facts), inside=cost.inside * 1e9, outside=cost.outside * 1e9, node=cost.node * 1e9)
-    scale = 1e-9 / max(found.steps, 1)
+    sums = attribute(trace, len(facts), inside=cost.inside * 1e9, outside=cost.outside * 1e9, node=cost.node * 1e9)
+    scale = 1e-9 / max(sums.steps, 1)
     children: list[list[int]] = [[] for _ in facts]
     for index, fact in enumerate(facts):
         if fact.parent is not None:
             children[fact.parent].append(index)
     for index in reversed(range(len(facts))):
-        _sum_up_container(found, index, children[index])
+        _sum_up_container(sums, index, children[index])
     layers = tuple(
         LayerCost(
             index,
@@ -156,37 +153,37 @@ def assemble(trace: Trace, facts: Sequence[LayerFacts], cost: ProbeCost) -> Prof
             fact.path,
             fact.type,
             fact.kind,
-            found.calls[index] // max(found.steps, 1),
+            sums.calls[index] // max(sums.steps, 1),
             fact.parameters,
-            found.forward[index] * scale,
-            found.own_forward[index] * scale,
-            _scaled(found.backward[index], scale),
-            _scaled(found.own_backward[index], scale),
-            _scaled(found.recompute[index], scale),
+            sums.forward[index] * scale,
+            sums.own_forward[index] * scale,
+            _scaled(sums.backward[index], scale),
+            _scaled(sums.own_backward[index], scale),
+            _scaled(sums.recompute[index], scale),
             fact.attached,
         )
         for index, fact in enumerate(facts)
     )
     return Profile(
         layers,
-        found.steps,
-        found.step * scale,
-        found.outside * scale,
-        sum(found.calls) + found.recomputations,
-        found.nodes,
+        sums.steps,
+        sums.step * scale,
+        sums.outside * scale,
+        sum(sums.calls) + sums.recomputations,
+        sums.nodes,
         cost,
         trace.dropped,
     )
 
 
-def _sum_up_container(found: Attribution, index: int, children: list[int]) -> None:
+def _sum_up_container(sums: Attribution, index: int, children: list[int]) -> None:
     """A module that is never called itself (a ModuleList) shows the sum of its children as its total."""
-    if found.calls[index]:
+    if sums.calls[index]:
         return
-    found.forward[index] = sum(found.forward[child] for child in children)
-    seen = [backward for child in children if (backward := found.backward[child]) is not None]
-    if seen and found.backward[index] is None:
-        found.backward[index] = sum(seen)
+    sums.forward[index] = sum(sums.forward[child] for child in children)
+    seen = [backward for child in children if (backward := sums.backward[child]) is not None]
+    if seen and sums.backward[index] is None:
+        sums.backward[index] = sum(seen)
 
 
 def _scaled(value: float | None, scale: float) -> float | None:

@@ -72,6 +72,7 @@ class NativeRecorder:
         self.drain = self._recorder.drain
 
     def observe_backward(self) -> Callable[[], None]:
+        # An observer observes as long as it lives, and the list is what keeps it alive.
         observer = [self._native.BackwardObserver(self._recorder)]
         return observer.clear
 
@@ -89,12 +90,8 @@ class _Buffer(threading.local):
         with recorder.lock:
             self.index = len(recorder.buffers)
             recorder.buffers.append(self.__dict__)
-            recorder.numbers.append(_autograd_thread_number())
-
-
-def _autograd_thread_number() -> int:
-    # The twin ties nodes to calls by thread too; any number that is the same for both will do.
-    return threading.get_ident()
+            # Stands in for autograd's own number: nodes only have to name the thread of the call that made them.
+            recorder.numbers.append(threading.get_ident())
 
 
 class PythonRecorder:
@@ -124,9 +121,8 @@ class PythonRecorder:
             self._dropped += 1
             return None
         phase = RECOMPUTE if torch._C._current_graph_task_id() != -1 else FORWARD
-        parent = local.open[-1][-1] if local.open else -1
         sequence = torch._C._autograd._get_sequence_nr()
-        span = [0, 0, sequence, sequence, local.index, layer, parent, phase, -1, -1, len(local.spans)]
+        span = [0, 0, sequence, sequence, local.index, layer, phase, -1, -1]
         local.spans.append(span)
         local.open.append(span)
         span[0] = time.perf_counter_ns()
@@ -154,7 +150,11 @@ class PythonRecorder:
         return stop
 
     def watch(self, opened: list[int] | None, output: Any) -> None:
-        """Hook the nodes that a call has made, where no other layer's call is around it."""
+        """Hook the nodes that a call has made.
+
+        Only the outermost call does: its outputs lead to the nodes of all calls inside of it, and a node that was
+        hooked by each of them would be recorded several times.
+        """
         local = self._local
         if not self._backward or opened is None or any(span[5] != STEP for span in local.open):
             return
@@ -189,15 +189,9 @@ class PythonRecorder:
         nodes: list[tuple[int, ...]] = []
         with self.lock:
             for buffer in self.buffers:
-                first, count = len(spans), buffer["published"]
-                for span in buffer["spans"][:count]:
-                    parent = span[6] + first if span[6] >= 0 else -1
-                    spans.append((*span[:6], parent, *span[7:10]))
+                count, buffer["published"] = buffer["published"], 0
+                spans.extend(tuple(span) for span in buffer["spans"][:count])
                 buffer["spans"] = buffer["spans"][count:]
-                buffer["published"] = 0
-                for span in buffer["spans"]:
-                    span[6] = max(span[6] - count, -1)
-                    span[10] -= count
                 nodes.extend(tuple(node) for node in buffer["nodes"])
                 buffer["nodes"] = []
             dropped, self._dropped = self._dropped, 0

@@ -32,13 +32,15 @@ def profile(
 
     `mode` is "infer" (inference_mode) or "train" (forward, loss, backward; the loss is the output's own `loss`, or
     else the mean of its floating-point tensors). After one step of warm-up, steps are taken for about `seconds`, at
-    least one. The module's training flag and its gradients are left as they were.
+    least one and at most 50. Afterwards the training flags of the module and of all in it, and the gradients of its
+    parameters, are what they were; what a forward itself changes (running means of a batch normalisation, say) stays
+    changed.
 
     Raises UsageError for another mode, and where nothing in the output can be trained on.
     """
     if mode not in ("infer", "train"):
         raise UsageError(f"there is no mode {mode!r}: choose infer or train")
-    was_training = module.training
+    was_training = [(layer, layer.training) for layer in module.modules()]
     gradients = [(parameter, parameter.grad) for parameter in module.parameters()]
     probes = instrument(module, backward=mode == "train", rules=rules, recorder=recorder)
 
@@ -60,14 +62,15 @@ def profile(
             with probes:
                 record_steps(probes, step, forget_gradients, seconds)
     finally:
-        module.train(was_training)
+        for layer, training in was_training:
+            layer.training = training
         for parameter, gradient in gradients:
             parameter.grad = gradient
     return probes.profile()
 
 
 def record_steps(probes: Probes, step: Callable[[], object], prepare: Callable[[], object], seconds: float) -> None:
-    """Take marked steps for about `seconds`, at least one; `prepare` runs before each one, outside of it."""
+    """Take marked steps for about `seconds`, 1 to 50; `prepare` runs before each one, outside of it."""
     begin = time.monotonic()
     for _ in range(_MOST_STEPS):
         prepare()

@@ -22,11 +22,11 @@ SPAN_DTYPE: Final = np.dtype(
         ("sequence_end", "u8"),
         ("thread", "u4"),
         ("layer", "u4"),
-        ("parent", "i4"),
         ("phase", "u4"),
         ("device_begin", "i4"),
         ("device_end", "i4"),
-    ]
+    ],
+    align=True,  # as the native recorder's structs are
 )
 NODE_DTYPE: Final = np.dtype(
     [
@@ -38,7 +38,8 @@ NODE_DTYPE: Final = np.dtype(
         ("graph_task", "i4"),
         ("device_begin", "i4"),
         ("device_end", "i4"),
-    ]
+    ],
+    align=True,
 )
 
 
@@ -48,9 +49,10 @@ class Trace:
 
     `spans` (SPAN_DTYPE) are calls of layers and marked steps; a call used up the autograd sequence numbers
     [sequence_begin, sequence_end) of its thread. `nodes` (NODE_DTYPE) are autograd nodes that ran in backward;
-    sequence -1 is the accumulation into a parameter's gradient. `threads[i]` is autograd's number of the thread that
-    spans and nodes call i. `dropped` counts the events for which the buffers had no room. On a device, the i-th stamp
-    on its stream (device_begin, device_end) was at `device_times[i]`; None on the host.
+    sequence -1 is the accumulation into a parameter's gradient. `threads[i]` is the number by which a node's
+    `forward_thread` names the thread that spans and nodes call i. `dropped` counts the events for which the buffers
+    had no room. On a device, the i-th stamp on its stream (device_begin, device_end) was at `device_times[i]`; None on
+    the host.
     """
 
     spans: npt.NDArray[np.void]
@@ -64,8 +66,8 @@ class Trace:
         """All that a recorder has drained, one time after the other."""
         times = [part["device_times"] for part in drained if part.get("device_times") is not None]
         return cls(
-            np.concatenate([np.empty(0, SPAN_DTYPE), *(part["spans"] for part in drained)]),
-            np.concatenate([np.empty(0, NODE_DTYPE), *(part["nodes"] for part in drained)]),
+            np.concatenate([np.empty(0, SPAN_DTYPE), *(part["spans"] for part in drained)], dtype=SPAN_DTYPE),
+            np.concatenate([np.empty(0, NODE_DTYPE), *(part["nodes"] for part in drained)], dtype=NODE_DTYPE),
             drained[-1]["threads"] if drained else np.empty(0, np.uint64),
             sum(int(part["dropped"]) for part in drained),
             np.concatenate(times) if times else None,

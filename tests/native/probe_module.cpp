@@ -19,7 +19,8 @@ PyObject* drain(PyObject*, PyObject*) {
   const Recorder::Drained drained = recorder->drain();
   PyObject* list = PyList_New(0);
   for (const Span& span : drained.spans) {
-    PyObject* row = Py_BuildValue("(Ii)", span.layer, span.parent);
+    PyObject* row =
+        Py_BuildValue("(ILL)", span.layer, static_cast<long long>(span.begin), static_cast<long long>(span.end));
     PyList_Append(list, row);
     Py_DECREF(row);
   }

@@ -2,6 +2,7 @@
 
 import gc
 import inspect
+import itertools
 import threading
 
 import probe_module as native
@@ -29,7 +30,10 @@ for _ in range(3):
 assert inspect.signature(layer.forward) == inspect.signature(Layer().forward)
 outer = native.probe(lambda: layer.forward(1), 2)
 assert outer() == 1
-assert native.drain() == [(1, -1)] * 6 + [(2, -1), (1, 6)]
+drained = native.drain()
+assert [layer for layer, _, _ in drained] == [1] * 6 + [2, 1]
+assert all(earlier[2] <= later[1] for earlier, later in itertools.pairwise(drained[:7]))
+assert drained[6][1] <= drained[7][1] <= drained[7][2] <= drained[6][2]
 
 # A probe that takes itself off while it runs.
 holder = {}
