@@ -61,7 +61,8 @@ class Indicator(IndicatorFacts):
     nothing to read); *searched* while the largest batch is looked for, by ``read(search)``; *weighed* on one call of
     the step, by ``read(step, call)``, where `call` runs the step once and may carry the probes; *counted* by
     ``read(step)``, which may look at the module, its inputs and the mode, and may run the step. `read` gives a
-    ``Reading``; one that cannot be had has the value None and a reason. What it raises becomes the case's status.
+    ``Reading``; one that cannot be had has the value None and a reason. What a counter raises is such a reason too,
+    while everything else of the case stands; what others raise becomes the case's status.
     """
 
     how: How = "counted"

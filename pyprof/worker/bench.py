@@ -152,7 +152,7 @@ class Bench:
                 for indicator in weighed:
                     case.read(indicator, step, step)
             for indicator in self._asked("counted", case.case):
-                case.read(indicator, step)
+                case.count(indicator, step)
         finally:
             step.close()
 

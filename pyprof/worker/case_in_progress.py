@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from pyprof.failures import Status, failure_of
+from pyprof.failures import Failure, Status, attempt, failure_of
 from pyprof.indicators.indicator import Indicator
 from pyprof.layers.profile import Profile
 from pyprof.records.case import Case
@@ -49,6 +50,13 @@ class CaseInProgress:
             self.fail(failure.status, failure.reason)
         finally:
             self.seconds += time.perf_counter() - begin
+
+    def count(self, indicator: Indicator, step: Step) -> None:
+        """Note what a counter gives; where it fails, that is the reason for having no figure, and the rest stands."""
+        assert indicator.read is not None
+        counted = attempt(partial(indicator.read, step))
+        reading = Reading(None, reason=counted.reason) if isinstance(counted, Failure) else counted
+        self.indicators[indicator.name] = reading
 
     def read(self, indicator: Indicator, *what: object) -> None:
         """Note what an indicator gives for a step or a search."""

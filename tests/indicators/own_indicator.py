@@ -60,6 +60,22 @@ LAYERS = Indicator(
 )
 
 
+def failing(step: Step) -> Reading:
+    raise ValueError(f"nothing to count at {step.length}")
+
+
+FAILING = Indicator(
+    name="failing",
+    title="Failing",
+    unit="1",
+    better="lower",
+    meaning="fails",
+    source="this test",
+    exact=True,
+    read=failing,
+)
+
+
 class Sum(nn.Module):
     def __init__(self) -> None:
         super().__init__()

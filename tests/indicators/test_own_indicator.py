@@ -137,6 +137,21 @@ def test_by_its_place_it_is_known_to_the_process_that_measures_too(
     }
 
 
+def test_a_counter_that_fails_is_a_reason_and_the_rest_stands(tmp_path: Path) -> None:
+    registry.register(own_indicator.FAILING)
+    try:
+        run = measure(tmp_path / "run", "latency", "failing")
+    finally:
+        registry.forget("failing")
+    for record in run.records.values():
+        assert record.status == "ok"
+        assert record.indicators["latency"].value is not None
+        failed = record.indicators["failing"]
+        assert (failed.value, failed.reason) == (None, f"ValueError: nothing to count at {record.case.length}")
+    (omission,) = document(view_of(run))["omitted"]
+    assert (omission["metric"], omission["title"], omission["cases"]) == ("failing", "Failing", 2 * len(LENGTHS))
+
+
 def test_wrong_names_are_one_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     for metric, words in (
         ("element", "has no metric 'element': did you mean 'elements'?"),
