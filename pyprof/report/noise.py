@@ -40,7 +40,7 @@ def write(machine: MachineCheck, console: Console) -> None:
 
 
 def quiet_lines(quiet: Quiet) -> Iterator[Text]:
-    """A paragraph on what the system reported during a run, and one on the machine's speed and the cases that it hit."""
+    """A paragraph on what the system reported during a run, and one on the machine's speed and the slow cases."""
     yield Text(_reported(quiet))
     if quiet.slowest is None:
         return

@@ -94,8 +94,8 @@ def sentences(quiet: Quiet) -> list[str]:
 def test_a_quiet_run_is_told_in_two_sentences() -> None:
     assert sentences(Quiet(1200, 0, {}, 0.97, 30, (), 0.01, 0.0, False)) == [
         "None of 1,200 samples was hit by noise; other processes used 1 % of all cores.",
-        "A fixed work timed between the samples ran at 97 to 100 % of its best speed; no case ran while the machine was "
-        "slow (typically below 85 %).",
+        "A fixed work timed between the samples ran at 97 to 100 % of its best speed; no case ran while the machine "
+        "was slow (typically below 85 %).",
     ]
 
 
