@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -16,8 +16,10 @@ from pyprof.attention.measure import ProblemResult, measure
 from pyprof.attention.problem import Problem
 from pyprof.errors import UsageError
 from pyprof.machine.environment import current_environment
-from pyprof.records.environment import Environment
 from pyprof.timing.interleave import Care
+
+if TYPE_CHECKING:
+    from pyprof.records.environment import Environment
 
 SCHEMA = 1
 MODES = ("forward", "backward")

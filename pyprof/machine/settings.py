@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from pyprof.machine import pin
+from pyprof.quantity import plural
 from pyprof.timing.cores import ROOT, siblings, spoken, usable_cores
 
 CheckStatus = Literal["ok", "warn", "unknown"]
@@ -70,14 +71,14 @@ def _hyperthreads(threads: int, root: Path) -> Check:
         return Check(name, "ok", "every processor is a core of its own")
     if len(groups) == len(cores):
         return Check(name, "ok", "every usable processor is on a core of its own; keep the cores' other halves free")
-    found = f"{len(cores)} processors on {_plural(len(groups), 'core')}"
+    found = f"{len(cores)} processors on {plural(len(groups), 'core')}"
     what = f"{threads} threads have to share them" if threads > len(groups) else "two threads may land on one core"
     return Check(name, "warn", f"{found}: {what}", "--pin auto, a core for each thread")
 
 
 def _threads(threads: int, root: Path) -> Check:
     cores, quota = len(usable_cores()), _quota(root)
-    found = f"{threads} for {_plural(cores, 'processor')}"
+    found = f"{threads} for {plural(cores, 'processor')}"
     if quota is not None and quota < min(threads, cores):
         found += f", of which the container grants {quota:g}"
         return Check(
@@ -90,7 +91,7 @@ def _threads(threads: int, root: Path) -> Check:
 
 def _pinning(root: Path) -> Check:
     cores, nodes = usable_cores(), len(list((root / "sys/devices/system/node").glob("node[0-9]*")))
-    here = f"not pinned: may run on {_plural(len(cores), 'processor')}" + (
+    here = f"not pinned: may run on {plural(len(cores), 'processor')}" + (
         f" of {nodes} memory nodes" if nodes > 1 else ""
     )
     if pin.pinned() is not None:
@@ -137,7 +138,3 @@ def read(path: Path) -> str:
         return path.read_text(errors="replace").strip()
     except OSError:
         return ""
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -128,12 +128,13 @@ def _reasons(mode: ModeResult) -> Iterator[Text]:
 
 def _calibration(mode: ModeResult) -> Text:
     """What our own layer table subtracts, and where that comes from."""
-    found = mode.calibration
-    nodes = f", {format_seconds(found.cost.node)} for each of {found.nodes:,.0f} backward nodes" if found.nodes else ""
+    calibration = mode.calibration
+    cost, nodes = calibration.cost, calibration.nodes
+    per_node = f", {format_seconds(cost.node)} for each of {nodes:,.0f} backward nodes" if nodes else ""
     return Text(
-        f"calibrated: {format_seconds(found.cost.call)} for each of {found.calls:,.0f} calls of layers "
-        f"({format_seconds(found.cost.inside)} of it inside the layer's own time){nodes}; the layer table of "
-        f"pyprof profile subtracts {format_seconds(found.probe_seconds)} a step ({100 * found.share:.2g} %)"
+        f"calibrated: {format_seconds(cost.call)} for each of {calibration.calls:,.0f} calls of layers "
+        f"({format_seconds(cost.inside)} of it inside the layer's own time){per_node}; the layer table of "
+        f"pyprof profile subtracts {format_seconds(calibration.probe_seconds)} a step ({100 * calibration.share:.2g} %)"
     )
 
 
