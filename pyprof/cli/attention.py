@@ -23,18 +23,20 @@ implementations:
   auto       pyprof's own: cpu here, cuda on a GPU
   sdpa       PyTorch's fused dense attention with a mask that is made beforehand
   chunks     overlapping chunks of dense products, as in Longformer
-  flex       PyTorch's FlexAttention with the best of block sizes 16 to 128; compiles for about ten seconds for each
-             shape and block size, and has no backward on the host
+  flex       PyTorch's FlexAttention with the best of block sizes 16 to 128;
+             compiles for about ten seconds for each shape and block size, and
+             has no backward on the host
   reference  plain loops, for comparison only
-  package.module:function   yours: function(query, key, value, window), tensors (batch, heads, length, head_dim), window
-             (left, right); checked first, and refused if it is wrong; where it has parameters key_lengths or scale,
-             these are checked too
+  package.module:function
+             yours: function(query, key, value, window), tensors (batch, heads,
+             length, head_dim), window (left, right); checked first, and refused
+             if it is wrong; parameters key_lengths and scale are checked too
 """
 _EPILOG = """\
 examples:
-  pyprof attention                                            the defaults, about a minute
+  pyprof attention                           the defaults, about a minute
   pyprof attention --lengths 2500 --windows 16 --impls auto,flex --modes forward
-  pyprof attention --windows 32:0 --dtypes float32,bfloat16   causal, in two dtypes
+  pyprof attention --windows 32:0 --dtypes float32,bfloat16    causal, two dtypes
   pyprof attention --impl mine:kernel --lengths 500 --json > mine.json
 """
 

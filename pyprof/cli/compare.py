@@ -25,10 +25,10 @@ is known well enough.
 """
 _EPILOG = """\
 examples:
-  pyprof compare runs/main runs/change                          what changed, and what is only noise
-  pyprof compare runs/main runs/change --fail-over 3%           exit code 1 where a slowdown beyond 3 % is shown
-  pyprof compare runs/main runs/change --markdown > comment.md  for a pull request
-  pyprof compare bert/eager bert/sdpa --length 512
+  pyprof compare runs/main runs/change                  changes beyond the noise
+  pyprof compare runs/main runs/change --fail-over 3%   exit code 1 if slower
+  pyprof compare runs/main runs/change --markdown       for a pull request
+  pyprof compare bert/eager bert/sdpa --length 512      two models, timed in turn
 """
 
 
@@ -37,11 +37,12 @@ def add(commands: Commands) -> None:
     parser = add_command(commands, "compare", _run, _DESCRIPTION)
     parser.epilog = _EPILOG
     parser.add_argument("baseline", metavar="A", help="the baseline: a run directory or a model")
-    parser.add_argument("head", metavar="B", help="what is compared with it, of the same sort")
+    parser.add_argument("head", metavar="B", help="what is compared with it, of the same kind")
     parser.add_argument(
         "--fail-over",
         metavar="SHARE",
-        help="exit with code 1 where B is shown to cost more by over this, such as 3%%, or fails at what A can do",
+        help="exit with code 1 where B is shown to cost more than A by over this, such as 3%%, or fails where A "
+        "does not",
     )
     compare_runs.add_options(parser.add_argument_group("two runs"))
     compare_models.add_options(parser.add_argument_group("two models"))

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 _DESCRIPTION = """List the models that can be measured: family, vanilla model, parameters, implementations.
 
-Any importable factory package.module:function, the directory of a local transformers checkpoint, or a
-fairseq HuBERT file, is a model too.
+Any importable factory package.module:function, the directory of a local transformers checkpoint, and the file of a
+fairseq HuBERT are models too.
 """
 
 
@@ -60,7 +60,7 @@ def _table(descriptions: Sequence[Description]) -> None:
 
     from pyprof.quantity import format_count
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     table.add_column("model", no_wrap=True, style="bold")
     table.add_column("variant of", no_wrap=True)
     table.add_column("parameters", justify="right", no_wrap=True)

@@ -6,6 +6,7 @@ import argparse
 import json
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,12 +24,18 @@ Parser = argparse.ArgumentParser | argparse._ArgumentGroup
 _SHARE = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(%?)\s*")
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Fills paragraphs to the terminal's width, and leaves a block with indented lines as it is written."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        blocks = text.strip().split("\n\n")
+        return "\n\n".join(block if "\n " in block else textwrap.fill(block, width) for block in blocks) + "\n"
+
+
 def add_command(commands: Commands, name: str, run: Run, description: str) -> argparse.ArgumentParser:
     """A subcommand whose help begins with the description's first line."""
     summary, _, _ = description.strip().partition("\n")
-    parser = commands.add_parser(
-        name, help=summary, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = commands.add_parser(name, help=summary, description=description, formatter_class=_Help)
     parser.set_defaults(run=run)
     return parser
 
@@ -60,7 +67,9 @@ def add_model_options(
 
 def add_attention(parser: Parser) -> None:
     """--attention: the implementation that a model runs with."""
-    parser.add_argument("--attention", metavar="NAME", help="implementation: best (default), then, or a name")
+    parser.add_argument(
+        "--attention", metavar="NAME", help="implementation: best (default), then (as in the 2023 study), or a name"
+    )
 
 
 def model_setup(options: argparse.Namespace, model: str, *, tokens: int) -> ModelSetup:
@@ -78,7 +87,7 @@ def add_pin(parser: Parser) -> None:
     parser.add_argument(
         "--pin",
         metavar="CORES",
-        help="stay on these processors, such as 0,2-3, with a thread on each; auto: the quietest ones, one per "
+        help="run on these processors only, such as 0,2-3, with a thread on each; auto: the quietest ones, one per "
         "physical core (name them where runs are to be compared)",
     )
 

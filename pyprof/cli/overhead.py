@@ -29,11 +29,14 @@ tool's layer times are off on a model whose layers take a known time.
 
 tools:
   pyprof           our probes
-  hooks            stamps in a module's pre-hook and hook, in train mode of its backward too
-  record_function  torch.profiler.record_function around each layer, no profiler running
+  hooks            stamps in a module's pre-hook and hook, in train mode of its
+                   backward too
+  record_function  torch.profiler.record_function around each layer, no profiler
+                   running
   torch.profiler   the same with the profiler running on the host
   DeepSpeed        its FlopsProfiler (pip install deepspeed)
-  torchprof        (pip install --no-deps torchprof: with its dependencies it replaces torch)
+  torchprof        pip install --no-deps torchprof, as its dependencies replace
+                   torch
 """
 _ERASE = "\r\x1b[K"
 # Short enough for the overhead to show, and a length that is used every day.

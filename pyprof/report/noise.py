@@ -24,7 +24,7 @@ _SHOWN = 3
 
 def write(machine: MachineCheck, console: Console) -> None:
     """Write the table of all checks, and below it what a comparison on this machine can show."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     table.add_column("check", style="bold", no_wrap=True)
     table.add_column("", no_wrap=True)
     table.add_column("found", overflow="fold")
