@@ -32,7 +32,7 @@ class ModelSetup:
 
     def __post_init__(self) -> None:
         if self.batch < 1 or self.length < 1:
-            raise UsageError("a length and a batch are at least 1")
+            raise UsageError("the length and the batch have to be at least 1")
 
     def load(self, mode: str) -> LoadedModel:
         """The model, built and fitted to the length; raises UsageError for what does not exist or does not fit."""

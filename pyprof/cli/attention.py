@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
+from pyprof.cli import live
 from pyprof.cli.options import add_command, add_json, names, print_json
 from pyprof.errors import UsageError
 
@@ -36,12 +37,9 @@ _EPILOG = """\
 examples:
   pyprof attention                           the defaults, about a minute
   pyprof attention --lengths 2500 --windows 16 --impls auto,flex --modes forward
-  pyprof attention --windows 32:0 --dtypes float32,bfloat16    causal, two dtypes
+  pyprof attention --windows 32:0 --dtypes float32,bfloat16   causal
   pyprof attention --impl mine:kernel --lengths 500 --json > mine.json
 """
-
-# Return to the beginning of the line and clear it: what is being measured is shown until its figures are there.
-_ERASE = "\r\x1b[K"
 
 
 def add(commands: Commands) -> None:
@@ -176,10 +174,11 @@ def _compare(grid: Grid) -> tuple[Comparison, bool]:
 
 
 def _show_progress(done: int, total: int, result: ProblemResult | None, what: str) -> None:
+    """What is being measured, until its figures are there."""
     from pyprof.report.attention import outcome
 
-    live = sys.stderr.isatty()
-    if result is not None:
-        print(f"{_ERASE if live else ''}[{done}/{total}] {what}: {outcome(result)}", file=sys.stderr, flush=True)
-    elif live:
-        print(f"{_ERASE}[{done}/{total}] {what} ...", end="", file=sys.stderr, flush=True)
+    if result is None:
+        live.show(f"[{done}/{total}] {what}")
+    else:
+        live.clear()
+        print(f"[{done}/{total}] {what}: {outcome(result)}", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""`pyprof compare`: two runs or two models, told apart by what is given."""
+"""`pyprof compare`, of two runs or of two models: the operands say which."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ examples:
   pyprof compare runs/main runs/change                  changes beyond the noise
   pyprof compare runs/main runs/change --fail-over 3%   exit code 1 if slower
   pyprof compare runs/main runs/change --markdown       for a pull request
-  pyprof compare bert/eager bert/sdpa --length 512      two models, timed in turn
+  pyprof compare bert/eager bert/sdpa --length 512      two models, now
 """
 
 

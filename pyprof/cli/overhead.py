@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
+from pyprof.cli import live
 from pyprof.cli.options import (
     add_attention,
     add_command,
@@ -38,7 +39,6 @@ tools:
   torchprof        pip install --no-deps torchprof, as its dependencies replace
                    torch
 """
-_ERASE = "\r\x1b[K"
 # Short enough for the overhead to show, and a length that is used every day.
 _TOKENS = 128
 
@@ -70,8 +70,7 @@ def _run(options: argparse.Namespace) -> int:
     modes = ("infer", "train") if options.mode in (None, "both") else (options.mode,)
     setup = model_setup(options, options.model, tokens=_TOKENS)
     overhead = measure_overhead(OverheadRequest(setup, modes, options.seconds, options.tools), _show_progress)
-    if sys.stderr.isatty():
-        print(_ERASE, end="", file=sys.stderr, flush=True)
+    live.clear()
     if options.json:
         print_json(overhead.to_json())
     else:
@@ -87,7 +86,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _show_progress(what: str) -> None:
     """A live line in a terminal; elsewhere a line for each part, not for each round."""
-    if sys.stderr.isatty():
-        print(f"{_ERASE}{what} ...", end="", file=sys.stderr, flush=True)
+    if live.is_terminal():
+        live.show(what)
     elif not what.rpartition(" ")[2].isdigit() or what.endswith("round 1"):
         print(f"{what} ...", file=sys.stderr, flush=True)

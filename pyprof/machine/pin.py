@@ -12,7 +12,7 @@ from pathlib import Path
 from pyprof.errors import UsageError
 from pyprof.timing.cores import ROOT, busy_shares, busy_ticks, parse, siblings, spoken, usable_cores
 
-# Child processes inherit the affinity, and by this variable they know that it was asked for.
+# Child processes inherit the affinity, and this variable tells them that it was requested.
 VARIABLE = "PYPROF_PINNED"
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _OBSERVED_SECONDS = 0.5

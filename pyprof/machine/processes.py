@@ -23,7 +23,7 @@ class Process:
 
 @dataclass(frozen=True)
 class Usage:
-    """What a process had used at one moment: `ticks` since `started`, which tells it from a later one of its number."""
+    """The `ticks` that a process had used at one moment; a later process of its number has another `started`."""
 
     name: str
     started: int

@@ -41,12 +41,12 @@ def settings(threads: int, root: Path = ROOT) -> Iterator[Check]:
 
 
 def _governor(root: Path) -> Check:
-    found = sorted(set(of_cores(root, "cpufreq/scaling_governor")))
-    if not found:
+    governors = sorted(set(of_cores(root, "cpufreq/scaling_governor")))
+    if not governors:
         return Check("governor", "unknown", not_reported(root))
-    if found == ["performance"]:
+    if governors == ["performance"]:
         return Check("governor", "ok", "performance")
-    return Check("governor", "warn", ", ".join(found), "sudo cpupower frequency-set -g performance")
+    return Check("governor", "warn", ", ".join(governors), "sudo cpupower frequency-set -g performance")
 
 
 def _turbo(root: Path) -> Check:

@@ -1,4 +1,4 @@
-"""What may be asked of window attention: every check of its arguments, one sentence for each that fails."""
+"""The arguments of window attention: every check of them, with one sentence for each that fails."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def checked(
 ) -> Arguments:
     """The arguments, if implementation `impl` can compute them; raises UsageError, naming the one that does not fit.
 
-    What key lengths hold is not looked at, since that would wait for the device.
+    The values of key lengths are not checked, since that would wait for the device.
     """
     query, key, value = tensors
     _check_tensors(query, key, value)

@@ -11,13 +11,11 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from pyprof.quantity import format_bytes
-from pyprof.report.style import Glyphs, Scale, glyphs, plural, scale
+from pyprof.report.style import STATUS_STYLES, Glyphs, Scale, glyphs, machine_line, plural, scale
 
 if TYPE_CHECKING:
     from pyprof.attention import Comparison, Problem, ProblemResult, Row
     from pyprof.statistics.estimate import Estimate
-
-_STATUS_STYLES = {"oom": "red", "error": "bold red", "skipped": "yellow"}
 
 
 def write(comparison: Comparison, console: Console) -> None:
@@ -50,13 +48,10 @@ def outcome(result: ProblemResult) -> str:
 
 
 def _header(comparison: Comparison, marks: Glyphs) -> RenderableType:
-    grid, machine = comparison.grid, comparison.environment
+    grid = comparison.grid
     title = Text.assemble(("pyprof", "bold bright_blue"), f" {marks.dot} ", ("sliding-window attention", "bold"))
     title.append(f", batch {grid.batch}, {plural(grid.heads, 'head')} of {grid.head_dim}")
-    where = f"{machine.cpu}, {plural(machine.threads, 'thread')}"
-    if grid.device != "cpu":
-        where = ", ".join(gpu.name for gpu in machine.gpus)
-    lines = [title, Text(f"{where}, torch {machine.torch}")]
+    lines = [title, Text(machine_line(comparison.environment, grid.device))]
     if not comparison.complete:
         lines.append(Text("stopped before the end; what was measured until then:", "bold yellow"))
     return Group(*lines)
@@ -109,7 +104,7 @@ def _cells(row: Row, unit: Scale, fastest: float | None, marks: Glyphs) -> Itera
     label = "" if row.variant is None else f" {row.variant.removeprefix('block size ')}"
     if row.seconds is None:
         yield Text(f"  {row.impl}")
-        yield Text(row.status, _STATUS_STYLES.get(row.status, ""))
+        yield Text(row.status, STATUS_STYLES.get(row.status, ""))
         yield from [Text("-", "dim")] * 6
         return
     style = "bold green" if row.seconds.value == fastest else ""
@@ -153,7 +148,7 @@ def _reasons(comparison: Comparison) -> Iterator[Text]:
         first = results[0]
         where = f"{first.mode}, {first.problem.dtype}, {_problem(first.problem)}"
         more = f" and {len(results) - 1} more" if len(results) > 1 else ""
-        yield Text.assemble((status, _STATUS_STYLES.get(status, "")), f" {impl} ({where}{more}): {reason}")
+        yield Text.assemble((status, STATUS_STYLES.get(status, "")), f" {impl} ({where}{more}): {reason}")
 
 
 def _reading(comparison: Comparison) -> Iterator[Text]:

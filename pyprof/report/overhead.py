@@ -11,14 +11,13 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from pyprof.quantity import format_seconds
-from pyprof.report.style import Glyphs, glyphs, plural
+from pyprof.report.style import STATUS_STYLES, Glyphs, glyphs, machine_line, plural
 
 if TYPE_CHECKING:
     from pyprof.overhead import ModeResult, Overhead, Row
     from pyprof.overhead.accuracy import PhaseError
     from pyprof.statistics.estimate import Estimate
 
-_STATUS_STYLES = {"oom": "red", "error": "bold red", "skipped": "yellow"}
 _FIGURES = {"call": "added per call", "event_bytes": "bytes kept per call", "errors": "errors of layer times"}
 _MODES = {"infer": "Inference", "train": "Training"}
 _OURS = "pyprof"
@@ -41,15 +40,12 @@ def render(overhead: Overhead, marks: Glyphs) -> Group:
 
 
 def _header(overhead: Overhead, marks: Glyphs) -> Iterator[Text]:
-    setup, machine = overhead.request.setup, overhead.environment
+    setup = overhead.request.setup
     title = Text.assemble(("pyprof", "bold bright_blue"), f" {marks.dot} ", ("profiling overhead", "bold"))
     yield title.append(
         f", {setup.model} {setup.size}, {setup.length:,} {overhead.unit}s, batch {setup.batch}, {setup.dtype}"
     )
-    where = f"{machine.cpu}, {plural(machine.threads, 'thread')}"
-    if setup.device != "cpu":
-        where = ", ".join(gpu.name for gpu in machine.gpus)
-    yield Text(f"{where}, torch {machine.torch}")
+    yield Text(machine_line(overhead.environment, setup.device))
     for note in dict.fromkeys(note for mode in overhead.modes for note in mode.notes):
         yield Text(note, "dim")
 
@@ -81,7 +77,7 @@ def _table(mode: ModeResult, marks: Glyphs) -> Grid:
 def _cells(row: Row, mode: ModeResult) -> Iterator[Text]:
     yield Text(row.tool, "bold green" if row.tool == _OURS else "")
     if row.ratio is None:
-        yield Text(row.status, _STATUS_STYLES.get(row.status, ""))
+        yield Text(row.status, STATUS_STYLES.get(row.status, ""))
         yield Text("-", "dim")
     else:
         yield Text(_percent(row.ratio.value - 1), "bold")
@@ -120,7 +116,7 @@ def _percent(share: float) -> str:
 def _reasons(mode: ModeResult) -> Iterator[Text]:
     for row in mode.rows:
         if row.reason is not None:
-            yield Text.assemble((row.status, _STATUS_STYLES.get(row.status, "")), f" {row.tool}: {row.reason}")
+            yield Text.assemble((row.status, STATUS_STYLES.get(row.status, "")), f" {row.tool}: {row.reason}")
             continue
         for figure, reason in row.gaps.items():
             yield Text.assemble(("no figure", "yellow"), f" {row.tool}, {_FIGURES[figure]}: {reason}")

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from pyprof.quantity import plural as plural
+
+if TYPE_CHECKING:
+    from pyprof.records.environment import Environment
 
 _TIMES = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9))
 _SIZES = (("GiB", 2.0**30), ("MiB", 2.0**20), ("KiB", 2.0**10), ("B", 1.0))
@@ -19,6 +23,8 @@ KIND_STYLES: Mapping[str, str] = {
     "other": "white",
     "outside": "bright_black",
 }
+
+STATUS_STYLES: Mapping[str, str] = {"oom": "red", "error": "bold red", "skipped": "yellow"}
 
 
 @dataclass(frozen=True)
@@ -122,3 +128,11 @@ def scale(values: Iterable[float], unit: str) -> Scale:
             name, factor = next((each for each in units if smallest >= least * each[1]), units[-1])
             return Scale(name, factor)
     return Scale(unit)
+
+
+def machine_line(environment: Environment, device: str) -> str:
+    """The processor or the GPUs that were measured, and the version of PyTorch."""
+    where = f"{environment.cpu}, {plural(environment.threads, 'thread')}"
+    if device != "cpu":
+        where = ", ".join(gpu.name for gpu in environment.gpus)
+    return f"{where}, torch {environment.torch}"
