@@ -15,10 +15,10 @@ os.environ["OMP_PLACES"] = os.environ.get("OMP_PLACES", "threads")
 import torch
 from harness import Bar, Figures, note, parser, publish
 
-from pyprof.attention import Contest, Problem, RoundLimits, Row
+from pyprof.attention import Problem, ProblemResult, RoundLimits, Row
 from pyprof.attention.check import TOLERANCE, Standard
-from pyprof.attention.contest import backward_call, forward_call, hold
 from pyprof.attention.kernel import run
+from pyprof.attention.measure import backward_call, forward_call, measure
 from pyprof.attention.peers import find
 from pyprof.attention.problem import DTYPES, Inputs, make_inputs
 from pyprof.ops.window_attention import cpu_isa, window_attention
@@ -67,10 +67,10 @@ def name_of(problem: Problem) -> str:
     return f"{problem.batch}, {problem.length}, {problem.window[0]}"
 
 
-def against_peers(row: Promises, mode: str, seconds: float) -> tuple[Contest, list[Bar]]:
-    """A contest in float32, and what was promised of it; a peer that gave no figure has no bar, and is noted."""
+def against_peers(row: Promises, mode: str, seconds: float) -> tuple[ProblemResult, list[Bar]]:
+    """A problem in float32, and what was promised of it; a peer that gave no figure has no bar, and is noted."""
     problem = problem_of(row)
-    held = hold(
+    result = measure(
         problem,
         mode,
         [find(name) for name in ("auto", *PEERS[mode])],
@@ -78,34 +78,34 @@ def against_peers(row: Promises, mode: str, seconds: float) -> tuple[Contest, li
         tolerance=TOLERANCE,
     )
     share, *times = row[3:6] if mode == "forward" else row[6:8]
-    own = own_row(held)
+    own = own_row(result)
     assert own.of_limit is not None
     bars = [Bar(f"{name_of(problem)}: {mode}, of sgemm", own.of_limit.value, "share", share, "higher")]
     for peer, promised in zip(PEERS[mode], times, strict=False):
-        found = held.row(peer)
+        found = result.row(peer)
         if found is None or found.against is None:
             note(f"{peer} gave no figure: {found.reason if found else 'no row'}")
             continue
         name = f"{name_of(problem)}: {mode}, against {WORDS[peer]}"
         bars.append(Bar(name, found.against.value, "x", promised, "higher"))
-    return held, bars
+    return result, bars
 
 
-def own_row(held: Contest) -> Row:
+def own_row(result: ProblemResult) -> Row:
     """The operator's own row; without its figures there is nothing to publish."""
-    row = held.row("cpu")
+    row = result.row("cpu")
     if row is None or row.seconds is None or row.of_limit is None:
         raise SystemExit(
-            f"the operator gave no figure ({held.problem}, {held.mode}): {row.reason if row else 'no row'}"
+            f"the operator gave no figure ({result.problem}, {result.mode}): {row.reason if row else 'no row'}"
         )
     return row
 
 
-def contest_table(mode: str, contests: Sequence[Contest]) -> Figures:
+def peers_table(mode: str, results: Sequence[ProblemResult]) -> Figures:
     peers = [f"{peer}, {what}" for peer in PEERS[mode] for what in ("ms", "x cpu")]
     columns = ("batch, length, window", "rounds", "sgemm, GFLOP/s", "cpu, ms", "from", "to", "of sgemm", *peers)
     rows = []
-    for one in contests:
+    for one in results:
         own = own_row(one)
         times = (own.seconds.value, own.seconds.low, own.seconds.high)
         head = (name_of(one.problem), one.rounds, one.limit.value / 1e9)
@@ -195,13 +195,13 @@ def main() -> int:
     tables: list[Figures] = []
     bars: list[Bar] = []
     for mode in MODES:
-        contests = []
+        results = []
         for row in rows:
             note(f"{name_of(problem_of(row))}, {mode} ...")
-            held, reached = against_peers(row, mode, chosen.seconds)
-            contests.append(held)
+            result, reached = against_peers(row, mode, chosen.seconds)
+            results.append(result)
             bars += reached
-        tables.append(contest_table(mode, contests))
+        tables.append(peers_table(mode, results))
     for part in (half_precision(rows, chosen.seconds / 4), memory(rows, chosen.threads), accuracy()):
         tables.append(part[0])
         bars += part[1]

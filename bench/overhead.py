@@ -17,9 +17,9 @@ from torch import nn
 from pyprof.failures import Failure
 from pyprof.layers.instrument import Probes, instrument
 from pyprof.models import registry
-from pyprof.overhead.empty import Caller, Nothing, Recording, added_per_call
+from pyprof.overhead.empty_module import Caller, Nothing, Recording, added_per_call
 from pyprof.overhead.probes import PYPROF
-from pyprof.overhead.slowdown import BARE, Looks, slowdowns
+from pyprof.overhead.slowdown import UNPROFILED, ToolSwitch, slowdowns
 from pyprof.overhead.tool import Tool
 from pyprof.overhead.tools import TOOLS, missing
 from pyprof.statistics.estimate import CONFIDENCE, Estimate
@@ -179,35 +179,37 @@ def on_model(model: str, mode: str, times: Times) -> Iterator[tuple[tuple[object
     length = SHORT[model]
     loaded = registry.load(model, attention="best", mode=mode, longest=length)
     loaded.fit(length)
-    looks = Looks(loaded.step, step_of(loaded, length, 1), backward=mode == "train")
+    switch = ToolSwitch(loaded.step, step_of(loaded, length, 1), backward=mode == "train")
     limits = RoundLimits(times.ours, most_rounds=10_000, seed=None, fewest_rounds=10, warmup_seconds=times.ours / 50)
     spending = AlphaSpending(CONFIDENCE, FIRST_LOOK)
-    rule = RatioLooks("below the bar", PYPROF.name, BARE, limits, spending, below_the_bar)
-    rounds = slowdowns(looks, [PYPROF], limits, stopwatch=times.stopwatch, rules=(rule,))
+    rule = RatioLooks("below the bar", PYPROF.name, UNPROFILED, limits, spending, below_the_bar)
+    rounds = slowdowns(switch, [PYPROF], limits, stopwatch=times.stopwatch, rules=(rule,))
     if PYPROF.name in rounds.failures:
         raise RuntimeError(rounds.failures[PYPROF.name].reason)
     ratio = exponential(rule.final(rounds))
     profile = profile_model(loaded, length, 1, 0.0)
-    share = 100 * profile.probe_seconds / rounds.seconds(BARE).value
+    share = 100 * profile.probe_seconds / rounds.seconds(UNPROFILED).value
     row = _row(model, mode, PYPROF.name, rounds, ratio, (profile.calls // profile.steps, share))
     # Too few pairs for an interval show nothing, not even that a step does not take twice as long.
     upper = 100.0 if ratio.high is None else 100 * (ratio.high - 1)
     yield row, Bar(f"{model} {mode}: upper end of the slowdown with all probes", upper, "%", BAR)
     if times.peers > 0:
         peers = [tool for tool in TOOLS if tool is not PYPROF]
-        yield from ((row, None) for row in beside(model, mode, looks, peers, times))
+        yield from ((row, None) for row in beside(model, mode, switch, peers, times))
 
 
-def beside(model: str, mode: str, looks: Looks, peers: Sequence[Tool], times: Times) -> Iterator[tuple[object, ...]]:
+def beside(
+    model: str, mode: str, switch: ToolSwitch, peers: Sequence[Tool], times: Times
+) -> Iterator[tuple[object, ...]]:
     """Rows of the peers on one model."""
     absent = {tool.name: failure.reason for tool in peers if (failure := missing(tool)) is not None}
     present = [tool for tool in peers if tool.name not in absent]
     limits = RoundLimits(times.peers, fewest_rounds=3, seed=None, warmup_seconds=times.peers / 100)
-    rounds = slowdowns(looks, present, limits, stopwatch=times.stopwatch)
+    rounds = slowdowns(switch, present, limits, stopwatch=times.stopwatch)
     reasons = absent | {name: failure.reason for name, failure in rounds.failures.items()}
     for tool in peers:
         if tool.name in rounds.samples:
-            yield _row(model, mode, tool.name, rounds, rounds.ratio(tool.name, BARE), (None, None))
+            yield _row(model, mode, tool.name, rounds, rounds.ratio(tool.name, UNPROFILED), (None, None))
         else:
             yield (model, mode, tool.name, *[None] * 7, reasons[tool.name])
 
@@ -221,7 +223,7 @@ def _row(
     calibrated: tuple[int | None, float | None],
 ) -> tuple[object, ...]:
     percent = [None if value is None else 100 * (value - 1) for value in (ratio.value, ratio.low, ratio.high)]
-    step = 1e3 * rounds.seconds(BARE).value
+    step = 1e3 * rounds.seconds(UNPROFILED).value
     calls, share = calibrated
     return (model, mode, tool, step, calls, rounds.count, *percent, share, rounds.stopped_by)
 

@@ -37,10 +37,10 @@ def load_weights(plan: Blueprint, directory: str, attention: str) -> tuple[nn.Mo
 
         return load_weights_file(plan, directory, attention), ()
     settings = _settings(directory)
-    wanted, found = plan.config.model_type, settings.get("model_type")
+    wanted, given = plan.config.model_type, settings.get("model_type")
     # A window has no weights, so an L-HuBERT takes a HuBERT's.
-    if found != wanted and (wanted, found) != (L_HUBERT, "hubert"):
-        raise UsageError(f"the checkpoint in {directory} is of the architecture {found!r}: give one of {wanted!r}")
+    if given != wanted and (wanted, given) != (L_HUBERT, "hubert"):
+        raise UsageError(f"the checkpoint in {directory} is of the architecture {given!r}: give one of {wanted!r}")
     for name in ("max_position_embeddings", "image_size"):
         if name in settings and hasattr(plan.config, name):
             setattr(plan.config, name, settings[name])
@@ -71,11 +71,11 @@ def load_hubert(directory: str) -> nn.Module:
         converted: nn.Module = from_fairseq(directory, None)
         return converted
     settings = _settings(directory)
-    found = settings.get("model_type")
-    if found == L_HUBERT:
+    architecture = settings.get("model_type")
+    if architecture == L_HUBERT:
         raise UsageError(f"the checkpoint in {directory} is an L-HuBERT already: load it with from_pretrained")
-    if found != "hubert":
-        raise UsageError(f"the checkpoint in {directory} is of the architecture {found!r}: give one of 'hubert'")
+    if architecture != "hubert":
+        raise UsageError(f"the checkpoint in {directory} is of the architecture {architecture!r}: give one of 'hubert'")
     model = HubertForCTC if "HubertForCTC" in (settings.get("architectures") or ()) else HubertModel
     return _from_pretrained(model, directory, _config(directory), "eager")[0]
 
@@ -97,8 +97,8 @@ def attentions(directory: str) -> tuple[str, ...]:
 
 def then(directory: str) -> str:
     """The implementation that is comparable with the 2023 study: the chunks of an L-HuBERT, eager of all else."""
-    found = "hubert" if Path(directory).is_file() else _settings(directory).get("model_type")
-    return "chunks" if found == L_HUBERT else "eager"
+    architecture = "hubert" if Path(directory).is_file() else _settings(directory).get("model_type")
+    return "chunks" if architecture == L_HUBERT else "eager"
 
 
 def _settings(directory: str) -> dict[str, Any]:

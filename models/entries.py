@@ -146,6 +146,7 @@ def _l_hubert(name: str, context: int) -> Entry:
     )
 
 
+# Each vanilla model before its variants.
 ENTRIES = (
     Entry(
         name="bert",

@@ -23,7 +23,7 @@ __all__ = ["LHubertConfig", "LHubertForCTC", "LHubertModel", "LHubertPreTrainedM
 
 
 class LHubertPreTrainedModel(HubertPreTrainedModel):  # type: ignore[misc]
-    """What all L-HuBERTs share: only implementations that honour the window run, and `fused` runs unless asked."""
+    """What all L-HuBERTs share: only implementations that honour the window run, and `fused` runs by default."""
 
     config: LHubertConfig
     config_class = LHubertConfig

@@ -16,7 +16,7 @@ IMPLEMENTATIONS = ("fused", "chunks", "flex", "sdpa-mask")
 
 
 def checked_implementation(name: str | None) -> str:
-    """The name of an implementation that honours the window, `fused` where none is asked for; raises UsageError."""
+    """The name of an implementation that honours the window, `fused` where none is named; raises UsageError."""
     if name is None:
         return IMPLEMENTATIONS[0]
     if name not in known_implementations():

@@ -70,7 +70,7 @@ class LoadedModel:
                 self.step.head(self.module(*args, **kwargs))
 
     def inputs(self, length: int, batch: int) -> Inputs:
-        """Positional and keyword arguments of `step` on its device; the same ones whenever asked for.
+        """Positional and keyword arguments of `step` on its device; the same ones in every call.
 
         Raises UsageError for a length or a batch that the model does not take.
         """

@@ -7,21 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyprof.errors import UsageError
-from pyprof.models.entries import ENTRIES
+from pyprof.models.entries import ENTRIES as ENTRIES
 from pyprof.models.entries import SIZES as SIZES
 from pyprof.models.entries import Entry as Entry
-from pyprof.models.entries import Modality as Modality
 from pyprof.models.entries import Rules as Rules
-from pyprof.models.entries import Unit as Unit
 from pyprof.names import is_reference, nearest
 
 if TYPE_CHECKING:
     from pyprof.models.loaded import LoadedModel
-
-
-def entries() -> tuple[Entry, ...]:
-    """All models of the registry, each vanilla model before its variants."""
-    return ENTRIES
 
 
 def entry(name: str) -> Entry:
@@ -47,9 +40,9 @@ def find(model: str) -> Entry | None:
 
 def resolve(model: str, alias: str) -> str:
     """The attention implementation that an alias or a name stands for, in factories and checkpoints too."""
-    found = find(model)
-    if found is not None:
-        return found.resolve(alias)
+    registered = find(model)
+    if registered is not None:
+        return registered.resolve(alias)
     if is_reference(model):
         if alias not in ("own", "best", "then"):
             raise UsageError(f"{model} is a factory and has no attention implementation {alias!r}: choose own")
@@ -67,7 +60,7 @@ def resolve(model: str, alias: str) -> str:
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of a model when it is loaded; see `load`."""
+    """The arguments of `load`, with the attention implementation resolved."""
 
     model: str
     size: str
@@ -121,4 +114,4 @@ def describe() -> tuple[Description, ...]:
     """Every entry with its number of parameters, counted on the meta device; this loads torch and transformers."""
     from pyprof.models.blueprint import blueprint, meta_parameters
 
-    return tuple(Description(found, meta_parameters(blueprint(found, "base"))) for found in ENTRIES)
+    return tuple(Description(each, meta_parameters(blueprint(each, "base"))) for each in ENTRIES)

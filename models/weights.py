@@ -20,9 +20,9 @@ from torch.overrides import TorchFunctionMode
 
 _POOL = 1 << 22
 _STANDARD_DEVIATION = 0.02
-# PyTorch lets a mode override these functions of torch.nn.init as a whole, so nobody looks at numbers that were not
+# PyTorch lets a mode override these functions of torch.nn.init as a whole, so that no code reads numbers that were not
 # drawn. Anything else (a truncated normal distribution, which draws until all numbers fit) is rare and small, and is
-# drawn for real. They are told by name, because transformers puts its own in their place while it initialises.
+# drawn for real. They are recognised by name, because transformers puts its own in their place while it initialises.
 _DRAW = frozenset({"normal_", "uniform_", "kaiming_uniform_"})
 _SET = frozenset({"zero_", "fill_", "constant_", "copy_"})
 

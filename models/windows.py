@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeGuard
+from typing import Any
 
 from pyprof.errors import UsageError
+from pyprof.ops.arguments import is_pair
 
 Pair = tuple[int, int]
 
 
 def windows(window: Any, layers: int | None = None) -> Pair | tuple[Pair, ...]:
     """One pair, or a tuple of one pair for each of `layers`, as tuples; raises UsageError for anything else."""
-    if _is_pair(window):
+    if is_pair(window):
         return (window[0], window[1])
-    if isinstance(window, Sequence) and window and all(map(_is_pair, window)):
+    if isinstance(window, Sequence) and window and all(map(is_pair, window)):
         if layers is not None and len(window) != layers:
             raise UsageError(
                 f"there are {len(window)} windows for {layers} layers: give one pair, or one for each layer"
@@ -30,11 +31,3 @@ def window_of_context(context: int) -> Pair:
     if isinstance(context, bool) or not isinstance(context, int) or context < 0 or context % 2:
         raise UsageError(f"a context is an even number of neighbours, half of them on each side, not {context!r}")
     return (context // 2, context // 2)
-
-
-def _is_pair(value: Any) -> TypeGuard[Sequence[int]]:
-    return (
-        isinstance(value, Sequence)
-        and len(value) == 2
-        and all(isinstance(side, int) and not isinstance(side, bool) and side >= 0 for side in value)
-    )

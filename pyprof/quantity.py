@@ -102,6 +102,11 @@ def format_count(count: float) -> str:
     return f"{count / unit:.1f} {name}"
 
 
+def plural(count: int, noun: str) -> str:
+    """A count with its noun."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def _engineering(value: float, units: tuple[tuple[str, float], ...], zero: str) -> str:
     """The value in the largest unit that leaves at least one before the point, with three significant digits."""
     if value == 0:

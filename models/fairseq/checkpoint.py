@@ -55,7 +55,7 @@ def read_checkpoint(path: str | Path, *, trust_pickle: bool = False) -> FairseqC
         raise UsageError(f"{path} is a TorchScript program, no fairseq checkpoint: give the file that fairseq saved")
     if not archive and tarfile.is_tarfile(path):
         raise UsageError(f"{path} is a tar archive, as PyTorch wrote them before 0.4: save it again with a newer one")
-    # Mapped memory leaves what is not asked for, such as the optimizer's state, on disk.
+    # Mapped memory leaves what is not used, such as the optimizer's state, on disk.
     options: dict[str, Any] = {"mmap": True} if archive else {}
     content, reading, names = _load_trusted(path, options) if trust_pickle else _load_untrusted(path, options)
     what = f"the settings in {path} cannot be read as data"

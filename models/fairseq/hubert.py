@@ -1,6 +1,6 @@
 """fairseq's HuBERT, live or in a checkpoint file, as transformers' classes with the same weights and outputs.
 
-Nothing here imports fairseq: a live model is told by its modules, a file is read as data.
+Nothing here imports fairseq: a live model is recognised by its modules, a file is read as data.
 """
 
 from __future__ import annotations
@@ -109,8 +109,7 @@ def sample_mask(padding_mask: Tensor, config: Any) -> Tensor:
 
 def _hubert(source: Any, trust_pickle: bool) -> Any:
     if isinstance(source, nn.Module):
-        found = inspect_live(source)
-        model = _built(found)
+        model = _built(inspect_live(source))
         _freeze(model, source)
         return model.train(source.training)
     checkpoint = source

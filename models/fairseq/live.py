@@ -1,4 +1,4 @@
-"""What a live HuBERT of fairseq's is made of, told by its modules; fairseq itself is not imported."""
+"""The settings and weights of a live HuBERT of fairseq's, read off its modules; fairseq itself is not imported."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _inspected(body: Any) -> dict[str, Any]:
 
 
 def _activation(function: Any) -> str:
-    """The name of an activation function, which fairseq keeps as a function: told by what it does to some numbers."""
+    """The name of an activation function, recognised by what it does to some numbers: fairseq keeps no name of it."""
     probe = torch.tensor([-3.0, -1.0, -0.1, 0.0, 0.3, 2.0])
     known: dict[str, Callable[[Tensor], Tensor]] = {
         "relu": nn.functional.relu,
@@ -86,8 +86,8 @@ def _activation(function: Any) -> str:
         "tanh": torch.tanh,
         "linear": lambda x: x,
     }
-    found = function(probe)
+    activated = function(probe)
     for name, candidate in known.items():
-        if torch.allclose(found, candidate(probe), rtol=0, atol=1e-6):
+        if torch.allclose(activated, candidate(probe), rtol=0, atol=1e-6):
             return name
     return repr(function)

@@ -156,11 +156,11 @@ def renamed(names: Iterable[str], batch_norm: bool) -> dict[str, str]:
     for name in names:
         if _PRETRAINING.fullmatch(name):
             continue
-        found = next(((match, theirs) for ours, theirs in table if (match := ours.fullmatch(name))), None)
-        if found is None:
+        rule = next(((match, theirs) for ours, theirs in table if (match := ours.fullmatch(name))), None)
+        if rule is None:
             unknown.append(name)
         else:
-            made[name] = found[0].expand(found[1])
+            made[name] = rule[0].expand(rule[1])
     if unknown:
         raise UsageError(f"the model has {len(unknown)} weights that no HuBERT has: {', '.join(sorted(unknown))}")
     return made

@@ -12,7 +12,7 @@ from pyprof.models.blueprint import Blueprint
 from pyprof.models.fairseq.hubert import from_fairseq
 
 _TYPES = ("hubert", "l_hubert")
-# Settings that no weight's shape tells, or not alone.
+# Settings that the shapes of the weights do not fix, or not alone.
 _ARCHITECTURE = (
     "hidden_size",
     "num_hidden_layers",
@@ -45,8 +45,8 @@ def load_weights_file(plan: Blueprint, path: str, attention: str) -> nn.Module:
     """
     if plan.config.model_type not in _TYPES:
         raise UsageError(f"{path} is a file, which only HuBERT takes (of fairseq): give the directory of a checkpoint")
-    found = load_file(path, "eager")
-    theirs: Any = found.config
+    loaded = load_file(path, "eager")
+    theirs: Any = loaded.config
     for name in _ARCHITECTURE:
         has, wants = (_plain(getattr(config, name)) for config in (theirs, plan.config))
         if has != wants:
@@ -56,7 +56,7 @@ def load_weights_file(plan: Blueprint, path: str, attention: str) -> nn.Module:
     plan.config._attn_implementation = attention
     with torch.device("meta"):
         module = plan.model(plan.config)
-    module.load_state_dict(found.state_dict(), assign=True)
+    module.load_state_dict(loaded.state_dict(), assign=True)
     return module
 
 

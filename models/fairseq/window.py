@@ -75,7 +75,7 @@ def _check_layer(layer: Any) -> None:
 
 
 class WindowAttentionHandle:
-    """What gives a model its own attention back; see `to_window_attention`."""
+    """Gives a model its own attention back; see `to_window_attention`."""
 
     def __init__(self, forwards: list[_Forward]) -> None:
         self._changed = [(forward, vars(forward.layer).get("forward")) for forward in forwards]
@@ -126,7 +126,7 @@ class _KeyLengths:
 
     def of(self, mask: Tensor) -> Tensor:
         """(batch,), int64, for a mask (batch, length) that is true where padded, on the right only."""
-        # A tensor of inference mode does not count its versions, so it has to be looked at every time.
+        # A tensor of inference mode does not count its versions, so it has to be checked every time.
         version = None if mask.is_inference() else mask._version
         if self._last is not None and self._last[0]() is mask and self._last[1] == version:
             return self._last[2]
@@ -174,7 +174,7 @@ class _Forward:
         length, batch, channels = query.shape
         shape = (length, batch, layer.num_heads, channels // layer.num_heads)
         projections = (layer.q_proj, layer.k_proj, layer.v_proj)
-        # (length, batch, heads, head_dim) is looked at as (batch, heads, length, head_dim), without a copy.
+        # (length, batch, heads, head_dim) is viewed as (batch, heads, length, head_dim), without a copy.
         heads = [projection(query).view(shape).permute(1, 2, 0, 3) for projection in projections]
         dropout = layer.dropout_module
         active = layer.training or getattr(dropout, "apply_during_inference", False)

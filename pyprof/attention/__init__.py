@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pyprof.attention.comparison import Comparison, Plan, compare, contests
-from pyprof.attention.contest import Contest, Row
+from pyprof.attention.comparison import Comparison, Grid, compare, measured
+from pyprof.attention.measure import ProblemResult, Row
 from pyprof.attention.problem import Problem
 from pyprof.timing.interleave import RoundLimits
 
-__all__ = ["Comparison", "Contest", "Plan", "Problem", "RoundLimits", "Row", "compare", "contests"]
+__all__ = ["Comparison", "Grid", "Problem", "ProblemResult", "RoundLimits", "Row", "compare", "measured"]

@@ -16,7 +16,7 @@ from pyprof.attention.problem import Inputs
 
 # An implementation may be off by as much as the eager result of the same dtype, times this,
 TOLERANCE = 2.0
-# and is wrong, rather than not so exact, where it is off by this times what is allowed.
+# and is wrong, rather than less exact, where it is off by this times what is allowed.
 _WRONG = 2.0
 # Elements of a block's matrix of scores, over all heads: 32 MiB in float64.
 _BLOCK_ELEMENTS = 2**22
@@ -55,7 +55,7 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Standard:
-    """What results are held against: exact ones, and per tensor how far eager and rounding alone are off."""
+    """What results are compared with: exact ones, and per tensor how far eager and rounding alone are off."""
 
     exact: Mapping[str, Tensor]
     eager: Mapping[str, float]
@@ -76,12 +76,12 @@ class Standard:
         return cls(exact, eager, rounding)
 
     def judge(self, results: Mapping[str, Tensor], tolerance: float = TOLERANCE) -> Accuracy:
-        """The accuracy of some of the tensors; a value that is no number counts as infinitely far off."""
-        found = []
+        """The accuracy of the worst of these tensors; a NaN counts as infinitely far off."""
+        accuracies = []
         for name, tensor in results.items():
             allowed = max(tolerance * self.eager[name], self.rounding[name])
-            found.append(Accuracy(name, _distance(tensor, self.exact[name]), self.eager[name], allowed))
-        return max(found, key=lambda one: one.error / one.allowed if one.allowed else one.error)
+            accuracies.append(Accuracy(name, _distance(tensor, self.exact[name]), self.eager[name], allowed))
+        return max(accuracies, key=lambda each: each.error / each.allowed if each.allowed else each.error)
 
 
 def dense(inputs: Inputs, dtype: torch.dtype) -> dict[str, Tensor]:

@@ -1,34 +1,36 @@
-"""The comparison: for every problem and mode a contest of all implementations, beside the machine's measured limit."""
+"""The comparison: all implementations on every problem in every mode, beside the machine's measured limit."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from pyprof.attention import kernel, peers
 from pyprof.attention.check import TOLERANCE
-from pyprof.attention.contest import Contest, hold
 from pyprof.attention.kernel import Kernel
+from pyprof.attention.measure import ProblemResult, measure
 from pyprof.attention.problem import Problem
 from pyprof.errors import UsageError
 from pyprof.machine.environment import current_environment
-from pyprof.records.environment import Environment
 from pyprof.timing.interleave import RoundLimits
+
+if TYPE_CHECKING:
+    from pyprof.records.environment import Environment
 
 SCHEMA = 1
 MODES = ("forward", "backward")
 
 
 @dataclass(frozen=True)
-class Plan:
+class Grid:
     """What to compare: every length x window x dtype, each in every mode.
 
     `windows` are (left, right) neighbours without the token itself. `impls` are names (see `peers.names`), `auto` being
-    pyprof's own; the first one is what the others are held against. `kernels` maps names to functions of the user's,
+    pyprof's own; the others are compared with the first one. `kernels` maps names to functions of the user's,
     see `Kernel`. `care` is for each problem and mode. An implementation is accurate as long as it is off by at most
     `tolerance` times the error of the same-dtype eager result; a kernel of the user's that is off by more than twice
     that is refused.
@@ -67,9 +69,9 @@ class Plan:
 
     def implementations(self) -> list[peers.Implementation]:
         """What is compared, each name once; raises UsageError for an unknown one."""
-        found = [peers.find(name, self.device) for name in self.impls]
-        found += [Kernel.of(name, function).implementation() for name, function in self.kernels.items()]
-        return list({one.name: one for one in found}.values())
+        implementations = [peers.find(name, self.device) for name in self.impls]
+        implementations += [Kernel.of(name, function).implementation() for name, function in self.kernels.items()]
+        return list({implementation.name: implementation for implementation in implementations}.values())
 
     def to_json(self) -> dict[str, Any]:
         plain = {name: value for name, value in vars(self).items() if name != "kernels"}
@@ -79,17 +81,17 @@ class Plan:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All contests that were held; `complete` is false where the user stopped before the last one."""
+    """All results; `complete` is false where the user stopped before the last one."""
 
-    plan: Plan
+    grid: Grid
     environment: Environment
-    contests: tuple[Contest, ...]
+    results: tuple[ProblemResult, ...]
     complete: bool = True
 
     @property
     def failed(self) -> int:
         """How many rows have no figure though the implementation should have given one."""
-        return sum(row.status in ("oom", "error") for contest in self.contests for row in contest.rows)
+        return sum(row.status in ("oom", "error") for result in self.results for row in result.rows)
 
     def to_json(self) -> dict[str, Any]:
         """One JSON document; times in seconds, samples in nanoseconds, sizes in bytes, ratios as they are."""
@@ -97,37 +99,37 @@ class Comparison:
             "schema": SCHEMA,
             "complete": self.complete,
             "environment": self.environment.to_json(),
-            "plan": self.plan.to_json(),
-            "contests": [contest.to_json() for contest in self.contests],
+            "plan": self.grid.to_json(),
+            "contests": [result.to_json() for result in self.results],
         }
 
 
-Progress = Callable[[int, int, Contest | None, str], None]
+Progress = Callable[[int, int, ProblemResult | None, str], None]
 
 
-def contests(plan: Plan, progress: Progress | None = None) -> Iterator[Contest]:
-    """Hold the contests of a plan one by one. The user's kernels are checked before the first one.
+def measured(grid: Grid, progress: Progress | None = None) -> Iterator[ProblemResult]:
+    """Measure the problems of a grid one by one, in each mode. The user's kernels are checked before the first one.
 
-    `progress` is called with how many contests are done, how many there are, the one just held (None before it) and
-    what is going on in words. Raises UsageError for a senseless plan and for a kernel that is wrong.
+    `progress` is called with how many results there are, how many there will be, the latest one (None before it) and
+    what is going on in words. Raises UsageError for a senseless grid and for a kernel that is wrong.
     """
-    tell: Progress = (lambda *_: None) if progress is None else progress
-    problems, implementations = plan.problems(), plan.implementations()
-    total = len(problems) * len(plan.modes)
-    for name, function in plan.kernels.items():
-        tell(0, total, None, f"checking {name}")
-        kernel.check(Kernel.of(name, function), problems, backward="backward" in plan.modes, tolerance=plan.tolerance)
+    report: Progress = (lambda *_: None) if progress is None else progress
+    problems, implementations = grid.problems(), grid.implementations()
+    total = len(problems) * len(grid.modes)
+    for name, function in grid.kernels.items():
+        report(0, total, None, f"checking {name}")
+        kernel.check(Kernel.of(name, function), problems, backward="backward" in grid.modes, tolerance=grid.tolerance)
     done = 0
     for problem in problems:
-        for mode in plan.modes:
-            tell(done, total, None, f"{problem}, {mode}")
-            held = hold(problem, mode, implementations, plan.care, tolerance=plan.tolerance)
+        for mode in grid.modes:
+            report(done, total, None, f"{problem}, {mode}")
+            result = measure(problem, mode, implementations, grid.care, tolerance=grid.tolerance)
             done += 1
-            tell(done, total, held, f"{problem}, {mode}")
-            yield held
+            report(done, total, result, f"{problem}, {mode}")
+            yield result
 
 
-def compare(plan: Plan, progress: Progress | None = None) -> Comparison:
-    """Hold all contests of a plan; see `contests`."""
-    held = tuple(contests(plan, progress))
-    return Comparison(plan, current_environment(), held)
+def compare(grid: Grid, progress: Progress | None = None) -> Comparison:
+    """Measure all problems of a grid; see `measured`."""
+    results = tuple(measured(grid, progress))
+    return Comparison(grid, current_environment(), results)

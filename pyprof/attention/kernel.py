@@ -37,7 +37,7 @@ class Kernel:
     def of(cls, name: str, function: Callable[..., Tensor]) -> Kernel:
         try:
             parameters = inspect.signature(function).parameters
-        except (TypeError, ValueError):  # native code does not always tell what it takes
+        except (TypeError, ValueError):  # native code does not always have a signature
             return cls(name, function, frozenset())
         return cls(name, function, frozenset({"key_lengths", "scale"} & set(parameters)))
 
@@ -69,8 +69,8 @@ def check(kernel: Kernel, problems: Sequence[Problem], *, backward: bool, tolera
 
     Unit-normal inputs and ones with large scores; padded and otherwise scaled ones where the kernel takes such
     keywords; gradients with `backward`. A kernel is wrong where it is off by more than twice what is allowed. What it
-    cannot do at all (it raises, it has no backward) is left to the comparison to tell. Raises UsageError that says how
-    far off it is.
+    cannot do at all (it raises, it has no backward) is left to the comparison to report. Raises UsageError that says
+    how far off it is.
     """
     for problem in dict.fromkeys(_small(problem) for problem in problems):
         for inputs, graded in _inputs(kernel, problem):
@@ -104,7 +104,7 @@ def _fault(kernel: Kernel, inputs: Inputs, backward: bool, tolerance: float) -> 
     standard = Standard.of(inputs)
     results = attempt(lambda: run(kernel, inputs, backward=backward))
     if isinstance(results, Failure) and backward:
-        # Without a backward the forward is still to be looked at.
+        # Without a backward the forward is still to be checked.
         results = attempt(lambda: run(kernel, inputs, backward=False))
     if isinstance(results, Failure):
         return None
@@ -151,33 +151,33 @@ def run(kernel: Callable[[Inputs], Tensor], inputs: Inputs, *, backward: bool) -
 
 
 def _poison(tensor: Tensor) -> None:
-    """Leave values that are no numbers in the memory that is handed out next, for what is never written to show."""
+    """Leave NaN in the memory that is handed out next, so that what is never written shows."""
     torch.full_like(tensor, torch.nan)
 
 
-def _shape_fault(name: str, found: object, wanted: Tensor) -> str | None:
-    if not isinstance(found, Tensor):
-        return f"it returns {type(found).__name__} as {name}: return a tensor"
-    if found.shape != wanted.shape:
-        return f"its {name} has the shape {tuple(found.shape)} where {tuple(wanted.shape)} is due"
-    if found.dtype != wanted.dtype:
-        return f"its {name} is {str(found.dtype)[6:]} where {str(wanted.dtype)[6:]} is due"
+def _shape_fault(name: str, result: object, wanted: Tensor) -> str | None:
+    if not isinstance(result, Tensor):
+        return f"it returns {type(result).__name__} as {name}: return a tensor"
+    if result.shape != wanted.shape:
+        return f"its {name} has the shape {tuple(result.shape)} where {tuple(wanted.shape)} is due"
+    if result.dtype != wanted.dtype:
+        return f"its {name} is {str(result.dtype)[6:]} where {str(wanted.dtype)[6:]} is due"
     return None
 
 
-def describe(found: Accuracy, inputs: Inputs) -> str:
+def describe(accuracy: Accuracy, inputs: Inputs) -> str:
     """In words, how far off a result is."""
     kind = "" if inputs.key_lengths is None else f", key lengths {inputs.key_lengths.tolist()}"
     kind += "" if inputs.scale is None else f", scale {inputs.scale}"
     return (
-        f"its {found.tensor} is off by {found.error:.2g} from dense attention in float64, where eager "
-        f"{inputs.problem.dtype} is off by {found.eager:.2g} and {found.allowed:.2g} is allowed "
+        f"its {accuracy.tensor} is off by {accuracy.error:.2g} from dense attention in float64, where eager "
+        f"{inputs.problem.dtype} is off by {accuracy.eager:.2g} and {accuracy.allowed:.2g} is allowed "
         f"({inputs.problem}{kind})"
     )
 
 
 def _guess(kernel: Kernel, inputs: Inputs, tolerance: float) -> str:
-    """Which other window the output belongs to, if any: conventions differ in what they count."""
+    """Which other window the output belongs to, if any, as conventions differ in what they count."""
     results = attempt(lambda: run(kernel, inputs, backward=False))
     if not isinstance(results, dict):
         return ""

@@ -19,8 +19,6 @@ from pyprof.quantity import format_bytes
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 FLEX_BLOCKS = (16, 32, 64, 128)
-# Seconds of compiling, for each shape and block size: what everyone wants to see, but nobody to wait for unasked.
-SLOW = ("flex", "reference")
 # What building a dense mask takes at its highest, beside the mask, in bytes an element: distances and comparisons.
 _MASK_WORK = 10
 

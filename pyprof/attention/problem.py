@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pyprof import device as devices
 from pyprof.errors import UsageError
+from pyprof.ops.arguments import is_pair
 
 DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16")}
 # Queries and keys times this have scores of a deviation of 36: a softmax that forgets the maximum overflows in float32,
@@ -37,7 +38,7 @@ class Problem:
         for name in ("length", "batch", "heads", "head_dim"):
             if getattr(self, name) < 1:
                 raise UsageError(f"the {name.replace('_', ' ')} has to be at least 1, not {getattr(self, name)}")
-        if len(self.window) != 2 or min(self.window) < 0:
+        if not is_pair(self.window):
             raise UsageError(f"a window is (left, right) neighbours, at least 0 each, not {self.window}")
         if self.dtype not in DTYPES:
             raise UsageError(f"there is no dtype {self.dtype!r} here: choose from {', '.join(DTYPES)}")

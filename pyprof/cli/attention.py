@@ -6,40 +6,40 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
+from pyprof.cli import live
 from pyprof.cli.options import add_command, add_json, names, print_json
 from pyprof.errors import UsageError
 
 if TYPE_CHECKING:
-    from pyprof.attention import Comparison, Contest, Plan
+    from pyprof.attention import Comparison, Grid, ProblemResult
     from pyprof.cli.options import Commands
 
 _DESCRIPTION = """Compare implementations of sliding-window attention: time, memory, accuracy.
 
 Every query sees itself and `window` neighbours on each side. For every length x window x dtype all implementations are
-called in turn, in random order, next to a matrix product that shows what the machine can do; a median has its interval.
-Accuracy is measured against dense attention in float64, and beside the eager result of the same dtype.
+called in turn, in random order, beside a matrix product that shows what the machine can do. Medians have intervals.
+Accuracy is measured against dense attention in float64, and shown relative to eager attention in the same dtype.
 
 implementations:
   auto       pyprof's own: cpu here, cuda on a GPU
   sdpa       PyTorch's fused dense attention with a mask that is made beforehand
   chunks     overlapping chunks of dense products, as in Longformer
-  flex       PyTorch's FlexAttention, the best of block sizes 16 to 128; compiles for some ten seconds at each shape and
-             block size when it first meets it, and has no backward on the host
+  flex       PyTorch's FlexAttention with the best of block sizes 16 to 128;
+             compiles for about ten seconds for each shape and block size, and
+             has no backward on the host
   reference  plain loops, for comparison only
-  package.module:function   yours: function(query, key, value, window), tensors (batch, heads, length, head_dim), window
-             (left, right); checked first, and refused if it is wrong; with key_lengths=None or scale=None among its
-             parameters these are checked too
+  package.module:function
+             yours: function(query, key, value, window), tensors (batch, heads,
+             length, head_dim), window (left, right); checked first, and refused
+             if it is wrong; parameters key_lengths and scale are checked too
 """
 _EPILOG = """\
 examples:
-  pyprof attention                                            the defaults, about a minute
+  pyprof attention                           the defaults, about a minute
   pyprof attention --lengths 2500 --windows 16 --impls auto,flex --modes forward
-  pyprof attention --windows 32:0 --dtypes float32,bfloat16   causal, in two dtypes
+  pyprof attention --windows 32:0 --dtypes float32,bfloat16   causal
   pyprof attention --impl mine:kernel --lengths 500 --json > mine.json
 """
-
-# To the line's begin, and clear it: what is being measured is shown until its figures are there.
-_ERASE = "\r\x1b[K"
 
 
 def add(commands: Commands) -> None:
@@ -71,10 +71,10 @@ def add(commands: Commands) -> None:
         type=names,
         default=("auto", "sdpa", "chunks"),
         metavar="A,B",
-        help="see above; the first one is what others are held against (default: auto,sdpa,chunks), or all",
+        help="see above, or all; the others are compared with the first one (default: auto,sdpa,chunks)",
     )
     what.add_argument(
-        "--impl", action="append", default=[], metavar="M:F", help="a kernel of yours beside them; may be given again"
+        "--impl", action="append", default=[], metavar="M:F", help="also a kernel of yours; may be repeated"
     )
     how = parser.add_argument_group("how")
     how.add_argument(
@@ -91,14 +91,13 @@ def add(commands: Commands) -> None:
         type=float,
         default=2.0,
         metavar="X",
-        help="error that is allowed, times that of eager attention (default: 2)",
+        help="allowed error, as a multiple of that of eager attention (default: 2)",
     )
     add_json(parser)
 
 
 def _run(options: argparse.Namespace) -> int:
-    plan = _plan(options)
-    comparison, interrupted = _compare(plan)
+    comparison, interrupted = _compare(_grid(options))
     if options.json:
         print_json(comparison.to_json())
     else:
@@ -114,11 +113,11 @@ def _run(options: argparse.Namespace) -> int:
     return 3 if comparison.failed else 0
 
 
-def _plan(options: argparse.Namespace) -> Plan:
+def _grid(options: argparse.Namespace) -> Grid:
     import torch
 
     from pyprof import device as devices
-    from pyprof.attention import Plan, RoundLimits, kernel, peers
+    from pyprof.attention import Grid, RoundLimits, kernel, peers
 
     if options.threads is not None:
         if options.threads < 1:
@@ -126,7 +125,7 @@ def _plan(options: argparse.Namespace) -> Plan:
         torch.set_num_threads(options.threads)
     devices.usable(options.device)
     named = [*(name for name in options.impls if ":" in name), *options.impl]
-    return Plan(
+    return Grid(
         lengths=tuple(_whole(text, "a length") for text in options.lengths),
         windows=tuple(map(_window, options.windows)),
         dtypes=options.dtypes,
@@ -156,27 +155,28 @@ def _whole(text: str, what: str) -> int:
         raise UsageError(f"{text!r} is not {what}: write whole numbers such as 16, with commas between them") from None
 
 
-def _compare(plan: Plan) -> tuple[Comparison, bool]:
-    """The comparison, and whether the user stopped it: what was measured until then is shown."""
-    from pyprof.attention import Comparison, contests
+def _compare(grid: Grid) -> tuple[Comparison, bool]:
+    """The comparison, and whether the user stopped it; what was measured until then is part of it."""
+    from pyprof.attention import Comparison, measured
     from pyprof.machine.environment import current_environment
 
-    held: list[Contest] = []
+    results: list[ProblemResult] = []
     try:
-        for contest in contests(plan, _tell):
-            held.append(contest)
+        for result in measured(grid, _show_progress):
+            results.append(result)
     except KeyboardInterrupt:
-        if not held:
+        if not results:
             raise
-        return Comparison(plan, current_environment(), tuple(held), complete=False), True
-    return Comparison(plan, current_environment(), tuple(held)), False
+        return Comparison(grid, current_environment(), tuple(results), complete=False), True
+    return Comparison(grid, current_environment(), tuple(results)), False
 
 
-def _tell(done: int, total: int, contest: Contest | None, what: str) -> None:
+def _show_progress(done: int, total: int, result: ProblemResult | None, what: str) -> None:
+    """What is being measured, until its figures are there."""
     from pyprof.report.attention import outcome
 
-    live = sys.stderr.isatty()
-    if contest is not None:
-        print(f"{_ERASE if live else ''}[{done}/{total}] {what}: {outcome(contest)}", file=sys.stderr, flush=True)
-    elif live:
-        print(f"{_ERASE}[{done}/{total}] {what} ...", end="", file=sys.stderr, flush=True)
+    if result is None:
+        live.show(f"[{done}/{total}] {what}")
+    else:
+        live.clear()
+        print(f"[{done}/{total}] {what}: {outcome(result)}", file=sys.stderr, flush=True)

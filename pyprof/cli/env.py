@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 _DESCRIPTION = """Show the machine and the software that results depend on, and their fingerprint.
 
-Results of different fingerprints are never merged. With --check a fixed work runs over and over for a few seconds, and
-what disturbs measurements on this machine is listed, with what to do about it. It is advice: the exit code stays 0.
+Results with different fingerprints are never merged. With --check a fixed work runs repeatedly for a few seconds, and
+what disturbs measurements on this machine is listed, with what to do about it. This is advice: the exit code stays 0.
 """
 _SECONDS = 10.0
 
@@ -24,9 +24,9 @@ _SECONDS = 10.0
 def add(commands: Commands) -> None:
     """Add the subcommand."""
     parser = add_command(commands, "env", _run, _DESCRIPTION)
-    parser.add_argument("--check", action="store_true", help="look how quiet the machine is, and say what to change")
+    parser.add_argument("--check", action="store_true", help="check how quiet the machine is, and say what to change")
     parser.add_argument(
-        "--seconds", type=float, default=None, metavar="S", help=f"how long --check looks (default: {_SECONDS:g})"
+        "--seconds", type=float, default=None, metavar="S", help=f"how long --check takes (default: {_SECONDS:g})"
     )
     add_pin(parser)
     add_json(parser)
@@ -70,13 +70,13 @@ def _run(options: argparse.Namespace) -> int:
 def _check(environment: Environment, seconds: float, *, as_json: bool) -> int:
     from pyprof.machine.check import check
 
-    verdict = check(seconds)
+    machine = check(seconds)
     if as_json:
-        print_json({"environment": environment.to_json(), **verdict.to_json()})
+        print_json({"environment": environment.to_json(), **machine.to_json()})
         return 0
     from rich.console import Console
 
-    from pyprof.report import noise as quiet
+    from pyprof.report import noise
 
-    quiet.write(verdict, Console())
+    noise.write(machine, Console())
     return 0

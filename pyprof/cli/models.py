@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 _DESCRIPTION = """List the models that can be measured: family, vanilla model, parameters, implementations.
 
-Any importable factory package.module:function, the directory of a local transformers checkpoint, or a
-fairseq HuBERT file, is a model too.
+Any importable factory package.module:function, the directory of a local transformers checkpoint, and the file of a
+fairseq HuBERT are models too.
 """
 
 
@@ -28,54 +28,54 @@ def add(commands: Commands) -> None:
 def _run(options: argparse.Namespace) -> int:
     from pyprof.models.registry import describe
 
-    found = describe()
+    descriptions = describe()
     if options.json:
         print_json(
             [
                 {
-                    "name": one.entry.name,
-                    "modality": one.entry.modality,
-                    "vanilla": one.entry.vanilla,
-                    "family": one.entry.family,
-                    "unit": one.entry.unit,
-                    "parameters": one.parameters,
-                    "attentions": list(one.entry.attentions),
-                    "then": one.entry.then,
-                    "lengths": [one.entry.shortest, one.entry.longest],
-                    "description": one.entry.description,
-                    "source": one.entry.source,
+                    "name": each.entry.name,
+                    "modality": each.entry.modality,
+                    "vanilla": each.entry.vanilla,
+                    "family": each.entry.family,
+                    "unit": each.entry.unit,
+                    "parameters": each.parameters,
+                    "attentions": list(each.entry.attentions),
+                    "then": each.entry.then,
+                    "lengths": [each.entry.shortest, each.entry.longest],
+                    "description": each.entry.description,
+                    "source": each.entry.source,
                 }
-                for one in found
+                for each in descriptions
             ]
         )
         return 0
-    _table(found)
+    _table(descriptions)
     return 0
 
 
-def _table(found: Sequence[Description]) -> None:
+def _table(descriptions: Sequence[Description]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
     from pyprof.quantity import format_count
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     table.add_column("model", no_wrap=True, style="bold")
     table.add_column("variant of", no_wrap=True)
     table.add_column("parameters", justify="right", no_wrap=True)
     table.add_column("lengths", justify="right", no_wrap=True)
     table.add_column("attention", overflow="fold")
     table.add_column("family", overflow="fold")
-    for modality, group in groupby(found, key=lambda one: one.entry.modality):
+    for modality, group in groupby(descriptions, key=lambda each: each.entry.modality):
         of_modality = list(group)
         table.add_row(f"[cyan]{modality}[/cyan]", "", "", f"[cyan]{of_modality[0].entry.unit}s[/cyan]")
-        for one in of_modality:
-            entry = one.entry
+        for each in of_modality:
+            entry = each.entry
             table.add_row(
                 f"  {entry.name}",
                 entry.vanilla or "",
-                format_count(one.parameters),
+                format_count(each.parameters),
                 f"{entry.shortest:,}\u2013{entry.longest:,}",
                 ", ".join(entry.attentions),
                 entry.family,

@@ -12,7 +12,7 @@ from typing import Any
 from pyprof.device.cuda import CudaDevice
 from pyprof.device.nvml import Nvml
 from pyprof.machine.processes import Process, busiest, processor_ticks
-from pyprof.machine.settings import Check, Status, of_cores, read, settings, untold
+from pyprof.machine.settings import NOT_REPORTED, Check, CheckStatus, not_reported, of_cores, read, settings
 from pyprof.machine.steadiness import Steadiness, steadiness
 from pyprof.quantity import format_bytes, format_seconds
 from pyprof.records.noise import HIT_SHARE, Noise
@@ -23,7 +23,7 @@ from pyprof.timing.watch import Watch
 # A comparison as long as `pyprof.compare` takes at most unless told otherwise, and the lengths of its steps.
 BUDGET_SECONDS = 30.0
 STEP_SECONDS = (0.01, 0.1)
-# Beyond these shares a check warns; they are judgements, not laws.
+# A check warns beyond these shares, which are a matter of judgement.
 _UNSTEADY = 1.05
 _BUSY_SHARE = 0.05
 _LOAD_SHARE = 0.25
@@ -32,8 +32,8 @@ _SHOWN = 3
 
 
 @dataclass(frozen=True)
-class Look:
-    """What was seen while the yardstick ran for a few seconds with `threads` threads."""
+class Observation:
+    """What was observed while the yardstick ran for a few seconds with `threads` threads."""
 
     steady: Steadiness
     noise: Noise
@@ -43,11 +43,11 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class MachineCheck:
     """All checks, and what a comparison can expect: pairs of a step's seconds and the smallest difference, if known."""
 
     checks: tuple[Check, ...]
-    look: Look
+    observation: Observation
     expected: tuple[tuple[float, float | None], ...]
 
     def __str__(self) -> str:
@@ -55,22 +55,25 @@ class Verdict:
         known = [(step, least) for step, least in self.expected if least is not None]
         if not known:
             return (
-                "The yardstick ran too few times to tell how small a difference can be shown: give it more --seconds."
+                "The fixed work ran too few times to tell how small a difference can be shown: give it more --seconds."
             )
-        told = ", and of ".join(f"{_percent(least)} between steps of {format_seconds(step)}" for step, least in known)
-        return f"By the yardstick, {BUDGET_SECONDS:.0f} s of pyprof.compare should show a difference of about {told}."
+        differences = ", and of ".join(
+            f"{_percent(least)} between steps of {format_seconds(step)}" for step, least in known
+        )
+        budget = f"{BUDGET_SECONDS:.0f} s of pyprof.compare"
+        return f"At this steadiness, {budget} should show a difference of about {differences}."
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; times in seconds, differences as a share."""
         return {
             "checks": [asdict(check) for check in self.checks],
             "yardstick": {
-                "readings_ns": list(self.look.steady.readings),
-                "hits": list(self.look.steady.hits),
-                "spread": self.look.steady.spread,
+                "readings_ns": list(self.observation.steady.readings),
+                "hits": list(self.observation.steady.hits),
+                "spread": self.observation.steady.spread,
             },
-            "noise": self.look.noise.to_json(),
-            "processes": [asdict(process) for process in self.look.processes],
+            "noise": self.observation.noise.to_json(),
+            "processes": [asdict(process) for process in self.observation.processes],
             "expected": [
                 {"step_seconds": step, "budget_seconds": BUDGET_SECONDS, "difference": least}
                 for step, least in self.expected
@@ -79,11 +82,11 @@ class Verdict:
         }
 
 
-def check(seconds: float, root: Path = ROOT) -> Verdict:
-    """Look at the machine for so many seconds with a yardstick running; loads torch."""
-    look = _look(seconds, root)
-    found = (*settings(look.threads, root), *happenings(look, root), *_gpu())
-    return Verdict(found, look, expected(look.steady))
+def check(seconds: float, root: Path = ROOT) -> MachineCheck:
+    """Check the machine, with a yardstick running for so many seconds; loads torch."""
+    observation = _observe(seconds, root)
+    checks = (*settings(observation.threads, root), *activity(observation, root), *_gpu())
+    return MachineCheck(checks, observation, expected(observation.steady))
 
 
 def _gpu() -> Iterator[Check]:
@@ -92,7 +95,8 @@ def _gpu() -> Iterator[Check]:
     if card.available() is not None:
         return
     if card.nvml is None:
-        yield Check("GPU", "unknown", "nvidia-ml-py isn't there, or doesn't know the card", "pip install nvidia-ml-py")
+        found = "nvidia-ml-py is not installed, or does not know the card"
+        yield Check("GPU", "unknown", found, "pip install nvidia-ml-py")
     else:
         yield from gpu_checks(card.nvml)
 
@@ -104,7 +108,7 @@ def expected(steady: Steadiness) -> tuple[tuple[float, float | None], ...]:
     return tuple((step, steady.detectable(step, BUDGET_SECONDS)) for step in steps)
 
 
-def _look(seconds: float, root: Path) -> Look:
+def _observe(seconds: float, root: Path) -> Observation:
     import torch
 
     from pyprof.timing.yardstick import Yardstick
@@ -114,17 +118,17 @@ def _look(seconds: float, root: Path) -> Look:
         steady = steadiness(yardstick, HostStopwatch(), seconds, watch)
         noise = watch.noise()
     processes = busiest(before, processor_ticks(root), noise.seconds)
-    return Look(steady, noise, tuple(processes), torch.get_num_threads(), _swapped(root) - swapped)
+    return Observation(steady, noise, tuple(processes), torch.get_num_threads(), _swapped(root) - swapped)
 
 
-def happenings(look: Look, root: Path = ROOT) -> Iterator[Check]:
-    """What went on while the yardstick ran."""
-    yield _speed(look.steady)
-    yield _others(look)
-    yield _steal(look.noise)
-    yield _load(look.noise)
-    yield _swap(look.swapped_pages, root)
-    yield _throttling(look.noise, root)
+def activity(observation: Observation, root: Path = ROOT) -> Iterator[Check]:
+    """What happened on the machine while the yardstick ran."""
+    yield _speed(observation.steady)
+    yield _others(observation)
+    yield _steal(observation.noise)
+    yield _load(observation.noise)
+    yield _swap(observation.swapped_pages, root)
+    yield _throttling(observation.noise, root)
 
 
 def _speed(steady: Steadiness) -> Check:
@@ -134,39 +138,44 @@ def _speed(steady: Steadiness) -> Check:
     )
     if steady.spread <= _UNSTEADY:
         return Check("steadiness", "ok", found)
-    advice = "compare in pairs (pyprof.compare, one study), never figures of two runs; a machine of one's own"
+    advice = "compare within one run (pyprof.compare, one study), not figures of two runs; or use a dedicated machine"
     return Check("steadiness", "warn", found, advice)
 
 
-def _others(look: Look) -> Check:
-    name, share = "other processes", look.noise.others_share
+def _others(observation: Observation) -> Check:
+    name, share = "other processes", observation.noise.others_share
     if share is None:
-        return Check(name, "unknown", "the system doesn't tell")
-    shown = [f"{one.name} ({one.pid}) {_percent(one.share)} of a core" for one in look.processes[:_SHOWN]]
+        return Check(name, "unknown", NOT_REPORTED)
+    shown = [
+        f"{process.name} ({process.pid}) {_percent(process.share)} of a core"
+        for process in observation.processes[:_SHOWN]
+    ]
     found = f"{_percent(share)} of all cores" + (f": {', '.join(shown)}" if shown else "")
     if share <= _BUSY_SHARE:
         return Check(name, "ok", found)
     if not shown:
-        return Check(name, "warn", f"{found}, none of them to be seen from here", "ask who shares the machine")
-    return Check(name, "warn", found, "stop them or wait; on a machine with idle cores --pin auto")
+        return Check(
+            name, "warn", f"{found}, by processes that are not visible from here", "ask who shares the machine"
+        )
+    return Check(name, "warn", found, "stop them, or wait; where some cores are idle, --pin auto")
 
 
 def _steal(noise: Noise) -> Check:
     if noise.steal_share is None:
-        return Check("steal", "unknown", "the system doesn't tell")
+        return Check("steal", "unknown", NOT_REPORTED)
     found = f"the hypervisor withheld {_percent(noise.steal_share)} of the time"
     if noise.steal_share <= HIT_SHARE:
         return Check("steal", "ok", found)
-    return Check("steal", "warn", found, "dedicated processors, or another hour")
+    return Check("steal", "warn", found, "dedicated processors, or another time of day")
 
 
 def _load(noise: Noise) -> Check:
     if noise.load is None:
-        return Check("load", "unknown", "the system doesn't tell")
-    # The load counts the whole machine's processes, and one of them is this look.
+        return Check("load", "unknown", NOT_REPORTED)
+    # The load counts the whole machine's processes, and one of them is this check.
     cores = os.cpu_count() or 1
     found = f"{noise.load:.2f} in the last minute, on {cores} processors"
-    status: Status = "warn" if noise.load > 1 + _LOAD_SHARE * cores else "ok"
+    status: CheckStatus = "warn" if noise.load > 1 + _LOAD_SHARE * cores else "ok"
     return Check("load", status, found, "wait until it has fallen" if status == "warn" else None)
 
 
@@ -174,13 +183,13 @@ def _swap(pages: int, root: Path) -> Check:
     text = read(root / "proc/meminfo")
     sizes = {match[1]: int(match[2]) * 1024 for match in re.finditer(r"(?m)^(\w+):\s+(\d+) kB", text)}
     if "SwapTotal" not in sizes or "SwapFree" not in sizes:
-        return Check("swap", "unknown", "the system doesn't tell")
+        return Check("swap", "unknown", NOT_REPORTED)
     used = sizes["SwapTotal"] - sizes["SwapFree"]
     if pages:
-        return Check("swap", "warn", f"{pages:,} pages swapped during the look", "free memory: close what holds it")
+        return Check("swap", "warn", f"{pages:,} pages swapped during the check", "free memory: close what holds it")
     if used > _SWAP_SHARE * sizes.get("MemTotal", 0):
         advice = "free memory, then sudo swapoff -a && sudo swapon -a"
-        return Check("swap", "warn", f"{format_bytes(used)} of memory are swapped out", advice)
+        return Check("swap", "warn", f"{format_bytes(used)} of memory is swapped out", advice)
     return Check("swap", "ok", "not in use" if sizes["SwapTotal"] else "none")
 
 
@@ -188,21 +197,21 @@ def _throttling(noise: Noise, root: Path) -> Check:
     counts = [int(text) for text in of_cores(root, "thermal_throttle/core_throttle_count") if text.isdigit()]
     name, advice = "throttling", "better cooling, or a lower fixed clock: sudo cpupower frequency-set -u FREQUENCY"
     if noise.throttled:
-        return Check(name, "warn", "the clock was lowered for heat during the look", advice)
+        return Check(name, "warn", "the clock was lowered for heat during the check", advice)
     if not counts:
-        return Check(name, "unknown", untold(root))
+        return Check(name, "unknown", not_reported(root))
     if any(counts):
-        return Check(name, "warn", f"{sum(counts):,} times for heat since it was started", advice)
-    return Check(name, "ok", "never since it was started")
+        return Check(name, "warn", f"{sum(counts):,} times for heat since boot", advice)
+    return Check(name, "ok", "never since boot")
 
 
 def gpu_checks(nvml: Nvml) -> Iterator[Check]:
-    """What a card's driver tells."""
+    """What a card's driver reports."""
     if nvml.persistent() is False:
         yield Check("GPU persistence", "warn", "off: the driver starts anew each time", "sudo nvidia-smi -pm 1")
     low, high = nvml.clock_mhz(), nvml.highest_clock_mhz()
     if nvml.throttled():
-        yield Check("GPU clock", "warn", "held down by heat or power now", "sudo nvidia-smi -lgc MHZ with a lower one")
+        yield Check("GPU clock", "warn", "lowered for heat or power now", "sudo nvidia-smi -lgc MHZ with a lower one")
     elif low is not None and high is not None:
         advice = f"lock it below its boost: sudo nvidia-smi -lgc {round(0.8 * high)}"
         yield Check("GPU clock", "unknown", f"{low} MHz now, up to {high} MHz; the driver hides locks", advice)

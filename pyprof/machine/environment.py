@@ -1,4 +1,4 @@
-"""The machine and the software that a measurement ran on. Loads neither torch nor transformers until asked to look."""
+"""The machine and the software that a measurement ran on. Loads neither torch nor transformers on import."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DISTRIBUTION = "pyprof-transformers"
 
 
 def current_environment() -> Environment:
-    """Look at this machine and its software; loads torch, and starts CUDA where there is a device."""
+    """This machine and its software; loads torch, and starts CUDA where there is a device."""
     import torch
 
     built = torch.__config__.show()
@@ -35,8 +35,8 @@ def current_environment() -> Environment:
         torch=torch.__version__,
         transformers=_version("transformers"),
         pyprof=_version(_DISTRIBUTION),
-        blas=_found(r"BLAS_INFO=(\w+)", built) or "none",
-        onednn=_found(r"MKL-DNN v([\w.]+)", built) if onednn_available else None,
+        blas=_match(r"BLAS_INFO=(\w+)", built) or "none",
+        onednn=_match(r"MKL-DNN v([\w.]+)", built) if onednn_available else None,
         cpu_capability=torch.backends.cpu.get_cpu_capability(),
         pinned=pinned(),
         **cuda.environment(),
@@ -44,15 +44,15 @@ def current_environment() -> Environment:
 
 
 def cpu_model(path: Path = Path("/proc/cpuinfo")) -> str:
-    """The processor's name as the kernel tells it, or its architecture where the kernel doesn't."""
+    """The processor's name as the kernel reports it, or its architecture where the kernel does not."""
     try:
-        name = _found(r"(?m)^(?:model name|Model|cpu model)\s*:\s*(.+)$", path.read_text())
+        name = _match(r"(?m)^(?:model name|Model|cpu model)\s*:\s*(.+)$", path.read_text())
     except OSError:
         name = None
     return name or platform.processor() or platform.machine()
 
 
-def _found(pattern: str, text: str) -> str | None:
+def _match(pattern: str, text: str) -> str | None:
     match = re.search(pattern, text)
     return match[1].strip() if match else None
 

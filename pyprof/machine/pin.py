@@ -1,4 +1,4 @@
-"""Keep the measurement on chosen processors: the scheduler then moves no thread, and neighbours can be avoided."""
+"""Keep the measurement on chosen processors, so that the scheduler moves no thread and neighbours can be avoided."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pathlib import Path
 from pyprof.errors import UsageError
 from pyprof.timing.cores import ROOT, busy_shares, busy_ticks, parse, siblings, spoken, usable_cores
 
-# Child processes inherit the affinity, and by this variable they know that it was asked for.
+# Child processes inherit the affinity, and this variable tells them that it was requested.
 VARIABLE = "PYPROF_PINNED"
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
-_LOOKING_SECONDS = 0.5
+_OBSERVED_SECONDS = 0.5
 # A core that is busier than the quietest one by more than this share has something else to do.
 _TOLERANCE = 0.1
 
@@ -25,7 +25,7 @@ def apply(text: str | None, threads: int | None = None, root: Path = ROOT) -> st
 
     Libraries that have not started yet get `threads` threads; without it one for each processor, or fewer where
     OMP_NUM_THREADS asks for fewer. Call it before torch is imported, whose threads keep what they start with. Returns
-    the processors as text; raises UsageError for those that there are not, and where the system cannot pin.
+    the processors as text; raises UsageError for those that do not exist, and where the system cannot pin.
     """
     if text is None:
         return None
@@ -47,7 +47,7 @@ def apply(text: str | None, threads: int | None = None, root: Path = ROOT) -> st
 
 
 def pinned() -> str | None:
-    """The processors that this process or the one that started it was pinned to by `apply`; None where by nobody.
+    """The processors that this process or the one that started it was pinned to by `apply`; None where there is none.
 
     An affinity from elsewhere (a container, a batch system) is none: there every job gets other processors, and their
     number is recorded anyway.
@@ -57,12 +57,12 @@ def pinned() -> str | None:
 
 
 def quietest(
-    root: Path = ROOT, seconds: float = _LOOKING_SECONDS, sleep: Callable[[float], None] = time.sleep
+    root: Path = ROOT, seconds: float = _OBSERVED_SECONDS, sleep: Callable[[float], None] = time.sleep
 ) -> list[int]:
-    """Of the physical cores that may be used those that are quiet, and of each the least busy processor.
+    """The least busy processor of each quiet physical core that may be used.
 
     A physical core is as busy as all its processors together, those that this process may not use among them. Quiet
-    are the quietest and all within a tenth of it. Where the system doesn't tell, all cores count as equally quiet.
+    are the quietest and all within a tenth of it. Where the system reports nothing, all cores are equally quiet.
     """
     before = busy_ticks(root)
     sleep(seconds)

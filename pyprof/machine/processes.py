@@ -1,4 +1,4 @@
-"""Which processes used the processors over some time, as /proc tells."""
+"""Which processes used the processors over some time, from /proc."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Process:
 
 @dataclass(frozen=True)
 class Usage:
-    """What a process had used when it was looked at: `ticks` since `started`, which tells it from a later namesake."""
+    """The `ticks` that a process had used at one moment; a later process of its number has another `started`."""
 
     name: str
     started: int
@@ -32,7 +32,7 @@ class Usage:
 
 def processor_ticks(root: Path = ROOT) -> dict[int, Usage]:
     """What every process but this one has used; empty without /proc."""
-    found = {}
+    usages = {}
     for path in (root / "proc").glob("[0-9]*"):
         try:
             text = (path / "stat").read_text(errors="replace")
@@ -43,20 +43,20 @@ def processor_ticks(root: Path = ROOT) -> dict[int, Usage]:
         columns = rest.split()
         if len(columns) > 19 and int(path.name) != os.getpid():
             ticks = int(columns[11]) + int(columns[12])
-            found[int(path.name)] = Usage(begin.partition("(")[2], int(columns[19]), ticks)
-    return found
+            usages[int(path.name)] = Usage(begin.partition("(")[2], int(columns[19]), ticks)
+    return usages
 
 
 def busiest(
     before: Mapping[int, Usage], after: Mapping[int, Usage], seconds: float, least: float = 0.01
 ) -> list[Process]:
     """The processes that used at least this share of a core between two readings, the busiest first."""
-    found = []
+    processes = []
     for pid, now in after.items():
         earlier = before.get(pid)
         # One that has started meanwhile has used all of its ticks since. The name says nothing, as it may change.
         ticks = now.ticks - (earlier.ticks if earlier is not None and earlier.started == now.started else 0)
         share = ticks * _TICK_SECONDS / seconds
         if share >= least:
-            found.append(Process(pid, now.name, share))
-    return sorted(found, key=lambda one: (-one.share, one.pid))
+            processes.append(Process(pid, now.name, share))
+    return sorted(processes, key=lambda process: (-process.share, process.pid))

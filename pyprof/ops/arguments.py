@@ -1,10 +1,11 @@
-"""What may be asked of window attention: every check of its arguments, one sentence for each that fails."""
+"""The arguments of window attention: every check of them, with one sentence for each that fails."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
@@ -47,7 +48,7 @@ def checked(
 ) -> Arguments:
     """The arguments, if implementation `impl` can compute them; raises UsageError, naming the one that does not fit.
 
-    What key lengths hold is not looked at, since that would wait for the device.
+    The values of key lengths are not checked, since that would wait for the device.
     """
     query, key, value = tensors
     _check_tensors(query, key, value)
@@ -79,14 +80,19 @@ def checked(
 def check_window(window: Any) -> tuple[int, int]:
     """A window as a pair of integers; one integer stands for as many neighbours on both sides."""
     sides = (window, window) if isinstance(window, int) else window
-    if (
-        not isinstance(sides, (tuple, list))
-        or len(sides) != 2
-        or any(isinstance(side, bool) or not isinstance(side, int) or side < 0 for side in sides)
-    ):
+    if not is_pair(sides):
         raise UsageError(f"window is {window!r}: it must be (left, right), two integers of at least 0")
     # Wider than any sequence, and still far from what 64 bits hold.
     return min(sides[0], 2**62), min(sides[1], 2**62)
+
+
+def is_pair(value: Any) -> TypeGuard[Sequence[int]]:
+    """Whether `value` is a window (left, right): a tuple or a list of two integers of at least 0."""
+    return (
+        isinstance(value, (tuple, list))
+        and len(value) == 2
+        and all(isinstance(side, int) and not isinstance(side, bool) and side >= 0 for side in value)
+    )
 
 
 def _shape(tensor: Tensor) -> tuple[int, ...]:

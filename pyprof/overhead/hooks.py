@@ -1,4 +1,4 @@
-"""Layers timed as one does it by hand: with the module's hooks, and with record_function around its forward."""
+"""Layers timed as one would by hand: with the module's hooks, and with record_function around its forward."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from pyprof.overhead.tool import HEAP, Attached, LayerTime, Tool
 
 
 class _Hooks(Attached):
-    """Stamps in pre-hooks and hooks, of the backward too where it is looked at: the module's own interface."""
+    """Stamps in pre-hooks and hooks, of the backward too where it is timed: the module's own interface."""
 
     def __init__(self, module: nn.Module, backward: bool) -> None:
         self._stamps: dict[str, dict[str, list[int]]] = {"forward": {}, "backward": {}}
         self._handles: list[Any] = []
-        for path, one in module.named_modules():
+        for path, layer in module.named_modules():
             begin, end = _stampers(self._stamps["forward"].setdefault(path, []))
-            self._handles += [one.register_forward_pre_hook(begin), one.register_forward_hook(end)]
+            self._handles += [layer.register_forward_pre_hook(begin), layer.register_forward_hook(end)]
             if backward:
                 begin, end = _stampers(self._stamps["backward"].setdefault(path, []))
-                self._handles += [one.register_full_backward_pre_hook(begin), one.register_full_backward_hook(end)]
+                self._handles += [layer.register_full_backward_pre_hook(begin), layer.register_full_backward_hook(end)]
 
     def layers(self) -> Mapping[str, LayerTime]:
         return {
@@ -59,18 +59,18 @@ class RecordFunctions(Attached):
 
     def __init__(self, module: nn.Module, backward: bool) -> None:
         self._undo: list[tuple[nn.Module, Any]] = []
-        for path, one in module.named_modules():
-            if getattr(type(one), "forward", nn.Module.forward) is nn.Module.forward:
+        for path, layer in module.named_modules():
+            if getattr(type(layer), "forward", nn.Module.forward) is nn.Module.forward:
                 continue  # a container that is never called
-            self._undo.append((one, one.__dict__.get("forward")))
-            one.__dict__["forward"] = _recorded(one.forward, label(path))
+            self._undo.append((layer, layer.__dict__.get("forward")))
+            layer.__dict__["forward"] = _recorded(layer.forward, label(path))
 
     def detach(self) -> None:
-        for one, before in self._undo:
+        for layer, before in self._undo:
             if before is None:
-                del one.__dict__["forward"]
+                del layer.__dict__["forward"]
             else:
-                one.__dict__["forward"] = before
+                layer.__dict__["forward"] = before
 
 
 def label(path: str) -> str:

@@ -1,4 +1,4 @@
-"""A model whose layers take as long as they are told to, and who note how long they really took."""
+"""A model whose layers take a known time: each spins for as long as it is given, and notes how long it really took."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _now = time.perf_counter_ns
 _BACKWARD = 2
 
 
-class _Plant(torch.autograd.Function):
-    """Spins natively in forward and in backward; for PyTorch's profilers it is an operator."""
+class _Spin(torch.autograd.Function):
+    """Spins natively in forward and in backward; PyTorch's profilers see it as an operator."""
 
     @staticmethod
     def forward(context: Any, value: Tensor, leaf: Leaf, begin: int) -> Tensor:
@@ -37,21 +37,24 @@ class _Plant(torch.autograd.Function):
 
 
 class _End(torch.autograd.Function):
-    """Before all layers in forward, and so after them in backward: notes when the last one was done."""
+    """Runs before all layers in forward, and so after them in backward: notes when the last one was done."""
 
     @staticmethod
-    def forward(context: Any, value: Tensor, truth: Truth) -> Tensor:
-        context.truth = truth
+    def forward(context: Any, value: Tensor, steps: KnownSteps) -> Tensor:
+        context.steps = steps
         return value
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        context.truth.end_ns = _now()
+        context.steps.end_ns = _now()
         return gradients[0], None
 
 
-class _Planted(nn.Module):
-    """Notes the length of each of its calls, from the first to the last thing that its forward does."""
+class _Stamped(nn.Module):
+    """Notes how long each of its calls took, from the first to the last thing that its forward does.
+
+    `lengths` are nanoseconds, one for each call; `backwards` the begin and the end of each spin in backward.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,7 +62,7 @@ class _Planted(nn.Module):
         self.backwards: list[tuple[int, int]] = []
 
 
-class Leaf(_Planted):
+class Leaf(_Stamped):
     """Takes the given time, and twice that in backward."""
 
     def __init__(self, nanoseconds: int) -> None:
@@ -68,12 +71,12 @@ class Leaf(_Planted):
 
     def forward(self, value: Tensor) -> Tensor:
         begin = _now()
-        value = _Plant.apply(value, self, begin)  # type: ignore[no-untyped-call]
+        value = _Spin.apply(value, self, begin)  # type: ignore[no-untyped-call]
         self.lengths.append(_now() - begin)
         return value
 
 
-class Container(_Planted):
+class Container(_Stamped):
     """Calls its layers one after the other and does nothing else."""
 
     def __init__(self, **layers: nn.Module) -> None:
@@ -90,8 +93,8 @@ class Container(_Planted):
         return value
 
 
-class Model(_Planted):
-    """Layers of 20 us to 5 ms: an embedding, alike blocks, a layer that is called twice, and a head."""
+class KnownModel(_Stamped):
+    """Layers of 20 us to 5 ms: an embedding, a row of equal blocks, a layer that is called twice, and a head."""
 
     def __init__(self, blocks: int = 4) -> None:
         super().__init__()
@@ -115,18 +118,18 @@ def _block() -> Container:
     return Container(attention=attention, feedforward=Leaf(1_000_000))
 
 
-class Truth:
-    """One step of a planted model after the other, and what its layers really took in the last one."""
+class KnownSteps:
+    """Steps of a known model, one after the other, and what its layers really took in the last of them."""
 
-    def __init__(self, model: Model, *, backward: bool) -> None:
+    def __init__(self, model: KnownModel, *, backward: bool) -> None:
         self.model = model
         self._backward = backward
-        self._layers = {path: one for path, one in model.named_modules() if isinstance(one, _Planted)}
+        self._layers = {path: layer for path, layer in model.named_modules() if isinstance(layer, _Stamped)}
         self._value = torch.zeros(1, requires_grad=backward)
         self.end_ns = 0
 
     def step(self) -> None:
-        """One step; forgets the one before."""
+        """Run one step; forgets the one before."""
         for layer in self._layers.values():
             layer.lengths.clear()
             layer.backwards.clear()
@@ -145,11 +148,11 @@ class Truth:
 
     @property
     def containers(self) -> tuple[str, ...]:
-        """The paths of the layers that own no time."""
+        """The paths of the layers that have no time of their own."""
         return tuple(path for path, layer in self._layers.items() if not isinstance(layer, Leaf))
 
-    def planted(self) -> Mapping[str, LayerTime]:
-        """What was planted in the last step: the lengths that the leaves in each layer, or it itself, have noted."""
+    def known(self) -> Mapping[str, LayerTime]:
+        """The known times of the last step, in nanoseconds: what the leaves in each layer, or it itself, have noted."""
         times = {}
         for path, layer in self._layers.items():
             forward = sum(sum(leaf.lengths) for leaf in self._leaves(path))
@@ -159,10 +162,10 @@ class Truth:
         return times
 
     def stamped(self) -> Mapping[str, LayerTime]:
-        """What the layers took in the last step by their own clocks, which is the truth where nobody looks.
+        """What the layers took in the last step by their own clocks, which is the truth without a profiler.
 
-        It is more than what was planted by what Python and PyTorch need to call a layer. A layer's backward lasts until
-        the next one's begins; what comes before the first one is no layer's.
+        It exceeds the known times by what Python and PyTorch need to call a layer. A layer's backward lasts until the
+        next one's begins; what comes before the first one belongs to no layer.
         """
         begins = sorted(begin for leaf in self._leaves("") for begin, _ in leaf.backwards)
         following = dict(pairwise([*begins, self.end_ns]))
@@ -179,8 +182,8 @@ class Truth:
             if isinstance(layer, Leaf) and (inner == path or not path or inner.startswith(f"{path}.")):
                 yield layer
 
-    def _children(self, path: str) -> Iterator[_Planted]:
-        """The layers right below one; a ModuleList between them is none."""
+    def _children(self, path: str) -> Iterator[_Stamped]:
+        """The layers right below one; a ModuleList between them does not count."""
         prefix = f"{path}." if path else ""
         for inner, layer in self._layers.items():
             if inner and inner.startswith(prefix) and inner != path:

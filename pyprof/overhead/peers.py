@@ -1,4 +1,4 @@
-"""Profilers of other projects, through what they document; each is there only if its package can be imported."""
+"""Profilers of other projects, through their documented interfaces; each needs its package to be importable."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ class _DeepSpeed(Attached):
     """DeepSpeed's FlopsProfiler on its own: hooks that time and count, and counting wrappers of PyTorch's functions."""
 
     def __init__(self, module: nn.Module, backward: bool) -> None:
-        found = importlib.import_module("deepspeed.profiling.flops_profiler.profiler")
-        importlib.import_module("deepspeed.utils").logger.setLevel("WARNING")  # it tells of every start and end
+        package = importlib.import_module("deepspeed.profiling.flops_profiler.profiler")
+        importlib.import_module("deepspeed.utils").logger.setLevel("WARNING")  # it logs every start and end
         self._module = module
-        self._duration = found.get_module_duration
-        self._profiler: Any = found.FlopsProfiler(module)
+        self._duration = package.get_module_duration
+        self._profiler: Any = package.FlopsProfiler(module)
         self._profiler.start_profile()
 
     def layers(self) -> Mapping[str, LayerTime]:
-        times = {path: 1e9 * float(self._duration(one)) for path, one in self._module.named_modules()}
+        times = {path: 1e9 * float(self._duration(layer)) for path, layer in self._module.named_modules()}
         return {path: LayerTime(taken) for path, taken in times.items() if taken > 0}
 
     def detach(self) -> None:
@@ -37,12 +37,12 @@ class _Torchprof(Attached):
 
     def __init__(self, module: nn.Module, backward: bool) -> None:
         hush()
-        found = importlib.import_module("torchprof")
+        package = importlib.import_module("torchprof")
         self._module = module
-        self._profile: Any = found.Profile(module, use_cuda=False).__enter__()
+        self._profile: Any = package.Profile(module, use_cuda=False).__enter__()
 
     def layers(self) -> Mapping[str, LayerTime] | None:
-        # It hands out what it has only once it has been left.
+        # It gives its events only after it has been exited.
         self.detach()
         _, events = self._profile.raw()
         times = {}
@@ -55,10 +55,10 @@ class _Torchprof(Attached):
         if not self._profile.exited:
             self._profile.__exit__(None, None, None)
             # Its wrappers were attributes of the modules, and so are the methods that it puts back.
-            for one in self._module.modules():
+            for layer in self._module.modules():
                 with suppress(KeyError):
-                    if getattr(one.__dict__["forward"], "__self__", None) is one:
-                        del one.__dict__["forward"]
+                    if getattr(layer.__dict__["forward"], "__self__", None) is layer:
+                        del layer.__dict__["forward"]
 
 
 DEEPSPEED = Tool(

@@ -44,6 +44,6 @@ def _nanoseconds(seconds: float | None) -> float | None:
 PYPROF = Tool(
     "pyprof",
     _Probes,
-    timed="the step's mark, and handing over what was recorded",
+    timed="marking the step and handing over what was recorded",
     bytes_by="entries of the recording",
 )

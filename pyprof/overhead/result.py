@@ -1,4 +1,4 @@
-"""What was found: a row for each tool, with its figures or the reason why it has none."""
+"""The measured overhead: a row for each tool, with its figures or the reason why it has none."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 from pyprof.failures import Status
 from pyprof.layers.profile import ProbeCost
 from pyprof.overhead.accuracy import Errors
-from pyprof.overhead.empty import Added
-from pyprof.overhead.plan import Plan
+from pyprof.overhead.empty_module import Added
+from pyprof.overhead.request import OverheadRequest
 from pyprof.records.environment import Environment
 from pyprof.records.noise import Noise
 from pyprof.statistics.estimate import Estimate
@@ -18,12 +18,12 @@ from pyprof.statistics.estimate import Estimate
 
 @dataclass(frozen=True)
 class Row:
-    """What one tool costs. Figures are None where there are none; `reason` says why the step has none under it.
+    """What one tool costs. Figures are None where there are none; `reason` says why there is no step under the tool.
 
     `ratio` is how many times as long a step takes under the tool, `samples` are its steps in nanoseconds, one for each
     round, and `timed` is what is part of them beside the step. `call` is what the tool adds to one call of a module,
-    `event_bytes` what it keeps of it (found as `bytes_by` says), and `errors` how far its layer times are off from the
-    truth. `gaps` has the reasons of the figures that failed by themselves.
+    `event_bytes` what it keeps of it (counted as `bytes_by` says), and `errors` how far its layer times are off from
+    the truth. `gaps` has the reasons of single figures that are missing.
     """
 
     tool: str
@@ -41,8 +41,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What our probes say that they cost: the calibrated `cost` of an event, in seconds, and what was taken off a step
-    for its `calls` and backward `nodes`. `step_seconds` is what remained.
+    """The probes' cost by their own calibration: the `cost` of an event, in seconds, and what was subtracted from a
+    step for its `calls` and backward `nodes`. `step_seconds` is what remained.
     """
 
     cost: ProbeCost
@@ -53,16 +53,16 @@ class Calibration:
 
     @property
     def share(self) -> float:
-        """What was taken off as a part of the step."""
+        """What was subtracted, relative to the step."""
         return self.probe_seconds / self.step_seconds if self.step_seconds else 0.0
 
 
 @dataclass(frozen=True)
 class ModeResult:
-    """All tools in one mode. `step` is a step that nobody looks at, in seconds, `samples` its raw times in nanoseconds.
+    """All tools in one mode. `step` is a step without a profiler, in seconds, `samples` its raw times in nanoseconds.
 
-    `plain_call_ns` is the least time of a call of a module that does nothing, and `unseen_call_ns` what a call needs in
-    the model with planted durations.
+    `plain_call_ns` is the shortest call of a module that does nothing, and `unseen_call_ns` what a call needs in the
+    model of known durations, both without a profiler.
     """
 
     mode: str
@@ -96,21 +96,23 @@ class ModeResult:
 
 @dataclass(frozen=True)
 class Overhead:
-    """The overhead of all tools on one model, mode by mode."""
+    """The overhead of all tools on one model, mode by mode. `unit` is what the model's length counts."""
 
-    plan: Plan
+    request: OverheadRequest
+    unit: str
     environment: Environment
     modes: tuple[ModeResult, ...]
 
     @property
     def failed(self) -> int:
-        """The tools that are here and failed, over all modes."""
+        """How many tools are installed and failed, over all modes."""
         return sum(row.status in ("error", "oom") for mode in self.modes for row in mode.rows)
 
     def to_json(self) -> dict[str, Any]:
-        """One JSON object: what was asked for, where it ran, and what was found."""
+        """One JSON object: what was requested, where it ran, and what was measured."""
         return {
-            **asdict(self.plan),
+            **self.request.to_json(),
+            "unit": self.unit,
             "environment": self.environment.to_json(),
             "modes": [mode.to_json() for mode in self.modes],
         }

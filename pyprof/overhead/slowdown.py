@@ -1,10 +1,10 @@
-"""How much longer a step takes while a tool looks: rounds of one step without and one with each tool.
+"""How much longer a step takes under a tool: rounds of one step without a profiler and one with each tool.
 
 Attaching lies outside of what is timed, but it takes some milliseconds in which caches go cold. So our probes, whose
-calibration takes longest, are attached and taken off before every step, the one without a tool included, and so is an
+calibration takes longest, are attached and detached before every step, the one without a tool included, and so is an
 empty recording, which fills megabytes of buffers; without this the tools would seem slower than they are by up to a
-hundredth of a step. A tool's own empty recording follows its attachment too, as what it does once, when its first one
-begins, is not paid for each step.
+hundredth of a step. A tool's own empty recording follows its attachment too, so that what it does only once, when its
+first recording begins, is not paid for in each step.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from pyprof.timing.interleave import Interleaved, RoundLimits, Rule, interleave
 from pyprof.timing.watch import AnyWatch
 
 # The name of the step without a tool.
-BARE = "(nobody looks)"
+UNPROFILED = "(without a profiler)"
 
 
-class Looks:
-    """The steps of one module under the eyes of one tool after the other, or of none.
+class ToolSwitch:
+    """Steps of one module under one tool after the other, or under none.
 
-    `prepare(tool)` takes the tool before off and attaches this one; None attaches nothing. `step` is what to time then.
+    `prepare(tool)` detaches the tool before and attaches this one; None attaches nothing. `step` is what to time then.
     """
 
     def __init__(self, module: nn.Module, run: Call, *, backward: bool) -> None:
@@ -37,7 +37,7 @@ class Looks:
         self._attached: Attached | None = None
 
     def prepare(self, tool: Tool | None) -> None:
-        """Attach a tool, or none, in the place of the one before; forget the gradients."""
+        """Attach a tool, or none, in place of the one before; drop the gradients."""
         self.detach()
         self._module.zero_grad(set_to_none=True)
         if tool is not PYPROF:
@@ -47,7 +47,7 @@ class Looks:
             self._attach(tool)
 
     def step(self) -> None:
-        """One step, with what the attached tool's users have around it."""
+        """One step, inside of what users of the attached tool put around it."""
         if self._attached is None:
             self._run()
         else:
@@ -67,7 +67,7 @@ class Looks:
 
 
 def slowdowns(
-    looks: Looks,
+    switch: ToolSwitch,
     tools: Sequence[Tool],
     limits: RoundLimits,
     *,
@@ -76,13 +76,13 @@ def slowdowns(
     rules: Sequence[Rule] = (),
     progress: Callable[[Interleaved], None] | None = None,
 ) -> Interleaved:
-    """Time the step under each tool and under none (BARE) in turn; `Interleaved.ratio(tool, BARE)` is its slowdown."""
+    """Time the step under each tool and under none in turn; `Interleaved.ratio(tool, UNPROFILED)` is its slowdown."""
     prepare: Mapping[str, Call] = {
-        BARE: partial(looks.prepare, None),
-        **{tool.name: partial(looks.prepare, tool) for tool in tools},
+        UNPROFILED: partial(switch.prepare, None),
+        **{tool.name: partial(switch.prepare, tool) for tool in tools},
     }
     try:
-        calls = dict.fromkeys(prepare, looks.step)
+        calls = dict.fromkeys(prepare, switch.step)
         return interleave(calls, limits, stopwatch, prepare=prepare, watch=watch, rules=rules, progress=progress)
     finally:
-        looks.detach()
+        switch.detach()

@@ -12,7 +12,7 @@ from torch import nn
 
 @dataclass(frozen=True)
 class LayerTime:
-    """What a tool says a layer took in one step, in nanoseconds; None where it does not say.
+    """What a tool reports that a layer took in one step, in nanoseconds; None where it does not.
 
     Totals include the layers that the layer calls, own times do not.
     """
@@ -27,7 +27,7 @@ class Attached(ABC):
     """A tool at work on a module, from when it is made until `detach`."""
 
     def recording(self) -> AbstractContextManager[object]:
-        """What the tool's users have around each step; its entering and leaving are part of the step's time."""
+        """What users of the tool put around each step; entering and leaving it are part of the step's time."""
         return nullcontext()
 
     def layers(self) -> Mapping[str, LayerTime] | None:
@@ -35,7 +35,7 @@ class Attached(ABC):
         return None
 
     def kept_bytes(self) -> int | None:
-        """Bytes kept of what was recorded, where they do not lie on Python's heap."""
+        """Bytes kept of what was recorded, where they are not on Python's heap."""
         return None
 
     @abstractmethod
@@ -45,12 +45,12 @@ class Attached(ABC):
 
 @dataclass(frozen=True)
 class Tool:
-    """A way of looking at layers.
+    """A way of timing layers.
 
-    `attach(module, backward)` begins. `timed` says what is part of a timed step beside the step itself. `bytes_by` says
-    how the bytes kept of a call are found: HEAP (what Python's heap has grown by), or otherwise in words what
-    `Attached.kept_bytes` counts; None where nothing is kept. `package` is what has to be importable, `install` how to
-    get it.
+    `attach(module, backward)` begins it. `timed` says what is part of a timed step besides the step itself. `bytes_by`
+    says how the bytes kept of a call are counted: HEAP (by how much Python's heap has grown), or otherwise in words
+    what `Attached.kept_bytes` counts; None where nothing is kept. `package` is what has to be importable, `install` how
+    to get it.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""All tools by name, and which of them are here."""
+"""All tools by name, and which of them are installed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SHORT = {"hooks": HOOKS.name}
 
 
 def find(names: Sequence[str]) -> tuple[Tool, ...]:
-    """The tools of these names in the order of TOOLS, all for none; raises UsageError that suggests the nearest."""
+    """The tools of these names in the order of TOOLS, all of them for no names; raises UsageError with a suggestion."""
     known = {tool.name.lower(): tool.name for tool in TOOLS} | _SHORT
     wanted = set()
     for name in names:
@@ -31,7 +31,7 @@ def find(names: Sequence[str]) -> tuple[Tool, ...]:
 
 
 def missing(tool: Tool) -> Failure | None:
-    """Why a tool is not here, None where it is."""
+    """Why a tool cannot be used here, None where it can."""
     if tool.package is None or importlib.util.find_spec(tool.package) is not None:
         return None
     return Failure("skipped", f"not installed: {tool.install}")

@@ -1,4 +1,4 @@
-"""torch.profiler on the host, with a record_function around each layer, which is how it comes to tell layers apart."""
+"""torch.profiler on the host, with a record_function around each layer, by which it tells layers apart."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pyprof.overhead.tool import LayerTime, Tool
 
 
 def hush() -> None:
-    """Have the profiler's library write no lines to standard error at each start and stop, which would cost time too.
+    """Keep the profiler's library from writing to standard error at each start and stop, which would cost time too.
 
     It reads the variable when it is first used.
     """
@@ -35,17 +35,17 @@ class _Profiler(RecordFunctions):
 
     @contextmanager
     def _recording(self) -> Iterator[None]:
-        self._profile = None  # the one before goes before a new one begins
+        self._profile = None  # the last profile is freed before a new one begins
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
             yield
         self._profile = profile
 
     def layers(self) -> Mapping[str, LayerTime]:
         assert self._profile is not None
-        found = {event.key: event for event in self._profile.key_averages()}
+        events = {event.key: event for event in self._profile.key_averages()}
         times = {}
         for path in self._paths:
-            if (event := found.get(label(path))) is not None:
+            if (event := events.get(label(path))) is not None:
                 times[path] = LayerTime(1e3 * event.cpu_time_total)
         return times
 
@@ -60,6 +60,6 @@ class _Profiler(RecordFunctions):
 TORCH_PROFILER = Tool(
     "torch.profiler",
     _Profiler,
-    timed="its start and stop; not its reading out or export",
+    timed="its start and stop, but not reading its events or exporting them",
     bytes_by="exported Chrome trace",
 )

@@ -11,13 +11,11 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from pyprof.quantity import format_bytes
-from pyprof.report.style import Glyphs, Scale, glyphs, plural, scale
+from pyprof.report.style import STATUS_STYLES, Glyphs, Scale, glyphs, machine_line, plural, scale
 
 if TYPE_CHECKING:
-    from pyprof.attention import Comparison, Contest, Problem, Row
+    from pyprof.attention import Comparison, Problem, ProblemResult, Row
     from pyprof.statistics.estimate import Estimate
-
-_STATUS_STYLES = {"oom": "red", "error": "bold red", "skipped": "yellow"}
 
 
 def write(comparison: Comparison, console: Console) -> None:
@@ -26,77 +24,74 @@ def write(comparison: Comparison, console: Console) -> None:
 
 
 def render(comparison: Comparison, marks: Glyphs) -> Group:
-    """A table for each dtype and mode, the reasons of what has no figure, and how to read it all."""
+    """A table for each dtype and mode, the reasons for missing figures, and how to read it all."""
     blocks: list[RenderableType] = [_header(comparison, marks)]
-    for dtype in comparison.plan.dtypes:
-        for mode in comparison.plan.modes:
-            held = [one for one in comparison.contests if (one.problem.dtype, one.mode) == (dtype, mode)]
-            if held:
-                blocks += [Text(""), _title(held), _table(held, marks)]
+    for dtype in comparison.grid.dtypes:
+        for mode in comparison.grid.modes:
+            results = [each for each in comparison.results if (each.problem.dtype, each.mode) == (dtype, mode)]
+            if results:
+                blocks += [Text(""), _title(results), _table(results, marks)]
     blocks += [Text(""), *_reasons(comparison), *_reading(comparison)]
     return Group(*blocks)
 
 
-def outcome(contest: Contest) -> str:
-    """A contest in one line, for progress."""
-    found = []
-    for row in contest.rows:
+def outcome(result: ProblemResult) -> str:
+    """A result in one line, for progress."""
+    parts = []
+    for row in result.rows:
         if row.seconds is None:
-            found.append(f"{row.impl} {row.status}")
+            parts.append(f"{row.impl} {row.status}")
         else:
             unit = scale([row.seconds.value], "time")
-            found.append(f"{row.impl} {unit.number(row.seconds.value)} {unit.unit}")
-    return ", ".join(found)
+            parts.append(f"{row.impl} {unit.number(row.seconds.value)} {unit.unit}")
+    return ", ".join(parts)
 
 
 def _header(comparison: Comparison, marks: Glyphs) -> RenderableType:
-    plan, machine = comparison.plan, comparison.environment
+    grid = comparison.grid
     title = Text.assemble(("pyprof", "bold bright_blue"), f" {marks.dot} ", ("sliding-window attention", "bold"))
-    title.append(f", batch {plan.batch}, {plural(plan.heads, 'head')} of {plan.head_dim}")
-    where = f"{machine.cpu}, {plural(machine.threads, 'thread')}"
-    if plan.device != "cpu":
-        where = ", ".join(gpu.name for gpu in machine.gpus)
-    lines = [title, Text(f"{where}, torch {machine.torch}")]
+    title.append(f", batch {grid.batch}, {plural(grid.heads, 'head')} of {grid.head_dim}")
+    lines = [title, Text(machine_line(comparison.environment, grid.device))]
     if not comparison.complete:
-        lines.append(Text("warning: stopped before the end, what was measured follows", "bold yellow"))
+        lines.append(Text("stopped before the end; what was measured until then:", "bold yellow"))
     return Group(*lines)
 
 
-def _title(held: Sequence[Contest]) -> Text:
-    """Mode and dtype, and the limit as it was over all the contests: one machine, but not always one speed."""
-    title = Text.assemble((held[0].mode.capitalize(), "bold"), ", ", (held[0].problem.dtype, "bold"))
-    rates = [one.limit.value / 1e9 for one in held if one.limit is not None]
+def _title(results: Sequence[ProblemResult]) -> Text:
+    """Mode and dtype, and the limit over all results, as one machine does not always run at one speed."""
+    title = Text.assemble((results[0].mode.capitalize(), "bold"), ", ", (results[0].problem.dtype, "bold"))
+    rates = [result.limit.value / 1e9 for result in results if result.limit is not None]
     if rates:
         low, high = f"{min(rates):,.0f}", f"{max(rates):,.0f}"
-        title.append(f", a 1024 x 1024 matrix product reaching {low if low == high else f'{low} to {high}'} GFLOP/s")
+        title.append(f"; a 1024 x 1024 matrix product reaches {low if low == high else f'{low} to {high}'} GFLOP/s")
     return title
 
 
-def _table(held: Sequence[Contest], marks: Glyphs) -> Grid:
-    unit = scale([row.seconds.value for one in held for row in one.rows if row.seconds is not None], "time")
+def _table(results: Sequence[ProblemResult], marks: Glyphs) -> Grid:
+    unit = scale([row.seconds.value for result in results for row in result.rows if row.seconds is not None], "time")
     grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 0), show_edge=False, pad_edge=False)
     grid.add_column("length, window\n  implementation", overflow="fold")
     for heading in (
         f"time\n({unit.unit})",
         "useful\nGFLOP/s",
         "of\nlimit",
-        f"times\n{_first(held) or 'first'}",
+        f"times\n{_first(results) or 'first'}",
         "extra\nmemory",
         "largest\nerror",
         "times\neager",
     ):
         grid.add_column(heading, justify="right", no_wrap=True)
-    for one in held:
-        grid.add_row(Text(_problem(one.problem), "cyan"), *[""] * 7)
-        fastest = min((row.seconds.value for row in one.rows if row.seconds is not None), default=None)
-        for row in one.rows:
+    for result in results:
+        grid.add_row(Text(_problem(result.problem), "cyan"), *[""] * 7)
+        fastest = min((row.seconds.value for row in result.rows if row.seconds is not None), default=None)
+        for row in result.rows:
             grid.add_row(*_cells(row, unit, fastest, marks))
     return grid
 
 
-def _first(held: Sequence[Contest]) -> str | None:
-    """The implementation that the others are held against, where it is the same one in all contests."""
-    names = {next((row.impl for row in one.rows if row.seconds is not None), None) for one in held}
+def _first(results: Sequence[ProblemResult]) -> str | None:
+    """The implementation that the others are compared with, where it is the same one in all results."""
+    names = {next((row.impl for row in result.rows if row.seconds is not None), None) for result in results}
     return names.pop() if len(names) == 1 else None
 
 
@@ -109,7 +104,7 @@ def _cells(row: Row, unit: Scale, fastest: float | None, marks: Glyphs) -> Itera
     label = "" if row.variant is None else f" {row.variant.removeprefix('block size ')}"
     if row.seconds is None:
         yield Text(f"  {row.impl}")
-        yield Text(row.status, _STATUS_STYLES.get(row.status, ""))
+        yield Text(row.status, STATUS_STYLES.get(row.status, ""))
         yield from [Text("-", "dim")] * 6
         return
     style = "bold green" if row.seconds.value == fastest else ""
@@ -143,31 +138,35 @@ def _spread(estimate: Estimate, marks: Glyphs) -> str:
 
 
 def _reasons(comparison: Comparison) -> Iterator[Text]:
-    """Each reason once, with whom and how often it hit."""
-    found: dict[tuple[str, str, str], list[Contest]] = {}
-    for contest in comparison.contests:
-        for row in contest.rows:
+    """Each reason once, with the implementation, the first problem and the number of the others."""
+    reasons: dict[tuple[str, str, str], list[ProblemResult]] = {}
+    for result in comparison.results:
+        for row in result.rows:
             if row.reason is not None:
-                found.setdefault((row.impl, row.status, row.reason), []).append(contest)
-    for (impl, status, reason), contests in found.items():
-        one = contests[0]
-        where = f"{one.mode}, {one.problem.dtype}, {_problem(one.problem)}"
-        more = f" and {len(contests) - 1} more" if len(contests) > 1 else ""
-        yield Text.assemble((status, _STATUS_STYLES.get(status, "")), f" {impl} ({where}{more}): {reason}")
+                reasons.setdefault((row.impl, row.status, row.reason), []).append(result)
+    for (impl, status, reason), results in reasons.items():
+        first = results[0]
+        where = f"{first.mode}, {first.problem.dtype}, {_problem(first.problem)}"
+        more = f" and {len(results) - 1} more" if len(results) > 1 else ""
+        yield Text.assemble((status, STATUS_STYLES.get(status, "")), f" {impl} ({where}{more}): {reason}")
 
 
 def _reading(comparison: Comparison) -> Iterator[Text]:
-    rows = [row for contest in comparison.contests for row in contest.rows if row.seconds is not None]
+    """What the columns mean."""
+    rows = [row for result in comparison.results for row in result.rows if row.seconds is not None]
     if not rows:
         return
-    first = _first(comparison.contests) or "the first one that ran"
-    text = (
-        "time: median and the larger half of its 95 % interval, one call of each in turn, backward without its forward"
-        "; of limit: useful operations a second against the matrix product's in the same rounds; times "
-        f"{first}: the ratio of the times; extra memory: peak of PyTorch's allocations beyond inputs and results, "
-        "prepared masks included, for backward of both passes; error: the largest of any element against float64, and "
-        f"beside that of eager attention in the same dtype ({comparison.plan.tolerance:g} is allowed)"
-    )
+    first = _first(comparison.results) or "the first one that ran"
+    columns = {
+        "time": "the median and the larger half of its 95 % interval, calls interleaved; backward without its forward",
+        "of limit": "useful GFLOP/s relative to the matrix product's in the same rounds",
+        f"times {first}": "the ratio of the times",
+        "extra memory": "the peak of PyTorch's allocations beyond inputs and results, prepared masks included; for "
+        "backward that of both passes",
+        "largest error": "of any element, against dense attention in float64",
+        "times eager": "that error relative to eager attention's in the same dtype; up to "
+        f"{comparison.grid.tolerance:g} is allowed",
+    }
     if any(row.variant for row in rows):
-        text += "; flex: its fastest block size, which stands behind the name"
-    yield Text(text, "dim")
+        columns["the number after flex"] = "its fastest block size"
+    yield from (Text(f"{name}: {meaning}", "dim") for name, meaning in columns.items())

@@ -35,7 +35,7 @@ def write(profile: Profile, console: Console, *, title: str, notes: Sequence[str
 
 
 def render(profile: Profile, width: int, marks: Glyphs, *, title: str, fold: bool = True) -> Group:
-    """The table of all layers, root first: a line each, or one for alike neighbours where `fold` is set."""
+    """The table of all layers, root first: a line each, or one for equal neighbours where `fold` is set."""
     lines = layer_lines(profile, fold=fold)
     head = Text.assemble(("pyprof", "bold bright_blue"), f" {marks.dot} ", (title, "bold"))
     step = Text(f"one step takes {format_seconds(profile.step_seconds)}")
@@ -145,7 +145,7 @@ def _footer(profile: Profile, lines: Sequence[LayerLine], marks: Glyphs) -> list
     share = profile.outside_seconds / profile.step_seconds if profile.step_seconds else 0.0
     cost = profile.probe_seconds / profile.step_seconds if profile.step_seconds else 0.0
     footer: list[RenderableType] = [
-        Text(f"outside of all layers: {format_seconds(profile.outside_seconds)} ({100 * share:.1f} %)"),
+        Text(f"outside all layers: {format_seconds(profile.outside_seconds)} ({100 * share:.1f} %)"),
         Text(
             f"subtracted for the probes: {format_seconds(profile.probe_seconds)} a step ({100 * cost:.2g} %), "
             f"calibrated, {format_seconds(profile.cost.call)} a call",
@@ -153,13 +153,17 @@ def _footer(profile: Profile, lines: Sequence[LayerLine], marks: Glyphs) -> list
         ),
     ]
     if any(line.beside > 1 for line in lines):
-        footer.append(Text("times of alike layers are means, their shares and bars are of all of them together", "dim"))
+        footer.append(
+            Text("times of repeated layers are means; their shares and bars are of all of them together", "dim")
+        )
     if any(line.recompute_seconds is not None for line in lines):
-        footer.append(Text("again: a layer's own forward, run once more by activation checkpointing", "dim"))
+        footer.append(Text("again: a layer's forward, run once more by activation checkpointing", "dim"))
     for attached, paths in unprobed(profile).items():
         more = f" and {len(paths) - SHOWN_PATHS} more" if len(paths) > SHOWN_PATHS else ""
         footer.append(Text(f"{attached}: {', '.join(paths[:SHOWN_PATHS])}{more}", "yellow"))
     if profile.overflowed:
         events = plural(profile.overflowed, "event")
-        footer.append(Text(f"{events} found no room: some times are counted to the layers that call them", "bold red"))
+        footer.append(
+            Text(f"{events} found no room in the recorder: some times are counted in the calling layers", "bold red")
+        )
     return footer

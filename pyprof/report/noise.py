@@ -16,51 +16,50 @@ from pyprof.records.noise import CAUSES
 from pyprof.report.style import plural
 
 if TYPE_CHECKING:
-    from pyprof.machine.check import Verdict
+    from pyprof.machine.check import MachineCheck
 
 _STYLES = {"ok": "green", "warn": "bold yellow", "unknown": "dim"}
 _SHOWN = 3
 
 
-def write(verdict: Verdict, console: Console) -> None:
+def write(machine: MachineCheck, console: Console) -> None:
     """Write the table of all checks, and below it what a comparison on this machine can show."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     table.add_column("check", style="bold", no_wrap=True)
     table.add_column("", no_wrap=True)
     table.add_column("found", overflow="fold")
     table.add_column("what to do", overflow="fold")
-    for one in verdict.checks:
-        status = Text(one.status, _STYLES[one.status])
-        table.add_row(one.name, status, Text(one.found), Text(one.advice or "", "cyan" if one.status == "warn" else ""))
+    for check in machine.checks:
+        status = Text(check.status, _STYLES[check.status])
+        advice = Text(check.advice or "", "cyan" if check.status == "warn" else "")
+        table.add_row(check.name, status, Text(check.found), advice)
     console.print(table)
-    warnings = sum(one.status == "warn" for one in verdict.checks)
-    said = (
-        "Nothing here disturbs measurements." if not warnings else f"{warnings} of {len(verdict.checks)} checks warn."
-    )
-    console.print(Text(f"{said} {verdict}"))
+    warnings = sum(check.status == "warn" for check in machine.checks)
+    summary = f"{plural(warnings, 'warning')} in {plural(len(machine.checks), 'check')}"
+    console.print(Text(f"{summary if warnings else 'Nothing here disturbs measurements'}. {machine}"))
 
 
 def quiet_lines(quiet: RunNoise) -> Iterator[Text]:
-    """A paragraph on what the system told during a run, and one on how fast the machine was, and for which cases."""
-    yield Text(_told(quiet))
+    """A paragraph on what the system reported during a run, and one on the machine's speed and the slow cases."""
+    yield Text(_reported(quiet))
     if quiet.slowest is None:
         return
     text = Text(f"A fixed work timed between the samples ran at {100 * quiet.slowest:.0f} to 100 % of its best speed")
     if not quiet.slow:
-        yield text.append(f"; no case had a slow machine (typically below {100 * SLOW:.0f} %).")
+        yield text.append(f"; no case ran while the machine was slow (typically below {100 * SLOW:.0f} %).")
         return
-    shown = ", ".join(f"{_short(one.case)} ({100 * one.speed:.0f} %)" for one in quiet.slow[:_SHOWN])
+    shown = ", ".join(f"{_short(each.case)} ({100 * each.speed:.0f} %)" for each in quiet.slow[:_SHOWN])
     more = f", and {len(quiet.slow) - _SHOWN:,} more" if len(quiet.slow) > _SHOWN else ""
-    text.append(f"; {len(quiet.slow):,} of {plural(quiet.cases, 'case')} had a slow machine", "yellow")
+    text.append(f"; {len(quiet.slow):,} of {plural(quiet.cases, 'case')} ran while the machine was slow", "yellow")
     text.append(f" (typically below {100 * SLOW:.0f} %): {shown}{more}.")
-    yield text.append(" Their times are longer for it; ratios within the same rounds hardly differ.", "dim")
+    yield text.append(" This makes their times longer, but hardly changes ratios within the same rounds.", "dim")
 
 
 def _short(case: Case) -> str:
     return f"{case.model} {case.attention} {case.mode} {case.length:,}"
 
 
-def _told(quiet: RunNoise) -> str:
+def _reported(quiet: RunNoise) -> str:
     parts = []
     if quiet.samples:
         by = ", ".join(f"{count:,} by {CAUSES.get(cause, cause)}" for cause, count in quiet.causes.items())
@@ -72,5 +71,5 @@ def _told(quiet: RunNoise) -> str:
         parts.append(f"the hypervisor withheld {100 * quiet.steal_share:.1f} % of the time")
     if quiet.throttled:
         parts.append("the clock was lowered for heat or power")
-    text = "; ".join(parts) or "The system told nothing"
+    text = "; ".join(parts) or "The system reported nothing"
     return f"{text[0].upper()}{text[1:]}."

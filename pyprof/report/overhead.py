@@ -1,4 +1,4 @@
-"""What looking costs, in a terminal: a table for each mode, a row for each tool."""
+"""The profiling overhead in a terminal: a table for each mode, a row for each tool."""
 
 from __future__ import annotations
 
@@ -11,74 +11,73 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from pyprof.quantity import format_seconds
-from pyprof.report.style import Glyphs, glyphs, plural
+from pyprof.report.style import STATUS_STYLES, Glyphs, glyphs, machine_line, plural
 
 if TYPE_CHECKING:
     from pyprof.overhead import ModeResult, Overhead, Row
     from pyprof.overhead.accuracy import PhaseError
     from pyprof.statistics.estimate import Estimate
 
-_STATUS_STYLES = {"oom": "red", "error": "bold red", "skipped": "yellow"}
-_FIGURES = {"call": "ns of a call", "event_bytes": "bytes of a call", "errors": "errors of layer times"}
+_FIGURES = {"call": "added per call", "event_bytes": "bytes kept per call", "errors": "errors of layer times"}
+_MODES = {"infer": "Inference", "train": "Training"}
 _OURS = "pyprof"
+# As wide as the names of most tools, so that the widest table of figures still fits 80 columns beside them.
+_NAME_WIDTH = 12
 
 
-def write(found: Overhead, console: Console, *, unit: str) -> None:
-    """Write the tables to a console, in its width, colours and encoding; `unit` is that of the model's length."""
-    console.print(render(found, glyphs(console.encoding), unit=unit))
+def write(overhead: Overhead, console: Console) -> None:
+    """Write the tables to a console, in its width, colours and encoding."""
+    console.print(render(overhead, glyphs(console.encoding)))
 
 
-def render(found: Overhead, marks: Glyphs, *, unit: str) -> Group:
-    """A table for each mode, the reasons of what has no figure, and how to read it all."""
-    blocks: list[RenderableType] = [*_header(found, marks, unit)]
-    for mode in found.modes:
+def render(overhead: Overhead, marks: Glyphs) -> Group:
+    """A table for each mode, the reasons for missing figures, and how to read it all."""
+    blocks: list[RenderableType] = [*_header(overhead, marks)]
+    for mode in overhead.modes:
         blocks += [Text(""), _title(mode, marks), _table(mode, marks), *_reasons(mode), _calibration(mode)]
         blocks.append(Text(f"noise during the steps: {mode.noise}", "dim"))
-    return Group(*blocks, Text(""), *_reading(found))
+    return Group(*blocks, Text(""), *_reading(overhead))
 
 
-def _header(found: Overhead, marks: Glyphs, unit: str) -> Iterator[Text]:
-    plan, machine = found.plan, found.environment
-    title = Text.assemble(("pyprof", "bold bright_blue"), f" {marks.dot} ", ("what looking costs", "bold"))
+def _header(overhead: Overhead, marks: Glyphs) -> Iterator[Text]:
+    setup = overhead.request.setup
+    title = Text.assemble(("pyprof", "bold bright_blue"), f" {marks.dot} ", ("profiling overhead", "bold"))
     yield title.append(
-        f", {plan.model} {plan.size}, {plan.length_in(unit):,} {unit}s, batch {plan.batch}, {plan.dtype}"
+        f", {setup.model} {setup.size}, {setup.length:,} {overhead.unit}s, batch {setup.batch}, {setup.dtype}"
     )
-    where = f"{machine.cpu}, {plural(machine.threads, 'thread')}"
-    if plan.device != "cpu":
-        where = ", ".join(gpu.name for gpu in machine.gpus)
-    yield Text(f"{where}, torch {machine.torch}")
-    for note in dict.fromkeys(note for mode in found.modes for note in mode.notes):
+    yield Text(machine_line(overhead.environment, setup.device))
+    for note in dict.fromkeys(note for mode in overhead.modes for note in mode.notes):
         yield Text(note, "dim")
 
 
 def _title(mode: ModeResult, marks: Glyphs) -> Text:
-    title = Text.assemble((mode.mode.capitalize(), "bold"), f", {mode.attention}")
+    title = Text.assemble((_MODES.get(mode.mode, mode.mode), "bold"), f", {mode.attention}")
     if mode.step is None:
         return title
-    title.append(f": a step takes {format_seconds(mode.step.value)} when nobody looks")
     half = mode.step.relative_half_width
     spread = "" if half is None else f" {marks.spread}{100 * half:.1f} %"
-    return title.append(f"{spread}, {plural(mode.rounds, 'round')}")
+    step = format_seconds(mode.step.value)
+    return title.append(f": a step takes {step}{spread} without a profiler, {plural(mode.rounds, 'round')}")
 
 
 def _table(mode: ModeResult, marks: Glyphs) -> Grid:
     grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 0), show_edge=False, pad_edge=False)
-    grid.add_column("\n\ntool", overflow="fold")
-    headings = ["step\nslower by\n(%)", "\n95 % interval\n(%)", "one\ncall\n(ns)", "kept of\na call\n(bytes)"]
-    headings += ["forward\noff by\n(%)", "\nat worst\n(%)", "\na call\n(ns)"]
+    grid.add_column("\n\ntool", overflow="fold", min_width=_NAME_WIDTH)
+    headings = ["step\nslower\n(%)", "\n95 % interval\n(%)", "added\na call\n(ns)", "kept\na call\n(B)"]
+    headings += ["fwd.\nerror\n(%)", "worst\nlayer\n(%)", "error\na call\n(ns)"]
     if mode.mode == "train":
-        headings += ["backward\noff by\n(%)", "\nat worst\n(%)"]
+        headings += ["bwd.\nerror\n(%)", "worst\nlayer\n(%)"]
     for heading in headings:
         grid.add_column(heading, justify="right", no_wrap=True)
     for row in mode.rows:
-        grid.add_row(*_cells(row, mode, marks))
+        grid.add_row(*_cells(row, mode))
     return grid
 
 
-def _cells(row: Row, mode: ModeResult, marks: Glyphs) -> Iterator[Text]:
+def _cells(row: Row, mode: ModeResult) -> Iterator[Text]:
     yield Text(row.tool, "bold green" if row.tool == _OURS else "")
     if row.ratio is None:
-        yield Text(row.status, _STATUS_STYLES.get(row.status, ""))
+        yield Text(row.status, STATUS_STYLES.get(row.status, ""))
         yield Text("-", "dim")
     else:
         yield Text(_percent(row.ratio.value - 1), "bold")
@@ -117,38 +116,44 @@ def _percent(share: float) -> str:
 def _reasons(mode: ModeResult) -> Iterator[Text]:
     for row in mode.rows:
         if row.reason is not None:
-            yield Text.assemble((row.status, _STATUS_STYLES.get(row.status, "")), f" {row.tool}: {row.reason}")
+            yield Text.assemble((row.status, STATUS_STYLES.get(row.status, "")), f" {row.tool}: {row.reason}")
             continue
         for figure, reason in row.gaps.items():
             yield Text.assemble(("no figure", "yellow"), f" {row.tool}, {_FIGURES[figure]}: {reason}")
 
 
 def _calibration(mode: ModeResult) -> Text:
-    """What our own layer table takes off, and from what it follows."""
-    found = mode.calibration
-    per_node = (
-        f", {format_seconds(found.cost.node)} for each of {found.nodes:,.0f} backward nodes" if found.nodes else ""
-    )
+    """What our own layer table subtracts, and where that comes from."""
+    calibration = mode.calibration
+    cost, nodes = calibration.cost, calibration.nodes
+    per_node = f", {format_seconds(cost.node)} for each of {nodes:,.0f} backward nodes" if nodes else ""
     return Text(
-        f"calibrated: {format_seconds(found.cost.call)} for each of {found.calls:,.0f} calls of layers "
-        f"({format_seconds(found.cost.inside)} of it inside of the layer's own time){per_node}; the layer table of "
-        f"pyprof profile subtracts {format_seconds(found.probe_seconds)} a step ({100 * found.share:.2g} %)"
+        f"calibrated: {format_seconds(cost.call)} for each of {calibration.calls:,.0f} calls of layers "
+        f"({format_seconds(cost.inside)} of it inside the layer's own time){per_node}; the layer table of "
+        f"pyprof profile subtracts {format_seconds(calibration.probe_seconds)} a step ({100 * calibration.share:.2g} %)"
     )
 
 
-def _reading(found: Overhead) -> Iterator[Text]:
-    shown = {row.tool: row for mode in found.modes for row in mode.rows if row.status == "ok"}
+def _reading(overhead: Overhead) -> Iterator[Text]:
+    """What the columns mean."""
+    shown = {row.tool: row for mode in overhead.modes for row in mode.rows if row.status == "ok"}
     timed = "; ".join(f"{row.tool}: {row.timed}" for row in shown.values())
-    empty, unseen = (min(getattr(mode, name) for mode in found.modes) for name in ("plain_call_ns", "unseen_call_ns"))
+    empty, unseen = (
+        min(getattr(mode, name) for mode in overhead.modes) for name in ("plain_call_ns", "unseen_call_ns")
+    )
     yield Text(
-        "step slower by: Hodges-Lehmann estimate of the paired ratios, one step with each tool and one without in each "
-        f"round, in random order, attached before; timed beside the step: {timed}",
+        "step slower: than one without a profiler, by the Hodges-Lehmann estimate of the ratios paired by round, in "
+        f"random order, tools attached beforehand; what is timed besides the step: {timed}",
         "dim",
     )
     yield Text(
-        f"one call: added to a call of a module that does nothing ({empty:,.0f} ns); in train mode without its "
-        "backward. off by: layer times against a model of planted durations from 20 µs to 5 ms, the median and the "
-        "worst of its layers; a call: the whole forward's error shared among its calls, each of which takes "
-        f"{unseen / 1000:,.1f} µs beside what is planted",
+        f"added a call: to a call of a module that does nothing ({empty:,.0f} ns), in training without its backward; "
+        "kept a call: memory before anything is read",
+        "dim",
+    )
+    yield Text(
+        "fwd., bwd. error: of layer times, on a model whose layers take a known time of 20 µs to 5 ms, the median of "
+        "the layers; error a call: that of the whole forward divided by its calls, each of which takes "
+        f"{unseen / 1000:,.1f} µs beyond the known time",
         "dim",
     )

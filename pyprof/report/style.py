@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pyprof.quantity import plural as plural
+
+if TYPE_CHECKING:
+    from pyprof.records.environment import Environment
 
 from pyprof.quantity import format_bytes, format_count, format_seconds
 from pyprof.records.indicator import Format, IndicatorFacts
@@ -24,6 +30,8 @@ KIND_STYLES: Mapping[str, str] = {
     "other": "white",
     "outside": "bright_black",
 }
+
+STATUS_STYLES: Mapping[str, str] = {"oom": "red", "error": "bold red", "skipped": "yellow"}
 
 
 @dataclass(frozen=True)
@@ -144,6 +152,9 @@ def figure(indicator: IndicatorFacts, value: float) -> str:
     )
 
 
-def plural(count: int, noun: str) -> str:
-    """A count with its noun."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+def machine_line(environment: Environment, device: str) -> str:
+    """The processor or the GPUs that were measured, and the version of PyTorch."""
+    where = f"{environment.cpu}, {plural(environment.threads, 'thread')}"
+    if device != "cpu":
+        where = ", ".join(gpu.name for gpu in environment.gpus)
+    return f"{where}, torch {environment.torch}"

@@ -1,4 +1,4 @@
-"""Look at the layers of a loaded model for some seconds, outside of any study."""
+"""Profile the layers of a loaded model for some seconds, outside any study."""
 
 from __future__ import annotations
 

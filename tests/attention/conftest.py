@@ -3,13 +3,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pyprof.attention import contest
+from pyprof.attention import measure
 
 
 @pytest.fixture(autouse=True)
 def small_limit(monkeypatch):
     """A matrix product that takes no time worth mentioning."""
-    monkeypatch.setattr(contest, "LIMIT_SIZE", 64)
+    monkeypatch.setattr(measure, "LIMIT_SIZE", 64)
 
 
 def masked(query, key, value, window, key_lengths=None, scale=None):

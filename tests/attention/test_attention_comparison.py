@@ -7,23 +7,23 @@ import json
 import pytest
 import torch
 
-from pyprof.attention import Plan, Problem, RoundLimits, compare, contest, contests, peers
-from pyprof.attention.contest import hold
+from pyprof.attention import Grid, Problem, RoundLimits, compare, measured, peers
+from pyprof.attention import measure as measuring
 from pyprof.attention.peers import Implementation, Variant
 from pyprof.errors import UsageError
 
 SMALL = {"heads": 2, "head_dim": 8, "care": RoundLimits(0.05, most_rounds=8)}
 
 
-def plan(**changes):
-    return Plan(**{"lengths": (40,), "windows": ((4, 4),), "impls": ("sdpa", "chunks"), **SMALL, **changes})
+def grid(**changes):
+    return Grid(**{"lengths": (40,), "windows": ((4, 4),), "impls": ("sdpa", "chunks"), **SMALL, **changes})
 
 
 def implementation(attend, name="mine", foreign=False):
     return Implementation(name, lambda problem: iter([Variant(attend)]), foreign)
 
 
-def held(right, *others, mode="forward", dtype="float32", stopwatch=None):
+def result_beside(right, *others, mode="forward", dtype="float32", stopwatch=None):
     problem = Problem(40, (4, 4), heads=2, head_dim=8, dtype=dtype)
 
     def fine(query, key, value):
@@ -31,36 +31,38 @@ def held(right, *others, mode="forward", dtype="float32", stopwatch=None):
             stopwatch.clock.now += 500
         return right(query, key, value, (4, 4))
 
-    found = [implementation(fine, "fine"), *others]
-    return hold(problem, mode, found, RoundLimits(0.05, most_rounds=8), tolerance=2.0, stopwatch=stopwatch)
+    implementations = [implementation(fine, "fine"), *others]
+    return measuring.measure(
+        problem, mode, implementations, RoundLimits(0.05, most_rounds=8), tolerance=2.0, stopwatch=stopwatch
+    )
 
 
-def test_every_problem_and_mode_is_a_contest_with_figures():
-    found = compare(plan(lengths=(24, 40), windows=((4, 4),), dtypes=("float32", "bfloat16")))
-    assert len(found.contests) == 2 * 2 * 2
+def test_every_problem_and_mode_has_a_result_with_figures():
+    found = compare(grid(lengths=(24, 40), windows=((4, 4),), dtypes=("float32", "bfloat16")))
+    assert len(found.results) == 2 * 2 * 2
     assert found.complete
     assert found.failed == 0
-    for one in found.contests:
-        assert [row.impl for row in one.rows] == ["sdpa", "chunks"]
-        assert one.limit.value > 0
-        for row in one.rows:
+    for result in found.results:
+        assert [row.impl for row in result.rows] == ["sdpa", "chunks"]
+        assert result.limit.value > 0
+        for row in result.rows:
             assert row.status == "ok"
-            assert len(row.samples) == one.rounds
-            assert row.flops_per_second == pytest.approx(one.flops / row.seconds.value)
+            assert len(row.samples) == result.rounds
+            assert row.flops_per_second == pytest.approx(result.flops / row.seconds.value)
             assert row.of_limit.value > 0
-            assert not row.accuracy.wrong, (one.problem, one.mode, row)
-        assert one.rows[0].against.value == 1.0
+            assert not row.accuracy.wrong, (result.problem, result.mode, row)
+        assert result.rows[0].against.value == 1.0
 
 
 def test_the_document_is_plain_and_has_a_schema():
-    found = compare(plan(impls=("sdpa", "chunks"), windows=((4, 4), (4, 2))))
+    found = compare(grid(impls=("sdpa", "chunks"), windows=((4, 4), (4, 2))))
     document = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert document["schema"] == 1
     assert document["plan"]["windows"] == [[4, 4], [4, 2]]
     assert document["environment"]["fingerprint"] == found.environment.fingerprint
     first = document["contests"][0]
     assert first["problem"]["length"] == 40
-    assert first["rows"][0]["seconds"]["value"] == found.contests[0].rows[0].seconds.value
+    assert first["rows"][0]["seconds"]["value"] == found.results[0].rows[0].seconds.value
     assert first["rows"][0]["accuracy"]["holds"] is True
     skipped = document["contests"][-1]["rows"][1]  # chunks know equal sides only
     assert (skipped["status"], skipped["seconds"], skipped["samples"]) == ("skipped", None, [])
@@ -78,7 +80,7 @@ def test_a_failing_implementation_is_a_row_with_its_reason(right):
         raise ValueError("no such block")
 
     others = [implementation(one, one.__name__) for one in (unsupported, exhausted, broken)]
-    found = held(right, *others)
+    found = result_beside(right, *others)
     assert [row.status for row in found.rows] == ["ok", "skipped", "oom", "error"]
     assert [row.reason for row in found.rows[1:]] == [
         "only on Tuesdays",
@@ -97,7 +99,7 @@ def test_what_fails_in_the_middle_loses_nothing_of_the_others(right):
             raise RuntimeError("unspecified launch failure")
         return right(query, key, value, (4, 4))
 
-    found = held(right, implementation(late, "late"))
+    found = result_beside(right, implementation(late, "late"))
     assert found.row("late").status == "error"
     assert "unspecified launch failure" in found.row("late").reason
     assert len(found.row("fine").samples) == found.rounds > 0
@@ -108,8 +110,8 @@ def test_no_backward_is_said_and_the_forward_is_kept(right):
         with torch.no_grad():
             return right(query, key, value, (4, 4))
 
-    assert held(right, implementation(forward_only)).rows[1].status == "ok"
-    row = held(right, implementation(forward_only), mode="backward").rows[1]
+    assert result_beside(right, implementation(forward_only)).rows[1].status == "ok"
+    row = result_beside(right, implementation(forward_only), mode="backward").rows[1]
     assert row.status == "skipped"
     assert "no backward" in row.reason
 
@@ -118,10 +120,10 @@ def test_a_kernel_of_the_users_that_is_wrong_at_this_length_is_not_timed(right):
     def wrong(query, key, value):
         return right(query, key, value, (4, 3))
 
-    row = held(right, implementation(wrong, foreign=True)).rows[1]
+    row = result_beside(right, implementation(wrong, foreign=True)).rows[1]
     assert (row.status, row.seconds) == ("error", None)
     assert "off by" in row.reason
-    known = held(right, implementation(wrong)).rows[1]
+    known = result_beside(right, implementation(wrong)).rows[1]
     assert known.status == "ok"
     assert not known.accuracy.holds
 
@@ -137,7 +139,7 @@ def test_of_several_variants_the_fastest_counts(right, work_clock, work_stopwatc
 
             yield Variant(attend, f"block size {size}", (torch.zeros(size, dtype=torch.uint8),))
 
-    row = held(right, Implementation("blocks", variants), stopwatch=work_stopwatch).rows[1]
+    row = result_beside(right, Implementation("blocks", variants), stopwatch=work_stopwatch).rows[1]
     assert row.variant == "block size 32"
     assert row.variants == {"block size 16": 900e-9, "block size 32": 300e-9, "block size 64": 700e-9}
     assert set(row.samples) == {300}
@@ -152,8 +154,8 @@ def test_memory_is_what_lies_beyond_inputs_and_results():
         return query + key + value
 
     prepared = torch.zeros(1234, dtype=torch.uint8)
-    inputs = contest.make_inputs(problem)
-    found = contest._extra_bytes(Variant(attend, state=(prepared,)), inputs, backward=False)
+    inputs = measuring.make_inputs(problem)
+    found = measuring._extra_bytes(Variant(attend, state=(prepared,)), inputs, backward=False)
     # The waste is gone before the output and the sum of two inputs are there.
     assert found == max(wasted, 2 * problem.tensor_bytes) - problem.tensor_bytes + 1234
 
@@ -173,7 +175,7 @@ def test_backward_is_timed_without_its_forward(right, work_clock, work_stopwatch
     def attend(query, key, value):
         return right(Slow.apply(query), key, value, (4, 4))
 
-    row = held(right, implementation(attend), mode="backward", stopwatch=work_stopwatch).rows[1]
+    row = result_beside(right, implementation(attend), mode="backward", stopwatch=work_stopwatch).rows[1]
     assert set(row.samples) == {700}
 
 
@@ -189,28 +191,30 @@ def test_backward_is_timed_without_its_forward(right, work_clock, work_stopwatch
         ({"dtypes": ("float8",)}, "float8"),
     ],
 )
-def test_a_senseless_plan_is_refused(changes, words):
+def test_a_senseless_grid_is_refused(changes, words):
     with pytest.raises(UsageError, match=words):
-        list(contests(plan(**changes)))
+        list(measured(grid(**changes)))
 
 
 def test_a_wrong_kernel_ends_the_comparison_before_it_begins(right):
     seen = []
     with pytest.raises(UsageError, match="the kernel mine is wrong"):
-        compare(plan(kernels={"mine": lambda *arguments: right(*arguments) * 2}), lambda *told: seen.append(told))
-    assert [told[2] for told in seen] == [None]
+        compare(
+            grid(kernels={"mine": lambda *arguments: right(*arguments) * 2}), lambda *progress: seen.append(progress)
+        )
+    assert [result for _, _, result, _ in seen] == [None]
 
 
 def test_a_right_kernel_stands_beside_the_others(right):
-    found = compare(plan(kernels={"mine": right}, modes=("forward",)))
-    assert [row.impl for row in found.contests[0].rows] == ["sdpa", "chunks", "mine"]
+    found = compare(grid(kernels={"mine": right}, modes=("forward",)))
+    assert [row.impl for row in found.results[0].rows] == ["sdpa", "chunks", "mine"]
 
 
 def test_auto_is_the_operators_own_and_is_named():
-    found = compare(plan(impls=("auto",), dtypes=("float32", "bfloat16", "float16")))
-    for one in found.contests:
-        assert [(row.impl, row.status) for row in one.rows] == [("cpu", "ok")]
-        assert not one.rows[0].accuracy.wrong
+    found = compare(grid(impls=("auto",), dtypes=("float32", "bfloat16", "float16")))
+    for result in found.results:
+        assert [(row.impl, row.status) for row in result.rows] == [("cpu", "ok")]
+        assert not result.rows[0].accuracy.wrong
 
 
 def test_a_mask_that_cannot_fit_is_not_tried():
@@ -220,12 +224,12 @@ def test_a_mask_that_cannot_fit_is_not_tried():
 
 @pytest.mark.slow  # importing torch.compile takes seconds
 def test_flex_has_no_backward_on_the_host():
-    (held,) = compare(plan(impls=("flex",), modes=("backward",))).contests
-    assert (held.rows[0].status, held.rows[0].reason) == ("skipped", "FlexAttention has no backward on the host")
+    (result,) = compare(grid(impls=("flex",), modes=("backward",))).results
+    assert (result.rows[0].status, result.rows[0].reason) == ("skipped", "FlexAttention has no backward on the host")
 
 
 @pytest.mark.slow
 def test_flex_is_the_best_of_its_block_sizes():
-    (held,) = compare(plan(impls=("flex",), lengths=(64,), modes=("forward",))).contests
-    assert held.rows[0].status == "ok"
-    assert set(held.rows[0].variants) == {f"block size {size}" for size in peers.FLEX_BLOCKS}
+    (result,) = compare(grid(impls=("flex",), lengths=(64,), modes=("forward",))).results
+    assert result.rows[0].status == "ok"
+    assert set(result.rows[0].variants) == {f"block size {size}" for size in peers.FLEX_BLOCKS}

@@ -107,16 +107,16 @@ def test_what_fails_is_said_and_ends_in_3(capsys, tmp_path, monkeypatch):
 
 
 def test_an_interruption_loses_nothing(capsys, monkeypatch):
-    held = comparison.hold
+    measure = comparison.measure
     calls = []
 
-    def hold(*arguments, **options):
+    def interrupted(*arguments, **options):
         calls.append(1)
         if len(calls) > 1:
             raise KeyboardInterrupt
-        return held(*arguments, **options)
+        return measure(*arguments, **options)
 
-    monkeypatch.setattr(comparison, "hold", hold)
+    monkeypatch.setattr(comparison, "measure", interrupted)
     code, out, err = run(capsys, *PEERS, "--json")
     document = json.loads(out)
     assert code == 130

@@ -52,6 +52,13 @@ def test_every_command_teaches_itself(capsys, command):
     assert "--json" in out
 
 
+@pytest.mark.parametrize("command", ["profile", "compare", "overhead", "attention", "models", "env"])
+def test_help_fits_a_terminal_of_eighty_columns(capsys, monkeypatch, command):
+    monkeypatch.setenv("COLUMNS", "80")
+    _, out, _ = run(capsys, command, "--help")
+    assert max(map(len, out.splitlines())) <= 80
+
+
 def test_help_lists_examples_and_exit_codes(capsys):
     code, out, _ = run(capsys, "--help")
     assert code == 0

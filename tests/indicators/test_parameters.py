@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from pyprof.indicators.parameters import count
-from pyprof.models.registry import Entry, entries, load
+from pyprof.models.registry import ENTRIES, Entry, load
 
 
 class Tied(nn.Module):
@@ -39,7 +39,7 @@ def test_frozen_parameters_are_told_apart() -> None:
     assert (reading.value, reading.detail) == (30.0, {"trainable": 10})
 
 
-@pytest.mark.parametrize("one", entries(), ids=lambda one: one.name)
+@pytest.mark.parametrize("one", ENTRIES, ids=lambda one: one.name)
 def test_models_are_counted_without_the_head_of_a_training_step(one: Entry) -> None:
     model = load(one.name, size="tiny", attention="then", mode="train", longest=64)
     step: Any = SimpleNamespace(module=model.module)

@@ -13,9 +13,9 @@ import torch
 from machine_files import MachineFiles
 
 from pyprof.device.nvml import Nvml
-from pyprof.machine import check as quiet
+from pyprof.machine import check as checking
 from pyprof.machine import pin, settings
-from pyprof.machine.check import Look, Verdict, expected, gpu_checks, happenings
+from pyprof.machine.check import MachineCheck, Observation, activity, expected, gpu_checks
 from pyprof.machine.processes import Process, Usage, busiest, processor_ticks
 from pyprof.machine.settings import Check
 from pyprof.machine.steadiness import Steadiness, steadiness
@@ -52,7 +52,7 @@ def test_a_machine_that_tells_nothing_is_unknown(files: MachineFiles) -> None:
         "pinning": "ok",
     }
     files.write("proc/cpuinfo", "processor: 0\nflags\t\t: fpu hypervisor avx2")
-    assert found(files, "governor").found == "the system doesn't tell: it is a virtual machine"
+    assert found(files, "governor").found == "not reported by the system, a virtual machine"
     assert found(files, "hyperthreads").status == "unknown"
 
 
@@ -116,11 +116,11 @@ def test_a_containers_quota_is_told(files: MachineFiles, written: dict[str, str]
     assert one.status == status
     if status == "warn":
         assert one.found == "4 for 4 processors, of which the container grants 2.5"
-        assert one.advice == "OMP_NUM_THREADS=2: beyond its quota it is halted"
+        assert one.advice == "OMP_NUM_THREADS=2: beyond its quota the container is halted"
 
 
 def test_many_processors_ask_for_pinning(files: MachineFiles, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert found(files, "pinning").found == "free to move over 4 processors"
+    assert found(files, "pinning").found == "not pinned: may run on 4 processors"
     use(monkeypatch, 64)
     assert found(files, "pinning").status == "warn"
     monkeypatch.setattr(settings.pin, "pinned", lambda: "0-63")
@@ -130,9 +130,9 @@ def test_many_processors_ask_for_pinning(files: MachineFiles, monkeypatch: pytes
     for node in range(2):
         files.write(f"sys/devices/system/node/node{node}/cpulist", str(node))
     one = found(files, "pinning")
-    assert (one.status, one.found) == ("warn", "free to move over 2 processors of 2 memory nodes")
+    assert (one.status, one.found) == ("warn", "not pinned: may run on 2 processors of 2 memory nodes")
     use(monkeypatch, 1)
-    assert found(files, "pinning") == Check("pinning", "ok", "one processor, so nowhere to move")
+    assert found(files, "pinning") == Check("pinning", "ok", "only one processor to run on")
 
 
 @pytest.mark.parametrize(("online", "names"), [("0", ["power"]), ("1", [])])
@@ -143,7 +143,7 @@ def test_a_machine_on_battery_is_told(files: MachineFiles, online: str, names: l
     assert [one.name for one in settings.settings(4, files.root) if one.name == "power"] == names
 
 
-QUIET = Look(
+QUIET = Observation(
     Steadiness((10 * MS,) * 100),
     Noise(1.0, 100, steal_share=0.0, others_share=0.01, load=0.5, throttled=False),
     (),
@@ -151,8 +151,8 @@ QUIET = Look(
 )
 
 
-def happened(files: MachineFiles, look: Look) -> dict[str, Check]:
-    return {one.name: one for one in happenings(look, files.root)}
+def happened(files: MachineFiles, observation: Observation) -> dict[str, Check]:
+    return {one.name: one for one in activity(observation, files.root)}
 
 
 def test_a_quiet_machine_passes(files: MachineFiles) -> None:
@@ -178,7 +178,7 @@ def test_the_busiest_processes_are_named(files: MachineFiles) -> None:
         one.found == "42 % of all cores: cc1plus (12) 98 % of a core, dockerd (4) 40 % of a core, x (5) 20 % of a core"
     )
     hidden = happened(files, replace(noisy, processes=()))["other processes"]
-    assert hidden.found == "42 % of all cores, none of them to be seen from here"
+    assert hidden.found == "42 % of all cores, by processes that are not visible from here"
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_the_busiest_processes_are_named(files: MachineFiles) -> None:
     [
         ({"steal_share": 0.03}, "steal", "the hypervisor withheld 3.0 % of the time"),
         ({"load": 1e6}, "load", f"1000000.00 in the last minute, on {os.cpu_count()} processors"),
-        ({"throttled": True}, "throttling", "the clock was lowered for heat during the look"),
+        ({"throttled": True}, "throttling", "the clock was lowered for heat during the check"),
     ],
 )
 def test_what_the_system_counts_is_told(files: MachineFiles, changes: dict[str, Any], name: str, words: str) -> None:
@@ -205,15 +205,15 @@ def test_earlier_throttling_is_told(files: MachineFiles) -> None:
     for core, count in enumerate((0, 7, 1005)):
         files.core(core, "thermal_throttle/core_throttle_count", count)
     one = happened(files, QUIET)["throttling"]
-    assert (one.status, one.found) == ("warn", "1,012 times for heat since it was started")
+    assert (one.status, one.found) == ("warn", "1,012 times for heat since boot")
 
 
 def test_swapping_is_worse_than_having_swapped(files: MachineFiles) -> None:
     files.write("proc/meminfo", "MemTotal: 1048576 kB\nSwapTotal: 524288 kB\nSwapFree: 514288 kB")
     assert happened(files, QUIET)["swap"].status == "ok"  # less than a hundredth of the memory
     files.write("proc/meminfo", "MemTotal: 1048576 kB\nSwapTotal: 524288 kB\nSwapFree: 262144 kB")
-    assert happened(files, QUIET)["swap"].found == "256 MiB of memory are swapped out"
-    assert happened(files, replace(QUIET, swapped_pages=1500))["swap"].found == "1,500 pages swapped during the look"
+    assert happened(files, QUIET)["swap"].found == "256 MiB of memory is swapped out"
+    assert happened(files, replace(QUIET, swapped_pages=1500))["swap"].found == "1,500 pages swapped during the check"
 
 
 class Card:
@@ -249,10 +249,10 @@ def test_a_card_whose_driver_cannot_be_asked_is_told(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(Nvml, "of", classmethod(lambda cls, device: None))
-    (one,) = quiet._gpu()
+    (one,) = checking._gpu()
     assert (one.status, one.advice) == ("unknown", "pip install nvidia-ml-py")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert list(quiet._gpu()) == []
+    assert list(checking._gpu()) == []
 
 
 def test_processes_are_read_whatever_they_are_called(files: MachineFiles) -> None:
@@ -316,19 +316,19 @@ def test_a_pattern_in_step_with_the_pairs_is_not_taken_for_precision() -> None:
     assert least > 2 * in_step
 
 
-def test_the_verdict_is_a_sentence_and_a_document() -> None:
+def test_the_checked_is_a_sentence_and_a_document() -> None:
     steady = Steadiness(tuple(round(12 * MS * (1 + 0.01 * math.sin(7.3 * index))) for index in range(400)))
-    look = replace(QUIET, steady=steady, processes=(Process(1, "x", 0.5),))
-    verdict = Verdict((Check("steal", "ok", "none"),), look, expected(steady))
-    steps = [step for step, _ in verdict.expected]
+    observation = replace(QUIET, steady=steady, processes=(Process(1, "x", 0.5),))
+    checked = MachineCheck((Check("steal", "ok", "none"),), observation, expected(steady))
+    steps = [step for step, _ in checked.expected]
     assert steps == [pytest.approx(0.012, rel=0.01), pytest.approx(0.096, rel=0.01)]
-    assert str(verdict).startswith("By the yardstick, 30 s of pyprof.compare should show a difference of about 0.0")
-    data = json.loads(json.dumps(verdict.to_json(), allow_nan=False))
+    assert str(checked).startswith("At this steadiness, 30 s of pyprof.compare should show a difference of about 0.0")
+    data = json.loads(json.dumps(checked.to_json(), allow_nan=False))
     assert data["checks"] == [{"name": "steal", "status": "ok", "found": "none", "advice": None}]
-    assert data["expected"][0]["difference"] == verdict.expected[0][1]
-    assert data["summary"] == str(verdict)
+    assert data["expected"][0]["difference"] == checked.expected[0][1]
+    assert data["summary"] == str(checked)
     assert len(data["yardstick"]["readings_ns"]) == 400
-    short = replace(verdict, expected=expected(Steadiness((10 * MS,) * 5)))
+    short = replace(checked, expected=expected(Steadiness((10 * MS,) * 5)))
     assert "give it more --seconds" in str(short)
 
 
@@ -337,8 +337,8 @@ def test_a_long_yardstick_gives_one_length_of_step() -> None:
 
 
 def test_this_machine_is_checked() -> None:
-    verdict = quiet.check(0.2)
-    names = [one.name for one in verdict.checks]
+    checked = checking.check(0.2)
+    names = [one.name for one in checked.checks]
     assert len(set(names)) == len(names) >= 10
-    assert verdict.look.steady.readings
-    assert pin.pinned() is None or "pinned" in str(verdict.checks)
+    assert checked.observation.steady.readings
+    assert pin.pinned() is None or "pinned" in str(checked.checks)

@@ -9,9 +9,9 @@ from transformers.models.nystromformer.modeling_nystromformer import Nystromform
 from pyprof.errors import UsageError
 from pyprof.layers.kinds import classify
 from pyprof.models.loaded import LoadedModel
-from pyprof.models.registry import Entry, entries, load
+from pyprof.models.registry import ENTRIES, Entry, load
 
-PAIRS = [(one, attention) for one in entries() for attention in one.attentions]
+PAIRS = [(one, attention) for one in ENTRIES for attention in one.attentions]
 # FlexAttention is compiled for every length, which takes seconds.
 CASES = [
     pytest.param(one, name, id=f"{one.name}-{name}", marks=[pytest.mark.slow] if name == "flex" else [])
@@ -69,7 +69,7 @@ def test_a_training_step_gives_a_loss_that_reaches_the_weights(one: Entry, atten
     }
 
 
-@pytest.mark.parametrize("one", entries(), ids=lambda one: one.name)
+@pytest.mark.parametrize("one", ENTRIES, ids=lambda one: one.name)
 @pytest.mark.parametrize("mode", ["infer", "train"])
 def test_every_parameter_is_of_some_kind(one: Entry, mode: str) -> None:
     model = tiny(one.name, mode=mode)

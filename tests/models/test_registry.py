@@ -7,7 +7,7 @@ import pytest
 
 from pyprof.errors import UsageError
 from pyprof.models import registry
-from pyprof.models.registry import describe, entries, entry, find, resolve
+from pyprof.models.registry import ENTRIES, describe, entry, find, resolve
 from pyprof.names import is_reference
 
 SEVEN = {"bert", "longformer", "nystromformer", "hubert", "l-hubert", "vit", "swin"}
@@ -33,7 +33,7 @@ def test_the_registry_loads_neither_torch_nor_transformers() -> None:
 
 
 def test_the_seven_models_and_their_vanilla_ones() -> None:
-    found = {one.name: one for one in entries()}
+    found = {one.name: one for one in ENTRIES}
     assert set(found) >= SEVEN
     assert {name: one.vanilla for name, one in found.items() if one.vanilla} == {
         "longformer": "bert",
@@ -88,7 +88,7 @@ def test_the_published_lengths_are_inside_the_limits() -> None:
         "speech": range(50, 2501, 25),
         "vision": range(32, 1025, 32),
     }.items():
-        for one in entries():
+        for one in ENTRIES:
             if one.modality == name:
                 for length in lengths:
                     one.check_length(length)
@@ -105,7 +105,7 @@ def test_factories_and_directories_are_no_entries(tmp_path: object) -> None:
 
 
 def test_work_grows_with_the_length_as_the_attention_does() -> None:
-    for one in entries():
+    for one in ENTRIES:
         lengths = (64, 256, 1024, 4096)
         work = [one.work(length) for length in lengths]
         assert work == sorted(work)

@@ -5,11 +5,11 @@ import torch
 from torch import nn
 
 from pyprof.models.blueprint import blueprint
-from pyprof.models.registry import Entry, entries, entry
+from pyprof.models.registry import ENTRIES, Entry, entry
 from pyprof.models.weights import deferred_random, fill
 
 
-@pytest.mark.parametrize("one", entries(), ids=lambda one: one.name)
+@pytest.mark.parametrize("one", ENTRIES, ids=lambda one: one.name)
 def test_everything_but_the_random_numbers_is_what_the_usual_construction_gives(one: Entry) -> None:
     ours = blueprint(one, "tiny").build(one.then, seed=0)
     plan = blueprint(one, "tiny")

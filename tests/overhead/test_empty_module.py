@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from pyprof.failures import Failure
-from pyprof.overhead import empty
-from pyprof.overhead.empty import CALLS, Added, Caller, Nothing, added_per_call, bytes_per_call, tools_per_call
+from pyprof.overhead import empty_module
+from pyprof.overhead.empty_module import CALLS, Added, Caller, Nothing, added_per_call, bytes_per_call, tools_per_call
 from pyprof.overhead.hooks import HOOKS, RECORD_FUNCTION
 from pyprof.overhead.probes import PYPROF
 from pyprof.overhead.tool import HEAP, Attached, Tool
@@ -48,7 +48,7 @@ class Works(Nothing):
 @pytest.fixture
 def machine(monkeypatch):
     made = Machine()
-    monkeypatch.setattr(empty, "time", made)
+    monkeypatch.setattr(empty_module, "time", made)
 
     class Orders(random.Random):
         """An order begins a round."""
@@ -57,7 +57,7 @@ def machine(monkeypatch):
             made.rounds += 1
             return super().sample(*arguments)
 
-    monkeypatch.setattr(empty.random, "Random", Orders)
+    monkeypatch.setattr(empty_module.random, "Random", Orders)
     return made
 
 
@@ -67,11 +67,11 @@ class Broken(Nothing):
 
 
 def test_what_is_added_is_stated_at_the_undisturbed_speed_and_a_failure_has_its_reason(machine):
-    looked = {
+    recorded = {
         "half as much": (Caller(Works(machine, 1_500)), nullcontext),
         "broken": (Caller(Broken()), nullcontext),
     }
-    plain, added = added_per_call(Caller(Works(machine, 1_000)), looked, torch.zeros(1), seconds=100, most_rounds=20)
+    plain, added = added_per_call(Caller(Works(machine, 1_000)), recorded, torch.zeros(1), seconds=100, most_rounds=20)
     assert plain == 1_000
     assert added["half as much"] == Added(undisturbed=500.0, median=750.0, share=0.5, rounds=20)
     assert added["broken"] == Failure("error", "RuntimeError: it broke")
@@ -84,17 +84,17 @@ def test_what_a_recording_takes_is_not_part_of_a_call(machine):
         yield
         machine.work(10_000_000)
 
-    looked = {"looked": (Caller(Works(machine, 1_100)), recording)}
-    _, added = added_per_call(Caller(Works(machine, 1_000)), looked, torch.zeros(1), seconds=100, most_rounds=10)
-    assert added["looked"].undisturbed == pytest.approx(100)
+    recorded = {"recorded": (Caller(Works(machine, 1_100)), recording)}
+    _, added = added_per_call(Caller(Works(machine, 1_000)), recorded, torch.zeros(1), seconds=100, most_rounds=10)
+    assert added["recorded"].undisturbed == pytest.approx(100)
 
 
 def test_what_is_slow_sits_the_later_rounds_out(machine):
-    looked = {
+    recorded = {
         "slow": (Caller(Works(machine, 1_000_000)), nullcontext),
         "quick": (Caller(Works(machine, 2_000)), nullcontext),
     }
-    _, added = added_per_call(Caller(Works(machine, 1_000)), looked, torch.zeros(1), seconds=4, most_rounds=100)
+    _, added = added_per_call(Caller(Works(machine, 1_000)), recorded, torch.zeros(1), seconds=4, most_rounds=100)
     assert added["slow"].rounds == 7  # 0.2 or 0.4 s each, until half of the time is used up
     assert added["quick"].rounds == 100
 

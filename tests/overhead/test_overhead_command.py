@@ -8,7 +8,8 @@ import pytest
 
 from pyprof.cli.main import main
 from pyprof.errors import UsageError
-from pyprof.overhead import Plan
+from pyprof.models.setup import ModelSetup
+from pyprof.overhead import OverheadRequest
 
 MODEL = """
 import torch
@@ -80,9 +81,12 @@ def test_wrong_use_is_one_sentence(capsys, factories):
     assert (code, out) == (2, "")
     assert err.count("\n") == 1
     assert "did you mean 'pyprof'" in err
-    for wrong in ({"batch": 0}, {"length": 0}, {"seconds": 0}, {"modes": ("test",)}):
+    for wrong in ({"batch": 0}, {"length": 0}):
         with pytest.raises(UsageError):
-            Plan("bert", **wrong)
+            ModelSetup("bert", **{"length": 16, **wrong})
+    for wrong in ({"seconds": 0}, {"modes": ("test",)}):
+        with pytest.raises(UsageError):
+            OverheadRequest(ModelSetup("bert", 16), **wrong)
 
 
 def test_the_layer_table_states_what_it_subtracts(capsys, factories):

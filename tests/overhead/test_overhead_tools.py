@@ -34,14 +34,14 @@ def model() -> nn.Sequential:
 
 def state(module: nn.Module) -> list[set[str]]:
     """The attributes of every module, and its hooks."""
-    found = []
-    for one in module.modules():
-        found.append({name for name in one.__dict__ if name != "_is_full_backward_hook"})
-        assert not one._forward_hooks
-        assert not one._forward_pre_hooks
-        assert not one._backward_hooks
-        assert not one._backward_pre_hooks
-    return found
+    attributes = []
+    for layer in module.modules():
+        attributes.append({name for name in layer.__dict__ if name != "_is_full_backward_hook"})
+        assert not layer._forward_hooks
+        assert not layer._forward_pre_hooks
+        assert not layer._backward_hooks
+        assert not layer._backward_pre_hooks
+    return attributes
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -64,7 +64,7 @@ def test_a_tool_times_the_layers_of_a_step_and_goes_without_a_trace(tool, peers)
     assert set(times) == (leaves if tool is TORCHPROF else leaves | {"", "1"})
     assert times["1.0"].forward >= SPIN_NS
     assert times["0"].forward < times["1.0"].forward
-    assert all((one.backward is not None) == (tool.name in BACKWARD) for one in times.values())
+    assert all((layer.backward is not None) == (tool.name in BACKWARD) for layer in times.values())
     if tool is not TORCHPROF:
         assert times[""].forward >= times["1"].forward >= times["1.0"].forward
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 from torch import nn
 
-from pyprof.overhead.slowdown import BARE, Looks, slowdowns
+from pyprof.overhead.slowdown import UNPROFILED, ToolSwitch, slowdowns
 from pyprof.overhead.tool import Attached, Tool
 from pyprof.timing.clock import HostStopwatch
 from pyprof.timing.interleave import RoundLimits
@@ -48,7 +48,7 @@ class Machine:
             def recording(self) -> Iterator[None]:
                 machine.clock.now += RECORDING_NS
                 if fails:
-                    raise RuntimeError("it cannot look at this")
+                    raise RuntimeError("it cannot time this")
                 yield
 
             def detach(self) -> None:
@@ -60,27 +60,27 @@ class Machine:
 def test_the_slowdown_is_that_of_the_step_and_the_recording_but_not_of_attaching():
     machine = Machine()
     tools = [machine.tool("light", 10_000), machine.tool("heavy", 980_000)]
-    looks = Looks(nn.Identity(), machine.step, backward=False)
-    rounds = slowdowns(looks, tools, RoundLimits(1.0, most_rounds=8), stopwatch=HostStopwatch(machine.clock))
+    switch = ToolSwitch(nn.Identity(), machine.step, backward=False)
+    rounds = slowdowns(switch, tools, RoundLimits(1.0, most_rounds=8), stopwatch=HostStopwatch(machine.clock))
     assert rounds.count == 8
-    assert rounds.seconds(BARE).value == pytest.approx(STEP_NS * 1e-9)
-    assert rounds.ratio("light", BARE).value == pytest.approx(1.03)
-    assert rounds.ratio("heavy", BARE).value == pytest.approx(2.0)
+    assert rounds.seconds(UNPROFILED).value == pytest.approx(STEP_NS * 1e-9)
+    assert rounds.ratio("light", UNPROFILED).value == pytest.approx(1.03)
+    assert rounds.ratio("heavy", UNPROFILED).value == pytest.approx(2.0)
     assert not machine.attached
 
 
 def test_a_tool_that_fails_drops_out_and_leaves_the_module_to_the_others():
     machine = Machine()
     tools = [machine.tool("fails", 0, fails=True), machine.tool("works", 0)]
-    looks = Looks(nn.Identity(), machine.step, backward=True)
-    rounds = slowdowns(looks, tools, RoundLimits(1.0, most_rounds=6), stopwatch=HostStopwatch(machine.clock))
-    assert rounds.failures["fails"].reason == "RuntimeError: it cannot look at this"
-    assert rounds.ratio("works", BARE).value == pytest.approx(1.02)
+    switch = ToolSwitch(nn.Identity(), machine.step, backward=True)
+    rounds = slowdowns(switch, tools, RoundLimits(1.0, most_rounds=6), stopwatch=HostStopwatch(machine.clock))
+    assert rounds.failures["fails"].reason == "RuntimeError: it cannot time this"
+    assert rounds.ratio("works", UNPROFILED).value == pytest.approx(1.02)
     assert not machine.attached
 
 
 def test_gradients_are_forgotten_before_each_step():
     module = nn.Linear(2, 2)
     module.weight.grad = module.weight.detach().clone()
-    Looks(module, lambda: None, backward=True).prepare(None)
+    ToolSwitch(module, lambda: None, backward=True).prepare(None)
     assert module.weight.grad is None

@@ -77,7 +77,7 @@ def test_what_no_layer_has_is_no_column() -> None:
 
 def test_the_footer_states_the_probes_cost_and_what_lies_outside() -> None:
     text = " ".join(printed(model()))
-    assert "outside of all layers: 10.0 ms (0.6 %)" in text
+    assert "outside all layers: 10.0 ms (0.6 %)" in text
     assert "subtracted for the probes: 2.28 µs a step (0.00013 %), calibrated, 60.0 ns a call" in text
     assert "found no room" not in text
 

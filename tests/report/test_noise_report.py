@@ -9,7 +9,7 @@ import synthetic_run as synthetic
 from rich.console import Console
 
 from pyprof.analysis.noise import RunNoise, SlowCase
-from pyprof.machine.check import Look, Verdict
+from pyprof.machine.check import MachineCheck, Observation
 from pyprof.machine.settings import Check
 from pyprof.machine.steadiness import Steadiness
 from pyprof.records.case import Case
@@ -60,8 +60,8 @@ def test_a_report_says_how_quiet_the_machine_was() -> None:
     assert f"{share:.1f} % of {7 * every:,} samples were hit by noise ({every:,} by preemption, {swin} by" in text
     assert "other processes used 25 % of all cores; the hypervisor withheld 0.4 % of the time." in text
     assert "A fixed work timed between the samples ran at 67 to 100 % of its best speed" in text
-    assert f"{swin} of {every:,} cases had a slow machine (typically below 85 %): swin eager infer" in text
-    assert f"and {swin - 3} more. Their times are longer for it" in text
+    assert f"{swin} of {every:,} cases ran while the machine was slow (typically below 85 %): swin eager infer" in text
+    assert f"and {swin - 3} more. This makes their times longer" in text
     assert text.index(HEADING) < text.index("in short: from where")
 
 
@@ -95,31 +95,34 @@ def sentences(quiet: RunNoise) -> list[str]:
 def test_a_quiet_run_is_told_in_two_sentences() -> None:
     assert sentences(RunNoise(1200, 0, {}, 0.97, 30, (), 0.01, 0.0, False)) == [
         "None of 1,200 samples was hit by noise; other processes used 1 % of all cores.",
-        "A fixed work timed between the samples ran at 97 to 100 % of its best speed; no case had a slow machine "
-        "(typically below 85 %).",
+        "A fixed work timed between the samples ran at 97 to 100 % of its best speed; no case ran while the machine "
+        "was slow (typically below 85 %).",
     ]
 
 
 def test_only_what_is_known_is_told() -> None:
     assert sentences(RunNoise(0, 0, {}, throttled=True)) == ["The clock was lowered for heat or power."]
-    assert sentences(RunNoise(0, 0, {})) == ["The system told nothing."]
+    assert sentences(RunNoise(0, 0, {})) == ["The system reported nothing."]
     slow = RunNoise(2, 2, {"steal": 2}, 0.5, 1, (SlowCase(Case("bert", 1024, "train"), 0.5),))
     assert sentences(slow)[0] == "100.0 % of 2 samples were hit by noise (2 by stolen time)."
-    assert "1 of 1 case had a slow machine (typically below 85 %): bert eager train 1,024 (50 %)." in sentences(slow)[1]
+    assert (
+        "1 of 1 case ran while the machine was slow (typically below 85 %): bert eager train 1,024 (50 %)."
+        in sentences(slow)[1]
+    )
 
 
 def test_the_checks_are_a_table_with_a_sentence() -> None:
-    look = Look(Steadiness((10_000_000,) * 100), Noise(1.0, 100), (), 1)
+    observation = Observation(Steadiness((10_000_000,) * 100), Noise(1.0, 100), (), 1)
     checks = (Check("governor", "warn", "powersave", "sudo cpupower [x]"), Check("steal", "ok", "none"))
     file = io.StringIO()
-    report.write(Verdict(checks, look, ((0.01, 0.004), (0.1, 0.021))), Console(file=file, width=80))
+    report.write(MachineCheck(checks, observation, ((0.01, 0.004), (0.1, 0.021))), Console(file=file, width=80))
     lines = [" ".join(line.split()) for line in file.getvalue().splitlines()]
     assert lines[0] == "check found what to do"
     assert lines[2:4] == ["governor warn powersave sudo cpupower [x]", "steal ok none"]
     assert " ".join(lines[4:]) == (
-        "1 of 2 checks warn. By the yardstick, 30 s of pyprof.compare should show a difference of about 0.40 % between "
-        "steps of 10.0 ms, and of 2.1 % between steps of 100 ms."
+        "1 warning in 2 checks. At this steadiness, 30 s of pyprof.compare should show a difference of about 0.40 % "
+        "between steps of 10.0 ms, and of 2.1 % between steps of 100 ms."
     )
     file = io.StringIO()
-    report.write(Verdict(checks[1:], look, ((0.01, None),)), Console(file=file, width=200))
-    assert "Nothing here disturbs measurements. The yardstick ran too few times" in file.getvalue()
+    report.write(MachineCheck(checks[1:], observation, ((0.01, None),)), Console(file=file, width=200))
+    assert "Nothing here disturbs measurements. The fixed work ran too few times" in file.getvalue()

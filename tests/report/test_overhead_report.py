@@ -7,16 +7,17 @@ import pytest
 from rich.console import Console
 
 from pyprof.layers.profile import ProbeCost
-from pyprof.overhead import Calibration, ModeResult, Overhead, Plan, Row
+from pyprof.models.setup import ModelSetup
+from pyprof.overhead import Calibration, ModeResult, Overhead, OverheadRequest, Row
 from pyprof.overhead.accuracy import Errors, PhaseError
-from pyprof.overhead.empty import Added
+from pyprof.overhead.empty_module import Added
 from pyprof.records.environment import Environment
 from pyprof.records.noise import Noise
 from pyprof.report.overhead import write
 from pyprof.statistics.estimate import Estimate
 
 
-def found(mode: str = "train") -> Overhead:
+def an_overhead(mode: str = "train") -> Overhead:
     forward = PhaseError(0.0086, 0.033, "blocks.0", 1_340.0, 700.0, 28, 28)
     backward = PhaseError(0.0131, 0.049, "head", None, None, 28, 28) if mode == "train" else None
     ours = Row(
@@ -36,7 +37,7 @@ def found(mode: str = "train") -> Overhead:
     failed = Row("Python hooks", "error", "nothing", "RuntimeError: an operation in place")
     absent = Row("DeepSpeed", "skipped", "nothing", "not installed: pip install deepspeed")
     calibration = Calibration(ProbeCost(12e-9, 20e-9, 100e-9), 231.0, 400.0 if mode == "train" else 0.0, 47.4e-6, 0.1)
-    one = ModeResult(
+    result = ModeResult(
         mode,
         "sdpa",
         Estimate(0.1, 0.099, 0.101),
@@ -52,18 +53,18 @@ def found(mode: str = "train") -> Overhead:
     machine = Environment(
         "host", "a CPU", 2, 2**33, 1, "Linux", "6", "x86_64", "3.11", "2.13", "5.23", "0.1", "mkl", None, "AVX2"
     )
-    return Overhead(Plan("bert", modes=(mode,)), machine, (one,))
+    return Overhead(OverheadRequest(ModelSetup("bert", 512), (mode,)), "token", machine, (result,))
 
 
 def lines(overhead: Overhead, width: int = 100) -> list[str]:
     file = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
-    write(overhead, Console(file=file, width=width, color_system=None), unit="token")
+    write(overhead, Console(file=file, width=width, color_system=None))
     file.seek(0)
     return [line.rstrip() for line in file.read().splitlines()]
 
 
 def test_the_figures_of_each_tool_stand_in_one_row_of_a_hundred_columns():
-    shown = lines(found())
+    shown = lines(an_overhead())
     assert max(map(len, shown)) <= 100
     [ours] = [line for line in shown if line.startswith("pyprof   ")]
     for figure in ("0.11", "-0.48 to 0.63", "62", "56", "0.86", "3.30", "1,340", "1.31", "4.90"):
@@ -74,30 +75,31 @@ def test_the_figures_of_each_tool_stand_in_one_row_of_a_hundred_columns():
 
 
 def test_what_has_no_figure_has_its_reason():
-    text = "\n".join(lines(found()))
+    text = "\n".join(lines(an_overhead()))
     assert "error Python hooks: RuntimeError: an operation in place" in text
     assert "skipped DeepSpeed: not installed: pip install deepspeed" in text
-    assert "no figure torchprof, ns of a call: RuntimeError: it broke" in text
+    assert "no figure torchprof, added per call: RuntimeError: it broke" in text
 
 
 def test_the_calibrated_cost_and_what_it_takes_off_is_shown():
-    text = " ".join(lines(found()))
+    text = " ".join(lines(an_overhead()))
     assert "calibrated: 32.0 ns for each of 231 calls of layers (12.0 ns of it inside" in text
     assert "100 ns for each of 400 backward nodes" in text
     assert "subtracts 47.4 µs a step (0.047 %)" in text
 
 
 def test_inference_has_no_columns_of_backward():
-    text = "\n".join(lines(found("infer")))
-    assert "backward\n" not in text
+    text = "\n".join(lines(an_overhead("infer")))
+    assert "bwd. " in "\n".join(lines(an_overhead("train")))
+    assert "bwd. " not in text.partition("calibrated")[0]
     assert "backward nodes" not in text
-    assert "a step takes 100 ms when nobody looks ±1.0 %, 2 rounds" in text
+    assert "a step takes 100 ms ±1.0 % without a profiler, 2 rounds" in text
     assert "padded to 512" in text
     assert "3 by preemption" in text
 
 
 def test_the_document_has_everything():
-    document = found().to_json()
+    document = an_overhead().to_json()
     assert document["model"] == "bert"
     [mode] = document["modes"]
     assert mode["calibration"]["share"] == pytest.approx(47.4e-5)

@@ -44,7 +44,7 @@ class ModelComparison:
             return f"{found.pairs} rounds are too few to tell {self.head} from {self.baseline}"
         bounds = sorted(abs(bound - 1) for bound in (found.ratio.low, found.ratio.high))
         if found.verdict == "no difference shown":
-            return f"no difference between {self.head} and {self.baseline} is shown"
+            return f"{self.head} and {self.baseline}: no difference shown"
         words = " to ".join(f"{100 * bound:.2g}" if bound < 0.1 else f"{100 * bound:.1f}" for bound in bounds)
         return (
             f"{self.head} takes {words} % {'more' if found.verdict == 'slower' else 'less'} time than {self.baseline}"
@@ -62,7 +62,7 @@ def write(found: ModelComparison, console: Console) -> None:
     grid.add_row(Text("ratio", "bold"), _ratio(paired, marks))
     console.print(grid)
     style = _STYLES.get(paired.verdict, "bold")
-    console.print(Text(f"{found.sentence[0].upper()}{found.sentence[1:]}.", style))
+    console.print(Text(f"{found.sentence}.", style))
     console.print(Text(_data(paired), "dim"))
     if paired.noise is not None:
         console.print(Text(str(paired.noise), "dim"))

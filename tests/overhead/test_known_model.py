@@ -1,4 +1,4 @@
-"""The model with planted durations, and how far tools are off from it."""
+"""The model of known durations, and how far tools are off from it."""
 
 from __future__ import annotations
 
@@ -10,50 +10,50 @@ from torch import nn
 from pyprof.failures import Failure
 from pyprof.overhead.accuracy import accuracy
 from pyprof.overhead.hooks import HOOKS, RECORD_FUNCTION
-from pyprof.overhead.known_model import Leaf, Model, Truth
+from pyprof.overhead.known_model import KnownModel, KnownSteps, Leaf
 from pyprof.overhead.probes import PYPROF
 from pyprof.overhead.tool import Attached, LayerTime, Tool
 
 
-def small() -> Model:
+def small() -> KnownModel:
     """All layers of the model, its head as short as an embedding."""
-    model = Model(blocks=2)
+    model = KnownModel(blocks=2)
     model.head.nanoseconds = 50_000
     return model
 
 
 @pytest.mark.parametrize("backward", [False, True])
-def test_a_layers_truth_is_the_sum_of_what_was_planted_below_it(backward):
+def test_a_layers_known_time_is_the_sum_of_those_below_it(backward):
     model = small()
-    truth = Truth(model, backward=backward)
-    truth.step()
-    planted, stamped = truth.planted(), truth.stamped()
-    assert truth.calls == 17  # of the root, three beside the blocks, one of them twice, and six in each block
-    assert set(truth.containers) == {"", "blocks.0", "blocks.0.attention", "blocks.1", "blocks.1.attention"}
-    leaves = {path: one for path, one in model.named_modules() if isinstance(one, Leaf)}
+    steps = KnownSteps(model, backward=backward)
+    steps.step()
+    known, stamped = steps.known(), steps.stamped()
+    assert steps.calls == 17  # of the root, three beside the blocks, one of them twice, and six in each block
+    assert set(steps.containers) == {"", "blocks.0", "blocks.0.attention", "blocks.1", "blocks.1.attention"}
+    leaves = {path: layer for path, layer in model.named_modules() if isinstance(layer, Leaf)}
     for path, leaf in leaves.items():
         calls = 2 if path == "shared" else 1
-        assert planted[path].forward >= calls * leaf.nanoseconds
-        assert planted[path].own_forward == planted[path].forward == stamped[path].forward
+        assert known[path].forward >= calls * leaf.nanoseconds
+        assert known[path].own_forward == known[path].forward == stamped[path].forward
         if backward:
-            assert planted[path].backward >= 2 * calls * leaf.nanoseconds
-            assert stamped[path].backward > planted[path].backward
-    for path in truth.containers:
-        below = [planted[leaf] for leaf in leaves if leaf.startswith(path)]
-        assert planted[path].forward == sum(leaf.forward for leaf in below)
-        assert planted[path].own_forward == 0
-        assert stamped[path].forward > planted[path].forward
-        assert (planted[path].backward is None) == (not backward)
-    own = sum(one.own_forward for one in stamped.values())
+            assert known[path].backward >= 2 * calls * leaf.nanoseconds
+            assert stamped[path].backward > known[path].backward
+    for path in steps.containers:
+        below = [known[leaf] for leaf in leaves if leaf.startswith(path)]
+        assert known[path].forward == sum(leaf.forward for leaf in below)
+        assert known[path].own_forward == 0
+        assert stamped[path].forward > known[path].forward
+        assert (known[path].backward is None) == (not backward)
+    own = sum(layer.own_forward for layer in stamped.values())
     assert own == stamped[""].forward
 
 
 def test_a_step_forgets_the_one_before():
-    truth = Truth(small(), backward=True)
-    truth.step()
-    truth.step()
-    assert truth.calls == 17
-    assert len(truth.model.head.backwards) == 1
+    steps = KnownSteps(small(), backward=True)
+    steps.step()
+    steps.step()
+    assert steps.calls == 17
+    assert len(steps.model.head.backwards) == 1
 
 
 class Exaggerates(Attached):
@@ -62,13 +62,13 @@ class Exaggerates(Attached):
     factor = 1.5
 
     def __init__(self, module: nn.Module, backward: bool) -> None:
-        self.truth = {path: one for path, one in module.named_modules() if isinstance(one, Leaf)}
+        self.leaves = {path: layer for path, layer in module.named_modules() if isinstance(layer, Leaf)}
         self.backward = backward
 
     def layers(self) -> Mapping[str, LayerTime]:
-        return {path: self.said(path, leaf) for path, leaf in self.truth.items()}
+        return {path: self.exaggerated(path, leaf) for path, leaf in self.leaves.items()}
 
-    def said(self, path: str, leaf: Leaf) -> LayerTime:
+    def exaggerated(self, path: str, leaf: Leaf) -> LayerTime:
         factor = 3.0 if path == "head" else self.factor
         return LayerTime(factor * sum(leaf.lengths))
 
@@ -82,7 +82,7 @@ class Fails(Attached):
     def detach(self) -> None: ...
 
 
-def test_errors_are_those_that_were_planted():
+def test_errors_are_those_that_a_tool_makes():
     tools = [Tool("exaggerates", Exaggerates, timed=""), Tool("fails", Fails, timed=""), RECORD_FUNCTION]
     found = accuracy(tools, backward=False, seconds=0.01, model=small())
     errors = found.tools["exaggerates"].forward
@@ -113,7 +113,7 @@ class Whole(Attached):
 def test_the_error_of_the_whole_is_shared_among_the_calls():
     found = accuracy([Tool("whole", Whole, timed="")], backward=False, seconds=0.3, model=small())
     errors = found.tools["whole"].forward
-    # Beside what was planted: what the calls take, which varies by some microseconds from step to step.
+    # Beyond the known time: what the calls take, which varies by some microseconds from step to step.
     assert errors.call_ns == pytest.approx(1e6 / 17, rel=0.3)
     assert errors.seen == 1
 

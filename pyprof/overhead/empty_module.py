@@ -1,4 +1,4 @@
-"""What a call of a module costs more when it is looked at: measured on a module that does nothing."""
+"""What a tool adds to one call of a module, measured on a module that does nothing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Recording = Callable[[], AbstractContextManager[object]]
 
 
 class Caller(nn.Module):
-    """Calls another module some times, as the modules of a model are called by one around them."""
+    """Calls another module CALLS times, as a model's modules are called by the one around them."""
 
     def __init__(self, callee: nn.Module) -> None:
         super().__init__()
@@ -47,11 +47,11 @@ class Nothing(nn.Module):
 
 @dataclass(frozen=True)
 class Added:
-    """What looking adds to one call, in nanoseconds.
+    """What a tool adds to one call, in nanoseconds.
 
     Neighbours change a shared machine's speed up to twofold within seconds. So what is added is taken relative to the
-    plain calls of the same round; the median of these shares (`share`), times the least plain call, is the cost at the
-    machine's undisturbed speed (`undisturbed`). `median` is the plain median of what was added.
+    plain calls of the same round; the median of these shares (`share`), times the shortest plain call, is the cost at
+    the machine's undisturbed speed (`undisturbed`). `median` is the plain median of what was added.
     """
 
     undisturbed: float
@@ -62,33 +62,33 @@ class Added:
 
 def added_per_call(
     plain: Caller,
-    looked: Mapping[str, tuple[Caller, Recording]],
+    recorded: Mapping[str, tuple[Caller, Recording]],
     value: torch.Tensor,
     *,
     seconds: float,
     most_rounds: int = 300,
     seed: int = 0,
 ) -> tuple[float, dict[str, Added | Failure]]:
-    """The least plain call in nanoseconds, and what each way of looking adds; rounds in random order.
+    """The shortest plain call in nanoseconds, and what each way of recording adds; rounds in random order.
 
-    A recording is entered outside of what is timed. What is slow and has used up its share of the time sits the later
-    rounds out.
+    A recording is entered outside of what is timed. What is slow and has used up its share of the time sits out the
+    later rounds.
     """
-    costs: dict[str, list[tuple[int, float]]] = {name: [] for name in looked}
-    spent, failed = dict.fromkeys(looked, 0.0), dict[str, Failure]()
+    costs: dict[str, list[tuple[int, float]]] = {name: [] for name in recorded}
+    spent, failed = dict.fromkeys(recorded, 0.0), dict[str, Failure]()
     plain_ns: list[float] = []
     order, begin = random.Random(seed), time.monotonic()
     while len(plain_ns) < most_rounds and (len(plain_ns) < FEWEST_ROUNDS or time.monotonic() - begin < seconds):
         number = len(plain_ns)
-        for name in order.sample(["", *looked], len(looked) + 1):
+        for name in order.sample(["", *recorded], len(recorded) + 1):
             if not name:
                 plain_ns.append(_per_call(plain, value))
                 continue
-            slow = spent[name] > seconds / len(looked) and len(costs[name]) >= FEWEST_ROUNDS
+            slow = spent[name] > seconds / len(recorded) and len(costs[name]) >= FEWEST_ROUNDS
             if name in failed or slow:
                 continue
             before = time.monotonic()
-            taken = attempt(partial(_recorded_call, *looked[name], value))
+            taken = attempt(partial(_recorded_call, *recorded[name], value))
             spent[name] += time.monotonic() - before
             if isinstance(taken, Failure):
                 failed[name] = taken
@@ -117,24 +117,24 @@ def _per_call(caller: Caller, value: torch.Tensor) -> float:
 def tools_per_call(
     tools: Sequence[Tool], *, backward: bool, seconds: float
 ) -> tuple[float, dict[str, Added | Failure]]:
-    """`added_per_call` of tools, each on a module of its own."""
+    """`added_per_call` for tools, each on a module of its own."""
     value = torch.zeros(1, requires_grad=backward)
     attached: dict[str, tuple[Caller, Attached]] = {}
     failed: dict[str, Failure] = {}
     try:
         for tool in tools:
             caller = Caller(Nothing())
-            found = attempt(partial(tool.attach, caller, backward))
-            if isinstance(found, Failure):
-                failed[tool.name] = found
+            at_work = attempt(partial(tool.attach, caller, backward))
+            if isinstance(at_work, Failure):
+                failed[tool.name] = at_work
             else:
-                attached[tool.name] = caller, found
+                attached[tool.name] = caller, at_work
         with torch.inference_mode(not backward):
-            looked = {name: (caller, one.recording) for name, (caller, one) in attached.items()}
-            least, added = added_per_call(Caller(Nothing()), looked, value, seconds=seconds)
+            recorded = {name: (caller, at_work.recording) for name, (caller, at_work) in attached.items()}
+            least, added = added_per_call(Caller(Nothing()), recorded, value, seconds=seconds)
     finally:
-        for _, one in reversed(attached.values()):
-            one.detach()
+        for _, at_work in reversed(attached.values()):
+            at_work.detach()
     return least, {**added, **failed}
 
 

@@ -1,4 +1,4 @@
-"""Find the overhead of tools on a model: slowdown of its step, cost of a call, bytes, and errors of layer times."""
+"""Measure the overhead of tools on a model: slowdown of its step, cost of a call, bytes, and errors of layer times."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from pyprof import device as devices
 from pyprof.failures import Failure
 from pyprof.machine.environment import current_environment
-from pyprof.models import registry
 from pyprof.models.loaded import LoadedModel
 from pyprof.overhead.accuracy import Accuracy, Errors, accuracy
-from pyprof.overhead.empty import Added, bytes_per_call, tools_per_call
-from pyprof.overhead.plan import Plan
+from pyprof.overhead.empty_module import Added, bytes_per_call, tools_per_call
+from pyprof.overhead.request import OverheadRequest
 from pyprof.overhead.result import Calibration, ModeResult, Overhead, Row
-from pyprof.overhead.slowdown import BARE, Looks, slowdowns
+from pyprof.overhead.slowdown import UNPROFILED, ToolSwitch, slowdowns
 from pyprof.overhead.tool import Tool
 from pyprof.overhead.tools import find, missing
 from pyprof.timing.interleave import Interleaved, RoundLimits
@@ -24,22 +23,27 @@ from pyprof.timing.watch import Watch
 from pyprof.worker.profile_model import profile_model, step_of
 
 Progress = Callable[[str], None]
-# Of the time for the steps: what goes to the empty module, to the planted model, and to the calibration. Each.
+# Of the time for the steps, what goes to each of these: the empty module, the known model, and the calibration.
 _SHARE = 0.25
-# Every contestant runs the same model, so that one of them warms it up for all.
+# All contestants run the same model, so that one of them warms it up for all.
 _WARMUP_SHARE = 0.02
 _MOST_ROUNDS = 500
 
 
-def find_overhead(plan: Plan, progress: Progress = lambda _: None) -> Overhead:
-    """The overhead of the planned tools on the planned model.
+def measure_overhead(request: OverheadRequest, progress: Progress = lambda _: None) -> Overhead:
+    """The overhead of the requested tools on the requested model; `progress` is called with what is being measured.
 
     A tool that is not installed, or that fails on the model, is a row with its reason. Raises UsageError for a model,
     a length or a tool that does not exist or does not fit.
     """
-    tools = find(plan.tools)
-    modes = tuple(_in_mode(plan, mode, tools, progress) for mode in plan.modes)
-    return Overhead(plan, current_environment(), modes)
+    tools = find(request.tools)
+    modes, unit = [], ""
+    for mode in request.modes:
+        progress(f"{mode}: loading {request.setup.model}")
+        loaded = request.setup.load(mode)
+        modes.append(_in_mode(request, loaded, tools, progress))
+        unit = loaded.unit
+    return Overhead(request, unit, current_environment(), tuple(modes))
 
 
 @dataclass(frozen=True)
@@ -52,65 +56,48 @@ class _Figures:
     accuracy: Accuracy
 
 
-def _in_mode(plan: Plan, mode: str, tools: Sequence[Tool], progress: Progress) -> ModeResult:
-    progress(f"{mode}: loading {plan.model}")
-    loaded, length = _load(plan, mode)
+def _in_mode(request: OverheadRequest, loaded: LoadedModel, tools: Sequence[Tool], progress: Progress) -> ModeResult:
+    setup, mode, seconds = request.setup, loaded.mode, request.seconds
     absent = {tool.name: failure for tool in tools if (failure := missing(tool)) is not None}
     present = [tool for tool in tools if tool.name not in absent]
     backward = mode == "train"
-    step = step_of(loaded, length, plan.batch)
-    device = devices.of(plan.device)
-    with _hushed(), Watch(device.throttled) as watch:
+    step = step_of(loaded, setup.length, setup.batch)
+    device = devices.of(setup.device)
+    with _without_warnings(), Watch(device.throttled) as watch:
         rounds = slowdowns(
-            Looks(loaded.step, step, backward=backward),
+            ToolSwitch(loaded.step, step, backward=backward),
             present,
-            RoundLimits(plan.seconds, _MOST_ROUNDS, warmup_seconds=_WARMUP_SHARE * plan.seconds),
+            RoundLimits(seconds, _MOST_ROUNDS, warmup_seconds=_WARMUP_SHARE * seconds),
             stopwatch=device.stopwatch(),
             watch=watch,
             progress=lambda taken: progress(f"{mode}: steps, round {taken.count}"),
         )
         noise = watch.noise()
-        progress(f"{mode}: calls of a module that does nothing")
-        plain, calls = tools_per_call(present, backward=backward, seconds=_SHARE * plan.seconds)
+        progress(f"{mode}: calls of an empty module")
+        plain, calls = tools_per_call(present, backward=backward, seconds=_SHARE * seconds)
         kept = {tool.name: bytes_per_call(tool) for tool in present}
-        progress(f"{mode}: layers with planted durations")
-        truth = accuracy(present, backward=backward, seconds=_SHARE * plan.seconds)
+        progress(f"{mode}: layers of known durations")
+        truth = accuracy(present, backward=backward, seconds=_SHARE * seconds)
         progress(f"{mode}: calibration")
-        calibration = _calibration(loaded, length, plan)
+        calibration = _calibration(loaded, setup.length, setup.batch, _SHARE * seconds)
     figures = _Figures(rounds, calls, kept, truth)
     return ModeResult(
         mode,
         loaded.attention,
-        rounds.seconds(BARE) if BARE in rounds.samples else None,
-        tuple(rounds.samples.get(BARE, ())),
+        rounds.seconds(UNPROFILED) if UNPROFILED in rounds.samples else None,
+        tuple(rounds.samples.get(UNPROFILED, ())),
         rounds.stopped_by,
         tuple(_row(tool, absent.get(tool.name), figures) for tool in tools),
         plain,
         truth.unseen_call_ns,
         calibration,
         noise,
-        loaded.notes(length),
+        loaded.notes(setup.length),
     )
 
 
-def _load(plan: Plan, mode: str) -> tuple[LoadedModel, int]:
-    entry = registry.find(plan.model)
-    length = plan.length_in(entry.unit if entry else "token")
-    loaded = registry.load(
-        plan.model,
-        size=plan.size,
-        attention=plan.attention,
-        mode=mode,
-        longest=length,
-        dtype=plan.dtype,
-        device=plan.device,
-    )
-    loaded.fit(length)
-    return loaded, length
-
-
-def _calibration(loaded: LoadedModel, length: int, plan: Plan) -> Calibration:
-    profile = profile_model(loaded, length, plan.batch, _SHARE * plan.seconds)
+def _calibration(loaded: LoadedModel, length: int, batch: int, seconds: float) -> Calibration:
+    profile = profile_model(loaded, length, batch, seconds)
     loaded.step.zero_grad(set_to_none=True)
     return Calibration(
         profile.cost,
@@ -123,20 +110,20 @@ def _calibration(loaded: LoadedModel, length: int, plan: Plan) -> Calibration:
 
 def _row(tool: Tool, absent: Failure | None, figures: _Figures) -> Row:
     failure = absent or figures.rounds.failures.get(tool.name)
-    bare = BARE in figures.rounds.samples and failure is None
+    paired = UNPROFILED in figures.rounds.samples and failure is None
     call, kept = figures.calls.get(tool.name), figures.bytes.get(tool.name)
     errors: Errors | Failure | None = figures.accuracy.tools.get(tool.name)
     gaps = {
-        what: found.reason
-        for what, found in (("call", call), ("event_bytes", kept), ("errors", errors))
-        if isinstance(found, Failure)
+        what: figure.reason
+        for what, figure in (("call", call), ("event_bytes", kept), ("errors", errors))
+        if isinstance(figure, Failure)
     }
     return Row(
         tool.name,
         "ok" if failure is None else failure.status,
         tool.timed,
         None if failure is None else failure.reason,
-        figures.rounds.ratio(tool.name, BARE) if bare else None,
+        figures.rounds.ratio(tool.name, UNPROFILED) if paired else None,
         tuple(figures.rounds.samples.get(tool.name, ())),
         None if isinstance(call, Failure) else call,
         None if isinstance(kept, Failure) else kept,
@@ -147,8 +134,8 @@ def _row(tool: Tool, absent: Failure | None, figures: _Figures) -> Row:
 
 
 @contextmanager
-def _hushed() -> Iterator[None]:
-    """Without the tools' warnings: each step would bring its own, and writing them takes time."""
+def _without_warnings() -> Iterator[None]:
+    """Silence the tools' warnings: each step would bring its own, and writing them takes time."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -1,4 +1,4 @@
-"""One contest: every implementation on one problem in one mode, with accuracy, memory, and time against a limit."""
+"""One problem in one mode: the accuracy, memory and time of every implementation, beside the machine's limit."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _LIMIT = "(matmul)"
 
 @dataclass(frozen=True)
 class Row:
-    """What one implementation gave. Figures are None where there are none, and `reason` says why.
+    """The figures of one implementation. They are None where there are none, and `reason` says why.
 
     `seconds` is the median of a call with its interval, `samples` the raw times in nanoseconds, a round each.
     `flops_per_second` counts useful operations only. `of_limit` is the share of the rate of the matrix product in the
-    same rounds, `against` how many times as long as the contest's first implementation it takes, both paired by round.
+    same rounds, `against` how many times as long as the first implementation it takes, both paired by round.
     `extra_bytes` are the peak beyond inputs and results, prepared masks included: of a forward without gradients, or of
     a forward and backward together. `variant` is the fastest one of those in `variants` (median seconds of each).
     """
@@ -54,14 +54,17 @@ class Row:
     def to_json(self) -> dict[str, Any]:
         plain = asdict(replace(self, accuracy=None))
         if self.accuracy is not None:
-            one = self.accuracy
-            plain["accuracy"] = {**asdict(one), "times_eager": one.times_eager, "holds": one.holds}
+            accuracy = self.accuracy
+            plain["accuracy"] = {**asdict(accuracy), "times_eager": accuracy.times_eager, "holds": accuracy.holds}
         return plain
 
 
 @dataclass(frozen=True)
-class Contest:
-    """All rows of one problem in one mode. `limit` is the matrix product's rate in FLOP/s, `flops` the useful ones."""
+class ProblemResult:
+    """All rows of one problem in one mode.
+
+    `limit` is the matrix product's rate in FLOP/s, `flops` counts the useful operations of a call.
+    """
 
     problem: Problem
     mode: str
@@ -86,8 +89,8 @@ class Contest:
 
 
 @dataclass(frozen=True)
-class _Contestant:
-    """A variant that is ready to be timed."""
+class _Candidate:
+    """A variant that is checked and ready to be timed."""
 
     impl: str
     label: str | None
@@ -100,7 +103,7 @@ class _Contestant:
         return self.impl if self.label is None else f"{self.impl}, {self.label}"
 
 
-def hold(
+def measure(
     problem: Problem,
     mode: str,
     implementations: Sequence[Implementation],
@@ -108,54 +111,55 @@ def hold(
     *,
     tolerance: float,
     stopwatch: Stopwatch | None = None,
-) -> Contest:
+) -> ProblemResult:
     """Check, weigh and time every implementation on one problem; what fails is a row with its reason."""
     from pyprof.ops.window_attention import flops
 
     useful, _ = flops(*problem.shape, problem.window, backward=mode == "backward")
-    made = attempt(lambda: _field(problem, mode, implementations, tolerance))
-    if isinstance(made, Failure):
-        rows = tuple(Row(one.name, made.status, made.reason) for one in implementations)
-        return Contest(problem, mode, useful, None, 0, rows)
-    contestants, failures = made
-    calls = {one.name: one.call for one in contestants}
+    prepared = attempt(lambda: _candidates(problem, mode, implementations, tolerance))
+    if isinstance(prepared, Failure):
+        rows = tuple(Row(each.name, prepared.status, prepared.reason) for each in implementations)
+        return ProblemResult(problem, mode, useful, None, 0, rows)
+    candidates, failures = prepared
+    calls = {candidate.name: candidate.call for candidate in candidates}
     limit_work = Yardstick(problem.torch_device, problem.dtype, LIMIT_SIZE)
     taken = interleave({_LIMIT: limit_work, **calls}, limits, stopwatch or devices.of(problem.device).stopwatch())
-    rows = tuple(_rows(implementations, contestants, failures, taken, useful, limit_work.flops))
+    rows = tuple(_rows(implementations, candidates, failures, taken, useful, limit_work.flops))
     limit = _scaled(taken.seconds(_LIMIT), limit_work.flops) if _LIMIT in taken.samples else None
     rounds = max((len(samples) for samples in taken.samples.values()), default=0)
-    return Contest(problem, mode, useful, limit, rounds, rows)
+    return ProblemResult(problem, mode, useful, limit, rounds, rows)
 
 
-def _field(
+def _candidates(
     problem: Problem, mode: str, implementations: Sequence[Implementation], tolerance: float
-) -> tuple[list[_Contestant], dict[str, Failure]]:
-    """The contestants of all implementations, and why others have none."""
+) -> tuple[list[_Candidate], dict[str, Failure]]:
+    """The candidates of all implementations, and why some have none."""
     inputs = make_inputs(problem)
     standard = Standard.of(inputs)
-    contestants: list[_Contestant] = []
+    candidates: list[_Candidate] = []
     failures: dict[str, Failure] = {}
-    for one in implementations:
-        variants = attempt(partial(_prepared, one, problem))
+    for implementation in implementations:
+        variants = attempt(partial(_prepared, implementation, problem))
         if isinstance(variants, Failure):
-            failures[one.name] = variants
+            failures[implementation.name] = variants
             continue
         for variant in variants:
-            made = attempt(partial(_enter, one, variant, inputs, mode, standard, tolerance))
-            if isinstance(made, _Contestant):
-                contestants.append(made)
+            candidate = attempt(partial(_candidate, implementation, variant, inputs, mode, standard, tolerance))
+            if isinstance(candidate, _Candidate):
+                candidates.append(candidate)
             else:
-                failures.setdefault(one.name, made)
-    return contestants, failures
+                failures.setdefault(implementation.name, candidate)
+    return candidates, failures
 
 
-def _prepared(one: Implementation, problem: Problem) -> list[Variant]:
-    return list(one.variants(problem))
+def _prepared(implementation: Implementation, problem: Problem) -> list[Variant]:
+    return list(implementation.variants(problem))
 
 
-def _enter(
-    one: Implementation, variant: Variant, inputs: Inputs, mode: str, standard: Standard, tolerance: float
-) -> _Contestant | Failure:
+def _candidate(
+    implementation: Implementation, variant: Variant, inputs: Inputs, mode: str, standard: Standard, tolerance: float
+) -> _Candidate | Failure:
+    """A variant that was called once, with what that call showed; or why it is not timed."""
     backward = mode == "backward"
     results = run(lambda given: variant.attend(given.query, given.key, given.value), inputs, backward=backward)
     if isinstance(results, str):
@@ -164,16 +168,18 @@ def _enter(
         del results["output"]
     accuracy = standard.judge(results, tolerance)
     if accuracy.error == float("inf"):
-        return Failure("error", f"its {accuracy.tensor} holds values that are no numbers")
-    if one.foreign and accuracy.wrong:
+        return Failure("error", f"its {accuracy.tensor} holds NaN or infinity")
+    if implementation.foreign and accuracy.wrong:
         return Failure("error", describe(accuracy, inputs))
     del results
     extra = _extra_bytes(variant, inputs, backward=backward)
     call = backward_call(variant.attend, inputs) if backward else forward_call(variant.attend, inputs)
-    return _Contestant(one.name, variant.label, call, accuracy, extra)
+    return _Candidate(implementation.name, variant.label, call, accuracy, extra)
 
 
 def forward_call(attend: Attend, inputs: Inputs) -> Call:
+    """The forward without gradients."""
+
     def call() -> Tensor:
         with torch.no_grad():
             return attend(inputs.query, inputs.key, inputs.value)
@@ -208,7 +214,7 @@ def _extra_bytes(variant: Variant, inputs: Inputs, *, backward: bool) -> int:
 
 def _rows(
     implementations: Sequence[Implementation],
-    contestants: Sequence[_Contestant],
+    candidates: Sequence[_Candidate],
     failures: Mapping[str, Failure],
     taken: Interleaved,
     useful: int,
@@ -216,18 +222,19 @@ def _rows(
 ) -> Iterator[Row]:
     """A row for each implementation, with its fastest variant."""
     first: str | None = None
-    for one in implementations:
-        own = [each for each in contestants if each.impl == one.name]
+    for implementation in implementations:
+        impl = implementation.name
+        own = [each for each in candidates if each.impl == impl]
         timed = {each.name: taken.seconds(each.name).value for each in own if each.name in taken.samples}
         if not timed:
-            failed = next((taken.failures[each.name] for each in own), None) or failures[one.name]
-            yield Row(one.name, failed.status, failed.reason)
+            failed = next((taken.failures[each.name] for each in own), None) or failures[impl]
+            yield Row(impl, failed.status, failed.reason)
             continue
         best = min((each for each in own if each.name in timed), key=lambda each: timed[each.name])
         first = best.name if first is None else first
         seconds = taken.seconds(best.name)
         yield Row(
-            one.name,
+            impl,
             "ok",
             seconds=seconds,
             flops_per_second=useful / seconds.value,
@@ -242,7 +249,7 @@ def _rows(
 
 
 def _share(taken: Interleaved, name: str, work: float) -> Estimate | None:
-    """The share of the limit's rate that a contestant reaches; `work` is its useful work over the limit's."""
+    """The share of the limit's rate that a candidate reaches; `work` is its useful work over the limit's."""
     if _LIMIT not in taken.samples:
         return None
     times = taken.ratio(_LIMIT, name)

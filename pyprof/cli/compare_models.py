@@ -1,0 +1,123 @@
+"""Two models compared now: what `pyprof compare` does with two models."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pyprof.cli.options import add_model_options, add_pin, model_setup, parse_share, print_json
+from pyprof.errors import GateError, UsageError
+
+if TYPE_CHECKING:
+    from pyprof.models.setup import ModelSetup
+    from pyprof.records.case import Mode
+    from pyprof.worker.step import Step
+
+OPTIONS = ("length", "batch", "mode", "size", "dtype", "device", "seconds", "precision", "pin")
+_TOKENS = 512
+_SECONDS = 30.0
+_PRECISION = 0.005
+
+
+def add_options(group: argparse._ArgumentGroup) -> None:
+    """Add what can be given for two models only."""
+    add_model_options(group, tokens=_TOKENS)
+    group.add_argument(
+        "--seconds", type=float, metavar="S", help=f"compare for at most S seconds (default: {_SECONDS:g})"
+    )
+    group.add_argument(
+        "--precision", metavar="SHARE", help="stop when the ratio is known to this, such as 0.5%% (the default)"
+    )
+    add_pin(group)
+
+
+def run(options: argparse.Namespace, fail_over: float | None) -> int:
+    """Compare the models and show the outcome; raises GateError where the gate `fail_over` (a share) is not passed."""
+    from pyprof.machine import pin
+
+    precision = _PRECISION if options.precision is None else parse_share(options.precision, "--precision")
+    pinned = pin.apply(options.pin)
+    from pyprof import device as devices
+    from pyprof.report.gate.models import ModelComparison, document, write
+    from pyprof.timing.compare import compare
+
+    setups = _setups(options)
+    mode: Mode = options.mode or "infer"
+    baseline, head = (_step(setup, mode) for setup in setups)
+    units = (baseline.model.unit, head.model.unit)
+    if units[0] != units[1]:
+        raise UsageError(
+            f"{setups[0].model} counts its length in {units[0]}s and {setups[1].model} in {units[1]}s: "
+            "compare models of one kind of input"
+        )
+    paired = compare(
+        baseline,
+        head,
+        precision=precision,
+        max_seconds=_SECONDS if options.seconds is None else options.seconds,
+        stopwatch=devices.of(setups[0].device).stopwatch(),
+    )
+    comparison = ModelComparison(
+        baseline=f"{setups[0].model} {baseline.model.attention}",
+        head=f"{setups[1].model} {head.model.attention}",
+        setting={**_setting(options, setups[0], mode), "unit": units[0], "pinned": pinned},
+        fail_over=fail_over,
+        paired=paired,
+        notes=tuple(dict.fromkeys(note for step in (baseline, head) for note in step.model.notes(step.case.length))),
+    )
+    if options.json:
+        print_json(document(comparison))
+    else:
+        from rich.console import Console
+
+        write(comparison, Console())
+    if comparison.failed:
+        raise GateError(f"the gate is not passed: {comparison.sentence}")
+    return 0
+
+
+def _setups(options: argparse.Namespace) -> tuple[ModelSetup, ModelSetup]:
+    """Both models in one setting: the head has the baseline's length, and each its own size if it has only one."""
+    from pyprof.models import registry
+
+    (baseline, attention), (head, other_attention) = (_operand(text) for text in (options.baseline, options.head))
+    setup = model_setup(options, baseline, tokens=_TOKENS)
+    first = replace(setup, attention=attention, size=setup.size if registry.find(baseline) else "base")
+    second = replace(setup, model=head, attention=other_attention, size=setup.size if registry.find(head) else "base")
+    return first, second
+
+
+def _operand(text: str) -> tuple[str, str]:
+    """A model and its implementation, "best" where none is given; a path's own slashes stay with the path."""
+    from pyprof.models import registry
+
+    model, slash, attention = text.rpartition("/")
+    if slash and attention and not Path(text).exists():
+        registry.find(model)
+        return model, attention
+    registry.find(text)
+    return text, "best"
+
+
+def _setting(options: argparse.Namespace, setup: ModelSetup, mode: str) -> dict[str, Any]:
+    """What both models have in common, as the document and the heading state it."""
+    return {
+        "length": setup.length,
+        "batch": setup.batch,
+        "mode": mode,
+        "size": options.size or "base",
+        "dtype": setup.dtype,
+        "device": setup.device,
+    }
+
+
+def _step(setup: ModelSetup, mode: Mode) -> Step:
+    """A step of a loaded model, as a study times it."""
+    from pyprof.records.case import Case
+    from pyprof.worker.step import Step
+
+    loaded = setup.load(mode)
+    case = Case(setup.model, setup.length, mode, loaded.attention, setup.size, setup.batch, setup.dtype, setup.device)
+    return Step(loaded, case, "none", setup.batch)

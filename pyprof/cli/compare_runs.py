@@ -1,0 +1,69 @@
+"""Two runs compared: what `pyprof compare` does with two run directories."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pyprof.cli.options import names, print_json
+from pyprof.errors import GateError, UsageError
+
+if TYPE_CHECKING:
+    from pyprof.report.gate.view import GateView, Wish
+
+OPTIONS = ("across_machines", "across_software", "metrics", "markdown")
+
+
+def add_options(group: argparse._ArgumentGroup) -> None:
+    """Add what can be given for two runs only."""
+    across = group.add_mutually_exclusive_group()
+    across.add_argument(
+        "--across-machines", action="store_true", help="compare only ratios to the vanilla model and tipping points"
+    )
+    across.add_argument(
+        "--across-software", action="store_true", help="let versions of torch, transformers, Python differ"
+    )
+    group.add_argument("--metrics", type=names, default=(), metavar="A,B", help="only these metrics")
+    group.add_argument("--markdown", action="store_true", help="print Markdown for a pull request instead")
+
+
+def run(options: argparse.Namespace, fail_over: float | None) -> int:
+    """Compare the runs and show the outcome; raises GateError where the gate `fail_over` (a share) is not passed."""
+    from pyprof.records.run_directory import read
+    from pyprof.report.gate.view import gate_view, headline
+
+    view = gate_view(read(Path(options.baseline)), read(Path(options.head)), _wish(options, fail_over))
+    _show(view, options)
+    if view.failed:
+        raise GateError(f"the gate is not passed: {headline(view).removeprefix('Failed: ').rstrip('.')}")
+    return 0
+
+
+def _wish(options: argparse.Namespace, fail_over: float | None) -> Wish:
+    from pyprof.report.gate.view import Wish
+
+    if options.markdown and options.json:
+        raise UsageError("--markdown and --json are two forms of the same: choose one")
+    return Wish(
+        fail_over=fail_over,
+        across="machines" if options.across_machines else "software" if options.across_software else None,
+        metrics=options.metrics,
+    )
+
+
+def _show(view: GateView, options: argparse.Namespace) -> None:
+    if options.json:
+        from pyprof.report.gate.view import document
+
+        print_json(document(view))
+    elif options.markdown:
+        from pyprof.report.gate.markdown import markdown
+
+        print(markdown(view), end="")
+    else:
+        from rich.console import Console
+
+        from pyprof.report.gate import terminal
+
+        terminal.write(view, Console())
