@@ -59,9 +59,11 @@ class Workshop:
     def emulation_program(self, source: Path, variant: Variant) -> Path:
         """A program that needs the emulation only."""
         output = self._place(source.stem, variant.name)
-        kernels = output.with_suffix(".o")
-        self._compile(source, kernels, variant.flags)
-        return self.link(output, variant, [kernels, *self._emulation(variant)])
+        if not output.exists():
+            kernels = output.with_suffix(".o")
+            self._compile(source, kernels, variant.flags)
+            self.link(output, variant, [kernels, *self._emulation(variant)])
+        return output
 
     def link(self, output: Path, variant: Variant, objects: list[Path]) -> Path:
         sanitizers = [flag for flag in variant.flags if flag.startswith("-fsanitize")]
