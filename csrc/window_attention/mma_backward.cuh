@@ -2,7 +2,9 @@
 //   statistics   for each query: lse * log2(e), and delta = sum(grad_output * output) - grad_lse
 //   gradients of key and value   rows are keys; columns are the queries that see them, of all heads that share the key
 //   gradient of the query        rows are queries; columns are keys, as in forward
-// Weights are computed again from lse. With weights w and what reaches them d = dropped * grad_output . value,
+// Each of the two latter computes the scores for itself: whichever side a kernel has as rows, the sums of the other
+// side would be of many blocks. Weights are computed again from lse, since to keep length * window of them is what a
+// fused kernel is there to avoid. With weights w and what reaches them d = dropped * grad_output . value,
 //   grad_score = w * (d - delta),  grad_query = scale * grad_score . key,  grad_key = scale * grad_score^T . query,
 //   grad_value = (w * dropped)^T . grad_output.
 // No sum runs over a row, so each group of 16 columns is done with before the next begins, which keeps registers low.
@@ -48,6 +50,8 @@ constexpr int64_t grad_key_shared_bytes() {
 template <int D>
 constexpr int kStatisticsRows = kThreads / (D / kChunk);  // of a block
 
+// A kernel of its own, since a query's numbers are wanted by the blocks of all keys that it sees, none of which would
+// otherwise read its output.
 template <class T, int D>
 PYPROF_KERNEL(kThreads)
 void mma_statistics_kernel(const BackwardParams p) {
@@ -74,7 +78,8 @@ void mma_statistics_kernel(const BackwardParams p) {
   if (chunk != 0 || query >= p.padded) return;
   const int64_t place = static_cast<int64_t>(head_row) * p.shape.length + query;
   const float lse = valid ? p.lse[place] : -kInfinity;
-  // A query without keys gets a weight of exp2(-inf) = 0 for every key, and no delta that could be NaN.
+  // A query without keys, or beyond the length, gets a weight of exp2(-inf) = 0 for every key, and no delta that could
+  // be NaN.
   gpu::Float2 pair{kInfinity, 0.0f};
   if (lse != -kInfinity) {
     pair = {lse * kLog2E, p.grad_lse == nullptr ? delta
@@ -105,13 +110,15 @@ void mma_grad_query_kernel(const BackwardParams p) {
       load_tile<D, kWidth>(tile, key, stages.start + stage * kWidth, stages.span);
       load_tile<D, kWidth>(tile + kTile, value, stages.start + stage * kWidth, stages.span);
     }
-    gpu::copy_commit();
+    gpu::copy_commit();  // of nothing after the last stage, so that waits can count groups
   };
+  // The rows' tiles are in the group of the first stage.
   load_tile<D, kRows>(query_tile, query, place.first, {0, p.shape.length});
   load_tile<D, kRows>(grad_tile, grad, place.first, {0, p.shape.length});
   load_stage(0);
   load_stage(1);
 
+  // While the copies are under way: what comes to registers from global memory.
   const Warp warp(band, place.first);
   gpu::Float2 statistics[2];
   PYPROF_UNROLL for (int half = 0; half < 2; ++half) {
@@ -121,8 +128,8 @@ void mma_grad_query_kernel(const BackwardParams p) {
       statistics[half] = gpu::read(p.statistics + static_cast<int64_t>(head_row) * p.padded + mine);
     }
   }
-  gpu::copy_wait<1>();
-  gpu::sync_threads();
+  gpu::copy_wait<1>();  // for the first group: the second stage may still be on its way
+  gpu::sync_threads();  // a wait is for the thread's own copies, and a tile is copied by all threads
   const Rows<T, D, kRowsKept<D>> queries(query_tile), grads(grad_tile);
 
   float sums[D / 8][4] = {};
@@ -153,8 +160,9 @@ void mma_grad_query_kernel(const BackwardParams p) {
       to_operand<T>(grad_scores, scores);
       multiply_add<D>(sums, grad_scores, keys + g * kGroup * D);
     }
+    // One barrier to a stage does for both: after it the next stage is there, as each thread has waited for its part of
+    // it, and this one is free to be filled again, as all warps are done with it.
     gpu::copy_wait<0>();
-    // The next stage is visible to all, and this one is free.
     PYPROF_MUTANT(keys_are_overwritten_while_they_are_read, gpu::sync_threads(), (void)0);
     load_stage(stage + 2);
   }
@@ -172,7 +180,8 @@ struct GradKeyWarp {
   Warp warp;
   float key_sums[D / 8][4] = {}, value_sums[D / 8][4] = {};
 
-  // The 16 queries from `first` on. The value's part is finished before the key's begins, to save registers.
+  // The 16 queries from `first` on. The value's part is finished before the key's begins, to save registers: they
+  // share `reached`, which is first what dropout leaves of the weights, then what reaches them.
   PYPROF_DEVICE void group(const T* queries, const T* grads, const gpu::Float2* statistics, int first, int head_row) {
     float weights[2][4], reached[2][4];
     uint32_t kept[2] = {0, 0}, operand[4];
@@ -243,7 +252,7 @@ void mma_grad_key_kernel(const BackwardParams p) {
       T* const tile = ring + slot * 2 * kTile;
       load_tile<D, kWidth>(tile, Matrix<T>(p.shape.query, place.batch, to.head), to.column, stages.span);
       load_tile<D, kWidth>(tile + kTile, Matrix<T>(p.grad_output, place.batch, to.head), to.column, stages.span);
-      const int pair = 2 * gpu::thread();
+      const int pair = 2 * gpu::thread();  // 16 bytes are the statistics of two queries
       if (pair < kWidth) {
         const int64_t head_row = int64_t{place.batch} * p.shape.heads + to.head;
         const bool valid = to.column + pair < p.padded;
@@ -252,8 +261,9 @@ void mma_grad_key_kernel(const BackwardParams p) {
             p.statistics + head_row * p.padded + (valid ? to.column + pair : 0), valid);
       }
     }
-    gpu::copy_commit();
+    gpu::copy_commit();  // of nothing after the last stage, so that waits can count groups
   };
+  // The rows' tiles are in the group of the first stage. Keys that take no part may hold anything and are not read.
   load_tile<D, kRows>(key_tile, key, place.first, {0, keys});
   load_tile<D, kRows>(value_tile, value, place.first, {0, keys});
   Walk ahead = begin;
@@ -274,13 +284,13 @@ void mma_grad_key_kernel(const BackwardParams p) {
       own.group(queries, queries + kTile, statistics_ring + slot * kWidth + g * kGroup, now.column + g * kGroup,
                 place.batch * p.shape.heads + now.head);
     }
-    gpu::copy_wait<0>();
-    // The next stage is visible to all, and this one is free.
+    gpu::copy_wait<0>();  // and one barrier, as for the gradient of the query
     PYPROF_MUTANT(queries_are_overwritten_while_they_are_read, gpu::sync_threads(), (void)0);
     load_stage(ahead, slot);
     ahead.next(kWidth);
     slot = 1 - slot;
   }
+  // Keys that take no part have been computed as rows of zeros, whose weights are not zero: the factor makes them so.
   float key_factor[2], value_factor[2];
   PYPROF_UNROLL for (int half = 0; half < 2; ++half) {
     const bool valid = own.warp.row + gpu::lane() / 4 + 8 * half <
