@@ -195,13 +195,13 @@ struct TileForward final : ForwardSlice {
   }
 };
 
-struct TileBackward final : BackwardSlice {
+struct TileBackward final : BackwardSweep {
   uint16_t *key_rows, *key_columns, *value_rows;
   int64_t columns_stride;
   float* columns;  // the gradients of a strip's queries, transposed
 
   TileBackward(const Problem& p, const Backward& b, const Slice& s, void* memory)
-      : BackwardSlice(p, b, s, memory),
+      : BackwardSweep(p, b, s, memory),
         key_rows(reinterpret_cast<uint16_t*>(buffers.keys)),
         key_columns(key_rows + (plan.chunk + 32) * dims.dim),
         value_rows(reinterpret_cast<uint16_t*>(buffers.values)),
@@ -210,40 +210,36 @@ struct TileBackward final : BackwardSlice {
     score_factor = TileForward::exponent_factor(query_factor);
   }
 
-  const uint16_t* elements(const void* from, const Strides& strides, int64_t at_head, int64_t row) const {
-    return static_cast<const uint16_t*>(input(from, strides, at_head, row));
-  }
-
   void take_keys(int64_t begin, int64_t end) override {
     base = begin;
-    const uint16_t* key = elements(problem.key, problem.key_strides, slice.head, begin);
+    const auto *key = static_cast<const uint16_t*>(rows.key(begin)),
+               *value = static_cast<const uint16_t*>(rows.value(begin));
     copy_rows(key, problem.key_strides.row, end - begin, dims.dim, key_rows);
     transpose_rows(key, problem.key_strides.row, end - begin, dims.dim, key_columns, columns_stride);
-    copy_rows(elements(problem.value, problem.value_strides, slice.head, begin), problem.value_strides.row, end - begin,
-              dims.dim, value_rows);
+    copy_rows(value, problem.value_strides.row, end - begin, dims.dim, value_rows);
   }
 
-  void prepare(int64_t tile, int64_t count, bool whole) override {
-    const uint16_t* query = elements(problem.query, problem.query_strides, head, tile);
-    const uint16_t* grad = elements(backward.grad_output, backward.grad_output_strides, head, tile);
-    const int64_t query_stride = problem.query_strides.row, grad_stride = backward.grad_output_strides.row;
-    take_statistics(tile, count);
+  void take_queries(const QueryTile& tile, bool whole) override {
+    const auto* query = static_cast<const uint16_t*>(rows.query(tile.head, tile.first));
+    const auto* grad = static_cast<const uint16_t*>(rows.grad_output(tile.head, tile.first));
+    const int64_t query_stride = problem.query_strides.row, grad_stride = rows.backward.grad_output_strides.row;
+    statistics.take(rows, tile);
     if (!whole) {
-      load_rows(problem.type, grad, grad_stride, count, dims, buffers.grad);
-      grad_outputs = {buffers.grad, dims.padded};
-      add_output_products(tile, count);
+      // Rows of float32 are wanted for this alone; then pairs take the place of one, and sums that of the other.
+      load_rows(problem.type, grad, grad_stride, tile.rows, dims, buffers.grad);
+      statistics.add_output_products(rows, tile, {buffers.grad, dims.padded}, buffers.grad_query);
     }
-    for (int64_t first = 0; first < count; first += kStrip) {
-      const int64_t start = first * dims.padded, some = smaller(kStrip, count - first);
+    for (int64_t first = 0; first < tile.rows; first += kStrip) {
+      const int64_t start = first * dims.padded, some = smaller(kStrip, tile.rows - first);
       make_lanes(query + first * query_stride, query_stride, some, dims.dim, query_factor < 0,
                  buffers.query_lanes + start);
       make_lanes(grad + first * grad_stride, grad_stride, some, dims.dim, false, buffers.grad_lanes + start);
     }
-    make_row_pairs(query, query_stride, count, dims.dim, buffers.query);
-    make_row_pairs(grad, grad_stride, count, dims.dim, buffers.grad);
+    make_row_pairs(query, query_stride, tile.rows, dims.dim, buffers.query);
+    make_row_pairs(grad, grad_stride, tile.rows, dims.dim, buffers.grad);
   }
 
-  void take_scores(const Scores* weights, const Scores* grads, int strips) const override {
+  void take_scores(const Part&, const Scores* weights, const Scores* grads, int strips) override {
     for (int s = 0; s < strips; ++s) {
       const int64_t from = weights[s].begin * dims.dim, count = weights[s].end - weights[s].begin;
       multiply_scores(key_rows + from, dims.dim, count, weights[s].lanes, weights[s].to);
@@ -251,7 +247,7 @@ struct TileBackward final : BackwardSlice {
     }
   }
 
-  void give_grads(const Part& part, const Sight* sights, int strips) const override {
+  void give_grads(const Part& part, const Sight* sights, int strips) override {
     // Blocks of 16 keys can begin at any key, so that zeros must follow the last one.
     const int64_t count = part.end - part.begin, extent = round_up(count + 15);
     for (int s = 0; s < 2; ++s) {
@@ -260,23 +256,27 @@ struct TileBackward final : BackwardSlice {
       clear_rows(s, s < strips ? sights[s].end - part.begin : count, extent);
     }
     narrow_scores(extent);
-    for (int s = 0; s < strips && part.for_queries; ++s) {
-      const float* right = buffers.grads + s * kTile + kTile / 2;
-      for (int64_t d = 0; d < dims.dim; d += 32) {
-        const uint16_t* block = key_columns + d * columns_stride + part.begin - base;
-        Tiles::multiply<true>({block, block + 16 * columns_stride, columns_stride * 2, 64, right, right, kTile * 8,
-                               kTile * 4 * 32, round_up(count) / 32, columns + d * kStrip, columns + (d + 16) * kStrip,
-                               kStrip * 4, false});
-      }
-      add_transposed(columns, dims.dim, kOnes, part.begin > dims.first(part.tile),
-                     buffers.grad_query + s * kStrip * dims.padded);
+    for (int s = 0; s < strips && part.for_queries; ++s) add_to_queries(part, s);
+    if (part.for_keys) add_to_keys(part, larger(part.begin, slice.begin), smaller(part.end, slice.end));
+  }
+
+  void add_to_queries(const Part& part, int strip) const {
+    const float* right = buffers.grads + strip * kTile + kTile / 2;
+    for (int64_t d = 0; d < dims.dim; d += 32) {
+      const uint16_t* block = key_columns + d * columns_stride + part.begin - base;
+      Tiles::multiply<true>({block, block + 16 * columns_stride, columns_stride * 2, 64, right, right, kTile * 8,
+                             kTile * 4 * 32, round_up(part.end - part.begin) / 32, columns + d * kStrip,
+                             columns + (d + 16) * kStrip, kStrip * 4, false});
     }
-    if (!part.for_keys) return;
-    const int64_t first = larger(part.begin, slice.begin), end = smaller(part.end, slice.end);
+    add_transposed(columns, dims.dim, kOnes, part.begin > rows.first_key_of(part.tile),
+                   buffers.grad_query + strip * kStrip * dims.padded);
+  }
+
+  void add_to_keys(const Part& part, int64_t first, int64_t end) const {
     for (int64_t j = first; j < end; j += 16) {
       const int64_t weight = (j - part.begin) * kTile;
-      multiply_rows(buffers.weights + weight, buffers.grad, grad_values.row(j - sums_begin));
-      multiply_rows(buffers.grads + weight, buffers.query, grad_keys.row(j - sums_begin));
+      multiply_rows(buffers.weights + weight, buffers.grad, key_sums.values(j).data);
+      multiply_rows(buffers.grads + weight, buffers.query, key_sums.keys(j).data);
     }
   }
 

@@ -2,7 +2,9 @@
 //   statistics   for each query: lse * log2(e), and delta = sum(grad_output * output) - grad_lse
 //   gradients of key and value   rows are keys; columns are the queries that see them, of all heads that share the key
 //   gradient of the query        rows are queries; columns are keys, as in forward
-// Weights are computed again from lse. With weights w and what reaches them d = dropped * grad_output . value,
+// Each of the two latter computes the scores for itself: whichever side a kernel has as rows, the sums of the other
+// side would be of many blocks. Weights are computed again from lse, since to keep length * window of them is what a
+// fused kernel is there to avoid. With weights w and what reaches them d = dropped * grad_output . value,
 //   grad_score = w * (d - delta),  grad_query = scale * grad_score . key,  grad_key = scale * grad_score^T . query,
 //   grad_value = (w * dropped)^T . grad_output.
 // No sum runs over a row, so each group of 16 columns is done with before the next begins, which keeps registers low.
@@ -48,6 +50,8 @@ constexpr int64_t grad_key_shared_bytes() {
 template <int D>
 constexpr int kStatisticsRows = kThreads / (D / kChunk);  // of a block
 
+// A kernel of its own, since a query's numbers are wanted by the blocks of all keys that it sees, none of which would
+// otherwise read its output.
 template <class T, int D>
 PYPROF_KERNEL(kThreads)
 void mma_statistics_kernel(const BackwardParams p) {
@@ -68,13 +72,20 @@ void mma_statistics_kernel(const BackwardParams p) {
       delta += left_low * right_low + left_high * right_high;
     }
   }
-  PYPROF_UNROLL for (int mask = kLanes / 2; mask > 0; mask /= 2) delta += gpu::shuffle_xor(delta, mask);
+  PYPROF_UNROLL for (int mask = kLanes / PYPROF_MUTANT(delta_misses_half_a_row, 2, 4); mask > 0; mask /= 2) {
+    delta += gpu::shuffle_xor(delta, mask);
+  }
   if (chunk != 0 || query >= p.padded) return;
   const int64_t place = static_cast<int64_t>(head_row) * p.shape.length + query;
   const float lse = valid ? p.lse[place] : -kInfinity;
-  // A query without keys gets a weight of exp2(-inf) = 0 for every key, and no delta that could be NaN.
+  // A query without keys, or beyond the length, gets a weight of exp2(-inf) = 0 for every key, and no delta that could
+  // be NaN.
   gpu::Float2 pair{kInfinity, 0.0f};
-  if (lse != -kInfinity) pair = {lse * kLog2E, p.grad_lse == nullptr ? delta : delta - p.grad_lse[place]};
+  if (lse != -kInfinity) {
+    pair = {lse * kLog2E, p.grad_lse == nullptr ? delta
+                                                : PYPROF_MUTANT(wrong_sign_of_grad_lse, delta - p.grad_lse[place],
+                                                                delta + p.grad_lse[place])};
+  }
   gpu::write(p.statistics + static_cast<int64_t>(head_row) * p.padded + query, pair);
 }
 
@@ -99,22 +110,26 @@ void mma_grad_query_kernel(const BackwardParams p) {
       load_tile<D, kWidth>(tile, key, stages.start + stage * kWidth, stages.span);
       load_tile<D, kWidth>(tile + kTile, value, stages.start + stage * kWidth, stages.span);
     }
-    gpu::copy_commit();
+    gpu::copy_commit();  // of nothing after the last stage, so that waits can count groups
   };
+  // The rows' tiles are in the group of the first stage.
   load_tile<D, kRows>(query_tile, query, place.first, {0, p.shape.length});
   load_tile<D, kRows>(grad_tile, grad, place.first, {0, p.shape.length});
   load_stage(0);
   load_stage(1);
 
+  // While the copies are under way: what comes to registers from global memory.
   const Warp warp(band, place.first);
   gpu::Float2 statistics[2];
   PYPROF_UNROLL for (int half = 0; half < 2; ++half) {
     const int mine = warp.row + gpu::lane() / 4 + 8 * half;
     statistics[half] = {kInfinity, 0.0f};
-    if (mine < p.padded) statistics[half] = gpu::read(p.statistics + static_cast<int64_t>(head_row) * p.padded + mine);
+    if (PYPROF_MUTANT(statistics_past_the_end_are_read, mine < p.padded, true)) {
+      statistics[half] = gpu::read(p.statistics + static_cast<int64_t>(head_row) * p.padded + mine);
+    }
   }
-  gpu::copy_wait<1>();
-  gpu::sync_threads();
+  gpu::copy_wait<1>();  // for the first group: the second stage may still be on its way
+  gpu::sync_threads();  // a wait is for the thread's own copies, and a tile is copied by all threads
   const Rows<T, D, kRowsKept<D>> queries(query_tile), grads(grad_tile);
 
   float sums[D / 8][4] = {};
@@ -137,18 +152,22 @@ void mma_grad_query_kernel(const BackwardParams p) {
           const float weight = inside ? gpu::exp2(scores[n][i] * p.scale_log2 - statistics[i / 2].x) : 0.0f;
           float upstream = reached[n][i];
           if constexpr (Dropped) upstream = (kept >> i & 1) != 0 ? upstream * p.shape.dropout.scale : 0.0f;
-          scores[n][i] = weight * (upstream - statistics[i / 2].y);
+          const float delta = statistics[i / 2].y;
+          scores[n][i] = weight * PYPROF_MUTANT(wrong_sign_of_delta, (upstream - delta), (upstream + delta));
         }
       }
       uint32_t grad_scores[4];
       to_operand<T>(grad_scores, scores);
       multiply_add<D>(sums, grad_scores, keys + g * kGroup * D);
     }
+    // One barrier to a stage does for both: after it the next stage is there, as each thread has waited for its part of
+    // it, and this one is free to be filled again, as all warps are done with it.
     gpu::copy_wait<0>();
-    gpu::sync_threads();  // the next stage is visible to all, and this one is free
+    PYPROF_MUTANT(keys_are_overwritten_while_they_are_read, gpu::sync_threads(), (void)0);
     load_stage(stage + 2);
   }
-  const float factor[2] = {p.shape.scale, p.shape.scale};
+  const float scale = PYPROF_MUTANT(the_scale_is_missing_for_the_query, p.shape.scale, 1.0f);
+  const float factor[2] = {scale, scale};
   store_rows<T, D>(query_tile, sums, factor, Matrix<T>(p.grad_query, place.batch, place.head), warp.row,
                    p.shape.length);
 }
@@ -161,7 +180,8 @@ struct GradKeyWarp {
   Warp warp;
   float key_sums[D / 8][4] = {}, value_sums[D / 8][4] = {};
 
-  // The 16 queries from `first` on. The value's part is finished before the key's begins, to save registers.
+  // The 16 queries from `first` on. The value's part is finished before the key's begins, to save registers: they
+  // share `reached`, which is first what dropout leaves of the weights, then what reaches them.
   PYPROF_DEVICE void group(const T* queries, const T* grads, const gpu::Float2* statistics, int first, int head_row) {
     float weights[2][4], reached[2][4];
     uint32_t kept[2] = {0, 0}, operand[4];
@@ -185,7 +205,10 @@ struct GradKeyWarp {
     PYPROF_UNROLL for (int n = 0; n < 2; ++n) {
       PYPROF_UNROLL for (int i = 0; i < 4; ++i) {
         float upstream = reached[n][i];
-        if constexpr (Dropped) upstream = (kept[n] >> i & 1) != 0 ? upstream * p.shape.dropout.scale : 0.0f;
+        if constexpr (Dropped) {
+          const float scale = PYPROF_MUTANT(dropouts_scale_is_missing_for_the_key, p.shape.dropout.scale, 1.0f);
+          upstream = (kept[n] >> i & 1) != 0 ? upstream * scale : 0.0f;
+        }
         reached[n][i] = weights[n][i] * (upstream - (i % 2 == 0 ? pairs[n].y : pairs[n].w));
       }
     }
@@ -201,7 +224,7 @@ struct Walk {
   PYPROF_DEVICE void next(int width) {
     column += width;
     if (column < end) return;
-    column = start;
+    column = PYPROF_MUTANT(next_head_begins_where_the_last_one_ended, start, column);
     ++head;
   }
 };
@@ -213,10 +236,12 @@ void mma_grad_key_kernel(const BackwardParams p) {
   const Place place(p.shape.tiles, p.shape.key_heads);
   const int group = p.shape.heads / p.shape.key_heads, keys = keys_of(p.shape, place.batch);
   const Matrix<T> key(p.shape.key, place.batch, place.head), value(p.shape.value, place.batch, place.head);
-  const Band band{p.shape.right, p.shape.left, keys, p.shape.length};
+  const Band band = PYPROF_MUTANT(left_is_taken_for_right, Band(p.shape.right, p.shape.left, keys, p.shape.length),
+                                  Band(p.shape.left, p.shape.right, keys, p.shape.length));
   const Stages stages(band.any(place.first, kRows), kWidth);
   const Walk begin{place.head * group, stages.start, stages.start, stages.start + stages.count * kWidth};
-  const int end = stages.count > 0 ? begin.head + group : begin.head;
+  const int end =
+      stages.count > 0 ? begin.head + PYPROF_MUTANT(only_the_first_head_of_a_group_counts, group, 1) : begin.head;
 
   T* const key_tile = gpu::shared_memory<T>();
   T* const value_tile = key_tile + kRows * D;
@@ -227,16 +252,18 @@ void mma_grad_key_kernel(const BackwardParams p) {
       T* const tile = ring + slot * 2 * kTile;
       load_tile<D, kWidth>(tile, Matrix<T>(p.shape.query, place.batch, to.head), to.column, stages.span);
       load_tile<D, kWidth>(tile + kTile, Matrix<T>(p.grad_output, place.batch, to.head), to.column, stages.span);
-      const int pair = 2 * gpu::thread();
+      const int pair = 2 * gpu::thread();  // 16 bytes are the statistics of two queries
       if (pair < kWidth) {
         const int64_t head_row = int64_t{place.batch} * p.shape.heads + to.head;
         const bool valid = to.column + pair < p.padded;
-        gpu::copy_async(statistics_ring + slot * kWidth + pair,
-                        p.statistics + head_row * p.padded + (valid ? to.column + pair : 0), valid);
+        gpu::copy_async(
+            statistics_ring + PYPROF_MUTANT(statistics_of_both_stages_share_a_place, slot * kWidth, 0) + pair,
+            p.statistics + head_row * p.padded + (valid ? to.column + pair : 0), valid);
       }
     }
-    gpu::copy_commit();
+    gpu::copy_commit();  // of nothing after the last stage, so that waits can count groups
   };
+  // The rows' tiles are in the group of the first stage. Keys that take no part may hold anything and are not read.
   load_tile<D, kRows>(key_tile, key, place.first, {0, keys});
   load_tile<D, kRows>(value_tile, value, place.first, {0, keys});
   Walk ahead = begin;
@@ -257,17 +284,20 @@ void mma_grad_key_kernel(const BackwardParams p) {
       own.group(queries, queries + kTile, statistics_ring + slot * kWidth + g * kGroup, now.column + g * kGroup,
                 place.batch * p.shape.heads + now.head);
     }
-    gpu::copy_wait<0>();
-    gpu::sync_threads();  // the next stage is visible to all, and this one is free
+    gpu::copy_wait<0>();  // and one barrier, as for the gradient of the query
+    PYPROF_MUTANT(queries_are_overwritten_while_they_are_read, gpu::sync_threads(), (void)0);
     load_stage(ahead, slot);
     ahead.next(kWidth);
     slot = 1 - slot;
   }
+  // Keys that take no part have been computed as rows of zeros, whose weights are not zero: the factor makes them so.
   float key_factor[2], value_factor[2];
   PYPROF_UNROLL for (int half = 0; half < 2; ++half) {
-    const bool valid = own.warp.row + gpu::lane() / 4 + 8 * half < keys;
+    const bool valid = own.warp.row + gpu::lane() / 4 + 8 * half <
+                       PYPROF_MUTANT(keys_that_take_no_part_get_a_gradient, keys, p.shape.length);
     key_factor[half] = valid ? p.shape.scale : 0.0f;
-    value_factor[half] = valid ? p.shape.dropout.scale : 0.0f;
+    value_factor[half] =
+        valid ? PYPROF_MUTANT(dropouts_scale_is_missing_for_the_value, p.shape.dropout.scale, 1.0f) : 0.0f;
   }
   const Matrix<T> grad_key(p.grad_key, place.batch, place.head), grad_value(p.grad_value, place.batch, place.head);
   store_rows<T, D>(key_tile, own.key_sums, key_factor, grad_key, own.warp.row, p.shape.length);

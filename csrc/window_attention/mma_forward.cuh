@@ -46,13 +46,16 @@ struct ForwardWarp {
       float raised = fmaxf(top[half], best[half]);
       raised = fmaxf(raised, gpu::shuffle_xor(raised, 1));
       raised = fmaxf(raised, gpu::shuffle_xor(raised, 2));
-      base[half] = raised == -kInfinity ? 0.0f : raised * p.scale_log2;  // nothing seen yet: all weights become 0
+      const bool none = PYPROF_MUTANT(rows_that_saw_nothing_yet, raised == -kInfinity, false);
+      base[half] = none ? 0.0f : raised * p.scale_log2;  // nothing seen yet: all weights become 0
       shrink[half] = gpu::exp2(top[half] * p.scale_log2 - base[half]);
       top[half] = raised;
-      total[half] *= shrink[half];
+      total[half] *= PYPROF_MUTANT(total_is_not_scaled_to_a_larger_score, shrink[half], 1.0f);
     }
     PYPROF_UNROLL for (int n = 0; n < D / 8; ++n) {
-      PYPROF_UNROLL for (int i = 0; i < 4; ++i) sums[n][i] *= shrink[i / 2];
+      PYPROF_UNROLL for (int i = 0; i < 4; ++i) {
+        sums[n][i] *= PYPROF_MUTANT(sums_are_not_scaled_to_a_larger_score, shrink[i / 2], 1.0f);
+      }
     }
   }
 
@@ -99,7 +102,8 @@ struct ForwardWarp {
       // The best key alone adds 1, so a sum of 0 means no keys. It is compared so that NaN goes through to the output.
       const bool empty = all == 0.0f;
       factor[half] = empty ? 0.0f : p.shape.dropout.scale / all;
-      const float lse = empty ? -kInfinity : (top[half] * p.scale_log2 + gpu::log2(all)) * kLn2;
+      const float unit = PYPROF_MUTANT(log_sum_exp_in_powers_of_two, kLn2, 1.0f);
+      const float lse = empty ? -kInfinity : (top[half] * p.scale_log2 + gpu::log2(all)) * unit;
       const int query = warp.row + gpu::lane() / 4 + 8 * half;
       if (gpu::lane() % 4 == 0 && query < p.shape.length) {
         gpu::write(p.lse + static_cast<int64_t>(head_row) * p.shape.length + query, lse);
@@ -114,7 +118,9 @@ PYPROF_KERNEL(kThreads, kForwardBlocks<D, Dropped>)
 void mma_forward_kernel(const ForwardParams p) {
   constexpr int kWidth = kColumns<D>, kTile = kWidth * D;
   const Place place(p.shape.tiles, p.shape.heads);
-  const int key_head = place.head / (p.shape.heads / p.shape.key_heads);
+  const int shared_by = p.shape.heads / p.shape.key_heads;
+  const int key_head =
+      PYPROF_MUTANT(heads_of_a_group_read_another_key, place.head / shared_by, place.head % p.shape.key_heads);
   const Matrix<T> query(p.shape.query, place.batch, place.head);
   const Matrix<T> key(p.shape.key, place.batch, key_head), value(p.shape.value, place.batch, key_head);
   const Band band{p.shape.left, p.shape.right, p.shape.length, keys_of(p.shape, place.batch)};
@@ -135,7 +141,7 @@ void mma_forward_kernel(const ForwardParams p) {
   load_tile<D, kRows>(query_tile, query, place.first, {0, p.shape.length});
   load_stage(0);
   load_stage(1);
-  gpu::copy_wait<1>();
+  PYPROF_MUTANT(first_stage_is_read_before_it_is_there, gpu::copy_wait<1>(), gpu::copy_wait<2>());
   gpu::sync_threads();
   ForwardWarp<T, D, Dropped> own{p, Rows<T, D, true>(query_tile), Warp(band, place.first),
                                  place.batch * p.shape.heads + place.head};
@@ -143,15 +149,17 @@ void mma_forward_kernel(const ForwardParams p) {
     PYPROF_UNROLL for (int i = 0; i < 4; ++i) own.queries.kept[k][i] ^= p.flip_signs;
   }
   PYPROF_UNROLL_BY(1) for (int stage = 0; stage < stages.count; ++stage) {
-    const T* const tile = ring + stage % 2 * 2 * kTile;
+    const T* const tile = ring + PYPROF_MUTANT(the_other_stage_is_read, stage, (stage + 1)) % 2 * 2 * kTile;
     const int column = stages.start + stage * kWidth;
     const Groups groups(own.warp.any, column, kWidth);
     PYPROF_UNROLL_BY(1) for (int g = groups.begin; g < groups.end; g += 2) {
       const T* const keys = tile + g * kGroup * D;
-      own.pass(keys, keys + kTile, column + g * kGroup, g + 1 < groups.end ? 2 : 1);
+      own.pass(keys, keys + kTile, column + g * kGroup,
+               g + 1 < groups.end ? 2 : PYPROF_MUTANT(pass_does_a_group_too_many, 1, 2));
     }
-    gpu::copy_wait<0>();
-    gpu::sync_threads();  // the next stage is visible to all, and this one is free
+    PYPROF_MUTANT(stage_is_read_before_it_is_there, gpu::copy_wait<0>(), gpu::copy_wait<1>());
+    // The next stage is visible to all, and this one is free.
+    PYPROF_MUTANT(stage_is_overwritten_while_it_is_read, gpu::sync_threads(), (void)0);
     load_stage(stage + 2);
   }
   own.finish(query_tile, Matrix<T>(p.output, place.batch, place.head));

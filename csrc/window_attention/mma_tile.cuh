@@ -7,6 +7,7 @@
 #pragma once
 
 #include "gpu.h"
+#include "mutant.h"
 #include "window.h"
 
 namespace pyprof::window::mma_kernels {
@@ -48,7 +49,8 @@ struct Matrix {
   bool aligned;
 
   PYPROF_DEVICE Matrix(const Tensor& tensor, int batch, int head)
-      : data(static_cast<T*>(tensor.data) + batch * tensor.strides.batch + head * tensor.strides.head),
+      : data(static_cast<T*>(tensor.data) + batch * tensor.strides.batch +
+             head * PYPROF_MUTANT(heads_stride_is_a_rows, tensor.strides.head, tensor.strides.row)),
         stride(tensor.strides.row),
         aligned(tensor.aligned) {}
 
@@ -78,7 +80,9 @@ struct Span {
   int begin, end;
 
   PYPROF_DEVICE bool holds(int column) const { return column >= begin && column < end; }
-  PYPROF_DEVICE bool covers(int first, int count) const { return first >= begin && first + count <= end; }
+  PYPROF_DEVICE bool covers(int first, int count) const {
+    return first >= begin && first + count <= PYPROF_MUTANT(group_counts_as_whole_too_early, end, end + 1);
+  }
 };
 
 // Which columns a row sees. With queries as rows: `before` is left, `after` is right, `columns` the keys that take
@@ -93,7 +97,7 @@ struct Band {
   // Seen by at least one of the rows from `first` on: both ends of the band only grow with the row.
   PYPROF_DEVICE Span any(int first, int count) const {
     if (first >= rows) return {0, 0};
-    const int last = first + count < rows ? first + count - 1 : rows - 1;
+    const int last = first + count < rows ? first + count - PYPROF_MUTANT(last_rows_group_is_lost, 1, 2) : rows - 1;
     return {of(first).begin, of(last).end};
   }
   // Seen by all of them; none where some rows are not rows at all.
@@ -121,7 +125,11 @@ struct Warp {
   // nothing about rows that are not rows: those are left out, or made zeros, when they are stored.
   PYPROF_DEVICE bool holds(int column, int i) const {
     const int mine = row + gpu::lane() / 4 + i / 2 * 8, other = column + gpu::lane() % 4 * 2 + i % 2;
-    return static_cast<uint32_t>(other - mine + before) <= static_cast<uint32_t>(width) && other < columns;
+    const auto from_begin =
+        static_cast<uint32_t>(other - mine + PYPROF_MUTANT(band_begins_a_key_early, before, before + 1));
+    const auto most = static_cast<uint32_t>(width);
+    return PYPROF_MUTANT(band_ends_a_key_early, from_begin <= most, from_begin < most) &&
+           PYPROF_MUTANT(key_length_is_ignored_in_the_last_group, other < columns, true);
   }
 };
 
@@ -131,8 +139,10 @@ struct Groups {
 
   PYPROF_DEVICE Groups(Span any, int column, int width) {
     const int low = any.begin - column, high = any.end - column;
-    begin = low > 0 ? low / kGroup : 0;
-    end = any.end <= any.begin ? 0 : (high < width ? high + kGroup - 1 : width) / kGroup;
+    begin = low > 0 ? PYPROF_MUTANT(first_group_is_lost, low, low + kGroup - 1) / kGroup : 0;
+    end = any.end <= any.begin
+              ? 0
+              : (high < width ? PYPROF_MUTANT(last_group_is_lost, high + kGroup - 1, high) : width) / kGroup;
   }
 };
 
@@ -142,8 +152,12 @@ struct Stages {
   Span span;
   int start, count;
 
-  PYPROF_DEVICE Stages(Span columns, int width) : span(columns), start(columns.begin / kGroup * kGroup) {
-    count = columns.end > columns.begin ? (columns.end - start + width - 1) / width : 0;
+  PYPROF_DEVICE Stages(Span columns, int width)
+      : span(columns),
+        start(PYPROF_MUTANT(stages_begin_between_groups, columns.begin / kGroup * kGroup, columns.begin)) {
+    count = columns.end > columns.begin
+                ? (columns.end - start + PYPROF_MUTANT(last_stage_is_lost, width - 1, 0)) / width
+                : 0;
   }
 };
 
@@ -157,7 +171,9 @@ PYPROF_DEVICE int place(int row, int chunk) {
 }
 
 // place(row, chunk + 2 * k) from place(row, chunk), for a chunk of 0 or 1: one instruction and no register to keep.
-PYPROF_DEVICE int step(int place, int k) { return place ^ (2 * kChunk * k); }
+PYPROF_DEVICE int step(int place, int k) {
+  return PYPROF_MUTANT(swizzles_disagree, place ^ (2 * kChunk * k), place + 2 * kChunk * k);
+}
 
 // Eight elements, one by one: for rows that do not start on 16 bytes.
 template <class T>
@@ -194,7 +210,7 @@ PYPROF_DEVICE void load_tile(T* tile, const Matrix<T>& from, int first, Span wan
   T* const to = tile + place<D>(own, chunk);
   PYPROF_UNROLL_BY(1) for (int row = 0; row < Count; row += kStep) {
     const int index = first + own + row;
-    const bool valid = wanted.holds(index);
+    const bool valid = PYPROF_MUTANT(rows_past_the_end_are_read, wanted.holds(index), true);
     const T* const source = valid ? from.at(index, chunk) : from.data;
     if (from.aligned) {
       gpu::copy_async(to + row * D, source, valid);
@@ -233,7 +249,9 @@ struct Rows {
 template <class T, int D, bool Kept>
 PYPROF_DEVICE void multiply_transposed(float (&d)[2][4], const Rows<T, D, Kept>& rows, const T* columns) {
   PYPROF_UNROLL for (int n = 0; n < 2; ++n) { PYPROF_UNROLL for (int i = 0; i < 4; ++i) d[n][i] = 0.0f; }
-  const int lane = gpu::lane(), own = place<D>(lane % 8 + lane / 16 * 8, lane / 8 % 2);
+  const int lane = gpu::lane();
+  const int own = PYPROF_MUTANT(fragments_are_swapped, place<D>(lane % 8 + lane / 16 * 8, lane / 8 % 2),
+                                place<D>(lane % 16, lane / 16));
   PYPROF_UNROLL for (int k = 0; k < D / 16; ++k) {
     uint32_t a[4], b[4];
     rows.get(k, a);
@@ -250,7 +268,8 @@ PYPROF_DEVICE void multiply_add(float (&d)[D / 8][4], const uint32_t (&a)[4], co
   const int own = place<D>(gpu::lane() % 16, gpu::lane() / 16);
   PYPROF_UNROLL for (int n = 0; n < D / 16; ++n) {
     uint32_t b[4];
-    gpu::load_matrices_transposed(b, columns + step(own, n));
+    PYPROF_MUTANT(tile_is_not_transposed, gpu::load_matrices_transposed(b, columns + step(own, n)),
+                  gpu::load_matrices(b, columns + step(own, n)));
     const uint32_t low[2] = {b[0], b[1]}, high[2] = {b[2], b[3]};
     gpu::mma<T>(d[2 * n], a, low);
     gpu::mma<T>(d[2 * n + 1], a, high);
@@ -260,7 +279,10 @@ PYPROF_DEVICE void multiply_add(float (&d)[D / 8][4], const uint32_t (&a)[4], co
 // A result of multiply_transposed as the left operand of multiply_add: the two layouts agree lane by lane.
 template <class T>
 PYPROF_DEVICE void to_operand(uint32_t (&a)[4], const float (&d)[2][4]) {
-  PYPROF_UNROLL for (int i = 0; i < 4; ++i) a[i] = gpu::pack<T>(d[i / 2][i % 2 * 2], d[i / 2][i % 2 * 2 + 1]);
+  PYPROF_UNROLL for (int i = 0; i < 4; ++i) {
+    a[i] = gpu::pack<T>(PYPROF_MUTANT(quarters_of_an_operand_are_swapped, d[i / 2][i % 2 * 2], d[i % 2][i / 2 * 2]),
+                        d[i / 2][i % 2 * 2 + 1]);
+  }
 }
 
 // A warp's 16 rows times a factor to rows from `first` on, below `end`, in whole rows of 16-byte stores. They go
@@ -279,10 +301,10 @@ PYPROF_DEVICE void store_rows(T* tile, const float (&d)[D / 8][4], const float (
       gpu::write(reinterpret_cast<uint32_t*>(pair), factor[half] == 0.0f ? 0 : gpu::pack<T>(low, high));
     }
   }
-  gpu::sync_warp();
+  PYPROF_MUTANT(rows_are_stored_before_all_lanes_wrote, gpu::sync_warp(), (void)0);
   PYPROF_UNROLL for (int i = 0; i < kWarpRows * kInRow / gpu::kWarp; ++i) {
     const int piece = lane + i * gpu::kWarp, row = piece / kInRow, chunk = piece % kInRow;
-    if (first + row >= end) continue;
+    if (first + row >= PYPROF_MUTANT(rows_past_the_end_are_written, end, end + kRows)) continue;
     const auto words = gpu::read(reinterpret_cast<const gpu::Words4*>(tile + place<D>(own + row, chunk)));
     T* target = to.at(first + row, chunk);
     if (to.aligned) {
@@ -307,7 +329,7 @@ PYPROF_DEVICE uint32_t kept_by_query(const Dropout& dropout, uint32_t row, int q
   const int lane = gpu::lane(), odd = lane % 2;
   uint32_t kept = kept_of_quad(dropout, row, query + lane / 4 + 8 * odd, key / 4 + lane % 4 / 2) << 4 * odd;
   kept |= gpu::shuffle_xor(kept, 1);
-  kept >>= 2 * odd;
+  kept >>= PYPROF_MUTANT(lanes_of_a_quad_draw_the_same, 2 * odd, 0);
   return (kept & 3) | (kept >> 4 & 3) << 2;
 }
 
@@ -319,7 +341,7 @@ PYPROF_DEVICE uint32_t kept_by_key(const Dropout& dropout, uint32_t row, int key
   uint32_t kept = kept_of_quad(dropout, row, query + lane % 4 * 2 + own % 2, first_of_quad / 4) << 4 * own;
   kept |= gpu::shuffle_xor(kept, 4);
   kept |= gpu::shuffle_xor(kept, 8);
-  kept >>= own;
+  kept >>= PYPROF_MUTANT(keys_of_a_quad_draw_the_same, own, 0);
   return (kept & 1) | (kept >> 4 & 1) << 1 | (kept >> 8 & 1) << 2 | (kept >> 12 & 1) << 3;
 }
 

@@ -35,14 +35,17 @@ void forward_kernel(const Params params) {
       for (int n = 0; n < kGroup; ++n) {
         const int64_t j = column + group + n;
         const float score = q.dot_with(Tile<D>::one(group + n)) * scale;
-        scores[n] = first <= j && j < end ? score : -kInfinity;
+        const bool seen =
+            PYPROF_MUTANT(first_key_is_lost, first <= j, first < j) && PYPROF_MUTANT(a_key_too_many, j < end, j <= end);
+        scores[n] = seen ? score : -kInfinity;
         larger = fmaxf(larger, scores[n]);
       }
       // Where no key was seen yet the largest score is -infinity, and less that it would be no number.
-      const float base = larger == -kInfinity ? 0.0f : larger, fade = gpu::exp2(largest - base);
+      const bool none = PYPROF_MUTANT(rows_that_saw_nothing_yet, larger == -kInfinity, false);
+      const float base = none ? 0.0f : larger, fade = gpu::exp2(largest - base);
       largest = larger;
       total *= fade;
-      sums.multiply(fade);
+      sums.multiply(PYPROF_MUTANT(sums_are_not_scaled_to_a_larger_score, fade, 1.0f));
       const uint32_t keeps = keeps_of_query(params.dropout, row_of_heads, i, column + group);
       PYPROF_UNROLL
       for (int n = 0; n < kGroup; ++n) {
@@ -54,9 +57,10 @@ void forward_kernel(const Params params) {
   }
   const Matrix output(params.forward.output, params.forward.output_strides, at.batch, at.head);
   sums.store(output, i, valid, total > 0.0f ? params.dropout.scale / total : 0.0f);
-  if (valid && gpu::lane() % kQuad == 0) {
+  if (PYPROF_MUTANT(statistics_past_the_end_are_written, valid, true) && gpu::lane() % kQuad == 0) {
     static_cast<float*>(params.forward.lse)[row_of_heads * problem.length + i] =
-        total > 0.0f ? (largest + gpu::log2(total)) * kLn2 : -kInfinity;
+        total > 0.0f ? (largest + gpu::log2(total)) * PYPROF_MUTANT(log_sum_exp_in_powers_of_two, kLn2, 1.0f)
+                     : -kInfinity;
   }
 }
 
@@ -70,7 +74,8 @@ PYPROF_DEVICE float shift_of(const Backward& backward, const Share<D>& grad_outp
   for (int n = 0; n < Share<D>::kChunks; ++n) sum = dot(grad_output.chunk[n], output.chunk[n], sum);
   sum = sum_of_quad(sum);
   const auto* grad_lse = static_cast<const float*>(backward.grad_lse);
-  return (valid && grad_lse ? grad_lse[statistic] : 0.0f) - sum;
+  const float given = valid && grad_lse ? grad_lse[statistic] : 0.0f;
+  return PYPROF_MUTANT(wrong_sign_of_the_weights_sum, given - sum, given + sum);
 }
 
 template <int D>
@@ -161,15 +166,19 @@ void grad_key_kernel(const Params params) {
   sums_value.clear();
   // Query i sees keys from i - left to i + right, so key j is seen from j - right to j + left.
   const int64_t last = at.first + kRows < keys ? at.first + kRows - 1 : keys - 1;
-  const int64_t begin = first_key(at.first, problem.right), end = end_key(last, problem.left, problem.length);
-  const int64_t first_query = first_key(j, problem.right);
+  const int64_t begin = PYPROF_MUTANT(queries_before_the_tile_are_lost, first_key(at.first, problem.right), at.first);
+  const int64_t end = end_key(last, problem.left, problem.length);
+  const int64_t first_query = first_key(j, PYPROF_MUTANT(left_is_taken_for_right, problem.right, problem.left));
   const int64_t end_query = takes_part ? end_key(j, problem.left, problem.length) : 0;
-  for (int64_t head = at.head * shared_by; at.first < keys && head < (at.head + 1) * shared_by; ++head) {
+  for (int64_t head = at.head * shared_by;
+       at.first < keys &&
+       head < PYPROF_MUTANT(only_the_first_head_counts, (at.head + 1) * shared_by, at.head * shared_by + 1);
+       ++head) {
     const int64_t row_of_heads = at.batch * problem.heads + head;
     for (int64_t column = begin; column < end; column += kColumns) {
-      gpu::sync_threads();
+      PYPROF_MUTANT(tile_is_overwritten_while_it_is_read, gpu::sync_threads(), (void)0);
       load_queries<D>(params, at.batch, head, column, end);
-      gpu::sync_threads();
+      PYPROF_MUTANT(tile_is_read_before_it_is_there, gpu::sync_threads(), (void)0);
       PYPROF_UNROLL_BY(1)
       for (int group = 0; group < kColumns; group += kGroup) {
         const uint32_t keeps = keeps_of_key(params.dropout, row_of_heads, column + group, j);

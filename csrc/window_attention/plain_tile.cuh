@@ -7,6 +7,7 @@
 #pragma once
 
 #include "gpu.h"
+#include "mutant.h"
 #include "window.h"
 
 namespace pyprof::window::plain_kernels {
@@ -141,7 +142,7 @@ struct Place {
 
 PYPROF_DEVICE int64_t keys_of(const Problem& problem, int64_t batch) {
   const int64_t keys = problem.key_lengths ? problem.key_lengths[batch] : problem.length;
-  return keys < 0 ? 0 : keys < problem.length ? keys : problem.length;
+  return keys < 0 ? 0 : PYPROF_MUTANT(more_keys_than_there_are, keys < problem.length, true) ? keys : problem.length;
 }
 
 // The columns first, first + 1, ... of two matrices, in shared memory; zeros from `end` on, as what lies there must not
@@ -160,7 +161,9 @@ struct Tile {
       const bool valid = first + column < end;
       const gpu::Float4 zeros = {0.0f, 0.0f, 0.0f, 0.0f};
       gpu::write(one(column) + chunk, valid ? first_matrix.get(first + column, chunk) : zeros);
-      gpu::write(other(column) + chunk, valid ? second_matrix.get(first + column, chunk) : zeros);
+      gpu::write(other(column) + chunk, PYPROF_MUTANT(rows_past_the_end_are_read, valid, true)
+                                            ? second_matrix.get(first + column, chunk)
+                                            : zeros);
     }
   }
 };
@@ -186,8 +189,9 @@ PYPROF_DEVICE uint32_t keeps_of_key(const Dropout& dropout, int64_t head, int64_
   PYPROF_UNROLL
   for (int n = 0; n < 4; ++n) {
     uint32_t words[4];
-    dropout.words(static_cast<uint32_t>(head), static_cast<uint32_t>(first + mine + n), static_cast<uint32_t>(j / 4),
-                  words);
+    dropout.words(static_cast<uint32_t>(head),
+                  static_cast<uint32_t>(first + PYPROF_MUTANT(dropout_is_of_another_query, mine + n, n)),
+                  static_cast<uint32_t>(j / 4), words);
     const uint32_t word = j % 4 < 2 ? (j % 4 == 0 ? words[0] : words[1]) : (j % 4 == 2 ? words[2] : words[3]);
     bits |= static_cast<uint32_t>(word >= dropout.threshold) << (mine + n);
   }
@@ -201,8 +205,11 @@ struct Range {
 };
 
 PYPROF_DEVICE Range keys_of_rows(const Problem& problem, int64_t first, int64_t keys) {
-  const int64_t last = first + kRows < problem.length ? first + kRows - 1 : problem.length - 1;
-  return {first_key(first, problem.left) / 4 * 4, end_key(last, problem.right, keys)};
+  const int64_t last = first + kRows < problem.length
+                           ? first + kRows - PYPROF_MUTANT(last_keys_of_the_last_rows_are_lost, 1, 4)
+                           : problem.length - 1;
+  const int64_t begin = first_key(first, problem.left);
+  return {PYPROF_MUTANT(dropout_draws_for_other_keys, begin / 4 * 4, begin), end_key(last, problem.right, keys)};
 }
 
 }  // namespace pyprof::window::plain_kernels

@@ -1,7 +1,7 @@
 """Builds the CUDA kernels for the host, over the emulation, plain and under the sanitizers; runs cases on them.
 
-A program is of one implementation (a file of under_test/) and one variant. What it is linked from is compiled once a
-session, except the file with the kernels themselves, of which a test may have changed copies (see planted.py).
+A program is of one implementation (a file of under_test/) and one variant, with or without mutants (see mutants.py).
+What it is linked from is compiled once a session.
 """
 
 from __future__ import annotations
@@ -41,27 +41,25 @@ class Workshop:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._programs: dict[tuple[str, str], Path] = {}
 
-    def program(self, implementation: str, variant: Variant) -> Path:
-        """The program that tests one implementation as it is."""
-        key = (implementation, variant.name)
-        if key not in self._programs:
-            self._programs[key] = self.changed_program(implementation, variant, ROOT / "csrc", self._place(*key))
-        return self._programs[key]
-
-    def changed_program(self, implementation: str, variant: Variant, csrc: Path, output: Path) -> Path:
-        """The same over a copy of csrc/ whose window_attention/ a test has changed."""
-        kernels = output.with_suffix(".o")
-        self._compile(HERE / "under_test" / f"{implementation}.cpp", kernels, variant.flags, csrc)
-        return self.link(output, variant, [kernels, *self._harness(variant)])
+    def program(self, implementation: str, variant: Variant, mutants: bool = False) -> Path:
+        """The program that tests one implementation: as it is, or with its mutants, of which one can be turned on."""
+        output = self._place(f"{implementation}.mutants" if mutants else implementation, variant.name)
+        if not output.exists():
+            kernels = output.with_suffix(".o")
+            flags = (*variant.flags, *(["-DPYPROF_MUTANTS"] if mutants else []))
+            self._compile(HERE / "under_test" / f"{implementation}.cpp", kernels, flags)
+            self.link(output, variant, [kernels, *self._harness(variant)])
+        return output
 
     def emulation_program(self, source: Path, variant: Variant) -> Path:
         """A program that needs the emulation only."""
         output = self._place(source.stem, variant.name)
-        kernels = output.with_suffix(".o")
-        self._compile(source, kernels, variant.flags)
-        return self.link(output, variant, [kernels, *self._emulation(variant)])
+        if not output.exists():
+            kernels = output.with_suffix(".o")
+            self._compile(source, kernels, variant.flags)
+            self.link(output, variant, [kernels, *self._emulation(variant)])
+        return output
 
     def link(self, output: Path, variant: Variant, objects: list[Path]) -> Path:
         sanitizers = [flag for flag in variant.flags if flag.startswith("-fsanitize")]
@@ -90,8 +88,8 @@ class Workshop:
             self._compile(source, output, (*flags, *more))
         return output
 
-    def _compile(self, source: Path, output: Path, flags: Iterable[str], csrc: Path = ROOT / "csrc") -> None:
-        paths = [csrc, csrc / "window_attention", HERE / "emulation", HERE]
+    def _compile(self, source: Path, output: Path, flags: Iterable[str]) -> None:
+        paths = [ROOT / "csrc", ROOT / "csrc/window_attention", HERE / "emulation", HERE]
         includes = [f"-I{path}" for path in paths]
         _call(
             [

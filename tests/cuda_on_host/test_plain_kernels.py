@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from building import ASAN, COMPILER, NO_COMPILER, PLAIN, TSAN, VARIANTS, holds, run
-from planted import Bug, survives
+from building import COMPILER, NO_COMPILER, PLAIN, VARIANTS, holds, run
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(COMPILER is None, reason=NO_COMPILER)]
 
@@ -40,97 +39,6 @@ def every_key_length():
         yield f"length=66 left=9 right={keys % 40} batch=2 key_lengths={keys},{66 - keys} heads=2 key_heads=1"
 
 
-BUGS = [
-    Bug(
-        "the first key is lost",
-        "plain.cuh",
-        "scores[n] = first <= j && j < end ? score",
-        "scores[n] = first < j && j < end ? score",
-    ),
-    Bug(
-        "one key too many",
-        "plain.cuh",
-        "scores[n] = first <= j && j < end ? score",
-        "scores[n] = first <= j && j <= end ? score",
-    ),
-    Bug(
-        "the last keys of the last rows are lost",
-        "plain_tile.cuh",
-        "first + kRows - 1 : problem.length - 1",
-        "first + kRows - 4 : problem.length - 1",
-    ),
-    Bug(
-        "dropout draws for other keys",
-        "plain_tile.cuh",
-        "return {first_key(first, problem.left) / 4 * 4,",
-        "return {first_key(first, problem.left),",
-    ),
-    Bug("sums aren't scaled to a larger score", "plain.cuh", "sums.multiply(fade);", ""),
-    Bug("rows that saw nothing yet", "plain.cuh", "larger == -kInfinity ? 0.0f : larger", "larger"),
-    Bug(
-        "a log-sum-exp in powers of two",
-        "plain.cuh",
-        "(largest + gpu::log2(total)) * kLn2",
-        "largest + gpu::log2(total)",
-    ),
-    Bug(
-        "the wrong sign of the weights' sum",
-        "plain.cuh",
-        "grad_lse[statistic] : 0.0f) - sum",
-        "grad_lse[statistic] : 0.0f) + sum",
-    ),
-    Bug(
-        "left is taken for right",
-        "plain.cuh",
-        "first_query = first_key(j, problem.right)",
-        "first_query = first_key(j, problem.left)",
-    ),
-    Bug(
-        "queries before the tile are lost",
-        "plain.cuh",
-        "begin = first_key(at.first, problem.right)",
-        "begin = at.first",
-    ),
-    Bug(
-        "only the first head counts", "plain.cuh", "head < (at.head + 1) * shared_by", "head < at.head * shared_by + 1"
-    ),
-    Bug("more keys than there are", "plain_tile.cuh", "keys < problem.length ? keys : problem.length", "keys"),
-    Bug(
-        "dropout is of another query",
-        "plain_tile.cuh",
-        "static_cast<uint32_t>(first + mine + n)",
-        "static_cast<uint32_t>(first + n)",
-    ),
-    Bug(
-        "numbers are read before they are there",
-        "plain.cuh",
-        "load_queries<D>(params, at.batch, head, column, end);\n      gpu::sync_threads();",
-        "load_queries<D>(params, at.batch, head, column, end);",
-    ),
-    Bug(
-        "a tile is overwritten while it is read",
-        "plain.cuh",
-        "gpu::sync_threads();\n      load_queries<D>",
-        "load_queries<D>",
-        TSAN,
-    ),
-    Bug(
-        "rows past the end are read",
-        "plain_tile.cuh",
-        "valid ? second_matrix.get(first + column, chunk) : zeros",
-        "second_matrix.get(first + column, chunk)",
-        ASAN,
-    ),
-    Bug(
-        "a statistic past the end is written",
-        "plain.cuh",
-        "if (valid && gpu::lane() % kQuad == 0) {",
-        "if (gpu::lane() % kQuad == 0) {",
-        ASAN,
-    ),
-]
-
-
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
 def test_cases(workshop, variant):
     for order in ((), ("--reversed",)):
@@ -151,14 +59,3 @@ def test_no_bank_conflicts(workshop):
     figures = dict(zip(words[0:10:2], map(int, words[1:10:2]), strict=True))
     assert figures["accesses"] > 0
     assert figures["conflicts"] == 0
-
-
-def test_without_a_planted_bug_the_same_cases_hold(workshop):
-    for order in ((), ("--reversed",)):
-        done = run(workshop.program("plain_small", PLAIN), SMALL, *order)
-        assert holds(done), done.stdout + done.stderr[-4000:]
-
-
-@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name.replace(" ", "-"))
-def test_planted_bugs_are_found(workshop, tmp_path, bug):
-    assert not survives(bug, workshop, "plain_small", SMALL, tmp_path)

@@ -1,12 +1,16 @@
 // Reads cases from standard input, one a line (see Case), and runs the CUDA kernels on each, over the emulation,
 // against the reference in float64. Says "all held" at the end, or what is wrong with the first case that does not.
+// With --mutant=NAME one of the program's mutants is on; --mutants lists them.
 #include <cmath>
 #include <cstdio>
 #include <iostream>
 #include <limits>
 #include <stdexcept>
+#include <string>
+#include <string_view>
 #include <vector>
 
+#include "mutant_switch.h"
 #include "window_problem.h"
 
 namespace pyprof::window {
@@ -108,12 +112,29 @@ std::string check(const Case& c) {
 
 }  // namespace pyprof::window
 
+namespace {
+
+constexpr std::string_view kMutant = "--mutant=";
+
+int list_mutants() {
+  using pyprof::mutants::Switch;
+  for (const Switch* place = Switch::first; place; place = place->next) std::puts(place->name);
+  return 0;
+}
+
+}  // namespace
+
 int main(int arguments, char** argument) {
   using namespace pyprof;
   for (int i = 1; i < arguments; ++i) {
     const std::string word = argument[i];
     if (word == "--reversed") gpu::emulation::options.reversed = true;
     if (word == "--conflicts") gpu::emulation::options.count_conflicts = true;
+    if (word == "--mutants") return list_mutants();
+    if (word.starts_with(kMutant) && !mutants::turn_on(word.substr(kMutant.size()))) {
+      std::fprintf(stderr, "there is no mutant %s here\n", word.c_str() + kMutant.size());
+      return 2;
+    }
   }
   int count = 0;
   for (std::string line; std::getline(std::cin, line); ++count) {

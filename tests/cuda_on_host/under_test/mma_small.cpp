@@ -1,4 +1,4 @@
-// Two instances of the tensor-core kernels, which compile in a moment: for planted bugs, and for the quick tests.
+// Two instances of the tensor-core kernels, which compile in a moment: for mutants, and for the quick tests.
 #include <limits>
 #include <stdexcept>
 #include <vector>

@@ -1,4 +1,4 @@
-// One instance of the plain kernels, which compiles in a moment: for planted bugs.
+// One instance of the plain kernels, which compiles in a moment: for mutants.
 #include <stdexcept>
 
 #include "window_attention/plain_launch.cuh"

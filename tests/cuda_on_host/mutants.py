@@ -1,0 +1,161 @@
+"""Bugs that are planted in the kernels, by the names that csrc/window_attention/mutant.h gives them.
+
+A program with mutants has them all: which one is on is said when it starts.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import test_mma_kernels
+import test_plain_kernels
+from building import ASAN, PLAIN, ROOT, TSAN, Variant, Workshop, run
+
+SOURCES = ROOT / "csrc/window_attention"
+ORDERS = ((), ("--reversed",))  # of the threads in a block and of the blocks
+_PLACE = re.compile(r"\bPYPROF_MUTANT\(\s*(\w+)\s*,")
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One name, and the variant of the program in which the cases have to fail when it is on."""
+
+    name: str
+    variant: Variant
+
+
+@dataclass(frozen=True)
+class Family:
+    """The kernels that one program runs, the cases that have to find their mutants, and these, by variant."""
+
+    program: str
+    files: str  # a pattern
+    cases: tuple[str, ...]
+    names: Mapping[Variant, tuple[str, ...]]
+
+    def mutants(self) -> list[Mutant]:
+        return [Mutant(name, variant) for variant, names in self.names.items() for name in names]
+
+    def paths(self) -> list[Path]:
+        return sorted(SOURCES.glob(self.files))
+
+    def run(self, workshop: Workshop, variant: Variant, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return run(workshop.program(self.program, variant, mutants=True), self.cases, *arguments)
+
+    def run_with(self, mutant: Mutant, workshop: Workshop) -> list[subprocess.CompletedProcess[str]]:
+        """In either order, the second only where the first has no complaint."""
+        done: list[subprocess.CompletedProcess[str]] = []
+        for order in ORDERS:
+            if not any(complaint(one, mutant.variant) for one in done):
+                done.append(self.run(workshop, mutant.variant, f"--mutant={mutant.name}", *order))
+        return done
+
+
+def places(paths: Iterable[Path]) -> list[str]:
+    """The name at each place of these files, in order."""
+    return [name for path in paths for name in _PLACE.findall(path.read_text())]
+
+
+def complaint(done: subprocess.CompletedProcess[str], variant: Variant) -> str:
+    """What was found, in the words of who is there to find it; a program that fails in another way found nothing."""
+    if done.returncode == 0:
+        return ""
+    if variant == ASAN:
+        words = r"ERROR: AddressSanitizer: .*|.*: runtime error: .*"
+    elif variant == TSAN:
+        words = r"WARNING: ThreadSanitizer: data race.*"
+    else:
+        words = r"^.*length=\d.*: (?:lse|output|grad_\w+) .*|^emulation: .*"
+    found = re.search(words, done.stdout + done.stderr, re.MULTILINE)
+    return found[0] if found else ""
+
+
+PLAIN_KERNELS = Family(
+    "plain_small",
+    "plain*",
+    tuple(test_plain_kernels.SMALL),
+    {
+        PLAIN: (
+            "first_key_is_lost",
+            "a_key_too_many",
+            "last_keys_of_the_last_rows_are_lost",
+            "dropout_draws_for_other_keys",
+            "sums_are_not_scaled_to_a_larger_score",
+            "rows_that_saw_nothing_yet",
+            "log_sum_exp_in_powers_of_two",
+            "wrong_sign_of_the_weights_sum",
+            "left_is_taken_for_right",
+            "queries_before_the_tile_are_lost",
+            "only_the_first_head_counts",
+            "more_keys_than_there_are",
+            "dropout_is_of_another_query",
+            "tile_is_read_before_it_is_there",
+        ),
+        ASAN: ("rows_past_the_end_are_read", "statistics_past_the_end_are_written"),
+        TSAN: ("tile_is_overwritten_while_it_is_read",),
+    },
+)
+MMA_KERNELS = Family(
+    "mma_small",
+    "mma*",
+    tuple(test_mma_kernels.SMALL),
+    {
+        PLAIN: (
+            # The band.
+            "band_begins_a_key_early",
+            "band_ends_a_key_early",
+            "key_length_is_ignored_in_the_last_group",
+            "group_counts_as_whole_too_early",
+            "last_rows_group_is_lost",
+            "last_stage_is_lost",
+            "last_group_is_lost",
+            "first_group_is_lost",
+            "stages_begin_between_groups",
+            "left_is_taken_for_right",
+            "pass_does_a_group_too_many",
+            # Tiles and fragments.
+            "swizzles_disagree",
+            "fragments_are_swapped",
+            "quarters_of_an_operand_are_swapped",
+            "tile_is_not_transposed",
+            "rows_past_the_end_are_read",
+            "heads_stride_is_a_rows",
+            # Softmax and its statistics.
+            "sums_are_not_scaled_to_a_larger_score",
+            "total_is_not_scaled_to_a_larger_score",
+            "rows_that_saw_nothing_yet",
+            "log_sum_exp_in_powers_of_two",
+            "heads_of_a_group_read_another_key",
+            "wrong_sign_of_grad_lse",
+            "wrong_sign_of_delta",
+            "delta_misses_half_a_row",
+            # Gradients.
+            "dropouts_scale_is_missing_for_the_key",
+            "dropouts_scale_is_missing_for_the_value",
+            "the_scale_is_missing_for_the_query",
+            "keys_that_take_no_part_get_a_gradient",
+            "only_the_first_head_of_a_group_counts",
+            "next_head_begins_where_the_last_one_ended",
+            # Dropout.
+            "lanes_of_a_quad_draw_the_same",
+            "keys_of_a_quad_draw_the_same",
+            # Stages.
+            "stage_is_read_before_it_is_there",
+            "first_stage_is_read_before_it_is_there",
+            "the_other_stage_is_read",
+            "statistics_of_both_stages_share_a_place",
+        ),
+        ASAN: ("rows_past_the_end_are_written", "statistics_past_the_end_are_read"),
+        TSAN: (
+            "rows_are_stored_before_all_lanes_wrote",
+            "stage_is_overwritten_while_it_is_read",
+            "keys_are_overwritten_while_they_are_read",
+            "queries_are_overwritten_while_they_are_read",
+        ),
+    },
+)
+FAMILIES = (PLAIN_KERNELS, MMA_KERNELS)
