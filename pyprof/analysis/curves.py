@@ -10,6 +10,8 @@ from pyprof.records.case import Batch, Mode
 from pyprof.records.comparison import Subject
 from pyprof.records.record import Record
 
+ALLOCATOR_WORDS = {"default": "memory not kept", "keep": "memory kept"}
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -25,6 +27,7 @@ class Setting:
     device: str
     compiled: bool
     environment: str
+    allocator: str = "default"
 
 
 Curve = dict[int, Record]
@@ -71,7 +74,9 @@ class Curves:
 def setting(record: Record) -> Setting:
     """The setting that a record was measured in."""
     case = record.case
-    return Setting(case.mode, case.size, case.batch, case.dtype, case.device, case.compiled, record.environment)
+    return Setting(
+        case.mode, case.size, case.batch, case.dtype, case.device, case.compiled, record.environment, case.allocator
+    )
 
 
 def subject(record: Record) -> Subject:
@@ -91,5 +96,6 @@ def describe(one: Setting, names: Iterable[str]) -> str:
     words = {
         "compiled": "compiled" if one.compiled else "not compiled",
         "environment": f"machine {one.environment[:8]}",
+        "allocator": ALLOCATOR_WORDS.get(one.allocator, one.allocator),
     }
     return ", ".join(words.get(name, str(getattr(one, name))) for name in names)

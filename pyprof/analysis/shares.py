@@ -109,16 +109,16 @@ def share_summaries(
     found: Iterable[ShareCurve], comparisons: Iterable[Comparison], published: Mapping[str, ShareFinding]
 ) -> tuple[ShareSummary, ...]:
     """For each modality with a published share, each comparison's name and each setting: the mean over its models."""
-    members: dict[tuple[str, str], set[tuple[str, str]]] = {}
+    members: dict[tuple[str, str, str], set[tuple[str, str]]] = {}
     for one in comparisons:
         pair = {(one.variant, one.variant_attention), (one.vanilla, one.vanilla_attention)}
-        members.setdefault((one.modality, one.name), set()).update(pair)
+        members.setdefault((one.modality, one.name, one.allocator), set()).update(pair)
     curves = list(found)
     summaries = []
-    for (modality, name), subjects in members.items():
+    for (modality, name, allocator), subjects in members.items():
         finding = published.get(modality)
         chosen = [curve for curve in curves if (curve.subject.model, curve.subject.attention) in subjects]
-        for setting in dict.fromkeys(curve.setting for curve in chosen):
+        for setting in dict.fromkeys(curve.setting for curve in chosen if curve.setting.allocator == allocator):
             here = [curve for curve in chosen if curve.setting == setting]
             summary = None if finding is None else _summary(modality, name, here, finding)
             if summary is not None:

@@ -54,7 +54,9 @@ def tipping_points(
     for comparison in comparisons:
         variants = _sides(curves, comparison.variant, comparison.variant_attention)
         vanillas = _sides(curves, comparison.vanilla, comparison.vanilla_attention)
-        settings = dict.fromkeys(setting for _, setting in (*variants, *vanillas))
+        settings = dict.fromkeys(
+            setting for _, setting in (*variants, *vanillas) if setting.allocator == comparison.allocator
+        )
         for metric in metrics:
             for setting in settings:
                 if metric.name in measured.get(setting, ()):

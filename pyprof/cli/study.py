@@ -34,6 +34,7 @@ _SETTINGS = {
     "seed": "seed of the random weights and inputs",
     "memory_budget": "memory that the largest batch may take, such as '2 GiB'",
     "batch_limit": "bound on the search for the largest batch",
+    "allocator": "who hands out the host's memory: default, keep (no block is given back), jemalloc, tcmalloc",
     "optimizer": "none, sgd or adamw: what follows the backward in train mode",
 }
 _MEASURE = {

@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 from pyprof.device import cuda
+from pyprof.machine import allocator
 from pyprof.machine.pin import pinned
 from pyprof.records.environment import Environment
 from pyprof.timing.cores import usable_cores
@@ -39,6 +40,7 @@ def current_environment() -> Environment:
         onednn=_match(r"MKL-DNN v([\w.]+)", built) if onednn_available else None,
         cpu_capability=torch.backends.cpu.get_cpu_capability(),
         pinned=pinned(),
+        allocator=allocator.described(),
         **cuda.environment(),
     )
 

@@ -14,6 +14,8 @@ from pyprof.errors import UsageError
 Mode = Literal["infer", "train"]
 MODES: tuple[Mode, ...] = ("infer", "train")
 DTYPES = ("float32", "bfloat16", "float16")
+# Who hands out the host's memory; see ``pyprof.machine.allocator``.
+ALLOCATORS = ("default", "keep", "jemalloc", "tcmalloc")
 Batch = int | Literal["largest"]
 
 
@@ -24,7 +26,7 @@ class Case:
     `model` is a registry name, an importable ``package.module:function`` or the directory of a local checkpoint.
     `length` counts the model's own unit (tokens, or pixels of a square image's side). `batch` is a number of examples,
     or ``"largest"``: the largest that fits, found by the measurement. `attention` is the concrete implementation that
-    is asked for (eager, sdpa, chunks, ...), never an alias such as "best".
+    is asked for (eager, sdpa, chunks, ...), never an alias such as "best". `allocator` hands out the host's memory.
     """
 
     model: str
@@ -37,12 +39,15 @@ class Case:
     device: str = "cpu"
     compiled: bool = False
     weights: str | None = None
+    allocator: str = "default"
 
     @cached_property
     def key(self) -> str:
         """Sixteen hexadecimal digits that identify the case in a run."""
         values = self.__dict__
-        canonical = ",".join(f'"{name}":{_json(values[name])}' for name in _SORTED)
+        # The key of before there was a choice of allocators stays what it was.
+        names = _SORTED if self.allocator != "default" else _SORTED_BEFORE
+        canonical = ",".join(f'"{name}":{_json(values[name])}' for name in names)
         return hashlib.sha256(f"{{{canonical}}}".encode()).hexdigest()[:16]
 
     def __str__(self) -> str:
@@ -59,6 +64,8 @@ class Case:
         ]
         if self.compiled:
             parts.append("compiled")
+        if self.allocator != "default":
+            parts.append(f"allocator {self.allocator}")
         return " ".join(parts)
 
     def to_json(self) -> dict[str, Any]:
@@ -83,3 +90,4 @@ def _json(value: str | int | bool | None) -> str:
 _WORDS = {None: "null", True: "true", False: "false"}
 _FIELDS = frozenset(field.name for field in fields(Case))
 _SORTED = tuple(sorted(_FIELDS))
+_SORTED_BEFORE = tuple(name for name in _SORTED if name != "allocator")

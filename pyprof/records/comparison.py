@@ -41,6 +41,7 @@ class Comparison:
     """A variant against its vanilla model.
 
     `name` says in which sense they are compared: "then" is eager against eager, as in 2023, "now" best against best.
+    `allocator` hands out the host's memory to both.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Comparison:
     modality: str
     unit: str
     period: int | None = None
+    allocator: str = "default"
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class Pairing:
     vanilla: Subject
     variant: Subject | None = None
     period: int | None = None
+    allocator: str = "default"
 
     @property
     def subjects(self) -> tuple[Subject, ...]:

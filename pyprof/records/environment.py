@@ -29,7 +29,8 @@ class Environment:
     `cores` counts the processors that this process may use, `threads` those that torch uses within an operation, and
     `cpu_capability` is the instruction set that torch chose. `pinned` lists the processors that `--pin` keeps the
     measurement on (None without it; an affinity that a container or a batch system sets only shows in `cores`). `cuda`,
-    `cudnn`, `driver` are None where there are none.
+    `cudnn`, `driver` are None where there are none. `allocator` is what the user has set of the host's allocator
+    (a preloaded one, settings), None for the C library's as it is; what a case asks for comes on top of it.
     """
 
     hostname: str
@@ -52,13 +53,16 @@ class Environment:
     cudnn: str | None = None
     driver: str | None = None
     pinned: str | None = None
+    allocator: str | None = None
 
     @cached_property
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits of all that has to be equal where results are merged."""
         values = [value for _, value in _decisive(self)]
-        if self.pinned is None:
-            # Environments of before there was this field keep their fingerprint.
+        for later in (self.allocator, self.pinned):
+            # Environments of before there were these fields keep their fingerprint.
+            if later is not None:
+                break
             values.pop()
         canonical = json.dumps(values, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
@@ -70,7 +74,8 @@ class Environment:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Environment:
         """Rebuild an environment; raises UsageError where a field is missing, unknown or damaged."""
-        values = {"pinned": None, **{name: value for name, value in data.items() if name != "fingerprint"}}
+        own = {name: value for name, value in data.items() if name != "fingerprint"}
+        values = {"pinned": None, "allocator": None, **own}
         known = {field.name for field in fields(cls)}
         wrong = sorted(known.symmetric_difference(values))
         if wrong:
@@ -118,6 +123,7 @@ def _decisive(environment: Environment) -> list[tuple[str, str | int | None]]:
         ("cuDNN", environment.cudnn),
         ("GPU driver", environment.driver),
         ("pinned to", environment.pinned),
+        ("allocator", environment.allocator),
     ]
 
 

@@ -40,6 +40,7 @@ def _reading_from_1(reading: Mapping[str, Any], key: str) -> dict[str, Any]:
         "id": taken.get("rounds", key),
         "stopped_by": taken.get("stopped_by", ""),
         **{name: taken.get(name, []) for name in _OF_ROUNDS[1:]},
+        **dict.fromkeys(("faults", "system", "processor", "page_faults"), ()),
         "noise": taken.get("noise"),
         "confidence": 0.95,
     }

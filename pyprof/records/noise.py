@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import IntFlag
-from typing import Any
+from typing import Any, NamedTuple
 
 # Less than this share of a sample's time is not worth a mark: half of the difference that is usually asked for.
 HIT_SHARE = 0.005
@@ -76,6 +77,32 @@ class Noise:
         if self.throttled:
             parts.append("it was throttled")
         return "; ".join(parts)
+
+
+class SystemTime(NamedTuple):
+    """What the system did for this process while something ran: page faults, and nanoseconds of processor time.
+
+    `faults` are the minor ones, each a page that the system had to hand out; `system_ns` is the part of the
+    `processor_ns` of all threads that was spent in the system.
+    """
+
+    faults: int = 0
+    system_ns: int = 0
+    processor_ns: int = 0
+
+    def __sub__(self, other: SystemTime) -> SystemTime:
+        return SystemTime(*(later - earlier for later, earlier in zip(self, other, strict=True)))
+
+    @classmethod
+    def now(cls) -> SystemTime:
+        """What this process has had so far."""
+        return cls.of(resource.getrusage(resource.RUSAGE_SELF))
+
+    @classmethod
+    def of(cls, usage: resource.struct_rusage) -> SystemTime:
+        """The same of a reading of the counters."""
+        system, user = round(usage.ru_stime * 1e9), round(usage.ru_utime * 1e9)
+        return cls(usage.ru_minflt, system, system + user)
 
 
 # The names of causes as reports write them, by the names that `Noise.hit` and the records use.

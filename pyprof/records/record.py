@@ -20,12 +20,14 @@ PARAMETERS = "parameters"
 class KindCost:
     """What all layers of one kind cost together, by their own times (seconds) and own parameters.
 
-    A backward time is None where none was seen (inference).
+    A backward time is None where none was seen (inference). `faults` are the page faults of a step's forward in these
+    layers, None where they were not counted.
     """
 
     forward_seconds: float
     backward_seconds: float | None
     parameters: int
+    faults: int | None = None
 
 
 @dataclass(frozen=True)

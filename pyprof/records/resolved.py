@@ -8,7 +8,7 @@ is not installed.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from pyprof.errors import UsageError
@@ -45,10 +45,16 @@ class Resolved:
                 modality=self.models[pairing.variant.model].modality,
                 unit=self.models[pairing.variant.model].unit,
                 period=pairing.period,
+                allocator=pairing.allocator,
             )
             for pairing in self.pairings
             if pairing.variant is not None
         )
+
+    def on_device(self) -> Resolved:
+        """The same where a device has memory of its own, which no allocator of the host hands out."""
+        pairings = dict.fromkeys(replace(pairing, allocator="default") for pairing in self.pairings)
+        return replace(self, pairings=tuple(pairings))
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object of all fields with the schema."""
@@ -86,7 +92,8 @@ def model_facts(data: Mapping[str, Any]) -> ModelFacts:
 
 def _pairing(data: Mapping[str, Any]) -> Pairing:
     variant = None if data["variant"] is None else Subject(**data["variant"])
-    return Pairing(data["block"], data["name"], Subject(**data["vanilla"]), variant, data["period"])
+    vanilla = Subject(**data["vanilla"])
+    return Pairing(data["block"], data["name"], vanilla, variant, data["period"], data["allocator"])
 
 
 def pair(study: Study, models: Mapping[str, ModelFacts], attention: Callable[[str, str], str]) -> tuple[Pairing, ...]:
@@ -98,16 +105,17 @@ def pair(study: Study, models: Mapping[str, ModelFacts], attention: Callable[[st
     def subject(model: str, alias: str) -> Subject:
         return Subject(model, attention(model, alias), study.weights.get(model))
 
-    found: dict[tuple[int, Subject, Subject | None], Pairing] = {}
+    found: dict[tuple[int, Subject, Subject | None, str], Pairing] = {}
     for number, block in enumerate(study.blocks):
         for implementation in block.implementations:
             ours, theirs = senses(implementation)
+            allocator = study.allocator_of(implementation)
             vanilla = subject(block.vanilla, ours)
             variants: list[Subject | None] = [subject(variant, theirs) for variant in block.variants]
             for variant in variants or [None]:
                 period = None if variant is None else models[variant.model].periods.get(variant.attention)
-                pairing = Pairing(number, implementation, vanilla, variant, period)
-                found.setdefault((number, vanilla, variant), pairing)
+                pairing = Pairing(number, implementation, vanilla, variant, period, allocator)
+                found.setdefault((number, vanilla, variant, allocator), pairing)
     return tuple(found.values())
 
 

@@ -21,9 +21,11 @@ class Rounds:
 
     `id` is shared by all cases that were timed together. Round by round there are the `yardstick` (nanoseconds), the
     `hits` of noise on the sample (flags of ``pyprof.records.noise.Hit``) and the `waits` in the run queue (nanoseconds,
-    a part of the sample); each is empty where it was not told. `noise` sums up the whole time, and `stopped_by` names
-    the rule that ended the rounds. `confidence` is the level to ask of intervals so that they keep 95 %: more than that
-    where the rounds ended because an interval had become narrow.
+    a part of the sample); the `faults` of a step (pages that the system handed out) and of its `processor` time (of all
+    threads, nanoseconds) the part that was spent in the `system`; and what some `page_faults` took at that moment
+    (nanoseconds of ``pyprof.timing.page_faults.PAGES`` of them). Each is empty where it was not told. `noise` sums up
+    the whole time, and `stopped_by` names the rule that ended the rounds. `confidence` is the level to ask of intervals
+    so that they keep 95 %: more than that where the rounds ended because an interval had become narrow.
     """
 
     id: str
@@ -31,6 +33,10 @@ class Rounds:
     yardstick: tuple[int, ...] = ()
     hits: tuple[int, ...] = ()
     waits: tuple[int, ...] = ()
+    faults: tuple[int, ...] = ()
+    system: tuple[int, ...] = ()
+    processor: tuple[int, ...] = ()
+    page_faults: tuple[int, ...] = ()
     noise: Noise | None = None
     confidence: float = CONFIDENCE
 
@@ -42,6 +48,10 @@ class Rounds:
             "yardstick": list(self.yardstick),
             "hits": list(self.hits),
             "waits": list(self.waits),
+            "faults": list(self.faults),
+            "system": list(self.system),
+            "processor": list(self.processor),
+            "page_faults": list(self.page_faults),
             "noise": None if self.noise is None else asdict(self.noise),
             "confidence": self.confidence,
         }
@@ -55,6 +65,10 @@ class Rounds:
             tuple(data["yardstick"]),
             tuple(data["hits"]),
             tuple(data["waits"]),
+            tuple(data["faults"]),
+            tuple(data["system"]),
+            tuple(data["processor"]),
+            tuple(data["page_faults"]),
             None if data["noise"] is None else Noise.from_json(data["noise"]),
             data["confidence"],
         )

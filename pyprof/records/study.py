@@ -18,7 +18,7 @@ from pyprof.errors import UsageError
 from pyprof.names import nearest
 from pyprof.quantity import parse_duration, parse_size
 from pyprof.records import validate
-from pyprof.records.case import DTYPES, MODES, Mode
+from pyprof.records.case import ALLOCATORS, DTYPES, MODES, Mode
 
 MAX_LENGTHS = 10_000
 OPTIMIZERS = ("none", "sgd", "adamw")
@@ -86,6 +86,7 @@ class Study:
 
     `memory_budget` is in bytes (None: most of the memory that is available), `time_budget` in seconds (None: no end),
     `batch_limit` bounds the search for the largest batch, `weights` maps models to local checkpoint directories.
+    `allocator` hands out the host's memory; `allocators` has others for some of the implementations that are compared.
     """
 
     name: str
@@ -105,11 +106,17 @@ class Study:
     batch_limit: int | None = None
     time_budget: float | None = None
     weights: Mapping[str, str] = field(default_factory=dict)
+    allocator: str = "default"
+    allocators: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def models(self) -> tuple[str, ...]:
         """All models, each once, in the order of the file."""
         return tuple(dict.fromkeys(model for block in self.blocks for model in block.models))
+
+    def allocator_of(self, implementation: str) -> str:
+        """The allocator that a comparison with these implementations is measured with."""
+        return self.allocators.get(implementation, self.allocator)
 
     def longest(self, model: str) -> int:
         """The longest length at which the study may measure the model."""
@@ -117,12 +124,13 @@ class Study:
 
     def to_table(self) -> dict[str, Any]:
         """The study as a TOML table; ``parse`` gives an equal study back."""
-        plain = ("blocks", "care", "weights")
+        plain = ("blocks", "care", "weights", "allocators")
         table = {each.name: _plain(getattr(self, each.name)) for each in fields(self) if each.name not in plain}
         table = {key: value for key, value in table.items() if value not in (None, "", [])}
         table["measure"] = asdict(self.care)
-        if self.weights:
-            table["weights"] = dict(self.weights)
+        for name in ("weights", "allocators"):
+            if getattr(self, name):
+                table[name] = dict(getattr(self, name))
         table["comparison"] = [
             {
                 "vanilla": block.vanilla,
@@ -183,6 +191,13 @@ def parse(table: Mapping[str, Any], where: str) -> Study:
         if model not in study.models:
             raise UsageError(
                 f"{where}: weights names {model!r}, which the study has not: {nearest(model, study.models)}"
+            )
+    asked = {implementation for block in study.blocks for implementation in block.implementations}
+    for implementation in study.allocators:
+        if implementation not in asked:
+            raise UsageError(
+                f"{where}: allocators names {implementation!r}, which no comparison has: "
+                f"{nearest(implementation, asked)}"
             )
     return study
 
@@ -268,6 +283,13 @@ def _weights(value: object, where: str) -> dict[str, str]:
     return {model: validate.text(path, f"{where}: {model}") for model, path in value.items()}
 
 
+def _allocators(value: object, where: str) -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        raise UsageError(f"{where} must be a table from implementations (then, now, ...) to allocators")
+    choice = validate.one_of(ALLOCATORS, "allocator")
+    return {implementation: choice(name, f"{where}: {implementation}") for implementation, name in value.items()}
+
+
 def _bytes(value: object, where: str) -> int:
     return int(validate.quantity(parse_size, "2 GiB")(value, where))
 
@@ -312,5 +334,7 @@ _STUDY: Mapping[str, validate.Check] = {
     "batch_limit": validate.whole(1),
     "time_budget": _duration,
     "weights": _weights,
+    "allocator": validate.one_of(ALLOCATORS, "allocator"),
+    "allocators": _allocators,
     "comparison": _blocks,
 }

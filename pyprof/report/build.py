@@ -11,6 +11,7 @@ from pyprof.analysis.noise import run_noise
 from pyprof.analysis.omitted import notes, omitted
 from pyprof.analysis.published import agreement, side
 from pyprof.analysis.shares import ShareCurve, ShareRow, share_curves, share_summaries
+from pyprof.analysis.system_time import system_time
 from pyprof.analysis.tipping_points import TippingPoint, tipping_points
 from pyprof.failures import STATUSES
 from pyprof.records.case import MODES
@@ -60,6 +61,7 @@ def build_view(records: Iterable[Record], resolved: Resolved, about: About) -> V
         notes=notes(curves),
         quiet=run_noise(every),
         indicators=resolved.indicators,
+        system=system_time(every),
     )
 
 
@@ -133,7 +135,7 @@ def _share_lines(part: Part, found: Sequence[ShareCurve], comparisons: Sequence[
         ShareLine(
             one.comparison,
             one.setting.mode,
-            part.words(one.setting),
+            part.words_beside_comparison(one.setting),
             one.share,
             one.below,
             one.models,
@@ -154,7 +156,7 @@ def _tipping_line(part: Part, point: TippingPoint) -> TippingLine:
         comparison=point.comparison,
         indicator=point.indicator,
         mode=point.setting.mode,
-        setting=part.words(point.setting),
+        setting=part.words_beside_comparison(point.setting),
         tipping=point.tipping,
         shortest=measured[0] if measured else None,
         longest=measured[1] if measured else None,

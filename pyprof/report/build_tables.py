@@ -47,6 +47,10 @@ class Part:
         """What tells a setting from the others of this modality, in words."""
         return describe(one, self._naming)
 
+    def words_beside_comparison(self, one: Setting) -> str:
+        """The same where the comparison is named, which has one allocator."""
+        return describe(one, [name for name in self._naming if name != "allocator"])
+
     @cached_property
     def _naming(self) -> tuple[str, ...]:
         return distinguishing(setting for _, setting in self.curves.all)

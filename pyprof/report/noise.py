@@ -11,9 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from pyprof.analysis.noise import SLOW, RunNoise
-from pyprof.records.case import Case
 from pyprof.records.noise import CAUSES
-from pyprof.report.style import plural
+from pyprof.report.style import plural, short_case
 
 if TYPE_CHECKING:
     from pyprof.machine.check import MachineCheck
@@ -48,15 +47,11 @@ def quiet_lines(quiet: RunNoise) -> Iterator[Text]:
     if not quiet.slow:
         yield text.append(f"; no case ran while the machine was slow (typically below {100 * SLOW:.0f} %).")
         return
-    shown = ", ".join(f"{_short(each.case)} ({100 * each.speed:.0f} %)" for each in quiet.slow[:_SHOWN])
+    shown = ", ".join(f"{short_case(each.case)} ({100 * each.speed:.0f} %)" for each in quiet.slow[:_SHOWN])
     more = f", and {len(quiet.slow) - _SHOWN:,} more" if len(quiet.slow) > _SHOWN else ""
     text.append(f"; {len(quiet.slow):,} of {plural(quiet.cases, 'case')} ran while the machine was slow", "yellow")
     text.append(f" (typically below {100 * SLOW:.0f} %): {shown}{more}.")
     yield text.append(" This makes their times longer, but hardly changes ratios within the same rounds.", "dim")
-
-
-def _short(case: Case) -> str:
-    return f"{case.model} {case.attention} {case.mode} {case.length:,}"
 
 
 def _reported(quiet: RunNoise) -> str:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pyprof.records.environment import Environment
 
 from pyprof.quantity import format_bytes, format_count, format_seconds
+from pyprof.records.case import Case
 from pyprof.records.indicator import Format, IndicatorFacts
 
 # For each format its units, largest first, and the least number that stands before one.
@@ -138,6 +139,11 @@ def scale(values: Iterable[float], format: Format, unit: str = "") -> Scale:
     smallest = min(values, default=1.0)
     name, factor = next((each for each in units if smallest >= least * each[1]), units[-1])
     return Scale(f"{name} {unit}".strip() if format == "count" and unit != "1" else name, factor)
+
+
+def short_case(case: Case) -> str:
+    """A case in a sentence on a run whose other settings are known."""
+    return f"{case.model} {case.attention} {case.mode} {case.length:,}"
 
 
 def figure(indicator: IndicatorFacts, value: float) -> str:

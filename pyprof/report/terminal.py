@@ -16,6 +16,7 @@ from pyprof.report.axis import tipping_axis
 from pyprof.report.bars import fixed_figures, parameter_bars, share_charts
 from pyprof.report.noise import quiet_lines
 from pyprof.report.style import Glyphs, glyphs, plural
+from pyprof.report.system_time import system_lines
 from pyprof.report.tables import metric_table
 from pyprof.report.tipping_table import published, terse_verdict, tipping_table
 from pyprof.report.view import ModalityView, ShareLine, Table, TippingLine, View
@@ -44,6 +45,8 @@ def render(view: View, width: int, marks: Glyphs) -> Group:
         blocks += [Text(f"{note.text}{_cases(note)}") for note in view.notes]
     if view.quiet is not None:
         blocks += [_rule("how quiet the machine was", width, marks), *quiet_lines(view.quiet)]
+    if view.system is not None and (lines := list(system_lines(view.system))):
+        blocks += [_rule("what the system took", width, marks), *lines]
     short = _in_short(view, marks)
     if short is not None:
         blocks += [_rule("in short: from where a variant costs less", width, marks), short]

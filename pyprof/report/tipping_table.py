@@ -9,6 +9,7 @@ from rich.padding import Padding
 from rich.table import Table as Grid
 from rich.text import Text
 
+from pyprof.analysis.curves import ALLOCATOR_WORDS
 from pyprof.analysis.published import Agreement
 from pyprof.analysis.tipping import Crossing
 from pyprof.records.comparison import Comparison
@@ -99,8 +100,10 @@ def terse_verdict(line: TippingLine) -> Text:
 
 def _legend(lines: Sequence[TippingLine]) -> list[Text]:
     """What the names of the comparisons and the signs behind a tipping point mean; only those that occur."""
-    names = {line.comparison.name for line in lines}
-    said = [f"{name}: {meaning}" for name, meaning in NAMES.items() if name in names]
+    allocators = {line.comparison.name: line.comparison.allocator for line in lines}
+    words = {name: meaning for name, meaning in NAMES.items() if name in allocators}
+    kept = {name: ALLOCATOR_WORDS.get(own, own) for name, own in allocators.items() if own != "default"}
+    said = [f"{name}: {', '.join(filter(None, (words.get(name), kept.get(name))))}" for name in {**words, **kept}]
     signs = {line.agreement for line in lines}
     against = [f"{sign} {meaning}" for agreement, (sign, meaning) in AGREEMENT.items() if agreement in signs]
     if against:

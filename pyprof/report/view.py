@@ -10,6 +10,7 @@ from pyprof.analysis.omitted import Note, Omission
 from pyprof.analysis.published import Agreement, Side
 from pyprof.analysis.ratio import RatioPoint
 from pyprof.analysis.shares import ShareRow
+from pyprof.analysis.system_time import SystemTime
 from pyprof.analysis.tipping import Tipping
 from pyprof.records.comparison import Comparison
 from pyprof.records.indicator import IndicatorFacts
@@ -192,7 +193,8 @@ class View:
     """A whole run: what the header needs, one part for each modality, and what is missing.
 
     `machine` describes the machine and its software in one line, `started` is an ISO 8601 time in UTC, `seconds` what
-    all cases took together. `warnings` are sentences. `quiet` tells how quiet the machine was, if the records do.
+    all cases took together. `warnings` are sentences. `quiet` tells how quiet the machine was, and
+    `system` what the system took of the steps, if the records do.
     """
 
     study: str
@@ -207,4 +209,5 @@ class View:
     notes: tuple[Note, ...] = ()
     quiet: RunNoise | None = None
     indicators: tuple[IndicatorFacts, ...] = ()
+    system: SystemTime | None = None
     schema: int = SCHEMA

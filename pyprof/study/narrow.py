@@ -48,6 +48,11 @@ def narrow(study: Study, narrowing: Narrowing) -> Study:
             comparison["lengths"] = _lengths(narrowing.lengths, comparison["lengths"], where)
         if narrowing.implementations:
             comparison["implementations"] = list(narrowing.implementations)
+    if "allocators" in table:
+        asked = {each for comparison in table["comparison"] for each in comparison["implementations"]}
+        kept = {name: value for name, value in table.pop("allocators").items() if name in asked}
+        if kept and "allocator" not in narrowing.settings:
+            table["allocators"] = kept
     return parse(table, where)
 
 

@@ -59,12 +59,13 @@ class Group:
 
 @dataclass(frozen=True)
 class _Spot:
-    """Where a group stands: in one block, mode and kind of batch, at one length."""
+    """Where a group stands: in one block, mode, kind of batch and kind of process, at one length."""
 
     block: int
     mode: Mode
     batch: Batch
     length: int
+    allocator: str
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ class Plan:
 
     def _wishes(self, series: _Series, lengths: Iterator[tuple[int, Stage]]) -> Iterator[tuple[_Wish, Stage]]:
         for length, stage in lengths:
-            spot = _Spot(series.pairing.block, series.mode, series.batch, length)
+            spot = _Spot(series.pairing.block, series.mode, series.batch, length, series.pairing.allocator)
             yield _Wish(spot, tuple(self._case(subject, spot) for subject in series.pairing.subjects)), stage
 
     def _fixed_lengths(self, series: _Series) -> Iterator[tuple[int, Stage]]:
@@ -191,7 +192,7 @@ class Plan:
             return
         cheaper = []
         for length in lengths:
-            spot = _Spot(pairing.block, series.mode, series.batch, length)
+            spot = _Spot(pairing.block, series.mode, series.batch, length, series.pairing.allocator)
             vanilla, variant = (prediction.step_seconds(self._case(subject, spot)) for subject in pairing.subjects)
             cheaper.append(variant < vanilla)
         places = [after for after in range(1, len(lengths)) if cheaper[after] and not cheaper[after - 1]]
@@ -217,7 +218,7 @@ class Plan:
     def _ratios(self, series: _Series, indicator: IndicatorFacts, records: Mapping[str, Record]) -> list[RatioPoint]:
         pairing, points = series.pairing, []
         for length in series.lengths.values:
-            spot = _Spot(pairing.block, series.mode, series.batch, length)
+            spot = _Spot(pairing.block, series.mode, series.batch, length, series.pairing.allocator)
             readings = [_reading(records, self._case(subject, spot), indicator) for subject in pairing.subjects]
             vanilla, variant = readings[0], readings[-1]
             if vanilla is not None and variant is not None:
@@ -239,6 +240,7 @@ class Plan:
                 device=self._device,
                 compiled=self.study.compiled,
                 weights=subject.weights,
+                allocator=spot.allocator,
             )
             self._cases[subject, spot] = found
         return found

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from pyprof import device as devices
 from pyprof.errors import PyprofError, UsageError
 from pyprof.failures import Status
 from pyprof.quantity import format_seconds
@@ -101,6 +102,8 @@ def run_study(
         try:
             ready = executor.start(given)
             _check_machine(store, ready)
+            if not devices.of(ready.study.device).limits_host_memory:
+                resolved = resolved.on_device()
             store.begin(ready.study, resolved, ready.environment)
             run = _Run(ready, resolved, store, executor, progress, clock, begin)
             run.go()

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from pyprof.errors import UsageError
 from pyprof.failures import Failure, attempt
+from pyprof.records.noise import SystemTime
 from pyprof.records.rounds import LEAST_RAN
 from pyprof.statistics.estimate import CONFIDENCE, Estimate, estimate_median
 from pyprof.statistics.ranks import signed_rank
@@ -57,14 +58,16 @@ class Interleaved:
     """One reading of each contestant in each round, and why some dropped out.
 
     `samples` are nanoseconds of one reading, which is one call unless `repeats` says more; `hits` has the noise that
-    was seen during each of them, as flags of `pyprof.records.noise.Hit`, and `waits` the nanoseconds in which the
-    calling thread stood in the run queue. All that are left have as many samples, and the index is the round.
-    `stopped_by` names the rule that ended the rounds. `elapsed_ns` is the host's time.
+    was seen during each of them, as flags of `pyprof.records.noise.Hit`, `waits` the nanoseconds in which the calling
+    thread stood in the run queue, and `system` what the system did for this process. All that are left have as many
+    samples, and the index is the round. `stopped_by` names the rule that ended the rounds. `elapsed_ns` is the host's
+    time.
     """
 
     samples: dict[str, list[int]] = field(default_factory=dict)
     hits: dict[str, list[int]] = field(default_factory=dict)
     waits: dict[str, list[int]] = field(default_factory=dict)
+    system: dict[str, list[SystemTime]] = field(default_factory=dict)
     repeats: dict[str, int] = field(default_factory=dict)
     warmups: dict[str, tuple[int, ...]] = field(default_factory=dict)
     failures: dict[str, Failure] = field(default_factory=dict)
@@ -108,6 +111,7 @@ class Interleaved:
         self.samples.pop(name, None)
         self.hits.pop(name, None)
         self.waits.pop(name, None)
+        self.system.pop(name, None)
 
 
 class Rule(Protocol):
@@ -181,7 +185,7 @@ def _warm(taken: Interleaved, name: str, warm: Callable[[], tuple[int, tuple[int
         taken.failures[name] = warmed
         return
     taken.repeats[name], taken.warmups[name] = warmed
-    taken.samples[name], taken.hits[name], taken.waits[name] = [], [], []
+    taken.samples[name], taken.hits[name], taken.waits[name], taken.system[name] = [], [], [], []
 
 
 def _read(
@@ -201,3 +205,4 @@ def _read(
     taken.samples[name].append(max(read[0], 1))  # a coarse clock may stand still
     taken.hits[name].append(read[1])
     taken.waits[name].append(read[2])
+    taken.system[name].append(watch.system)

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from pyprof.records.noise import HIT_SHARE, Hit, Noise, causes
+from pyprof.records.noise import HIT_SHARE, Hit, Noise, SystemTime, causes
 from pyprof.timing.clock import Clock, MonotonicClock
 from pyprof.timing.cores import ROOT
 from pyprof.timing.counter_files import CounterFiles, text
@@ -33,6 +33,7 @@ class NoWatch:
     """A watch that sees nothing: for injected time, or where noise does not matter."""
 
     waited_ns = 0
+    system = SystemTime()
 
     def begin(self) -> None:
         """Nothing to note."""
@@ -55,6 +56,7 @@ class Watch:
     itself.
 
     `waited_ns` is how long this thread stood runnable in the run queue during the last sample; 0 where that isn't told.
+    `system` is what the system did for this process during it.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Watch:
         asked = None if throttled is None or throttled() is None else throttled
         self._slow = SlowCounters(files, self._others, clock, root, asked)
         self.waited_ns = 0
+        self.system = SystemTime()
         self._samples = 0
         self._hits: dict[int, int] = {}
         self._usage = self._first_usage = resource.getrusage(resource.RUSAGE_SELF)
@@ -97,6 +100,7 @@ class Watch:
         now = self._ended = self._now()
         usage, before = resource.getrusage(resource.RUSAGE_SELF), self._usage
         flags = 0
+        self.system = SystemTime.of(usage) - SystemTime.of(before)
         self.waited_ns = 0 if self._waited is None else (self._waited_ns() or 0) - self._waited
         if max(self.waited_ns, self._lost_by_others(usage)) > HIT_SHARE * (now - self._begin):
             flags |= Hit.PREEMPTED.value

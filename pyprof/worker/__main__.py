@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pyprof.errors import PyprofError
+from pyprof.machine import allocator
 from pyprof.records import study as studies
 from pyprof.records.case import Case
 from pyprof.records.executor import Outcome
@@ -40,6 +41,7 @@ def main() -> None:
         from pyprof.worker.bench import Bench
         from pyprof.worker.limits import limit_memory, settle
 
+        allocator.check()
         ready = settle(studies.parse(requests.get()["study"], "the study"))
     except PyprofError as error:
         reply({"refused": str(error)})
@@ -72,7 +74,7 @@ def _confirm(study: Study, case: Case) -> Record:
 
     executor = WorkerExecutor()
     try:
-        executor.start(replace(study, metrics=CONFIRMED))
+        executor.start(replace(study, metrics=CONFIRMED, allocator=case.allocator, allocators={}))
         return executor.measure(case).record
     finally:
         executor.close()

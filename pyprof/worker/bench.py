@@ -6,14 +6,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from statistics import median
 
 from pyprof import device as devices
-from pyprof.errors import InvariantError
+from pyprof.errors import InvariantError, UsageError
 from pyprof.indicators import registry
 from pyprof.indicators.indicator import How, Indicator
+from pyprof.layers.faults import faults_by_kind
 from pyprof.layers.instrument import instrument
+from pyprof.machine import allocator
 from pyprof.records.case import Case
 from pyprof.records.executor import Outcome, by_itself
+from pyprof.records.reading import Reading
 from pyprof.records.record import Record
 from pyprof.records.study import Study
 from pyprof.timing.yardstick import Yardstick
@@ -26,6 +30,8 @@ from pyprof.worker.step import Step, free
 # Steps with the probes on, as many as fit a second: one where steps are long.
 MOST_PROBED_STEPS = 5
 PROBED_SECONDS = 1.0
+# From so many page faults a step on it is worth a step to know which layers they are of.
+MANY_FAULTS = 10_000
 
 
 class Bench:
@@ -108,6 +114,11 @@ class Bench:
 
     def _load(self, case: CaseInProgress, beside: Sequence[Case]) -> None:
         wanted = case.case
+        if wanted.allocator != allocator.current():
+            raise UsageError(
+                f"the case is to run with the allocator {wanted.allocator}, and that of a process is fixed when it "
+                f"starts: this one has {allocator.current()}, so measure in a process of its own"
+            )
         model = self.models.get(wanted, beside)
         case.attention = model.attention
         case.notes += model.notes(wanted.length)
@@ -168,6 +179,9 @@ class Bench:
                 case.read(indicator, step, marked)
             for _ in range(steps - len(weighed)):
                 marked()
+        if self._device.limits_host_memory and case.timed is not None and _faults_much(case.timed):
+            # Not within the probed steps, whose times the hooks that count would disturb.
+            case.faults = faults_by_kind(step.model.step, step, step.model.kinds)
         try:
             case.profile = probes.profile()
         except InvariantError as error:
@@ -190,3 +204,7 @@ class Bench:
         bench = Bench(replace(self.study, metrics=CONFIRMED), self._fingerprint)
         bench.models, bench._yardstick = self.models, self._yardstick
         return bench.measure(case).record
+
+
+def _faults_much(timed: Reading) -> bool:
+    return timed.rounds is not None and bool(timed.rounds.faults) and median(timed.rounds.faults) >= MANY_FAULTS

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -35,6 +35,8 @@ class CaseInProgress:
     step: Step | None = None
     # The time of a step, taken in turn with those of other cases.
     timed: Reading | None = None
+    # Page faults by kind of layer, counted where a step has many.
+    faults: Mapping[str, int] = field(default_factory=dict)
 
     def attempt(self, work: Callable[[CaseInProgress], None]) -> None:
         """Do a part of the work, where nothing has gone wrong yet. Every exception becomes a status with its reason."""
@@ -63,6 +65,13 @@ class CaseInProgress:
         assert indicator.read is not None
         self.indicators[indicator.name] = indicator.read(*what)
 
+    def _kinds(self, profile: Profile) -> dict[str, KindCost]:
+        counted = bool(self.faults)
+        return {
+            kind: KindCost(*cost, faults=self.faults.get(kind, 0) if counted else None)
+            for kind, cost in profile.kinds().items()
+        }
+
     def fail(self, status: Status, reason: str) -> None:
         """Note what went wrong, and let go of what takes memory."""
         self.status, self.reason, self.step = status, reason, None
@@ -78,7 +87,7 @@ class CaseInProgress:
             seconds=round(self.seconds, 6),
             reason=self.reason,
             indicators=self.indicators if self.status == "ok" else {},
-            kinds={} if profile is None else {kind: KindCost(*cost) for kind, cost in profile.kinds().items()},
+            kinds={} if profile is None else self._kinds(profile),
             step_seconds=None if profile is None else profile.step_seconds,
             outside_seconds=None if profile is None else profile.outside_seconds,
             attention=self.attention,

@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from pyprof.errors import PyprofError, UsageError
 from pyprof.failures import Status, says_out_of_memory
+from pyprof.machine import allocator as allocators
 from pyprof.quantity import format_seconds
 from pyprof.records import study as studies
 from pyprof.records.case import Case
@@ -59,7 +60,7 @@ class InProcessExecutor:
 
 
 class WorkerExecutor:
-    """Measures in one child process, which keeps loaded models from case to case.
+    """Measures in a child process, one for each allocator, which keeps loaded models from case to case.
 
     A case that takes longer than the study allows, or that ends the child, costs this child only: the next one gets a
     fresh one. Cases that were being measured together with it are measured once more, without it. While the child
@@ -67,12 +68,12 @@ class WorkerExecutor:
     """
 
     def __init__(self) -> None:
-        self._worker: _Worker | None = None
+        self._workers: dict[str, _Worker] = {}
         self._ready: Ready | None = None
 
     def start(self, study: Study) -> Ready:
-        """Start the child; see ``Executor.start``. Raises PyprofError where it cannot even load what it needs."""
-        self._worker, self._ready = _Worker.started(study)
+        """Start a child; see ``Executor.start``. Raises PyprofError where it cannot even load what it needs."""
+        self._workers[study.allocator], self._ready = _Worker.started(study, study.allocator)
         return self._ready
 
     def measure(self, case: Case) -> Outcome:
@@ -83,10 +84,7 @@ class WorkerExecutor:
     def measure_together(self, cases: Sequence[Case]) -> Iterator[Outcome]:
         """Measure cases in the child, or in a fresh one where there is none; see ``Executor.measure_together``."""
         assert self._ready is not None, "start the executor first"
-        if self._worker is None or not self._worker.alive:
-            self.close()
-            self._worker, _ = _Worker.started(self._ready.study)
-        worker, allowed, left = self._worker, self._ready.study.care.timeout, list(cases)
+        worker, allowed, left = self._worker_for(cases), self._ready.study.care.timeout, list(cases)
         begin, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
         status: Status
         try:
@@ -99,7 +97,7 @@ class WorkerExecutor:
             status, reason = "timeout", f"it took longer than the {format_seconds(allowed)} allowed for one case"
         except EOFError:
             status, reason = worker.obituary()
-        self.close()
+        worker.kill()
         suspects = left if worker.at is None else [worker.at]
         if len(cases) == 1 or (status == "timeout" and worker.at is not None):
             seconds = round(time.monotonic() - begin, 6)
@@ -117,17 +115,31 @@ class WorkerExecutor:
             ok = outcome.record.status == "ok"
             yield replace(outcome, record=replace(outcome.record, notes=notes)) if ok else outcome
 
+    def _worker_for(self, cases: Sequence[Case]) -> _Worker:
+        """The child of the cases' allocator, which is fixed when a process starts; a search gets all the memory."""
+        assert self._ready is not None
+        (allocator,) = {case.allocator for case in cases}
+        if any(case.batch == "largest" for case in cases):
+            for other in self._workers.keys() - {allocator}:
+                self._workers.pop(other).kill()
+        worker = self._workers.get(allocator)
+        if worker is None or not worker.alive:
+            if worker is not None:
+                worker.kill()
+            worker, _ = _Worker.started(self._ready.study, allocator)
+            self._workers[allocator] = worker
+        return worker
+
     def close(self) -> None:
-        """Kill the child."""
-        if self._worker is not None:
-            self._worker.kill()
-            self._worker = None
+        """Kill the children."""
+        while self._workers:
+            self._workers.popitem()[1].kill()
 
 
 class _Worker:
     """A child process and the two pipes to it. What it prints is caught in a file, for the reason of its end."""
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, study: Study, allocator: str) -> None:
         replies, theirs = os.pipe()
         self._replies = replies
         self._rest = b""
@@ -143,7 +155,7 @@ class _Worker:
                 stdout=self._printed,
                 stderr=self._printed,
                 pass_fds=(theirs,),
-                env=_environment(study),
+                env=_environment(study, allocator),
                 # A session of its own: Ctrl-C in the terminal reaches only the run, which ends the child in order.
                 start_new_session=True,
             )
@@ -155,9 +167,9 @@ class _Worker:
             os.close(theirs)
 
     @classmethod
-    def started(cls, study: Study) -> tuple[_Worker, Ready]:
+    def started(cls, study: Study, allocator: str) -> tuple[_Worker, Ready]:
         """A child that has settled the study; raises UsageError where it refuses it."""
-        worker = cls(study)
+        worker = cls(study, allocator)
         try:
             reply = worker.ask({"study": study.to_table()}, START_SECONDS)
         except (EOFError, TimeoutError) as error:
@@ -263,8 +275,9 @@ class _Worker:
         return lines[-1].strip()[:300] if lines else ""
 
 
-def _environment(study: Study) -> dict[str, str]:
-    """This process's variables; where the study sets the threads, libraries beside torch get as many."""
-    if study.threads is None:
-        return dict(os.environ)
-    return {**os.environ, "OMP_NUM_THREADS": str(study.threads), "MKL_NUM_THREADS": str(study.threads)}
+def _environment(study: Study, allocator: str) -> dict[str, str]:
+    """This process's variables and those of the allocator; libraries beside torch get as many threads as it."""
+    environ = {**os.environ, **allocators.variables(allocator)}
+    if study.threads is not None:
+        environ |= {"OMP_NUM_THREADS": str(study.threads), "MKL_NUM_THREADS": str(study.threads)}
+    return environ

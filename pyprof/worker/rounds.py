@@ -19,6 +19,8 @@ from pyprof.statistics.estimate import Estimate
 from pyprof.statistics.sequential import PrecisionLooks
 from pyprof.timing.clock import Call, shortest_reading_ns
 from pyprof.timing.interleave import Interleaved, RoundLimits, interleave
+from pyprof.timing.page_faults import NAME as PAGE_FAULTS
+from pyprof.timing.page_faults import PageFaults
 from pyprof.timing.warmup import Warmup
 from pyprof.timing.watch import Watch
 from pyprof.timing.yardstick import NAME, Yardstick
@@ -52,7 +54,7 @@ def time_together(steps: Sequence[Step], care: Care, seed: int, yardstick: Yards
     with Watch(device.throttled) as watch:
         taken = interleave(
             # The yardstick comes last, so that the end of the warm-up is told with it.
-            {**calls, NAME: yardstick},
+            {**calls, **({PAGE_FAULTS: PageFaults()} if device.limits_host_memory else {}), NAME: yardstick},
             RoundLimits(
                 seconds=care.max_seconds * len(steps),
                 most_rounds=care.max_samples,
@@ -88,7 +90,7 @@ class AllPrecise:
 
     def reached(self, rounds: Interleaved) -> bool:
         """Whether the rounds so far suffice, at those counts that are looked at."""
-        names = [name for name in rounds.samples if name != NAME]
+        names = [name for name in rounds.samples if name not in (NAME, PAGE_FAULTS)]
         if not names:
             return True
         return self._looks.is_due(rounds.count) and self._looks.look(rounds.count, self._estimates(rounds, names))
@@ -112,8 +114,15 @@ def _announcements(cases: Sequence[Case], tell: Tell) -> Mapping[str, Call]:
 
 
 def _timed(cases: Sequence[Case], taken: Interleaved, confidence: float, noise: Noise, elapsed_ns: int) -> Timed:
-    yardstick = _each(taken, NAME) if NAME in taken.samples else []
-    shared = Rounds(secrets.token_hex(8), taken.stopped_by, tuple(yardstick), noise=noise, confidence=confidence)
+    yardstick, page_faults = (_each(taken, name) if name in taken.samples else [] for name in (NAME, PAGE_FAULTS))
+    shared = Rounds(
+        secrets.token_hex(8),
+        taken.stopped_by,
+        tuple(yardstick),
+        page_faults=tuple(page_faults),
+        noise=noise,
+        confidence=confidence,
+    )
     spent, readings, failures = {}, {}, {}
     for case in cases:
         if case.key in taken.failures:
@@ -136,8 +145,20 @@ def _reading(name: str, taken: Interleaved, shared: Rounds) -> Reading:
         high=median.high,
         samples=tuple(samples),
         warmup=taken.warmups[name],
-        rounds=replace(shared, hits=tuple(taken.hits[name]), waits=tuple(round(wait) for wait in waits.tolist())),
+        rounds=replace(
+            shared,
+            hits=tuple(taken.hits[name]),
+            waits=tuple(round(wait) for wait in waits.tolist()),
+            faults=_share(taken, name, [each.faults for each in taken.system[name]]),
+            system=_share(taken, name, [each.system_ns for each in taken.system[name]]),
+            processor=_share(taken, name, [each.processor_ns for each in taken.system[name]]),
+        ),
     )
+
+
+def _share(taken: Interleaved, name: str, readings: Sequence[int]) -> tuple[int, ...]:
+    """What one call of a reading had of it."""
+    return tuple(round(reading / taken.repeats[name]) for reading in readings)
 
 
 def _each(taken: Interleaved, name: str) -> list[int]:

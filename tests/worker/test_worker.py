@@ -50,8 +50,8 @@ def a_case(name: str, length: int = 4, **changes: Any) -> Case:
 
 
 def pid(executor: WorkerExecutor) -> int:
-    assert executor._worker is not None
-    return executor._worker._process.pid
+    (worker,) = executor._workers.values()
+    return worker._process.pid
 
 
 def test_cases_that_end_well_share_a_process_and_what_they_print_hurts_nothing(
@@ -125,7 +125,7 @@ def test_why_a_process_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, status: str, reason: str
 ) -> None:
     stand_in(monkeypatch, tmp_path, script)
-    worker = executors._Worker(a_study(["quiet"]))
+    worker = executors._Worker(a_study(["quiet"]), "default")
     with pytest.raises(EOFError):
         worker.ask({"study": {}}, 10)
     assert worker.obituary() == (status, reason)

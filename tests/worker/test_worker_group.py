@@ -59,7 +59,7 @@ def log() -> list[tuple[str, ...]]:
 def measure(monkeypatch: pytest.MonkeyPatch, log: list[tuple[str, ...]], *script: dict[str, Any]) -> dict[str, Outcome]:
     steps = list(script)
 
-    def started(study: Study) -> tuple[Scripted, Ready]:
+    def started(study: Study, allocator: str) -> tuple[Scripted, Ready]:
         log.append(("started",))
         return Scripted(steps, log), Ready(study, make_environment())
 
@@ -145,7 +145,7 @@ def test_whose_time_is_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, guilty: Case | None, seconds: float
 ) -> None:
     stand_in(monkeypatch, tmp_path, script)
-    worker = executors._Worker(make_study())
+    worker = executors._Worker(make_study(), "default")
     begin = time.monotonic()
     with pytest.raises(TimeoutError):
         list(worker.outcomes(GROUP, 0.5))
@@ -160,7 +160,7 @@ def test_a_child_that_ends_between_two_cases_has_nobody_to_blame(
     found = Simulated(quadratic).measure(BERT)
     (tmp_path / "reply").write_text(json.dumps({"record": found.record.to_json(), "layers": None}) + "\n")
     stand_in(monkeypatch, tmp_path, f"{at(BERT)}; cat {tmp_path}/reply > /dev/fd/$4; read request; read kept")
-    worker = executors._Worker(make_study())
+    worker = executors._Worker(make_study(), "default")
     outcomes = worker.outcomes(GROUP, 10.0)
     assert next(outcomes).record == found.record
     with pytest.raises(EOFError):

@@ -172,7 +172,7 @@ def subject_words(change: Change | Unpaired) -> str:
 def setting_of(change: Change) -> Setting:
     """The setting of a change without its environment, which both runs share."""
     case = change.case
-    return Setting(case.mode, case.size, case.batch, case.dtype, case.device, case.compiled, "")
+    return Setting(case.mode, case.size, case.batch, case.dtype, case.device, case.compiled, "", case.allocator)
 
 
 def setting_words(one: Setting, every: Iterable[Setting]) -> str:
