@@ -49,7 +49,7 @@ def test_groups_are_of_one_allocator_and_ratios_within_it(tmp_path: Path) -> Non
     terminal.write(view_of(run), Console(file=file, width=110))
     printed = file.getvalue()
     assert "Latency of one example, infer (s), memory not kept" in printed
-    assert "Latency of one example, infer (s), memory kept" in printed
+    assert "Latency of one example, infer (ms), memory kept" in printed
     assert "now: each model's best implementation, memory kept" in printed
 
 
