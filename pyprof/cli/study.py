@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyprof.cli.options import add_command, add_json, add_pin, names
-from pyprof.errors import UsageError
+from pyprof.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from pyprof.cli.options import Commands
@@ -89,7 +89,7 @@ def _run(options: argparse.Namespace) -> int:
     study = _study(options)
     if options.dry_run:
         _preview(study, as_json=options.json)
-        return 0
+        return ExitCode.DONE
     directory = options.output or Path("runs", study.name)
     result = _measure(study, directory, options)
     show(run_directory.read(directory), as_json=options.json)
@@ -97,7 +97,7 @@ def _run(options: argparse.Namespace) -> int:
     if failed:
         print(f"pyprof: {failed} of {len(result.records)} cases failed: the report says which and why", file=sys.stderr)
     print(f"pyprof: the run is in {directory}: pyprof report {directory} prints it again", file=sys.stderr)
-    return 3 if failed else 0
+    return ExitCode.INCOMPLETE if failed else ExitCode.DONE
 
 
 def _study(options: argparse.Namespace) -> Study:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from pyprof.errors import PyprofError, UsageError
+from pyprof.errors import ExitCode, PyprofError, UsageError
 from pyprof.failures import Status
 from pyprof.quantity import format_seconds
 from pyprof.records import environment, run_directory
@@ -33,7 +33,7 @@ SETTLED: tuple[Status, ...] = ("ok", "oom", "timeout")
 class StudyInterrupted(PyprofError):
     """The user stopped the run; what was measured is kept."""
 
-    exit_code = 130
+    exit_code = ExitCode.INTERRUPTED
 
 
 @dataclass(frozen=True)
