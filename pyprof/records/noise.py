@@ -85,8 +85,8 @@ CAUSES = {"preempted": "preemption", "steal": "stolen time", "page_fault": "page
 def causes(flags: Iterable[int]) -> dict[str, int]:
     """How many of the samples' flags hold each cause, by its name; causes that hit none are left out."""
     counts = dict.fromkeys(Hit, 0)
-    for one in flags:
-        if one:
-            for hit in Hit(one):
+    for flag in flags:
+        if flag:
+            for hit in Hit(flag):
                 counts[hit] += 1
     return {str(hit.name).lower(): count for hit, count in counts.items() if count}

@@ -98,7 +98,7 @@ def pair(study: Study, models: Mapping[str, ModelFacts], attention: Callable[[st
     def subject(model: str, alias: str) -> Subject:
         return Subject(model, attention(model, alias), study.weights.get(model))
 
-    found: dict[tuple[int, Subject, Subject | None], Pairing] = {}
+    pairings: dict[tuple[int, Subject, Subject | None], Pairing] = {}
     for number, block in enumerate(study.blocks):
         for implementation in block.implementations:
             ours, theirs = senses(implementation)
@@ -107,8 +107,8 @@ def pair(study: Study, models: Mapping[str, ModelFacts], attention: Callable[[st
             for variant in variants or [None]:
                 period = None if variant is None else models[variant.model].periods.get(variant.attention)
                 pairing = Pairing(number, implementation, vanilla, variant, period)
-                found.setdefault((number, vanilla, variant), pairing)
-    return tuple(found.values())
+                pairings.setdefault((number, vanilla, variant), pairing)
+    return tuple(pairings.values())
 
 
 def relatives(model: str, block: Block) -> tuple[str, ...]:

@@ -54,14 +54,14 @@ def read(directory: Path) -> Run:
 
 def read_layers(directory: Path, key: str) -> Columns | None:
     """The layer columns of the case with that key, or None where it has none."""
-    found: Columns | None = None
+    layers: Columns | None = None
     for line in _lines(directory / LAYERS):
         if key.encode() not in line.content[:40]:
             continue
         data = _parsed(line.content)
         if data is not None and data.get("key") == key:
-            found = {name: column for name, column in data.items() if name != "key"}
-    return found
+            layers = {name: column for name, column in data.items() if name != "key"}
+    return layers
 
 
 class Store:
