@@ -11,11 +11,11 @@ from pyprof.analysis.curves import Curve, Curves, Key, Setting
 from pyprof.analysis.ratio import Cost, RatioPoint, costs, ratio_points
 from pyprof.analysis.tipping import Tipping, find_tipping
 from pyprof.records.comparison import Comparison, Subject
-from pyprof.records.indicator import IndicatorFacts
+from pyprof.records.indicator import IndicatorFacts, OfIndicator
 
 
 @dataclass(frozen=True)
-class TippingPoint:
+class TippingPoint(OfIndicator):
     """Where one variant tips in one metric and setting, and the ratios that say so."""
 
     comparison: Comparison
@@ -23,10 +23,6 @@ class TippingPoint:
     setting: Setting
     points: tuple[RatioPoint, ...]
     tipping: Tipping
-
-    @property
-    def metric(self) -> str:
-        return self.indicator.name
 
     @property
     def measured(self) -> tuple[int, int] | None:

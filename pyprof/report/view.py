@@ -12,7 +12,7 @@ from pyprof.analysis.ratio import RatioPoint
 from pyprof.analysis.shares import ShareRow
 from pyprof.analysis.tipping import Tipping
 from pyprof.records.comparison import Comparison
-from pyprof.records.indicator import IndicatorFacts
+from pyprof.records.indicator import IndicatorFacts, OfIndicator
 from pyprof.records.published import DataSet, TippingFinding
 
 SCHEMA = 2
@@ -51,7 +51,7 @@ class TableRow:
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(OfIndicator):
     """One indicator over length in one mode: a row for each length, a column for each model and implementation.
 
     `unit` is the indicator's. `setting` names in words what tells this table from the
@@ -70,10 +70,6 @@ class Table:
     compared: tuple[int, ...]
     rows: tuple[TableRow, ...]
     brief: tuple[int, ...]
-
-    @property
-    def metric(self) -> str:
-        return self.indicator.name
 
 
 @dataclass(frozen=True)
@@ -119,7 +115,7 @@ class Placement:
 
 
 @dataclass(frozen=True)
-class TippingLine:
+class TippingLine(OfIndicator):
     """One tipping point with the ratios behind it, beside the published one."""
 
     comparison: Comparison
@@ -133,10 +129,6 @@ class TippingLine:
     agreement: Agreement | None
     data_sets: tuple[Placement, ...]
     points: tuple[RatioPoint, ...]
-
-    @property
-    def metric(self) -> str:
-        return self.indicator.name
 
 
 @dataclass(frozen=True)

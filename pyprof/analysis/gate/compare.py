@@ -19,7 +19,7 @@ from pyprof.analysis.curves import setting, subject
 from pyprof.analysis.gate.shift import FEWEST_NEIGHBOURS, LEVEL, Logs, Scatter, Shift, Timings, scatter_of, shift
 from pyprof.analysis.gate.unpaired import Unpaired, unpaired
 from pyprof.records.case import Case
-from pyprof.records.indicator import IndicatorFacts
+from pyprof.records.indicator import IndicatorFacts, OfIndicator
 from pyprof.records.reading import Reading
 from pyprof.records.record import Record
 from pyprof.statistics.multiple import holm
@@ -32,7 +32,7 @@ _OVERFLOW = 500.0
 
 
 @dataclass(frozen=True)
-class Change:
+class Change(OfIndicator):
     """How one metric of one case changed from the baseline to the head.
 
     `baseline` and `head` are in the metric's unit. `ratio` is the head's cost over the baseline's, above 1 where it
@@ -57,23 +57,15 @@ class Change:
     detectable: float | None = None
     note: str | None = None
 
-    @property
-    def metric(self) -> str:
-        return self.indicator.name
-
 
 @dataclass(frozen=True)
-class TimedMetric:
+class TimedMetric(OfIndicator):
     """How the cases of one indicator were compared: `corrected` by a yardstick or not, and the scatter between runs."""
 
     indicator: IndicatorFacts
     corrected: bool
     cases: int
     scatter: Scatter
-
-    @property
-    def metric(self) -> str:
-        return self.indicator.name
 
 
 @dataclass(frozen=True)

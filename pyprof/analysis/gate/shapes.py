@@ -20,7 +20,7 @@ from pyprof.analysis.ratio import RatioPoint
 from pyprof.analysis.tipping import Tipping
 from pyprof.analysis.tipping_points import TippingPoint, tipping_points
 from pyprof.records.comparison import Comparison
-from pyprof.records.indicator import IndicatorFacts
+from pyprof.records.indicator import IndicatorFacts, OfIndicator
 from pyprof.records.record import Record
 from pyprof.statistics.multiple import holm
 from pyprof.statistics.student import student_quantile
@@ -51,7 +51,7 @@ class RatioChange:
 
 
 @dataclass(frozen=True)
-class Shape:
+class Shape(OfIndicator):
     """One comparison in one metric and setting in both runs: where it tips, and the ratios that say so.
 
     The setting's environment is left empty. `earlier`: the variant pays off from a shorter length on.
@@ -64,10 +64,6 @@ class Shape:
     head: Tipping
     move: Move
     ratios: tuple[RatioChange, ...]
-
-    @property
-    def metric(self) -> str:
-        return self.indicator.name
 
 
 def shapes(
