@@ -98,7 +98,7 @@ class Prediction:
     """Predicts the seconds of cases of one study, and learns from its records.
 
     `rate` is in floating-point operations per second; None takes the device's guess for that many threads. Raises
-    UsageError for a device that nobody knows.
+    UsageError for an unknown kind of device.
     """
 
     study: Study
