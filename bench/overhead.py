@@ -1,4 +1,4 @@
-"""What looking costs: one probe on a module that does nothing, and all probes on the steps of real models."""
+"""Profiling overhead: of one probe on a module that does nothing, and of all probes on the steps of real models."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ from pyprof.timing.ratio_looks import RatioLooks
 from pyprof.worker.profile_model import profile_model, step_of
 
 METHOD = """\
-Part 1: a module whose forward returns its argument is called 200 times by a module around it, with each way of looking
-and without, in random order, 300 rounds in one process. Neighbours change this machine's speed up to twofold within
-seconds, so what a way adds is taken relative to the plain calls of the same round; the median of these shares, times
-the least plain call, is the added cost at the machine's undisturbed speed. The plain median of what is added stands
-beside it.
+Part 1: a module whose forward returns its argument is called 200 times by a module around it, instrumented in each way
+and without a profiler, in random order, 300 rounds in one process. Neighbours change this machine's speed up to twofold
+within seconds, so the overhead is taken relative to the plain calls of the same round; the median of these shares,
+times the least plain call, is what is added to a call at the machine's undisturbed speed. The plain median of what is
+added stands beside it.
 
-Part 2: steps of the seven models at base size (weights random, best attention), with all probes attached and without,
-in pairs of random order; attaching lies outside of what is timed, the step's mark and handing over what was recorded
-inside. The inputs are short ones: what looking adds hardly depends on the length, so that it weighs most there, and a
-short step gives more pairs a second. Slowdown: the Hodges-Lehmann estimate of the pairs' ratios less 1, with the 95 %
-interval of the signed-rank test. Pairs are taken until its upper end is below the bar, or the time is up; each look at
-the interval is paid for out of the 5 % in proportion to the time that has passed, so that looking early does not make
-the interval less sure. Beside it the share of a step that the probes take by their calibrated cost per call and per
-backward node, the machine's noise left out. The peers follow in rounds of their own, a step with each and one without;
-with fewer than six rounds there is no interval. With --clock cpu the process's own time on a processor is taken, of all
-its threads, instead of the time on the wall: probes never wait, so that nothing of what they add is lost, and what the
-scheduler gives to other processes is left out, which on a busy machine is most of the noise.
+Part 2: steps of the seven models at base size (weights random, best attention), with all probes attached and without a
+profiler, in pairs of random order; attaching lies outside of what is timed, the step's mark and handing over what was
+recorded inside. The inputs are short ones: profiling overhead hardly depends on the length, so that it weighs most
+there, and a short step gives more pairs a second. Slowdown: the Hodges-Lehmann estimate of the pairs' ratios less 1,
+with the 95 % interval of the signed-rank test. Pairs are taken until its upper end is below the bar, or the time is up;
+each look at the interval is paid for out of the 5 % in proportion to the time that has passed, so that looking early
+does not make the interval less sure. Beside it the share of a step that the probes take by their calibrated cost per
+call and per backward node, the machine's noise left out. The peers follow in rounds of their own, a step with each and
+one without any; with fewer than six rounds there is no interval. With --clock cpu the process's own time on a processor
+is taken, of all its threads, instead of the time on the wall: probes never wait, so that nothing of what they add is
+lost, and what the scheduler gives to other processes is left out, which on a busy machine is most of the noise.
 """
 ROUNDS, ROUNDS_SECONDS = 300, 60.0
 BAR = 1.0  # percent, of the slowdown's upper end
@@ -60,13 +60,13 @@ STEP_COLUMNS = (
     "step, ms",
     "layer calls",
     "pairs",
-    "slower by, %",
+    "step slower, %",
     "from, %",
     "to, %",
     "share by calibration, %",
     "remark",
 )
-Looking = Callable[[nn.Module], AbstractContextManager[object]]
+Instrument = Callable[[nn.Module], AbstractContextManager[object]]
 
 
 class Recorded(Nothing):
@@ -107,7 +107,7 @@ def twin(module: nn.Module) -> Probes:
     return instrument(module, recorder="python")
 
 
-WAYS: dict[str, tuple[type[Nothing], Looking]] = {
+INSTRUMENTS: dict[str, tuple[type[Nothing], Instrument]] = {
     "pyprof probe": (Nothing, native),
     "pyprof probe, backward too": (Nothing, native_backward),
     "pyprof's twin in Python": (Nothing, twin),
@@ -115,29 +115,31 @@ WAYS: dict[str, tuple[type[Nothing], Looking]] = {
     "record_function": (Recorded, lambda _: nullcontext()),
     "full backward hook": (Nothing, backward_hook),
 }
-OURS = (native, native_backward, twin)  # they look at the caller as well, and have marked steps
+OURS = (native, native_backward, twin)  # they instrument the caller as well, and have marked steps
 
 
 def one_probe() -> tuple[list[tuple[object, ...]], list[Bar]]:
     value = torch.zeros(1, requires_grad=True)
-    looked: dict[str, tuple[Caller, Recording]] = {}
+    instrumented: dict[str, tuple[Caller, Recording]] = {}
     with ExitStack() as stack:
-        for name, (kind, looking) in WAYS.items():
+        for name, (kind, instrument_with) in INSTRUMENTS.items():
             caller = Caller(kind())
-            look = stack.enter_context(looking(caller if looking in OURS else caller.callee))
-            looked[name] = caller, look.step if isinstance(look, Probes) else nullcontext
-        plain, added = added_per_call(Caller(Nothing()), looked, value, seconds=ROUNDS_SECONDS, most_rounds=ROUNDS)
-    found = {}
-    for name, one in added.items():
-        if isinstance(one, Failure):
-            raise RuntimeError(f"{name}: {one.reason}")
-        found[name] = one
-    ours = found["pyprof probe"].undisturbed
+            attached = stack.enter_context(instrument_with(caller if instrument_with in OURS else caller.callee))
+            instrumented[name] = caller, attached.step if isinstance(attached, Probes) else nullcontext
+        plain, added = added_per_call(
+            Caller(Nothing()), instrumented, value, seconds=ROUNDS_SECONDS, most_rounds=ROUNDS
+        )
+    costs = {}
+    for name, cost in added.items():
+        if isinstance(cost, Failure):
+            raise RuntimeError(f"{name}: {cost.reason}")
+        costs[name] = cost
+    ours = costs["pyprof probe"].undisturbed
     rows = [
-        (name, one.undisturbed, one.median, 100 * one.share, one.undisturbed / ours, one.rounds)
-        for name, one in found.items()
+        (name, cost.undisturbed, cost.median, 100 * cost.share, cost.undisturbed / ours, cost.rounds)
+        for name, cost in costs.items()
     ]
-    hooks, recorded = (found[name].undisturbed / ours for name in ("Python pre-hook and hook", "record_function"))
+    hooks, recorded = (costs[name].undisturbed / ours for name in ("Python pre-hook and hook", "record_function"))
     return [("(the call itself)", plain, None, None, None, None), *rows], [
         Bar("one probe on a no-op module", ours, "ns a call", 100),
         Bar("Python pre-hook and hook against a probe", hooks, "x", 15, "higher"),
@@ -243,7 +245,7 @@ def main() -> int:
     chosen = options.parse_args()
     torch.set_num_threads(chosen.threads)
     rows, bars = one_probe()
-    columns = ("way of looking", "undisturbed, ns", "median, ns", "share of the call, %", "x a probe", "rounds")
+    columns = ("instrumented by", "added a call, ns", "median, ns", "share of the call, %", "times a probe", "rounds")
     tables = [Figures("one probe", columns, rows)]
     steps = []
     stopwatch = CpuStopwatch() if chosen.clock == "cpu" else HostStopwatch()

@@ -47,10 +47,10 @@ class Curves:
     @classmethod
     def of(cls, records: Iterable[Record]) -> Curves:
         """The curves of all records."""
-        found: dict[Key, Curve] = {}
+        curves: dict[Key, Curve] = {}
         for record in sorted(records, key=lambda record: record.case.length):
-            found.setdefault((subject(record), setting(record)), {})[record.case.length] = record
-        return cls(found)
+            curves.setdefault((subject(record), setting(record)), {})[record.case.length] = record
+        return cls(curves)
 
     @cached_property
     def ok(self) -> Mapping[Key, Curve]:
@@ -88,14 +88,14 @@ def distinguishing(settings: Iterable[Setting]) -> tuple[str, ...]:
     """The names of the fields in which the settings differ, the mode and the batch apart: what a title must name."""
     every = set(settings)
     names = [field.name for field in fields(Setting) if field.name not in ("mode", "batch")]
-    return tuple(name for name in names if len({getattr(one, name) for one in every}) > 1)
+    return tuple(name for name in names if len({getattr(setting, name) for setting in every}) > 1)
 
 
-def describe(one: Setting, names: Iterable[str]) -> str:
+def describe(setting: Setting, names: Iterable[str]) -> str:
     """The named fields of a setting in words; empty where no field needs naming."""
     words = {
-        "compiled": "compiled" if one.compiled else "not compiled",
-        "environment": f"machine {one.environment[:8]}",
-        "allocator": ALLOCATOR_WORDS.get(one.allocator, one.allocator),
+        "compiled": "compiled" if setting.compiled else "not compiled",
+        "environment": f"machine {setting.environment[:8]}",
+        "allocator": ALLOCATOR_WORDS.get(setting.allocator, setting.allocator),
     }
-    return ", ".join(words.get(name, str(getattr(one, name))) for name in names)
+    return ", ".join(words.get(name, str(getattr(setting, name))) for name in names)

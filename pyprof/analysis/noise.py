@@ -85,7 +85,7 @@ def run_noise(records: Iterable[Record]) -> RunNoise | None:
         hit=samples - flags[0],
         causes=_causes(flags),
         slowest=slowest,
-        cases=sum(len(one.cases) for one in seen.values()),
+        cases=sum(len(yardstick.cases) for yardstick in seen.values()),
         slow=slow,
         others_share=_mean((noise.others_share, noise.seconds) for noise in noises.values()),
         steal_share=_mean((noise.steal_share, noise.seconds) for noise in noises.values()),
@@ -97,19 +97,21 @@ def _speeds(seen: Iterable[_Seen]) -> tuple[float | None, tuple[SlowCase, ...]]:
     """The lowest speed over the best one, and the cases that ran while it was low."""
     slowest: float | None = None
     slow = []
-    for one in seen:
-        best, worst = np.quantile(np.concatenate(list(one.readings.values())), (_EXTREME, 1 - _EXTREME))
+    for yardstick in seen:
+        best, worst = np.quantile(np.concatenate(list(yardstick.readings.values())), (_EXTREME, 1 - _EXTREME))
         slowest = min(slowest or 1.0, float(best / worst))
         # The best is a quantile, so that some cases lie above it.
-        typical = {rounds: min(1.0, float(best / np.median(found))) for rounds, found in one.readings.items()}
-        slow += [SlowCase(case, typical[rounds]) for case, rounds in one.cases if typical[rounds] < SLOW]
-    return slowest, tuple(sorted(slow, key=lambda one: (one.speed, str(one.case))))
+        typical = {
+            rounds: min(1.0, float(best / np.median(readings))) for rounds, readings in yardstick.readings.items()
+        }
+        slow += [SlowCase(case, typical[rounds]) for case, rounds in yardstick.cases if typical[rounds] < SLOW]
+    return slowest, tuple(sorted(slow, key=lambda entry: (entry.speed, str(entry.case))))
 
 
 def _causes(flags: Mapping[int, int]) -> dict[str, int]:
     counts: Counter[str] = Counter()
-    for one, count in flags.items():
-        for cause in causes([one]):
+    for flag, count in flags.items():
+        for cause in causes([flag]):
             counts[cause] += count
     return dict(counts.most_common())
 

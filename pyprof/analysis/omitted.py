@@ -19,10 +19,9 @@ class Omission:
     """Cases that gave no figure for the same reason.
 
     `metric` is None where the whole case is missing, otherwise the indicator that could not be measured, whose title is
-    `title`. `reason` is
-    the reason of the first case; `alike` says that the others' differ from it in their numbers only. `subjects` are
-    models with their attention implementations, `batch` is a number of examples or "largest", `shortest` and `longest`
-    bound the lengths.
+    `title`. `reason` is the reason of the first case; `alike` says that the others' differ from it in their numbers
+    only. `subjects` are models with their attention implementations, `batch` is a number of examples or "largest",
+    `shortest` and `longest` bound the lengths.
     """
 
     status: str
@@ -70,8 +69,8 @@ def notes(curves: Curves) -> tuple[Note, ...]:
     for record in curves.records:
         for note in record.notes:
             groups.setdefault(_skeleton(note), []).append(note)
-    found = [Note(texts[0], len(set(texts)) > 1, len(texts)) for texts in groups.values()]
-    return tuple(sorted(found, key=lambda note: -note.cases))
+    distinct = [Note(texts[0], len(set(texts)) > 1, len(texts)) for texts in groups.values()]
+    return tuple(sorted(distinct, key=lambda note: -note.cases))
 
 
 # A number with the unit behind it, and a sequence of such, as in "8 min 44 s".
@@ -87,7 +86,7 @@ def _missing(record: Record) -> list[tuple[str | None, str]]:
     if record.status != "ok":
         return [(None, record.reason or "no reason was given")]
     readings = record.indicators.items()
-    return [(name, one.reason or "no reason was given") for name, one in readings if one.value is None]
+    return [(name, reading.reason or "no reason was given") for name, reading in readings if reading.value is None]
 
 
 def _omission(

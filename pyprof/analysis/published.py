@@ -19,8 +19,8 @@ def agreement(tipping: Tipping, finding: TippingFinding, measured: tuple[int, in
     """
     crossing = tipping.crossing
     if finding.low is None or finding.high is None:
-        found = crossing is not None or tipping.status == "everywhere"
-        return "new" if found else "agrees" if tipping.status == "nowhere" else None
+        exists = crossing is not None or tipping.status == "everywhere"
+        return "new" if exists else "agrees" if tipping.status == "nowhere" else None
     if crossing is not None:
         if crossing.low is None and crossing.high is None:
             low = high = crossing.length

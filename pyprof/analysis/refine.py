@@ -94,19 +94,19 @@ def _gaps(points: Sequence[RatioPoint], crossing: Crossing) -> list[_Gap]:
     end = [pair for pair in pairs if pair[1].length == crossing.high]
     undecided = end[0][0].length - begin[0][1].length if begin and end else 0
     holding = [pair for pair in pairs if pair[0].length <= crossing.length < pair[1].length]
-    found = dict.fromkeys(begin + holding + end)
-    return [_Gap(a.length, b.length, _target(a, b, crossing), undecided) for a, b in found]
+    chosen = dict.fromkeys(begin + holding + end)
+    return [_Gap(a.length, b.length, _target(a, b, crossing), undecided) for a, b in chosen]
 
 
-def _target(one: RatioPoint, other: RatioPoint, crossing: Crossing) -> float:
+def _target(shorter: RatioPoint, longer: RatioPoint, crossing: Crossing) -> float:
     """Where between two points the crossing is expected or, beside an undecided point, an end of its interval."""
-    if one.length < crossing.length < other.length:
+    if shorter.length < crossing.length < longer.length:
         return crossing.length
-    for before, after in ((one.low, other.low), (one.high, other.high)):
+    for before, after in ((shorter.low, longer.low), (shorter.high, longer.high)):
         if before is not None and after is not None and (before > 1) != (after > 1):
             part = math.log(before) / math.log(before / after)
-            return one.length * math.pow(other.length / one.length, part)
-    return math.sqrt(one.length * other.length)
+            return shorter.length * math.pow(longer.length / shorter.length, part)
+    return math.sqrt(shorter.length * longer.length)
 
 
 def _divide(inside: Sequence[int], gap: _Gap) -> int:

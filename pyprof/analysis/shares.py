@@ -85,12 +85,12 @@ def rank(kind: str) -> tuple[int, str]:
 
 def share_curves(curves: Curves) -> tuple[ShareCurve, ...]:
     """The shares of everything whose layers were timed."""
-    found = []
+    shares = []
     for (subject, setting), curve in curves.ok.items():
         rows = tuple(row for record in curve.values() if (row := share_row(record)) is not None)
         if rows:
-            found.append(ShareCurve(subject, setting, rows))
-    return tuple(found)
+            shares.append(ShareCurve(subject, setting, rows))
+    return tuple(shares)
 
 
 def mean_over_length(rows: Sequence[tuple[int, float]]) -> float:
@@ -106,14 +106,13 @@ def mean_over_length(rows: Sequence[tuple[int, float]]) -> float:
 
 
 def share_summaries(
-    found: Iterable[ShareCurve], comparisons: Iterable[Comparison], published: Mapping[str, ShareFinding]
+    curves: Sequence[ShareCurve], comparisons: Iterable[Comparison], published: Mapping[str, ShareFinding]
 ) -> tuple[ShareSummary, ...]:
     """For each modality with a published share, each comparison's name and each setting: the mean over its models."""
     members: dict[tuple[str, str, str], set[tuple[str, str]]] = {}
-    for one in comparisons:
-        pair = {(one.variant, one.variant_attention), (one.vanilla, one.vanilla_attention)}
-        members.setdefault((one.modality, one.name, one.allocator), set()).update(pair)
-    curves = list(found)
+    for comparison in comparisons:
+        pair = {(comparison.variant, comparison.variant_attention), (comparison.vanilla, comparison.vanilla_attention)}
+        members.setdefault((comparison.modality, comparison.name, comparison.allocator), set()).update(pair)
     summaries = []
     for (modality, name, allocator), subjects in members.items():
         finding = published.get(modality)

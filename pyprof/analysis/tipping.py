@@ -156,15 +156,15 @@ def _crossings(band: _Band) -> tuple[Crossing, ...]:
     """
     runs = band.runs()
     if not runs:
-        found = [_crossing(band, left=False, right=False)]
+        crossings = [_crossing(band, left=False, right=False)]
     elif len(runs) > 1:
         brackets = [(band.part(a.last, b.first, mirrored=b.sign > 0), b.sign < 0) for a, b in pairwise(runs)]
-        found = [_crossing(part, gains=gains) for part, gains in brackets]
+        crossings = [_crossing(part, gains=gains) for part, gains in brackets]
     elif runs[0].sign < 0:
-        found = [_crossing(band.part(0, runs[0].first), left=False)]
+        crossings = [_crossing(band.part(0, runs[0].first), left=False)]
     else:
-        found = [_crossing(band.part(runs[0].last, len(band.x) - 1), right=False)]
-    return tuple(crossing for crossing in found if crossing is not None)
+        crossings = [_crossing(band.part(runs[0].last, len(band.x) - 1), right=False)]
+    return tuple(crossing for crossing in crossings if crossing is not None)
 
 
 def _crossing(band: _Band, *, left: bool = True, right: bool = True, gains: bool = True) -> Crossing | None:

@@ -11,11 +11,11 @@ from pyprof.analysis.curves import Curve, Curves, Key, Setting
 from pyprof.analysis.ratio import Cost, RatioPoint, costs, ratio_points
 from pyprof.analysis.tipping import Tipping, find_tipping
 from pyprof.records.comparison import Comparison, Subject
-from pyprof.records.indicator import IndicatorFacts
+from pyprof.records.indicator import IndicatorFacts, OfIndicator
 
 
 @dataclass(frozen=True)
-class TippingPoint:
+class TippingPoint(OfIndicator):
     """Where one variant tips in one metric and setting, and the ratios that say so."""
 
     comparison: Comparison
@@ -23,10 +23,6 @@ class TippingPoint:
     setting: Setting
     points: tuple[RatioPoint, ...]
     tipping: Tipping
-
-    @property
-    def metric(self) -> str:
-        return self.indicator.name
 
     @property
     def measured(self) -> tuple[int, int] | None:
@@ -50,7 +46,7 @@ def tipping_points(
     def costs_of(subject: Subject, setting: Setting, metric: IndicatorFacts) -> Mapping[int, Cost]:
         return costs(curves.ok.get((subject, setting), {}), metric)
 
-    found = []
+    points = []
     for comparison in comparisons:
         variants = _sides(curves, comparison.variant, comparison.variant_attention)
         vanillas = _sides(curves, comparison.vanilla, comparison.vanilla_attention)
@@ -61,8 +57,8 @@ def tipping_points(
             for setting in settings:
                 if metric.name in measured.get(setting, ()):
                     contrast = _Contrast(comparison, metric, setting, costs_of)
-                    found += contrast.compare(curves, _at(variants, setting), _at(vanillas, setting))
-    return tuple(found)
+                    points += contrast.compare(curves, _at(variants, setting), _at(vanillas, setting))
+    return tuple(points)
 
 
 def _sides(curves: Curves, model: str, attention: str) -> list[Key]:
@@ -85,11 +81,11 @@ class _Contrast:
 
     def compare(self, curves: Curves, variants: Sequence[Subject], vanillas: Sequence[Subject]) -> list[TippingPoint]:
         """One tipping point for every pair of loaded weights, which as a rule is one; never none."""
-        one = self.comparison
+        comparison = self.comparison
         if not variants:
-            return [self._absent(f"{one.variant} {one.variant_attention}: no case")]
+            return [self._absent(f"{comparison.variant} {comparison.variant_attention}: no case")]
         if not vanillas:
-            return [self._absent(f"{one.vanilla} {one.vanilla_attention}: no case")]
+            return [self._absent(f"{comparison.vanilla} {comparison.vanilla_attention}: no case")]
         return [self._pair(curves, variant, vanilla) for variant in variants for vanilla in vanillas]
 
     def _pair(self, curves: Curves, variant: Subject, vanilla: Subject) -> TippingPoint:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pyprof.cli import live
 from pyprof.cli.options import add_command, add_json, names, print_json
-from pyprof.errors import UsageError
+from pyprof.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from pyprof.attention import Comparison, Grid, ProblemResult
@@ -110,7 +110,7 @@ def _run(options: argparse.Namespace) -> int:
         raise KeyboardInterrupt
     if comparison.failed:
         print(f"pyprof: measurements that failed: {comparison.failed}, with their reasons above", file=sys.stderr)
-    return 3 if comparison.failed else 0
+    return ExitCode.INCOMPLETE if comparison.failed else ExitCode.DONE
 
 
 def _grid(options: argparse.Namespace) -> Grid:

@@ -17,6 +17,7 @@ from pyprof.cli.options import (
     names,
     print_json,
 )
+from pyprof.errors import ExitCode
 
 if TYPE_CHECKING:
     from pyprof.cli.options import Commands
@@ -81,7 +82,7 @@ def _run(options: argparse.Namespace) -> int:
         write(overhead, Console())
     if overhead.failed:
         print(f"pyprof: tools that failed: {overhead.failed}, with their reasons above", file=sys.stderr)
-    return 3 if overhead.failed else 0
+    return ExitCode.INCOMPLETE if overhead.failed else ExitCode.DONE
 
 
 def _show_progress(what: str) -> None:

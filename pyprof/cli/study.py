@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyprof.cli.options import add_command, add_json, add_pin, names
-from pyprof.errors import UsageError
+from pyprof.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from pyprof.cli.options import Commands
@@ -90,7 +90,7 @@ def _run(options: argparse.Namespace) -> int:
     study = _study(options)
     if options.dry_run:
         _preview(study, as_json=options.json)
-        return 0
+        return ExitCode.DONE
     directory = options.output or Path("runs", study.name)
     result = _measure(study, directory, options)
     show(run_directory.read(directory), as_json=options.json)
@@ -98,7 +98,7 @@ def _run(options: argparse.Namespace) -> int:
     if failed:
         print(f"pyprof: {failed} of {len(result.records)} cases failed: the report says which and why", file=sys.stderr)
     print(f"pyprof: the run is in {directory}: pyprof report {directory} prints it again", file=sys.stderr)
-    return 3 if failed else 0
+    return ExitCode.INCOMPLETE if failed else ExitCode.DONE
 
 
 def _study(options: argparse.Namespace) -> Study:
@@ -150,10 +150,13 @@ def _preview(study: Study, *, as_json: bool) -> None:
     from pyprof.cli.options import print_json
     from pyprof.study.preview import preview
 
-    found = preview(study)
+    foreseen = preview(study)
     if as_json:
-        cases = [{**one.case.to_json(), "seconds": one.seconds, "fits": one.fits} for one in found.forecasts]
-        print_json({"study": study.name, "seconds": found.seconds, "cases": cases})
+        cases = [
+            {**forecast.case.to_json(), "seconds": forecast.seconds, "fits": forecast.fits}
+            for forecast in foreseen.forecasts
+        ]
+        print_json({"study": study.name, "seconds": foreseen.seconds, "cases": cases})
         return
     from rich import box
     from rich.console import Console
@@ -164,12 +167,13 @@ def _preview(study: Study, *, as_json: bool) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for title in ("case", "predicted", ""):
         table.add_column(title, justify="right" if title == "predicted" else "left")
-    for one in found.forecasts:
-        table.add_row(str(one.case), format_seconds(one.seconds), "" if one.fits else "left out by the time budget")
+    for forecast in foreseen.forecasts:
+        remark = "" if forecast.fits else "left out by the time budget"
+        table.add_row(str(forecast.case), format_seconds(forecast.seconds), remark)
     console = Console()
     console.print(table)
-    fitting = sum(one.fits for one in found.forecasts)
+    fitting = sum(forecast.fits for forecast in foreseen.forecasts)
     console.print(
-        f"{fitting} of {len(found.forecasts)} cases in about {format_seconds(found.seconds)} on a guessed machine; "
-        "a run corrects its predictions as it goes."
+        f"{fitting} of {len(foreseen.forecasts)} cases in about {format_seconds(foreseen.seconds)} on a guessed "
+        "machine; a run corrects its predictions as it goes."
     )

@@ -55,5 +55,16 @@ class IndicatorFacts:
             raise UsageError(f"the run's list of indicators is damaged ({error}): measure anew") from error
 
 
+class OfIndicator:
+    """Base of what is about one indicator: `metric` is that indicator's name, as records and documents have it."""
+
+    indicator: IndicatorFacts
+
+    @property
+    def metric(self) -> str:
+        """The name of the indicator."""
+        return self.indicator.name
+
+
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value

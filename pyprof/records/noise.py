@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 from enum import IntFlag
 from typing import Any, NamedTuple
 
+from pyprof.quantity import plural
+
 # Less than this share of a sample's time is not worth a mark: half of the difference that is usually asked for.
 HIT_SHARE = 0.005
 
@@ -66,8 +68,7 @@ class Noise:
         return cls(**{**data, "frequency": None if frequency is None else tuple(frequency)})
 
     def __str__(self) -> str:
-        causes = ", ".join(f"{count} by {CAUSES[cause]}" for cause, count in self.hit.items() if count)
-        parts = [f"of {self.samples} samples {causes or 'none'} {'were' if causes else 'was'} hit"]
+        parts = [self._disturbed()]
         if self.others_share is not None:
             parts.append(f"other processes used {100 * self.others_share:.0f} % of the cores")
         if self.steal_share:
@@ -77,6 +78,16 @@ class Noise:
         if self.throttled:
             parts.append("it was throttled")
         return "; ".join(parts)
+
+    def _disturbed(self) -> str:
+        """How many samples each cause disturbed; these counts have no sum, since a sample can have several causes."""
+        samples = plural(self.samples, "sample")
+        counts = [(count, CAUSES[cause]) for cause, count in self.hit.items() if count]
+        if not counts:
+            return f"none of {samples} was disturbed"
+        (count, cause), *others = counts
+        text = f"{count:,} of {samples} {'was' if count == 1 else 'were'} disturbed by {cause}"
+        return ", ".join([text, *(f"{count:,} by {cause}" for count, cause in others)])
 
 
 class SystemTime(NamedTuple):
@@ -112,8 +123,8 @@ CAUSES = {"preempted": "preemption", "steal": "stolen time", "page_fault": "page
 def causes(flags: Iterable[int]) -> dict[str, int]:
     """How many of the samples' flags hold each cause, by its name; causes that hit none are left out."""
     counts = dict.fromkeys(Hit, 0)
-    for one in flags:
-        if one:
-            for hit in Hit(one):
+    for flag in flags:
+        if flag:
+            for hit in Hit(flag):
                 counts[hit] += 1
     return {str(hit.name).lower(): count for hit, count in counts.items() if count}

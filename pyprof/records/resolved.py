@@ -105,7 +105,7 @@ def pair(study: Study, models: Mapping[str, ModelFacts], attention: Callable[[st
     def subject(model: str, alias: str) -> Subject:
         return Subject(model, attention(model, alias), study.weights.get(model))
 
-    found: dict[tuple[int, Subject, Subject | None, str], Pairing] = {}
+    pairings: dict[tuple[int, Subject, Subject | None, str], Pairing] = {}
     for number, block in enumerate(study.blocks):
         for implementation in block.implementations:
             ours, theirs = senses(implementation)
@@ -115,8 +115,8 @@ def pair(study: Study, models: Mapping[str, ModelFacts], attention: Callable[[st
             for variant in variants or [None]:
                 period = None if variant is None else models[variant.model].periods.get(variant.attention)
                 pairing = Pairing(number, implementation, vanilla, variant, period, allocator)
-                found.setdefault((number, vanilla, variant, allocator), pairing)
-    return tuple(found.values())
+                pairings.setdefault((number, vanilla, variant, allocator), pairing)
+    return tuple(pairings.values())
 
 
 def relatives(model: str, block: Block) -> tuple[str, ...]:

@@ -53,15 +53,18 @@ def read(directory: Path) -> Run:
 
 
 def read_layers(directory: Path, key: str) -> Columns | None:
-    """The layer columns of the case with that key, or None where it has none."""
-    found: Columns | None = None
+    """The layers of the case with that key, by column (docs/runs.md lists them), or None where it has none.
+
+    Every layer stands at the same place in all columns; times are in seconds for one step.
+    """
+    layers: Columns | None = None
     for line in _lines(directory / LAYERS):
         if key.encode() not in line.content[:40]:
             continue
         data = _parsed(line.content)
         if data is not None and data.get("key") == key:
-            found = {name: column for name, column in data.items() if name != "key"}
-    return found
+            layers = {name: column for name, column in data.items() if name != "key"}
+    return layers
 
 
 class Store:

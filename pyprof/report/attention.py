@@ -11,11 +11,10 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from pyprof.quantity import format_bytes
-from pyprof.report.style import STATUS_STYLES, Glyphs, Scale, glyphs, machine_line, plural, scale
+from pyprof.report.style import STATUS_STYLES, Glyphs, Scale, device_line, glyphs, plural, scale, spread
 
 if TYPE_CHECKING:
     from pyprof.attention import Comparison, Problem, ProblemResult, Row
-    from pyprof.statistics.estimate import Estimate
 
 
 def write(comparison: Comparison, console: Console) -> None:
@@ -51,7 +50,7 @@ def _header(comparison: Comparison, marks: Glyphs) -> RenderableType:
     grid = comparison.grid
     title = Text.assemble(("pyprof", "bold bright_blue"), f" {marks.dot} ", ("sliding-window attention", "bold"))
     title.append(f", batch {grid.batch}, {plural(grid.heads, 'head')} of {grid.head_dim}")
-    lines = [title, Text(machine_line(comparison.environment, grid.device))]
+    lines = [title, Text(device_line(comparison.environment, grid.device))]
     if not comparison.complete:
         lines.append(Text("stopped before the end; what was measured until then:", "bold yellow"))
     return Group(*lines)
@@ -109,7 +108,8 @@ def _cells(row: Row, unit: Scale, fastest: float | None, marks: Glyphs) -> Itera
         return
     style = "bold green" if row.seconds.value == fastest else ""
     yield Text(f"  {row.impl}{label}", style)
-    yield Text(unit.number(row.seconds.value), style).append(f" {_spread(row.seconds, marks):>6}", "dim")
+    around = spread(row.seconds.value, row.seconds.low, row.seconds.high, marks)
+    yield Text(unit.number(row.seconds.value), style).append(f" {around:>6}", "dim")
     yield Text(f"{(row.flops_per_second or 0) / 1e9:,.1f}")
     yield Text("-" if row.of_limit is None else f"{100 * row.of_limit.value:.1f}%")
     yield Text(
@@ -127,14 +127,6 @@ def _cells(row: Row, unit: Scale, fastest: float | None, marks: Glyphs) -> Itera
     yield Text(f"{row.accuracy.error:.1e}", style)
     times = row.accuracy.times_eager
     yield Text("-" if times is None else f"{times:.2f}", style)
-
-
-def _spread(estimate: Estimate, marks: Glyphs) -> str:
-    """The larger distance from the median to a bound of its interval, in percent of the median."""
-    if estimate.low is None or estimate.high is None:
-        return f"{marks.spread}?"
-    percent = 100 * max(estimate.high - estimate.value, estimate.value - estimate.low) / estimate.value
-    return f"{marks.spread}{percent:.0f}%" if percent >= 9.95 else f"{marks.spread}{percent:.1f}%"
 
 
 def _reasons(comparison: Comparison) -> Iterator[Text]:

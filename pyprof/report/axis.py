@@ -44,11 +44,11 @@ def data_set_sentences(part: ModalityView, lines: Iterable[TippingLine]) -> list
     noun = _EXAMPLES.get(part.name, "example")
     said: dict[str, list[str]] = {}
     for line in lines:
-        sides = {side: [one for one in line.data_sets if one.side == side] for side in _SIDES}
+        sides = {side: [near for near in line.data_sets if near.side == side] for side in _SIDES}
         chosen = {"below": sides["below"][-1:], "within": sides["within"], "above": sides["above"][:1]}
         clauses: list[str] = []
         for side, some in chosen.items():
-            names = [f"{one.data_set} ({one.length:,})" for one in some]
+            names = [f"{near.data_set} ({near.length:,})" for near in some]
             if names and not clauses:
                 size = f"{some[0].length:,} {part.unit}s"
                 first = f"the mean {some[0].data_set} {noun}"
@@ -85,7 +85,7 @@ def _line(label: str, content: Text, indent: int) -> Text:
 def _key(data_sets: Sequence[DataSet], glyphs: Glyphs) -> list[Text]:
     if not data_sets:
         return []
-    said = (f"{number} {one.name} {one.length:,}" for number, one in enumerate(data_sets, 1))
+    said = (f"{number} {data_set.name} {data_set.length:,}" for number, data_set in enumerate(data_sets, 1))
     return [Text("  " + f" {glyphs.dot} ".join(said), "dim")]
 
 
@@ -141,8 +141,9 @@ class _Ruler:
     def marks(self, data_sets: Sequence[DataSet], glyphs: Glyphs) -> Text:
         cells = [glyphs.line] * (self.width + 2)
         cells[0] = cells[-1] = " "
-        for number, one in enumerate(data_sets, 1):
-            at = 0 if one.length < self.low else self.width + 1 if one.length > self.high else self.column(one.length)
+        for number, data_set in enumerate(data_sets, 1):
+            length = data_set.length
+            at = 0 if length < self.low else self.width + 1 if length > self.high else self.column(length)
             cells[at] = str(number)[-1] if 0 < at <= self.width else glyphs.before if at == 0 else glyphs.beyond
         return Text("".join(cells), "yellow")
 

@@ -22,9 +22,7 @@ def bar(shares: Mapping[str, float], width: int, glyphs: Glyphs) -> Text:
     for kind, share in shares.items():
         reached += share
         until = min(round(reached * width), width)
-        text.append(
-            glyphs.fillings.get(kind, glyphs.fillings["other"]) * (until - filled), KIND_STYLES.get(kind, "white")
-        )
+        text.append(glyphs.filling(kind) * (until - filled), KIND_STYLES.get(kind, "white"))
         filled = max(filled, until)
     return text
 
@@ -46,7 +44,7 @@ def legend(kinds: Iterable[str], width: int, glyphs: Glyphs) -> Text:
 def share_charts(charts: Sequence[ShareChart], unit: str, width: int, glyphs: Glyphs) -> Group:
     """The charts of a modality below each other, a bar for each mode in every line."""
     rows = [row for chart in charts for row in chart.rows]
-    kinds = sorted({kind for row in rows for one in row.modes.values() for kind in one.shares}, key=rank)
+    kinds = sorted({kind for row in rows for shares in row.modes.values() for kind in shares.shares}, key=rank)
     modes = [mode for mode in MODES if any(mode in row.modes for row in rows)]
     names = max(len(_name(chart)) for chart in charts)
     lengths = max(len(unit) + 3, *(len(f"{row.length:,}") for row in rows))

@@ -77,9 +77,9 @@ def _apart(environments: set[str]) -> tuple[str, ...]:
 def _parts(curves: Curves, resolved: Resolved) -> list[Part]:
     """The curves by modality and unit of length: text, speech, vision, then what users bring along."""
     models: dict[tuple[str, str], set[str]] = {}
-    for one, _ in curves.all:
-        fact = resolved.models.get(one.model, ModelFacts())
-        models.setdefault((fact.modality, fact.unit), set()).add(one.model)
+    for subject, _ in curves.all:
+        fact = resolved.models.get(subject.model, ModelFacts())
+        models.setdefault((fact.modality, fact.unit), set()).add(subject.model)
     known = {name: index for index, name in enumerate(MODALITIES)}
     order = sorted(models, key=lambda kind: (known.get(kind[0], len(known)), kind))
     return [Part(name, unit, curves.only(models[name, unit]), resolved) for name, unit in order]
@@ -101,49 +101,49 @@ def _modality(part: Part) -> ModalityView:
     )
 
 
-def _share_charts(part: Part, found: Iterable[ShareCurve]) -> tuple[ShareChart, ...]:
+def _share_charts(part: Part, curves: Iterable[ShareCurve]) -> tuple[ShareChart, ...]:
     """A chart for everything in each setting, the modes of one setting together."""
     charts: dict[tuple[Subject, Setting], dict[int, dict[str, ShareRow]]] = {}
-    for curve in found:
+    for curve in curves:
         rows = charts.setdefault((curve.subject, replace(curve.setting, mode=MODES[0])), {})
         for row in curve.rows:
             rows.setdefault(row.length, {})[curve.setting.mode] = row
-    order = {one: index for index, one in enumerate(part.subjects)}
+    order = {subject: index for index, subject in enumerate(part.subjects)}
     ordered = sorted(charts.items(), key=lambda item: order[item[0][0]])
     seen = Counter(length for rows in charts.values() for length in rows)
     common = sorted(length for length, times in seen.items() if 2 * times >= len(charts))
     shown = {common[index] for index in brief(common, BRIEF_SHARES)}
-    return tuple(_share_chart(part, one, setting, rows, shown) for (one, setting), rows in ordered)
+    return tuple(_share_chart(part, subject, setting, rows, shown) for (subject, setting), rows in ordered)
 
 
 def _share_chart(
-    part: Part, one: Subject, setting: Setting, rows: Mapping[int, Mapping[str, ShareRow]], shown: set[int]
+    part: Part, subject: Subject, setting: Setting, rows: Mapping[int, Mapping[str, ShareRow]], shown: set[int]
 ) -> ShareChart:
     """One chart; what a short print shows of it are the lengths that its neighbours show, or else all its ends."""
     lengths = sorted(rows)
     chosen = tuple(index for index, length in enumerate(lengths) if length in shown)
     return ShareChart(
-        part.column(one),
+        part.column(subject),
         part.words(setting),
         tuple(ShareChartRow(length, rows[length]) for length in lengths),
         chosen or brief(lengths, BRIEF_SHARES),
     )
 
 
-def _share_lines(part: Part, found: Sequence[ShareCurve], comparisons: Sequence[Comparison]) -> tuple[ShareLine, ...]:
+def _share_lines(part: Part, curves: Sequence[ShareCurve], comparisons: Sequence[Comparison]) -> tuple[ShareLine, ...]:
     return tuple(
         ShareLine(
-            one.comparison,
-            one.setting.mode,
-            part.words_beside_comparison(one.setting),
-            one.share,
-            one.below,
-            one.models,
-            one.covered[0],
-            one.covered[1],
-            one.published,
+            summary.comparison,
+            summary.setting.mode,
+            part.words_beside_comparison(summary.setting),
+            summary.share,
+            summary.below,
+            summary.models,
+            summary.covered[0],
+            summary.covered[1],
+            summary.published,
         )
-        for one in share_summaries(found, comparisons, part.shares_published)
+        for summary in share_summaries(curves, comparisons, part.shares_published)
     )
 
 
@@ -151,7 +151,7 @@ def _tipping_line(part: Part, point: TippingPoint) -> TippingLine:
     finding = part.tipping_published(point.metric)
     measured = point.measured
     related = agreement(point.tipping, finding, measured) if finding and measured else None
-    placed = [(one, side(one.length, point.tipping, measured)) for one in part.data_sets if measured]
+    placed = [(data_set, side(data_set.length, point.tipping, measured)) for data_set in part.data_sets if measured]
     return TippingLine(
         comparison=point.comparison,
         indicator=point.indicator,
@@ -162,7 +162,9 @@ def _tipping_line(part: Part, point: TippingPoint) -> TippingLine:
         longest=measured[1] if measured else None,
         published=finding,
         agreement=related,
-        data_sets=tuple(Placement(one.name, one.length, where) for one, where in placed if where is not None),
+        data_sets=tuple(
+            Placement(data_set.name, data_set.length, where) for data_set, where in placed if where is not None
+        ),
         points=point.points,
     )
 

@@ -37,15 +37,15 @@ class Part:
     @cached_property
     def subjects(self) -> tuple[Subject, ...]:
         """Everything that was to be measured: vanilla models first, then by name; a model's best attention last."""
-        return tuple(sorted({one for one, _ in self.curves.all}, key=self._rank))
+        return tuple(sorted({subject for subject, _ in self.curves.all}, key=self._rank))
 
-    def column(self, one: Subject) -> Column:
+    def column(self, subject: Subject) -> Column:
         """The heading of a subject."""
-        return Column(one.model, one.attention, one.weights, self.fact(one).vanilla is None)
+        return Column(subject.model, subject.attention, subject.weights, self.fact(subject).vanilla is None)
 
-    def words(self, one: Setting) -> str:
+    def words(self, setting: Setting) -> str:
         """What tells a setting from the others of this modality, in words."""
-        return describe(one, self._naming)
+        return describe(setting, self._naming)
 
     def words_beside_comparison(self, one: Setting) -> str:
         """The same where the comparison is named, which has one allocator."""
@@ -55,9 +55,9 @@ class Part:
     def _naming(self) -> tuple[str, ...]:
         return distinguishing(setting for _, setting in self.curves.all)
 
-    def fact(self, one: Subject) -> ModelFacts:
+    def fact(self, subject: Subject) -> ModelFacts:
         """What is known of a subject's model."""
-        return self.resolved.models.get(one.model, ModelFacts())
+        return self.resolved.models.get(subject.model, ModelFacts())
 
     @property
     def data_sets(self) -> tuple[DataSet, ...]:
@@ -75,21 +75,21 @@ class Part:
         published = self.resolved.published
         return None if published is None else published.tipping_of(self.name, indicator)
 
-    def _rank(self, one: Subject) -> tuple[bool, str, int, str, str]:
-        attentions = self.fact(one).attentions
-        best = -attentions.index(one.attention) if one.attention in attentions else -len(attentions)
-        return self.fact(one).vanilla is not None, one.model, best, one.attention, one.weights or ""
+    def _rank(self, subject: Subject) -> tuple[bool, str, int, str, str]:
+        attentions = self.fact(subject).attentions
+        best = -attentions.index(subject.attention) if subject.attention in attentions else -len(attentions)
+        return self.fact(subject).vanilla is not None, subject.model, best, subject.attention, subject.weights or ""
 
 
 def tables(part: Part, points: Sequence[TippingPoint]) -> tuple[Table, ...]:
     """A table for every metric over length, mode and setting that has a figure, in the order of the indicators."""
     groups: dict[Setting, dict[Subject, Curve]] = {}
-    for one in part.subjects:
-        for (subject, setting), curve in part.curves.all.items():
-            if subject == one:
-                groups.setdefault(setting, {})[one] = curve
+    for subject in part.subjects:
+        for (of, setting), curve in part.curves.all.items():
+            if of == subject:
+                groups.setdefault(setting, {})[subject] = curve
     placed = _placed(points)
-    found = []
+    filled = []
     for indicator in part.resolved.indicators:
         if not indicator.varies_with_length:
             continue
@@ -97,18 +97,18 @@ def tables(part: Part, points: Sequence[TippingPoint]) -> tuple[Table, ...]:
             for setting, curves in groups.items():
                 records = (record for curve in curves.values() for record in curve.values())
                 if setting.mode == mode and any(indicator.name in record.indicators for record in records):
-                    found.append(_Builder(part, indicator, setting, curves, placed).table())
-    return tuple(found)
+                    filled.append(_Builder(part, indicator, setting, curves, placed).table())
+    return tuple(filled)
 
 
 def _placed(points: Iterable[TippingPoint]) -> dict[Place, list[TippingPoint]]:
     """The tipping points by their variant, setting and indicator."""
-    found: dict[Place, list[TippingPoint]] = {}
+    placed: dict[Place, list[TippingPoint]] = {}
     for point in points:
         comparison = point.comparison
         place = (comparison.variant, comparison.variant_attention, point.setting, point.metric)
-        found.setdefault(place, []).append(point)
-    return found
+        placed.setdefault(place, []).append(point)
+    return placed
 
 
 @dataclass(frozen=True)
@@ -124,14 +124,14 @@ class _Builder:
     def table(self) -> Table:
         """The table; its brief rows hold those on both sides of every tipping point."""
         lengths = sorted({length for curve in self.curves.values() for length in curve})
-        points = [point for one in self.curves for point in self._points(one)]
-        columns = [self._cells(one, lengths) for one in self.curves]
+        points = [point for subject in self.curves for point in self._points(subject)]
+        columns = [self._cells(subject, lengths) for subject in self.curves]
         shown = [any(cell.value is not None for cell in row) for row in zip(*columns, strict=True)]
         measured = [index for index, has in enumerate(shown) if has]
         chosen = brief(
             [lengths[index] for index in measured],
             BRIEF_HEADLINE if self.indicator.headline else BRIEF_OTHERS,
-            {one.tipping.crossing.length for one in points if one.tipping.crossing},
+            {point.tipping.crossing.length for point in points if point.tipping.crossing},
         )
         return Table(
             indicator=self.indicator,
@@ -140,20 +140,20 @@ class _Builder:
             mode=self.setting.mode,
             setting=self.part.words(self.setting),
             counted=self.indicator.exact,
-            columns=tuple(self.part.column(one) for one in self.curves),
-            compared=tuple(len(self._points(one)) for one in self.curves),
+            columns=tuple(self.part.column(subject) for subject in self.curves),
+            compared=tuple(len(self._points(subject)) for subject in self.curves),
             rows=tuple(
                 TableRow(length, cells) for length, cells in zip(lengths, zip(*columns, strict=True), strict=True)
             ),
             brief=tuple(measured[index] for index in chosen),
         )
 
-    def _points(self, one: Subject) -> Sequence[TippingPoint]:
-        return self.placed.get((one.model, one.attention, self.setting, self.indicator.name), ())
+    def _points(self, subject: Subject) -> Sequence[TippingPoint]:
+        return self.placed.get((subject.model, subject.attention, self.setting, self.indicator.name), ())
 
-    def _cells(self, one: Subject, lengths: Sequence[int]) -> list[Cell]:
-        curve, cheaper = self.curves[one], dict[int, tuple[str, ...]]()
-        for point in self._points(one):
+    def _cells(self, subject: Subject, lengths: Sequence[int]) -> list[Cell]:
+        curve, cheaper = self.curves[subject], dict[int, tuple[str, ...]]()
+        for point in self._points(subject):
             for ratio in point.points:
                 if ratio.high is not None and ratio.high < 1:
                     cheaper[ratio.length] = (*cheaper.get(ratio.length, ()), point.comparison.name)
@@ -176,12 +176,12 @@ class _Builder:
 def model_lines(part: Part) -> tuple[ModelLine, ...]:
     """What does not vary with the length, of everything that was measured."""
     by_subject: dict[Subject, list[Record]] = {}
-    for (one, _), curve in part.curves.ok.items():
-        by_subject.setdefault(one, []).extend(curve.values())
-    return tuple(_model_line(part, one, by_subject[one]) for one in part.subjects if one in by_subject)
+    for (subject, _), curve in part.curves.ok.items():
+        by_subject.setdefault(subject, []).extend(curve.values())
+    return tuple(_model_line(part, subject, by_subject[subject]) for subject in part.subjects if subject in by_subject)
 
 
-def _model_line(part: Part, one: Subject, records: Sequence[Record]) -> ModelLine:
+def _model_line(part: Part, subject: Subject, records: Sequence[Record]) -> ModelLine:
     fixed = {
         indicator: _range(records, indicator)
         for indicator in part.resolved.indicators
@@ -197,8 +197,8 @@ def _model_line(part: Part, one: Subject, records: Sequence[Record]) -> ModelLin
         if indicator.name != PARAMETERS and lowest is not None and highest is not None
     )
     return ModelLine(
-        part.column(one),
-        part.fact(one).family,
+        part.column(subject),
+        part.fact(subject).family,
         None if fewest is None else round(fewest),
         None if most is None else round(most),
         owned,
@@ -224,6 +224,6 @@ def brief(lengths: Sequence[int], count: int, wanted: Iterable[float] = ()) -> t
     targets = [math.exp(low + (high - low) * step / (count - 1)) for step in range(count)]
     chosen = {min(range(len(lengths)), key=lambda index: abs(lengths[index] - target)) for target in targets}
     for length in wanted:
-        after = next((index for index, one in enumerate(lengths) if one >= length), len(lengths) - 1)
+        after = next((index for index, other in enumerate(lengths) if other >= length), len(lengths) - 1)
         chosen |= {max(after - 1, 0), after}
     return tuple(sorted(chosen))

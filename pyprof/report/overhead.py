@@ -11,7 +11,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from pyprof.quantity import format_seconds
-from pyprof.report.style import STATUS_STYLES, Glyphs, glyphs, machine_line, plural
+from pyprof.report.style import STATUS_STYLES, Glyphs, device_line, glyphs, plural
 
 if TYPE_CHECKING:
     from pyprof.overhead import ModeResult, Overhead, Row
@@ -45,7 +45,7 @@ def _header(overhead: Overhead, marks: Glyphs) -> Iterator[Text]:
     yield title.append(
         f", {setup.model} {setup.size}, {setup.length:,} {overhead.unit}s, batch {setup.batch}, {setup.dtype}"
     )
-    yield Text(machine_line(overhead.environment, setup.device))
+    yield Text(device_line(overhead.environment, setup.device))
     for note in dict.fromkeys(note for mode in overhead.modes for note in mode.notes):
         yield Text(note, "dim")
 

@@ -6,14 +6,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from rich.text import Text
+
+from pyprof.quantity import format_bytes, format_count, format_seconds
 from pyprof.quantity import plural as plural
+from pyprof.records.case import Batch, Case
+from pyprof.records.indicator import Format, IndicatorFacts
 
 if TYPE_CHECKING:
     from pyprof.records.environment import Environment
 
-from pyprof.quantity import format_bytes, format_count, format_seconds
-from pyprof.records.case import Case
-from pyprof.records.indicator import Format, IndicatorFacts
+# Between these widths in columns a report keeps its layout; narrower and wider consoles get the nearer of the two.
+LEAST_WIDTH, MOST_WIDTH = 60, 140
 
 # For each format its units, largest first, and the least number that stands before one.
 _UNITS: Mapping[str, tuple[tuple[tuple[str, float], ...], float]] = {
@@ -32,7 +36,13 @@ KIND_STYLES: Mapping[str, str] = {
     "outside": "bright_black",
 }
 
-STATUS_STYLES: Mapping[str, str] = {"oom": "red", "error": "bold red", "skipped": "yellow"}
+STATUS_STYLES: Mapping[str, str] = {
+    "ok": "green",
+    "oom": "red",
+    "timeout": "red",
+    "error": "bold red",
+    "skipped": "yellow",
+}
 
 
 @dataclass(frozen=True)
@@ -51,11 +61,11 @@ class Glyphs:
         }
     )
     cheaper: str = "▼"
+    dearer: str = "▲"
     partly: str = "▽"
     spread: str = "±"
     rule: str = "━"
     line: str = "─"
-    tick: str = "┼"
     range: str = "━"
     begin: str = "├"
     end: str = "┤"
@@ -65,7 +75,7 @@ class Glyphs:
     beyond: str = "▸"
     dash: str = "–"
     dot: str = "·"
-    indent: str = "  "
+    arrow: str = "→"
     fold: str = "⋯"
     cut: str = "…"
 
@@ -85,11 +95,11 @@ ASCII = Glyphs(
         "outside": ".",
     },
     cheaper="v",
+    dearer="^",
     partly="~",
     spread="+-",
     rule="=",
     line="-",
-    tick="+",
     range="=",
     begin="[",
     end="]",
@@ -99,6 +109,7 @@ ASCII = Glyphs(
     beyond=">",
     dash="-",
     dot="-",
+    arrow="to",
     fold="...",
     cut="~",
 )
@@ -112,6 +123,42 @@ def glyphs(encoding: str) -> Glyphs:
     except (UnicodeEncodeError, LookupError):
         return ASCII
     return every
+
+
+def usable_width(width: int) -> int:
+    """The columns that a report uses of a console's width."""
+    return min(max(width, LEAST_WIDTH), MOST_WIDTH)
+
+
+def rule(title: str, width: int, marks: Glyphs) -> Text:
+    """The line that begins a section, across the whole width and with an empty line before it."""
+    text = Text("\n" + marks.rule * 2, "bright_blue", no_wrap=True)
+    text.append(f" {title} ", "bold")
+    return text.append(marks.rule * max(width - len(title) - 4, 0))
+
+
+def spread(value: float, low: float | None, high: float | None, marks: Glyphs) -> str:
+    """The larger distance from a figure to a bound of its interval, in percent of the figure."""
+    if low is None or high is None:
+        return f"{marks.spread}?"
+    percent = 100 * max(high - value, value - low) / value
+    return f"{marks.spread}{percent:.0f}%" if percent >= 9.95 else f"{marks.spread}{percent:.1f}%"
+
+
+def interval(low: int | None, high: int | None, dash: str = "–") -> str:
+    """The lengths between which a tipping point lies, a question mark for an open end: "[512–1,024]"."""
+    bounds = ("?" if bound is None else f"{bound:,}" for bound in (low, high))
+    return f"[{dash.join(bounds)}]"
+
+
+def length_range(shortest: int, longest: int) -> str:
+    """A range of lengths in words: "128 to 2,048", or the only one."""
+    return f"{shortest:,}" if shortest == longest else f"{shortest:,} to {longest:,}"
+
+
+def batch_words(batch: Batch) -> str:
+    """A batch as it is written behind a mode: ", batch 4", or nothing for one example."""
+    return {1: "", "largest": ", largest batch"}.get(batch, f", batch {batch}")
 
 
 @dataclass(frozen=True)
@@ -158,7 +205,7 @@ def figure(indicator: IndicatorFacts, value: float) -> str:
     )
 
 
-def machine_line(environment: Environment, device: str) -> str:
+def device_line(environment: Environment, device: str) -> str:
     """The processor or the GPUs that were measured, and the version of PyTorch."""
     where = f"{environment.cpu}, {plural(environment.threads, 'thread')}"
     if device != "cpu":

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table as Grid
 from rich.text import Text
 
-from pyprof.report.style import Glyphs, Scale, plural, scale
+from pyprof.report.style import Glyphs, Scale, plural, scale, spread
 from pyprof.report.view import Cell, Column, Table
 
 
@@ -71,15 +71,7 @@ def _figure(cell: Cell, unit: Scale, table: Table, index: int, glyphs: Glyphs) -
     style = "bold green" if cell.cheaper_in and every else "green" if cell.cheaper_in else ""
     text = Text(unit.number(cell.value), style)
     if not table.counted:
-        text.append(f" {_spread(cell, glyphs):>6}", "dim")
+        text.append(f" {spread(cell.value, cell.low, cell.high, glyphs):>6}", "dim")
     if any(table.compared):
         text.append((glyphs.cheaper if every else glyphs.partly) if cell.cheaper_in else " ", style)
     return text
-
-
-def _spread(cell: Cell, glyphs: Glyphs) -> str:
-    """The larger distance from the figure to a bound of its interval, in percent of the figure."""
-    if cell.value is None or cell.low is None or cell.high is None:
-        return f"{glyphs.spread}?"
-    percent = 100 * max(cell.high - cell.value, cell.value - cell.low) / cell.value
-    return f"{glyphs.spread}{percent:.0f}%" if percent >= 9.95 else f"{glyphs.spread}{percent:.1f}%"

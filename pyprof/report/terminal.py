@@ -15,15 +15,11 @@ from pyprof.quantity import format_seconds
 from pyprof.report.axis import tipping_axis
 from pyprof.report.bars import fixed_figures, parameter_bars, share_charts
 from pyprof.report.noise import quiet_lines
-from pyprof.report.style import Glyphs, glyphs, plural
+from pyprof.report.style import STATUS_STYLES, Glyphs, batch_words, glyphs, length_range, plural, rule, usable_width
 from pyprof.report.system_time import system_lines
 from pyprof.report.tables import metric_table
 from pyprof.report.tipping_table import published, terse_verdict, tipping_table
 from pyprof.report.view import ModalityView, ShareLine, Table, TippingLine, View
-
-LEAST_WIDTH = 60
-MOST_WIDTH = 140
-_STATUS_STYLES = {"ok": "green", "oom": "red", "timeout": "red", "error": "bold red", "skipped": "yellow"}
 
 
 def write(view: View, console: Console) -> None:
@@ -33,23 +29,23 @@ def write(view: View, console: Console) -> None:
 
 def render(view: View, width: int, marks: Glyphs) -> Group:
     """The whole report for a width in columns."""
-    width = min(max(width, LEAST_WIDTH), MOST_WIDTH)
+    width = usable_width(width)
     blocks: list[RenderableType] = [_header(view, marks)]
     for part in view.modalities:
-        blocks.append(_rule(part.name, width, marks))
+        blocks.append(rule(part.name, width, marks))
         blocks += _spaced(_modality(part, view, width, marks))
     if view.omitted:
-        blocks += [_rule("not measured", width, marks), *_omissions(view.omitted)]
+        blocks += [rule("not measured", width, marks), *_omissions(view.omitted)]
     if view.notes:
-        blocks.append(_rule("notes", width, marks))
+        blocks.append(rule("notes", width, marks))
         blocks += [Text(f"{note.text}{_cases(note)}") for note in view.notes]
     if view.quiet is not None:
-        blocks += [_rule("how quiet the machine was", width, marks), *quiet_lines(view.quiet)]
+        blocks += [rule("how quiet the machine was", width, marks), *quiet_lines(view.quiet)]
     if view.system is not None and (lines := list(system_lines(view.system))):
-        blocks += [_rule("what the system took", width, marks), *lines]
+        blocks += [rule("what the system took", width, marks), *lines]
     short = _in_short(view, marks)
     if short is not None:
-        blocks += [_rule("in short: from where a variant costs less", width, marks), short]
+        blocks += [rule("in short: from where a variant costs less", width, marks), short]
     return Group(*blocks)
 
 
@@ -59,16 +55,10 @@ def _header(view: View, marks: Glyphs) -> RenderableType:
         title.append(f" {marks.dot} {view.started[:16].replace('T', ' ')} UTC", "dim")
     counts = Text(f"{plural(sum(view.counts.values()), 'case')}: ")
     for index, (status, count) in enumerate(view.counts.items()):
-        counts.append(f"{', ' if index else ''}{count:,} {status}", _STATUS_STYLES.get(status, ""))
+        counts.append(f"{', ' if index else ''}{count:,} {status}", STATUS_STYLES.get(status, ""))
     counts.append(f" {marks.dot} {format_seconds(view.seconds)} of measuring", "dim")
     warnings = [Text(f"warning: {warning}", "bold yellow") for warning in view.warnings]
     return Group(title, Text(view.machine), counts, *warnings)
-
-
-def _rule(title: str, width: int, marks: Glyphs) -> Text:
-    text = Text("\n" + marks.rule * 2, "bright_blue", no_wrap=True)
-    text.append(f" {title} ", "bold")
-    return text.append(marks.rule * max(width - len(title) - 4, 0))
 
 
 def _spaced(blocks: Iterable[RenderableType]) -> Iterator[RenderableType]:
@@ -139,16 +129,17 @@ def _cases(note: Note) -> str:
 
 def _omissions(omitted: Iterable[Omission]) -> list[RenderableType]:
     lines: list[RenderableType] = []
-    for one in omitted:
-        what = plural(one.cases, "case")
-        if one.metric is not None:
-            what = f"{(one.title or one.metric).lower()} of {what}"
-        status, style = ("no figure", "yellow") if one.status == "ok" else (one.status, _STATUS_STYLES[one.status])
-        lengths = f"{one.shortest:,}" if one.shortest == one.longest else f"{one.shortest:,} to {one.longest:,}"
-        batch = {1: "", "largest": ", largest batch"}.get(one.batch, f", batch {one.batch}")
-        about = f", {one.mode}{batch}, {lengths} {one.unit}s: {', '.join(one.subjects)}"
+    for omission in omitted:
+        what = plural(omission.cases, "case")
+        if omission.metric is not None:
+            what = f"{(omission.title or omission.metric).lower()} of {what}"
+        status = "no figure" if omission.status == "ok" else omission.status
+        style = "yellow" if omission.status == "ok" else STATUS_STYLES[omission.status]
+        lengths = length_range(omission.shortest, omission.longest)
+        setting = f"{omission.mode}{batch_words(omission.batch)}"
+        about = f", {setting}, {lengths} {omission.unit}s: {', '.join(omission.subjects)}"
         lines.append(Text.assemble((status, style), " ", (what, "bold"), about))
-        reason = Text(one.reason + (" (the numbers differ)" if one.alike else ""), "dim")
+        reason = Text(omission.reason + (" (the numbers differ)" if omission.alike else ""), "dim")
         lines.append(Padding(reason, (0, 0, 0, 2), expand=False))
     return lines
 
@@ -173,7 +164,11 @@ def _short_grid(lines: Sequence[TippingLine], title: str, marks: Glyphs) -> Grid
         grid.add_column(Text(f"{mode}{f' {setting}' if setting else ''}\n{name}"), justify="right", no_wrap=True)
     grid.add_column("published\n2023", justify="right", no_wrap=True)
     for variant in dict.fromkeys(line.comparison.variant for line in lines):
-        own = {(one.mode, one.comparison.name, one.setting): one for one in lines if one.comparison.variant == variant}
+        own = {
+            (line.mode, line.comparison.name, line.setting): line
+            for line in lines
+            if line.comparison.variant == variant
+        }
         first = next(iter(own.values()))
         cells = [terse_verdict(own[head]) if head in own else Text("") for head in heads]
         label = Text.assemble((variant, "bold"), (f" ({first.comparison.unit}s)", "dim"))

@@ -13,7 +13,7 @@ from pyprof.analysis.curves import ALLOCATOR_WORDS
 from pyprof.analysis.published import Agreement
 from pyprof.analysis.tipping import Crossing
 from pyprof.records.comparison import Comparison
-from pyprof.report.style import Glyphs
+from pyprof.report.style import Glyphs, interval
 from pyprof.report.view import ModalityView, TippingLine
 
 AGREEMENT: Mapping[Agreement, tuple[str, str]] = {
@@ -52,14 +52,14 @@ def _indented(part: RenderableType, columns: int = 2) -> Padding:
 
 
 def _pair(line: TippingLine) -> Text:
-    one = line.comparison
+    comparison = line.comparison
     return Text.assemble(
-        (one.variant, "bold"),
-        f" {one.variant_attention} ",
+        (comparison.variant, "bold"),
+        f" {comparison.variant_attention} ",
         ("against ", "dim"),
-        (one.vanilla, "bold"),
-        f" {one.vanilla_attention} ",
-        (f"({one.name})", "dim"),
+        (comparison.vanilla, "bold"),
+        f" {comparison.vanilla_attention} ",
+        (f"({comparison.name})", "dim"),
     )
 
 
@@ -112,9 +112,7 @@ def _legend(lines: Sequence[TippingLine]) -> list[Text]:
 
 
 def _interval(crossing: Crossing, glyphs: Glyphs) -> str:
-    low = "?" if crossing.low is None else f"{crossing.low:,}"
-    high = "?" if crossing.high is None else f"{crossing.high:,}"
-    return f"[{low}{glyphs.dash}{high}]"
+    return interval(crossing.low, crossing.high, glyphs.dash)
 
 
 def published(line: TippingLine, glyphs: Glyphs) -> Text:
@@ -134,8 +132,8 @@ def _reasons(lines: Sequence[TippingLine], glyphs: Glyphs) -> list[RenderableTyp
             reasons.setdefault(line.tipping.reason, []).append(about)
         if len(line.tipping.crossings) > 1 or (line.tipping.crossings and line.tipping.crossing is None):
             crossings = "; ".join(
-                f"{'cheaper' if one.gains else 'dearer'} from {one.length:,.0f} {_interval(one, glyphs)}"
-                for one in line.tipping.crossings
+                f"{'cheaper' if crossing.gains else 'dearer'} from {crossing.length:,.0f} {_interval(crossing, glyphs)}"
+                for crossing in line.tipping.crossings
             )
             reasons.setdefault(crossings, []).append(about)
     notes = [Text(f"{', '.join(about)}: {reason}", "dim") for reason, about in reasons.items()]

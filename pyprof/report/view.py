@@ -13,7 +13,7 @@ from pyprof.analysis.shares import ShareRow
 from pyprof.analysis.system_time import SystemTime
 from pyprof.analysis.tipping import Tipping
 from pyprof.records.comparison import Comparison
-from pyprof.records.indicator import IndicatorFacts
+from pyprof.records.indicator import IndicatorFacts, OfIndicator
 from pyprof.records.published import DataSet, TippingFinding
 
 SCHEMA = 2
@@ -52,7 +52,7 @@ class TableRow:
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(OfIndicator):
     """One indicator over length in one mode: a row for each length, a column for each model and implementation.
 
     `unit` is the indicator's. `setting` names in words what tells this table from the
@@ -71,10 +71,6 @@ class Table:
     compared: tuple[int, ...]
     rows: tuple[TableRow, ...]
     brief: tuple[int, ...]
-
-    @property
-    def metric(self) -> str:
-        return self.indicator.name
 
 
 @dataclass(frozen=True)
@@ -120,7 +116,7 @@ class Placement:
 
 
 @dataclass(frozen=True)
-class TippingLine:
+class TippingLine(OfIndicator):
     """One tipping point with the ratios behind it, beside the published one."""
 
     comparison: Comparison
@@ -134,10 +130,6 @@ class TippingLine:
     agreement: Agreement | None
     data_sets: tuple[Placement, ...]
     points: tuple[RatioPoint, ...]
-
-    @property
-    def metric(self) -> str:
-        return self.indicator.name
 
 
 @dataclass(frozen=True)

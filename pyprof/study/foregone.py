@@ -11,7 +11,7 @@ from pyprof.records.case import Case
 from pyprof.records.record import Record
 
 
-def why_hopeless(case: Case, records: Mapping[str, Record]) -> str | None:
+def why_foregone(case: Case, records: Mapping[str, Record]) -> str | None:
     """Why a case need not be measured, None where it has to be."""
     return _cannot_run(case) or _beyond_failure(case, records)
 

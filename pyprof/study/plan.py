@@ -27,7 +27,13 @@ from pyprof.study.prediction import Prediction
 
 
 class Stage(IntEnum):
-    """Why a group is measured, in the order in which groups are taken where there is a time budget."""
+    """Why a group is measured, in the order in which groups are taken where there is a time budget.
+
+    A budget can end a run at any group, so the order is that of what a reader would miss most. The shortest length
+    costs least and gives every model a figure, from which all later costs are predicted. The tipping point is what a
+    study is made for, so its bracket is next; where none is predicted, only the longest length can prove that wrong.
+    To narrow a crossing is worth the time once it is bracketed, and the rest fills in the curves.
+    """
 
     SHORTEST = 0
     BRACKET = 1
@@ -38,7 +44,7 @@ class Stage(IntEnum):
 
 @dataclass(frozen=True)
 class Group:
-    """Cases to be measured together; `pairs` are those of each contest that are still to be measured."""
+    """Cases to be measured together; `pairs` are those of each pairing that are still to be measured."""
 
     stage: Stage
     pairs: tuple[tuple[Case, ...], ...]
@@ -98,6 +104,9 @@ class Plan:
     are predicted not to cross; and what else narrows a crossing. Then comes everything else by predicted cost, so that
     long training steps come last. Without a budget everything comes by predicted cost.
 
+    `settled`, which the methods take, holds the keys of the cases that are not to be proposed for now: measured, failed
+    or known to fail, or left out because their predicted time exceeds what is left. The caller keeps it and not the
+    plan, since a case that was left out is tried again once predictions have improved.
     """
 
     def __init__(self, study: Study, resolved: Resolved, device: str) -> None:
@@ -111,7 +120,7 @@ class Plan:
             for mode in study.modes
             for batch, indicators in _batches(resolved.indicators, mode)
         ]
-        self._fixed = [each for series in self._series for each in self._wishes(series, self._fixed_lengths(series))]
+        self._fixed = [wish for series in self._series for wish in self._wishes(series, self._fixed_lengths(series))]
 
     @property
     def adapts(self) -> bool:
@@ -119,10 +128,7 @@ class Plan:
         return self._hurried or any(series.lengths.auto for series in self._series)
 
     def next(self, records: Mapping[str, Record], settled: Set[str], prediction: Prediction) -> Group | None:
-        """The next group, or None where nothing is left.
-
-        `records` are by key. Cases whose key is in `settled` are not proposed: measured, failed or left out.
-        """
+        """The next group, or None where nothing is left but what is settled; `records` are by key."""
         groups = self._groups(records, settled, prediction)
         if not groups:
             return None
@@ -141,7 +147,8 @@ class Plan:
         return tuple(dict.fromkeys(case for case in cases if case.key not in settled))
 
     def _groups(self, records: Mapping[str, Record], settled: Set[str], prediction: Prediction) -> _Groups:
-        # What is measured stays so; what was left out may come back.
+        # The plan is asked again after every group, so what is measured leaves the list, or each call would go through
+        # the whole grid. Cases that are merely settled stay in it, since those that were left out may come back.
         self._fixed = [(wish, stage) for wish, stage in self._fixed if not _is_measured(wish, records)]
         stages: dict[_Wish, Stage] = {}
         for wish, stage in self._wanted(records, prediction):
@@ -164,7 +171,11 @@ class Plan:
                 yield from self._wishes(series, self._crossing_lengths(series, records))
 
     def _is_urgent(self, series: _Series) -> bool:
-        return self._hurried and series.mode == "infer" and any(each.name == LATENCY.name for each in series.indicators)
+        return (
+            self._hurried
+            and series.mode == "infer"
+            and any(indicator.name == LATENCY.name for indicator in series.indicators)
+        )
 
     def _wishes(self, series: _Series, lengths: Iterator[tuple[int, Stage]]) -> Iterator[tuple[_Wish, Stage]]:
         for length, stage in lengths:
@@ -183,8 +194,9 @@ class Plan:
     ) -> Iterator[tuple[int, Stage]]:
         """The neighbouring lengths between which the variant's latency is predicted to fall below the vanilla model's.
 
-        Where it is predicted to stay above, it is the longest length, which may prove that wrong. One length alone
-        predicts nothing, so the second shortest comes first.
+        Where it is predicted to stay above, it is the longest length, which may prove that wrong. From one length
+        alone a time cannot be split into what grows like the tokens and what grows like the operations, and so not be
+        predicted at other lengths. The second shortest, the cheapest that adds this, is therefore measured first.
         """
         pairing, lengths = series.pairing, series.lengths.values
         if len(self._ratios(series, LATENCY, records)) < 2:
@@ -227,9 +239,9 @@ class Plan:
         return points
 
     def _case(self, subject: Subject, spot: _Spot) -> Case:
-        found = self._cases.get((subject, spot))
-        if found is None:
-            found = Case(
+        case = self._cases.get((subject, spot))
+        if case is None:
+            case = Case(
                 model=subject.model,
                 length=spot.length,
                 mode=spot.mode,
@@ -242,12 +254,17 @@ class Plan:
                 weights=subject.weights,
                 allocator=spot.allocator,
             )
-            self._cases[subject, spot] = found
-        return found
+            self._cases[subject, spot] = case
+        return case
 
 
 def _ranks(groups: _Groups, prediction: Prediction) -> Mapping[tuple[_Spot, Stage], tuple[Stage, float, int, int]]:
-    """What comes first: by stage, then by cost. A block's brackets count together, as half of one tells nothing."""
+    """What comes first: by stage, then by the mean cost of a case.
+
+    The brackets of a block are ranked by what they cost together. One end of a bracket does not show that the latencies
+    cross; ranked by its own cost, the cheap end of every bracket would come before the dear end of any, and a time
+    budget that ends in between would leave no crossing bracketed at all.
+    """
     costs, brackets = {}, defaultdict[int, float](float)
     for (spot, stage), pairs in groups.items():
         seconds = prediction.together(tuple(dict.fromkeys(case for pair in pairs for case in pair)))
@@ -270,7 +287,7 @@ def _batches(indicators: Iterable[IndicatorFacts], mode: Mode) -> Iterator[tuple
     for indicator in indicators:
         if mode in indicator.modes:
             groups.setdefault(indicator.batch, []).append(indicator)
-    for batch in sorted(groups, key=lambda each: each == "largest"):
+    for batch in sorted(groups, key=lambda batch: batch == "largest"):
         yield batch, tuple(groups[batch])
 
 

@@ -67,8 +67,11 @@ class _Measured:
         """The seconds of a step at any length.
 
         From two measured lengths, time is a sum of a part that grows like the tokens and one that grows like the
-        operations, because attention may run at another pace than all else. Where time would then not grow with the
-        operations, noise rules, and time goes with the operations at the nearest length's pace.
+        operations. One term would not do: short inputs spend their time in projections and feedforward layers, long
+        ones in dense attention, which may run at quite another pace, so that the pace at one length misleads at
+        another. Where time would then not grow with the operations, the noise exceeds what the two lengths can tell
+        apart, and time goes with the operations at the nearest length's pace. So it does where operations grow like
+        the tokens, as the two terms are then one.
         """
         near = sorted(self.points, key=lambda each: abs(math.log(each / length)))
         first, second = self.points[near[0]], self._partner(near, length)
@@ -95,7 +98,7 @@ class Prediction:
     """Predicts the seconds of cases of one study, and learns from its records.
 
     `rate` is in floating-point operations per second; None takes the device's guess for that many threads. Raises
-    UsageError for a device that nobody knows.
+    UsageError for an unknown kind of device.
     """
 
     study: Study
@@ -123,8 +126,8 @@ class Prediction:
         """How long each of the cases takes when they are measured together: they share rounds and the time for them."""
         steps = {case: case.batch * self.step_seconds(case) for case in cases if case.batch != "largest"}
         samples = self._samples(statistics.fmean(steps.values())) if steps else 0.0
-        found = {case: self._set_up(case) + step * (OTHER_STEPS + samples) for case, step in steps.items()}
-        return found | {case: self._search_seconds(case) for case in cases if case not in found}
+        costs = {case: self._set_up(case) + step * (OTHER_STEPS + samples) for case, step in steps.items()}
+        return costs | {case: self._search_seconds(case) for case in cases if case not in costs}
 
     def _set_up(self, case: Case) -> float:
         return self._around[_curve(case) in self._measured]
@@ -164,7 +167,9 @@ class Prediction:
         size = self._size(curve, case.length)
         self._measured.setdefault(curve, _Measured()).points[case.length] = _Known(seconds, *size)
         # What is known of other measured curves does not depend on this one; all else may.
-        self._known = {each: known for each, known in self._known.items() if each in self._measured and each != curve}
+        self._known = {
+            other: known for other, known in self._known.items() if other in self._measured and other != curve
+        }
         peak = record.indicators.get(PEAK_MEMORY.name)
         if peak is not None and peak.value is not None:
             self._peaks[curve, case.length] = peak.value
@@ -188,6 +193,8 @@ class Prediction:
         own = self._measured.get(_curve(case))
         if own is not None:
             return own.seconds(case.length, work, tokens)
+        # A pace depends on the sizes of the matrices, the implementation and the mode, so the more of these a measured
+        # curve shares with the case, the less its pace misleads; of equally near ones, the median ignores an odd one.
         for relatives in self._relatives(case):
             if relatives:
                 return statistics.median(self._pace(curve, case.length) for curve in relatives) * work
@@ -199,7 +206,11 @@ class Prediction:
         return points[min(points, key=lambda each: abs(math.log(each / length)))].pace
 
     def _relatives(self, case: Case) -> Iterable[list[_Curve]]:
-        """Measured curves that tell something about a case, the nearest relation first."""
+        """Measured curves that tell something about a case, the nearest relation first.
+
+        The same mode comes before the same implementation: another implementation leaves all layers but attention as
+        they are, while between the modes the pace of the whole step rests on `TRAIN_FACTOR`.
+        """
         model, attention, mode = _curve(case)
         yield [curve for curve in self._measured if curve[0] == model and curve[2] == mode]
         yield [curve for curve in self._measured if curve[0] == model and curve[1] == attention]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from pyprof import device as devices
-from pyprof.errors import PyprofError, UsageError
+from pyprof.errors import ExitCode, PyprofError, UsageError
 from pyprof.failures import Status
 from pyprof.quantity import format_seconds
 from pyprof.records import environment, run_directory
@@ -21,7 +21,7 @@ from pyprof.records.record import Record
 from pyprof.records.resolved import Resolved
 from pyprof.records.run_directory import Store
 from pyprof.records.study import Study
-from pyprof.study.foregone import why_hopeless
+from pyprof.study.foregone import why_foregone
 from pyprof.study.plan import Group, Plan
 from pyprof.study.prediction import Prediction
 from pyprof.study.resolve import resolve
@@ -34,7 +34,7 @@ SETTLED: tuple[Status, ...] = ("ok", "oom", "timeout")
 class StudyInterrupted(PyprofError):
     """The user stopped the run; what was measured is kept."""
 
-    exit_code = 130
+    exit_code = ExitCode.INTERRUPTED
 
 
 @dataclass(frozen=True)
@@ -157,6 +157,7 @@ class _Run:
     clock: Callable[[], float]
     begin: float
     records: dict[str, Record] = field(default_factory=dict)
+    # Why a case was left out when its turn came, for its record; it may be tried again before the run ends.
     _left_out: dict[Case, str] = field(default_factory=dict)
     # The predicted seconds of what is being measured.
     _ahead: dict[Case, float] = field(default_factory=dict)
@@ -192,17 +193,17 @@ class _Run:
         for case in group.cases if not fitting else ():
             self._settled.add(case.key)
             self._left_out[case] = self._why_left_out(self._prediction.seconds(case))
-        hopeful = []
+        worthwhile = []
         for case in fitting:
-            hopeless = why_hopeless(case, self.records)
-            if hopeless is None:
-                hopeful.append(case)
+            reason = why_foregone(case, self.records)
+            if reason is None:
+                worthwhile.append(case)
             else:
                 self._settled.add(case.key)
-                self._skip(case, hopeless)
-        # A search for the largest batch needs all the memory.
-        alone = any(case.batch == "largest" for case in hopeful)
-        for cases in [(case,) for case in hopeful] if alone else [tuple(hopeful)] if hopeful else []:
+                self._skip(case, reason)
+        # A search for the largest batch needs all the memory, so such cases are not measured together.
+        alone = any(case.batch == "largest" for case in worthwhile)
+        for cases in [(case,) for case in worthwhile] if alone else [tuple(worthwhile)] if worthwhile else []:
             predicted = self._prediction.together(cases)
             if sum(predicted.values()) <= self._remaining():
                 self._settled |= {case.key for case in cases}

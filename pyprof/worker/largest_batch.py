@@ -27,7 +27,7 @@ BATCH_LIMIT = 4096
 # Sizes that are compared for the best throughput differ by more than the noise, so that few samples suffice.
 SEARCH_SAMPLES = 3
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 
 class NothingFitsError(MemoryError):
@@ -53,11 +53,11 @@ class Search:
         budget, limit = self.study.memory_budget, self.study.batch_limit or BATCH_LIMIT
         assert budget is not None
         confirmed: dict[int, Record] = {}
-        found = find_largest_batch(self._peak, lambda batch: self._confirmed(batch, confirmed), budget, limit=limit)
-        if found.batch is None:
-            raise NothingFitsError(found.reason)
-        best = best_throughput(self._seconds, found.batch, max_seconds=self.study.care.max_seconds)
-        return _reading(found, confirmed[found.batch], best)
+        largest = find_largest_batch(self._peak, lambda batch: self._confirmed(batch, confirmed), budget, limit=limit)
+        if largest.batch is None:
+            raise NothingFitsError(largest.reason)
+        best = best_throughput(self._seconds, largest.batch, max_seconds=self.study.care.max_seconds)
+        return _reading(largest, confirmed[largest.batch], best)
 
     def _peak(self, batch: int) -> int | None:
         return self._unless_out_of_memory(batch, lambda step: step.peak_memory().samples[0])
@@ -77,7 +77,7 @@ class Search:
 
         return self._unless_out_of_memory(batch, timed)
 
-    def _unless_out_of_memory(self, batch: int, call: Callable[[Step], Found]) -> Found | None:
+    def _unless_out_of_memory(self, batch: int, call: Callable[[Step], Result]) -> Result | None:
         """What a call gives for a step, None where memory runs out; all is freed out of the exception's reach."""
         try:
             step = Step(self.model, self.case, self.study.optimizer, batch)
@@ -100,7 +100,7 @@ class Search:
         return record.indicators[PEAK_MEMORY.name].samples[0]
 
 
-def _reading(found: LargestBatch, record: Record, best: BestThroughput | None) -> Reading:
+def _reading(largest: LargestBatch, record: Record, best: BestThroughput | None) -> Reading:
     latency, batch = record.indicators[LATENCY.name], record.case.batch
     assert isinstance(batch, int)
     assert latency.value is not None
@@ -110,7 +110,7 @@ def _reading(found: LargestBatch, record: Record, best: BestThroughput | None) -
         detail |= {"best": best.best.examples_per_second, "best_batch": best.best.batch}
     else:
         detail |= {"best": at_largest, "best_batch": batch}
-    if found.capped:
+    if largest.capped:
         detail["limited_by"] = "batch_limit"
     return Reading(
         value=at_largest,
@@ -118,6 +118,6 @@ def _reading(found: LargestBatch, record: Record, best: BestThroughput | None) -
         high=None if latency.low is None else batch / latency.low,
         samples=latency.samples,
         warmup=latency.warmup,
-        reason=found.reason,
+        reason=largest.reason,
         detail=detail,
     )

@@ -8,7 +8,7 @@ from simulated_machine import Simulated, make_study, quadratic
 from pyprof.records.case import Case
 from pyprof.records.record import Record
 from pyprof.records.study import Study
-from pyprof.study.foregone import why_hopeless
+from pyprof.study.foregone import why_foregone
 from pyprof.study.plan import Group, Plan, Stage
 from pyprof.study.prediction import Prediction
 from pyprof.study.preview import preview
@@ -139,17 +139,17 @@ def test_a_group_takes_only_pairs_that_fit_whole() -> None:
 def test_longer_lengths_after_a_failure_need_no_measuring(status: str, expected: str | None) -> None:
     failed = Case("bert", 1024)
     records = {failed.key: Record(failed, status, "here", "", 1.0, "failed")}  # type: ignore[arg-type]
-    reason = why_hopeless(Case("bert", 1536), records)
+    reason = why_foregone(Case("bert", 1536), records)
     assert (reason is None) == (expected is None)
     assert expected is None or (reason is not None and expected in reason and "1024" in reason)
-    assert why_hopeless(Case("bert", 512), records) is None
-    assert why_hopeless(Case("bert", 1536, mode="train"), records) is None
+    assert why_foregone(Case("bert", 512), records) is None
+    assert why_foregone(Case("bert", 1536, mode="train"), records) is None
 
 
 def test_an_implementation_without_backward_is_not_trained() -> None:
-    assert "cannot be trained with flex" in str(why_hopeless(Case("l-hubert", 100, "train", "flex"), {}))
-    assert why_hopeless(Case("l-hubert", 100, "infer", "flex"), {}) is None
-    assert why_hopeless(Case("l-hubert", 100, "train", "fused"), {}) is None
+    assert "cannot be trained with flex" in str(why_foregone(Case("l-hubert", 100, "train", "flex"), {}))
+    assert why_foregone(Case("l-hubert", 100, "infer", "flex"), {}) is None
+    assert why_foregone(Case("l-hubert", 100, "train", "fused"), {}) is None
 
 
 def test_preview_lists_every_case_with_its_seconds() -> None:

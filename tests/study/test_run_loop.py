@@ -152,7 +152,7 @@ def test_what_a_group_gave_before_an_interruption_is_not_measured_again(tmp_path
     ]
 
 
-def test_what_is_hopeless_leaves_the_rest_of_its_group_together(tmp_path: Path, simulated: Simulated) -> None:
+def test_what_is_foregone_leaves_the_rest_of_its_group_together(tmp_path: Path, simulated: Simulated) -> None:
     block = {"vanilla": "bert", "variants": ["longformer", "nystromformer"], "lengths": [128, 256]}
     simulated.failing = {("longformer", 128): "oom"}
     run(make_study(comparison=[{**block, "implementations": ["then"]}]), tmp_path, simulated)

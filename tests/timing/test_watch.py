@@ -292,7 +292,7 @@ def test_the_whole_time_is_summed_up(watch: Watch, usage: Usage, files: MachineF
     assert (found.frequency, found.throttled) == (None, None)
     assert Noise(**json.loads(json.dumps(found.to_json()))) == found
     assert str(found) == (
-        "of 3 samples 3 by page faults were hit; other processes used 15 % of the cores; "
+        "3 of 3 samples were disturbed by page faults; other processes used 15 % of the cores; "
         "the hypervisor withheld 20.0 % of the time"
     )
 
@@ -306,7 +306,7 @@ def test_a_system_that_tells_nothing_costs_nothing(usage: Usage, tmp_path: Path,
     assert watch.end() == 0
     found = watch.noise()
     assert [found.steal_share, found.others_share, found.waited_seconds, found.frequency, found.throttled] == [None] * 5
-    assert str(found) == "of 1 samples none was hit"
+    assert str(found) == "none of 1 sample was disturbed"
 
 
 def test_files_that_hold_something_else_are_left_alone(usage: Usage, files: MachineFiles, clock: Any) -> None:
@@ -432,3 +432,10 @@ def test_the_cpu_is_watched_without_the_cards_library() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.split() == ["False", "False"]
+
+
+def test_noise_is_told_as_a_person_would() -> None:
+    assert str(Noise(1.0, 20, {"preempted": 20})) == "20 of 20 samples were disturbed by preemption"
+    assert str(Noise(1.0, 2000, {"steal": 1, "throttled": 1999, "page_fault": 0})) == (
+        "1 of 2,000 samples was disturbed by stolen time, 1,999 by throttling"
+    )

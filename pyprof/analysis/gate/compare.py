@@ -19,7 +19,7 @@ from pyprof.analysis.curves import setting, subject
 from pyprof.analysis.gate.shift import FEWEST_NEIGHBOURS, LEVEL, Logs, Scatter, Shift, Timings, scatter_of, shift
 from pyprof.analysis.gate.unpaired import Unpaired, unpaired
 from pyprof.records.case import Case
-from pyprof.records.indicator import IndicatorFacts
+from pyprof.records.indicator import IndicatorFacts, OfIndicator
 from pyprof.records.reading import Reading
 from pyprof.records.record import Record
 from pyprof.statistics.multiple import holm
@@ -32,15 +32,14 @@ _OVERFLOW = 500.0
 
 
 @dataclass(frozen=True)
-class Change:
+class Change(OfIndicator):
     """How one metric of one case changed from the baseline to the head.
 
     `baseline` and `head` are in the metric's unit. `ratio` is the head's cost over the baseline's, above 1 where it
     costs more, with its own 95 % interval; for times it is an estimate that takes the machine's speed into account, so
     it isn't the ratio of the two figures beside it. `p` is adjusted for all cases that were compared; None for what is
-    counted.
-    `detectable` is the smallest regression that would have been shown in four of five such comparisons, None where
-    not even a tenfold one would have been.
+    counted. `detectable` is the smallest regression that would have been shown in four of five such comparisons, None
+    where not even a tenfold one would have been.
 
     A regression or an improvement is shown beyond the margin, under control of all cases; unchanged is a case whose
     interval lies within the margin; open is one that might be any of these.
@@ -58,23 +57,15 @@ class Change:
     detectable: float | None = None
     note: str | None = None
 
-    @property
-    def metric(self) -> str:
-        return self.indicator.name
-
 
 @dataclass(frozen=True)
-class TimedMetric:
+class TimedMetric(OfIndicator):
     """How the cases of one indicator were compared: `corrected` by a yardstick or not, and the scatter between runs."""
 
     indicator: IndicatorFacts
     corrected: bool
     cases: int
     scatter: Scatter
-
-    @property
-    def metric(self) -> str:
-        return self.indicator.name
 
 
 @dataclass(frozen=True)
@@ -89,18 +80,18 @@ class Gate:
     @property
     def counts(self) -> Mapping[Verdict, int]:
         """How many changes have each verdict."""
-        found = Counter(change.verdict for change in self.changes)
-        return {verdict: found[verdict] for verdict in VERDICTS if found[verdict]}
+        counts = Counter(change.verdict for change in self.changes)
+        return {verdict: counts[verdict] for verdict in VERDICTS if counts[verdict]}
 
     def having(self, verdict: Verdict) -> tuple[Change, ...]:
         """The changes with a verdict, the largest ratio first, or the smallest first for improvements."""
-        found = (change for change in self.changes if change.verdict == verdict)
-        return tuple(sorted(found, key=lambda one: one.ratio, reverse=verdict != "improvement"))
+        changes = (change for change in self.changes if change.verdict == verdict)
+        return tuple(sorted(changes, key=lambda change: change.ratio, reverse=verdict != "improvement"))
 
     @property
     def broken(self) -> tuple[Unpaired, ...]:
         """What the head fails at and the baseline did not."""
-        return tuple(one for one in self.unpaired if one.kind == "broken")
+        return tuple(outcome for outcome in self.unpaired if outcome.kind == "broken")
 
     @property
     def failed(self) -> bool:
@@ -215,9 +206,9 @@ _Kind = tuple[IndicatorFacts, bool]
 def _scatters(timings: Sequence[_Timing]) -> dict[_Kind, TimedMetric]:
     """The scatter between runs of each metric, apart for what a yardstick corrects and what not."""
     groups: dict[_Kind, list[_Timing]] = {}
-    for one in timings:
-        if one.shift is not None:
-            groups.setdefault((one.indicator, one.corrected), []).append(one)
+    for timing in timings:
+        if timing.shift is not None:
+            groups.setdefault((timing.indicator, timing.corrected), []).append(timing)
     return {
         kind: TimedMetric(*kind, len(group), scatter_of(_neighbours(group), kind[1])) for kind, group in groups.items()
     }
@@ -227,21 +218,25 @@ def _neighbours(group: Sequence[_Timing]) -> list[tuple[Shift, Shift]]:
     """Pairs at neighbouring lengths of a curve; where these are too few, any two that follow each other."""
 
     def pairs(near: Callable[[_Timing, _Timing], bool]) -> list[tuple[Shift, Shift]]:
-        found = [(a.shift, b.shift) for a, b in pairwise(ordered) if near(a, b) and a.apart(b)]
-        return [(a, b) for a, b in found if a is not None and b is not None]
+        shifts = [(a.shift, b.shift) for a, b in pairwise(ordered) if near(a, b) and a.apart(b)]
+        return [(a, b) for a, b in shifts if a is not None and b is not None]
 
-    ordered = sorted(group, key=lambda one: (str(one.curve), one.case.length))
+    ordered = sorted(group, key=lambda timing: (str(timing.curve), timing.case.length))
     within = pairs(lambda a, b: a.curve == b.curve)
     return within if len(within) >= FEWEST_NEIGHBOURS else pairs(lambda a, b: True)
 
 
 def _timed(timings: Sequence[_Timing], scatters: Mapping[_Kind, TimedMetric], margin: float) -> Iterator[Change]:
     """The changes of what was timed; the p values of both directions are adjusted over all of it, each by itself."""
-    tested = [(one, one.shift, scatters[one.indicator, one.corrected].scatter.value) for one in timings if one.shift]
+    tested = [
+        (timing, timing.shift, scatters[timing.indicator, timing.corrected].scatter.value)
+        for timing in timings
+        if timing.shift
+    ]
     edge = math.log1p(margin)
     slower = holm([moved.exceeds(edge, scatter) for _, moved, scatter in tested])
     faster = holm([moved.falls_below(-edge, scatter) for _, moved, scatter in tested])
-    for (one, moved, scatter), worse, better in zip(tested, slower, faster, strict=True):
+    for (timing, moved, scatter), worse, better in zip(tested, slower, faster, strict=True):
         low, high = moved.interval(scatter)
         verdict: Verdict = "unchanged" if -edge <= low and high <= edge else "open"
         if worse < LEVEL:
@@ -249,24 +244,32 @@ def _timed(timings: Sequence[_Timing], scatters: Mapping[_Kind, TimedMetric], ma
         elif better < LEVEL:
             verdict = "improvement"
         yield Change(
-            case=one.case,
-            indicator=one.indicator,
-            baseline=one.before,
-            head=one.after,
+            case=timing.case,
+            indicator=timing.indicator,
+            baseline=timing.before,
+            head=timing.after,
             ratio=math.exp(moved.value),
             low=math.exp(low),
             high=math.exp(min(high, _OVERFLOW)),
             verdict=verdict,
             p=better if moved.value < 0 else worse,
             detectable=_detectable(edge + moved.detectable(scatter, LEVEL / len(tested))),
-            note=one.note,
+            note=timing.note,
         )
-    for one in timings:
-        if one.shift is None:
-            baseline, head = _costs(one.indicator, one.before, one.after)
+    for timing in timings:
+        if timing.shift is None:
+            baseline, head = _costs(timing.indicator, timing.before, timing.after)
             ratio = head / baseline
             yield Change(
-                one.case, one.indicator, one.before, one.after, ratio, None, None, "too few samples", note=one.note
+                case=timing.case,
+                indicator=timing.indicator,
+                baseline=timing.before,
+                head=timing.after,
+                ratio=ratio,
+                low=None,
+                high=None,
+                verdict="too few samples",
+                note=timing.note,
             )
 
 

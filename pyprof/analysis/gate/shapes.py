@@ -20,7 +20,7 @@ from pyprof.analysis.ratio import RatioPoint
 from pyprof.analysis.tipping import Tipping
 from pyprof.analysis.tipping_points import TippingPoint, tipping_points
 from pyprof.records.comparison import Comparison
-from pyprof.records.indicator import IndicatorFacts
+from pyprof.records.indicator import IndicatorFacts, OfIndicator
 from pyprof.records.record import Record
 from pyprof.statistics.multiple import holm
 from pyprof.statistics.student import student_quantile
@@ -51,7 +51,7 @@ class RatioChange:
 
 
 @dataclass(frozen=True)
-class Shape:
+class Shape(OfIndicator):
     """One comparison in one metric and setting in both runs: where it tips, and the ratios that say so.
 
     The setting's environment is left empty. `earlier`: the variant pays off from a shorter length on.
@@ -65,10 +65,6 @@ class Shape:
     move: Move
     ratios: tuple[RatioChange, ...]
 
-    @property
-    def metric(self) -> str:
-        return self.indicator.name
-
 
 def shapes(
     baseline: Iterable[Record],
@@ -80,8 +76,8 @@ def shapes(
     ours, theirs = (_by_name(tipping_points(Curves.of(each), comparisons, indicators)) for each in (baseline, head))
     pairs = [(ours[name], theirs[name]) for name in ours if name in theirs]
     metrics = dict.fromkeys(before.metric for before, _ in pairs)
-    found = {metric: _ratio_changes([pair for pair in pairs if pair[0].metric == metric]) for metric in metrics}
-    return tuple(_shape(before, after, next(found[before.metric])) for before, after in pairs)
+    changes = {metric: _ratio_changes([pair for pair in pairs if pair[0].metric == metric]) for metric in metrics}
+    return tuple(_shape(before, after, next(changes[before.metric])) for before, after in pairs)
 
 
 _Name = tuple[Comparison, str, Setting]
@@ -89,11 +85,11 @@ _Name = tuple[Comparison, str, Setting]
 
 def _by_name(points: Iterable[TippingPoint]) -> dict[_Name, TippingPoint]:
     """Where there are several of one name, for two sets of weights, the first; what was not measured is left out."""
-    found: dict[_Name, TippingPoint] = {}
-    for one in points:
-        if one.points:
-            found.setdefault((one.comparison, one.metric, replace(one.setting, environment="")), one)
-    return found
+    named: dict[_Name, TippingPoint] = {}
+    for point in points:
+        if point.points:
+            named.setdefault((point.comparison, point.metric, replace(point.setting, environment="")), point)
+    return named
 
 
 def _shape(ours: TippingPoint, theirs: TippingPoint, ratios: tuple[RatioChange, ...]) -> Shape:
@@ -177,9 +173,9 @@ def span(point: TippingPoint) -> tuple[float, float] | None:
         low, high = tipping.crossing.low, tipping.crossing.high
         return (0.0 if low is None else low, math.inf if high is None else high)
     if tipping.status == "everywhere":
-        cheaper = [one.length for one in point.points if one.high is not None and one.high < 1]
+        cheaper = [ratio.length for ratio in point.points if ratio.high is not None and ratio.high < 1]
         return (0.0, min(cheaper)) if cheaper else None
     if tipping.status == "nowhere" and not tipping.crossings:
-        dearer = [one.length for one in point.points if one.low is not None and one.low > 1]
+        dearer = [ratio.length for ratio in point.points if ratio.low is not None and ratio.low > 1]
         return (max(dearer), math.inf) if dearer else None
     return None

@@ -16,6 +16,7 @@ from pyprof.report.gate.view import (
     headline,
     listed,
     margin_words,
+    metric_words,
     percent,
     same_counts,
     setting_of,
@@ -23,7 +24,7 @@ from pyprof.report.gate.view import (
     subject_words,
     summary,
 )
-from pyprof.report.style import figure, plural
+from pyprof.report.style import figure, interval, plural
 
 _CHANGES = ("case", "metric", "baseline", "head", "change", "95 % interval")
 _SIDES = ("---", "---", "---:", "---:", "---:", ":---")
@@ -67,10 +68,14 @@ def _changes(gate: Gate) -> Iterator[str]:
         yield f"{same}."
         yield ""
     shown = ("regression", "improvement")
-    rest = [one for one in gate.changes if one.verdict not in shown and not (one.indicator.exact and one.ratio == 1)]
+    rest = [
+        change
+        for change in gate.changes
+        if change.verdict not in shown and not (change.indicator.exact and change.ratio == 1)
+    ]
     if rest:
         yield from _folded(f"No change shown: {len(rest)}", _CHANGES, _rows(gate, rest), _SIDES)
-    others = [one for one in gate.unpaired if one.kind != "broken"]
+    others = [outcome for outcome in gate.unpaired if outcome.kind != "broken"]
     if others:
         title = f"In one run only: {plural(len(others), 'case')}"
         yield from _folded(title, ("case", "status", "reason"), _outcomes(others))
@@ -93,32 +98,32 @@ def _rows(gate: Gate, changes: Sequence[Change]) -> Iterator[Sequence[str]]:
 
 
 def _outcomes(unpaired: Iterable[Unpaired]) -> Iterator[Sequence[str]]:
-    for one in unpaired:
-        metric = f", {one.indicator.title.lower()}" if one.indicator else ""
-        statuses = f"{one.baseline or 'none'} → {one.head or 'none'}" if one.indicator is None else one.kind
+    for outcome in unpaired:
+        metric = f", {outcome.indicator.title.lower()}" if outcome.indicator else ""
+        statuses = f"{outcome.baseline or 'none'} → {outcome.head or 'none'}"
         yield (
-            f"{_escaped(subject_words(one))} {one.case.length:,}, {one.case.mode}{metric}",
-            statuses,
-            _escaped(one.reason or ""),
+            f"{_escaped(subject_words(outcome))} {outcome.case.length:,}, {outcome.case.mode}{metric}",
+            statuses if outcome.indicator is None else outcome.kind,
+            _escaped(outcome.reason or ""),
         )
 
 
 def _tippings(shapes: Sequence[Shape]) -> Iterator[str]:
     titles = ("variant", "vanilla", "metric", "baseline", "head", "")
-    settings = [one.setting for one in shapes]
+    settings = [shape.setting for shape in shapes]
     moved: list[Sequence[str]] = []
     still: list[Sequence[str]] = []
-    for one in shapes:
-        pair = one.comparison
+    for shape in shapes:
+        pair = shape.comparison
         row = (
             f"**{pair.variant}** {pair.variant_attention}",
             f"{pair.vanilla} {pair.vanilla_attention}",
-            f"{one.indicator.title.lower()}, {setting_words(one.setting, settings)}",
-            _tipping(one.baseline),
-            _tipping(one.head),
-            one.move,
+            metric_words(shape, settings),
+            _tipping(shape.baseline),
+            _tipping(shape.head),
+            shape.move,
         )
-        (moved if one.move in ("earlier", "later") else still).append(row)
+        (moved if shape.move in ("earlier", "later") else still).append(row)
     if moved:
         yield from _table("#### Tipping points that moved", titles, moved)
     if still:
@@ -129,21 +134,20 @@ def _tipping(tipping: Tipping) -> str:
     crossing = tipping.crossing
     if crossing is None:
         return tipping.status
-    low, high = ("?" if bound is None else f"{bound:,}" for bound in (crossing.low, crossing.high))
-    return f"{crossing.length:,.0f} [{low}–{high}]"
+    return f"{crossing.length:,.0f} {interval(crossing.low, crossing.high)}"
 
 
 def _ratios(shapes: Sequence[Shape]) -> Iterator[str]:
-    settings = [one.setting for one in shapes]
-    for one in shapes:
-        pair = one.comparison
+    settings = [shape.setting for shape in shapes]
+    for shape in shapes:
+        pair = shape.comparison
         title = (
             f"{pair.variant} {pair.variant_attention} against {pair.vanilla} {pair.vanilla_attention}, "
-            f"{one.indicator.title.lower()}, {setting_words(one.setting, settings)}"
+            f"{metric_words(shape, settings)}"
         )
         rows = [
             (f"{ratio.length:,}", _point(ratio.baseline), _point(ratio.head), percent(ratio.change), shown)
-            for ratio in one.ratios
+            for ratio in shape.ratios
             for shown in ("changed" if ratio.shown else "",)
         ]
         yield from _folded(title, ("length", "baseline", "head", "change", ""), rows)

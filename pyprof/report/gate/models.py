@@ -39,34 +39,34 @@ class ModelComparison:
     @property
     def sentence(self) -> str:
         """The verdict in one sentence."""
-        found = self.paired
-        if found.ratio.low is None or found.ratio.high is None:
-            return f"{found.pairs} rounds are too few to tell {self.head} from {self.baseline}"
-        bounds = sorted(abs(bound - 1) for bound in (found.ratio.low, found.ratio.high))
-        if found.verdict == "no difference shown":
+        paired = self.paired
+        if paired.ratio.low is None or paired.ratio.high is None:
+            return f"{paired.pairs} rounds are too few to tell {self.head} from {self.baseline}"
+        bounds = sorted(abs(bound - 1) for bound in (paired.ratio.low, paired.ratio.high))
+        if paired.verdict == "no difference shown":
             return f"{self.head} and {self.baseline}: no difference shown"
         words = " to ".join(f"{100 * bound:.2g}" if bound < 0.1 else f"{100 * bound:.1f}" for bound in bounds)
         return (
-            f"{self.head} takes {words} % {'more' if found.verdict == 'slower' else 'less'} time than {self.baseline}"
+            f"{self.head} takes {words} % {'more' if paired.verdict == 'slower' else 'less'} time than {self.baseline}"
         )
 
 
-def write(found: ModelComparison, console: Console) -> None:
+def write(comparison: ModelComparison, console: Console) -> None:
     """Write the comparison to a console."""
-    marks, paired, setting = glyphs(console.encoding), found.paired, found.setting
+    marks, paired, setting = glyphs(console.encoding), comparison.paired, comparison.setting
     what = f"{setting['length']:,} {setting['unit']}s, batch {setting['batch']}, {setting['mode']}, {setting['dtype']}"
     console.print(Text.assemble(("pyprof", "bold bright_blue"), f" {marks.dot} {setting['size']}, {what}"))
     grid = Grid.grid(padding=(0, 3, 0, 0))
-    for name, seconds in ((found.baseline, paired.seconds_a), (found.head, paired.seconds_b)):
+    for name, seconds in ((comparison.baseline, paired.seconds_a), (comparison.head, paired.seconds_b)):
         grid.add_row(Text(name, "bold"), _seconds(seconds, marks))
     grid.add_row(Text("ratio", "bold"), _ratio(paired, marks))
     console.print(grid)
     style = _STYLES.get(paired.verdict, "bold")
-    console.print(Text(f"{found.sentence}.", style))
+    console.print(Text(f"{comparison.sentence}.", style))
     console.print(Text(_data(paired), "dim"))
     if paired.noise is not None:
         console.print(Text(str(paired.noise), "dim"))
-    for note in found.notes:
+    for note in comparison.notes:
         console.print(Text(note, "dim"))
 
 
@@ -96,15 +96,15 @@ def _data(paired: PairedComparison) -> str:
 _ENDS = {"precision": "the ratio was known well enough", "time": "the time was up", "samples": "there were enough"}
 
 
-def document(found: ModelComparison) -> dict[str, Any]:
+def document(comparison: ModelComparison) -> dict[str, Any]:
     """The comparison in plain objects."""
     return {
-        "baseline": found.baseline,
-        "head": found.head,
-        **found.setting,
-        "fail_over": found.fail_over,
-        "failed": found.failed,
-        "sentence": found.sentence,
-        "notes": list(found.notes),
-        **found.paired.to_json(),
+        "baseline": comparison.baseline,
+        "head": comparison.head,
+        **comparison.setting,
+        "fail_over": comparison.fail_over,
+        "failed": comparison.failed,
+        "sentence": comparison.sentence,
+        "notes": list(comparison.notes),
+        **comparison.paired.to_json(),
     }

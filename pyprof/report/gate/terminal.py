@@ -22,6 +22,7 @@ from pyprof.report.gate.view import (
     headline,
     listed,
     margin_words,
+    metric_words,
     percent,
     same_counts,
     setting_of,
@@ -29,15 +30,13 @@ from pyprof.report.gate.view import (
     subject_words,
     summary,
 )
-from pyprof.report.style import Glyphs, figure, glyphs, plural
+from pyprof.report.style import Glyphs, figure, glyphs, interval, plural, rule, usable_width
 from pyprof.report.tables import blocks_of
 
-LEAST_WIDTH, MOST_WIDTH = 60, 140
 # As many lines a list has at most; the rest is in the tables and in the JSON document.
 MOST_LISTED = 30
 _STYLES = {"regression": "bold red", "improvement": "green", "unchanged": "", "open": "dim", "too few samples": "dim"}
 _MOVES = {"earlier": "green", "later": "red"}
-_SIGNS = {"not shown to have moved": "=", "cannot be told": "?"}
 
 
 def write(view: GateView, console: Console) -> None:
@@ -47,23 +46,23 @@ def write(view: GateView, console: Console) -> None:
 
 def render(view: GateView, width: int, marks: Glyphs) -> Group:
     """The whole comparison for a width in columns."""
-    width = min(max(width, LEAST_WIDTH), MOST_WIDTH)
+    width = usable_width(width)
     blocks: list[RenderableType] = [_header(view, marks)]
     gate = view.gate
     if gate is None:
-        blocks += [_rule("ratios to the vanilla model", width, marks), *_ratios(view.shapes, width, marks)]
+        blocks += [rule("ratios to the vanilla model", width, marks), *_ratios(view.shapes, width, marks)]
     else:
-        blocks += [_rule("changes of cost in %", width, marks), *_matrices(gate, width, marks)]
+        blocks += [rule("changes of cost in %", width, marks), *_matrices(gate, width, marks)]
     if view.shapes:
-        blocks += [_rule("tipping points", width, marks), *_tippings(view.shapes, marks)]
+        blocks += [rule("tipping points", width, marks), *_tippings(view.shapes, marks)]
     if gate is not None:
         blocks += _unpaired(gate.unpaired, width, marks)
         beyond = margin_words(gate.margin)
         for verdict, title in (("improvement", f"costs less{beyond}"), ("regression", f"costs more{beyond}")):
             changes = [change for change in gate.changes if change.verdict == verdict]
             if changes:
-                blocks += [_rule(title, width, marks), *_list(gate, verdict, marks)]
-    blocks += [_rule("outcome", width, marks), *_outcome(view)]
+                blocks += [rule(title, width, marks), *_list(gate, verdict, marks)]
+    blocks += [rule("outcome", width, marks), *_outcome(view)]
     return Group(*blocks)
 
 
@@ -75,12 +74,6 @@ def _header(view: GateView, marks: Glyphs) -> RenderableType:
     lines += [Text(f"differs: {each}", "yellow") for each in view.different]
     lines += [Text(f"warning: {warning}", "bold yellow") for warning in view.warnings]
     return Group(*lines)
-
-
-def _rule(title: str, width: int, marks: Glyphs) -> Text:
-    text = Text("\n" + marks.rule * 2, "bright_blue", no_wrap=True)
-    text.append(f" {title} ", "bold")
-    return text.append(marks.rule * max(width - len(title) - 4, 0))
 
 
 def _outcome(view: GateView) -> list[RenderableType]:
@@ -99,8 +92,9 @@ def _matrices(gate: Gate, width: int, marks: Glyphs) -> Iterator[RenderableType]
     groups: dict[tuple[IndicatorFacts, Setting], list[Change]] = {}
     for change, setting in zip(gate.changes, settings, strict=True):
         groups.setdefault((change.indicator, setting), []).append(change)
-    legend = f"{marks.spread} the larger half of its 95 % interval; {_up(marks)} costs more, {marks.cheaper} costs less"
-    legend += f"{margin_words(gate.margin)}: shown over all cases together"
+    legend = f"{marks.spread} the larger half of its 95 % interval; "
+    legend += f"{marks.dearer} costs more, {marks.cheaper} costs less{margin_words(gate.margin)}: "
+    legend += "shown over all cases together"
     yield Text(legend + (f"; = within {100 * gate.margin:.4g} %" if gate.margin else ""), "dim")
     for (indicator, setting), changes in groups.items():
         if not indicator.exact or any(change.ratio != 1 for change in changes):
@@ -115,7 +109,7 @@ def _matrix(changes: Sequence[Change], width: int, marks: Glyphs) -> Iterator[Gr
     subjects = list(dict.fromkeys(subject_words(change) for change in changes))
     lengths = sorted({change.case.length for change in changes})
     cells = {(change.case.length, subject_words(change)): _cell(change, marks) for change in changes}
-    columns = [[cells.get((length, one), Text(marks.dot, "dim")) for length in lengths] for one in subjects]
+    columns = [[cells.get((length, subject), Text(marks.dot, "dim")) for length in lengths] for subject in subjects]
     headings = [max(map(len, subject.split(" ", 1))) for subject in subjects]
     for chosen in blocks_of(headings, columns, width - 10):
         grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False, pad_edge=False)
@@ -137,7 +131,7 @@ def _cell(change: Change, marks: Glyphs) -> Text:
     text = Text(percent(change.ratio).removesuffix(" %"), style)
     if not change.indicator.exact:
         text.append(f" {_spread(change, marks):>5}", "dim")
-    sign = {"regression": _up(marks), "improvement": marks.cheaper, "unchanged": "="}.get(change.verdict, " ")
+    sign = {"regression": marks.dearer, "improvement": marks.cheaper, "unchanged": "="}.get(change.verdict, " ")
     return text.append(sign, style)
 
 
@@ -150,10 +144,6 @@ def _spread(change: Change, marks: Glyphs) -> str:
     return f"{marks.spread}{half:.0f}" if half >= 9.95 else f"{marks.spread}{half:.1f}"
 
 
-def _up(marks: Glyphs) -> str:
-    return "▲" if marks.cheaper == Glyphs().cheaper else "^"
-
-
 def _list(gate: Gate, verdict: str, marks: Glyphs) -> Iterator[RenderableType]:
     """The changes of one verdict, the largest first within each metric and setting."""
     settings = [setting_of(change) for change in gate.changes]
@@ -161,19 +151,18 @@ def _list(gate: Gate, verdict: str, marks: Glyphs) -> Iterator[RenderableType]:
     for change, lengths in listed(change for change in gate.changes if change.verdict == verdict):
         setting = "" if not change.indicator.varies_with_length else f", {setting_words(setting_of(change), settings)}"
         groups.setdefault(change.indicator.title + setting, []).append((change, lengths))
-    arrow = "→" if marks.dash == Glyphs().dash else "to"
     for title, group in groups.items():
         yield Text(title, "bold")
         grid = Grid.grid(padding=(0, 2, 0, 0))
         for _ in range(4):
             grid.add_column()
-        ordered = sorted(group, key=lambda one: one[0].ratio, reverse=verdict == "regression")
+        ordered = sorted(group, key=lambda line: line[0].ratio, reverse=verdict == "regression")
         for change, lengths in ordered[:MOST_LISTED]:
             before, after = (figure(change.indicator, value) for value in (change.baseline, change.head))
             sure = bounds(change) + (f" ({change.note})" if change.note else "")
             changed = Text(percent(change.ratio), _STYLES[verdict])
             grid.add_row(
-                f"  {subject_words(change)} {lengths}", f"{before} {arrow} {after}", changed, Text(sure, "dim")
+                f"  {subject_words(change)} {lengths}", f"{before} {marks.arrow} {after}", changed, Text(sure, "dim")
             )
         yield grid
         if len(ordered) > MOST_LISTED:
@@ -189,12 +178,12 @@ def _unpaired(unpaired: Sequence[Unpaired], width: int, marks: Glyphs) -> Iterat
     }
     for kind, title in titles.items():
         groups: dict[tuple[IndicatorFacts | None, str | None], list[Unpaired]] = {}
-        for one in unpaired:
-            if one.kind == kind:
-                other = one.head if kind in ("lost", "broken") else one.baseline
-                groups.setdefault((one.indicator, other), []).append(one)
+        for outcome in unpaired:
+            if outcome.kind == kind:
+                other = outcome.head if kind in ("lost", "broken") else outcome.baseline
+                groups.setdefault((outcome.indicator, other), []).append(outcome)
         if groups:
-            yield _rule(title, width, marks)
+            yield rule(title, width, marks)
         for (indicator, status), group in groups.items():
             yield _unpaired_line(group, indicator, status, "bold red" if kind == "broken" else "yellow")
 
@@ -202,10 +191,10 @@ def _unpaired(unpaired: Sequence[Unpaired], width: int, marks: Glyphs) -> Iterat
 def _unpaired_line(group: Sequence[Unpaired], indicator: IndicatorFacts | None, status: str | None, style: str) -> Text:
     what = plural(len(group), "case")
     what = what if indicator is None else f"{indicator.title.lower()} of {what}"
-    cases = [f"{subject_words(one)} {one.case.length:,} {one.case.mode}" for one in group]
+    cases = [f"{subject_words(outcome)} {outcome.case.length:,} {outcome.case.mode}" for outcome in group]
     named = ", ".join(cases[:6]) + (f" and {len(cases) - 6} more" if len(cases) > 6 else "")
     text = Text.assemble((what, style), f" ({status or 'not in the run'}): {named}")
-    reason = next((one.reason for one in group if one.reason), None)
+    reason = next((outcome.reason for outcome in group if outcome.reason), None)
     return text.append(f"\n  {reason}", "dim") if reason else text
 
 
@@ -215,23 +204,23 @@ def _tippings(shapes: Sequence[Shape], marks: Glyphs) -> Iterator[RenderableType
         "the length from which the variant costs less [95 % interval]; = not shown to have moved, ? cannot be told",
         "dim",
     )
-    shown = [one for one in shapes if one.indicator.headline or one.move in _MOVES]
-    settings = [one.setting for one in shapes]
+    shown = [shape for shape in shapes if shape.indicator.headline or shape.move in _MOVES]
+    settings = [shape.setting for shape in shapes]
     grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False, pad_edge=False)
     for title in ("variant against vanilla", "metric", "baseline", "head", ""):
         grid.add_column(title)
-    for one in shown:
-        pair = one.comparison
+    for shape in shown:
+        pair = shape.comparison
         grid.add_row(
             Text.assemble(
                 (pair.variant, "bold"), f" {pair.variant_attention}, {pair.vanilla} {pair.vanilla_attention}"
             ),
-            f"{one.indicator.title.lower()}, {setting_words(one.setting, settings)}",
-            _tipping(one.baseline, marks),
-            _tipping(one.head, marks),
+            metric_words(shape, settings),
+            _tipping(shape.baseline, marks),
+            _tipping(shape.head, marks),
             Text(
-                one.move if one.move in _MOVES else "=" if one.move.startswith("not") else "?",
-                _MOVES.get(one.move, "dim"),
+                shape.move if shape.move in _MOVES else "=" if shape.move.startswith("not") else "?",
+                _MOVES.get(shape.move, "dim"),
             ),
         )
     yield grid
@@ -241,31 +230,30 @@ def _tipping(tipping: Tipping, marks: Glyphs) -> str:
     crossing = tipping.crossing
     if crossing is None:
         return "?" if tipping.status in ("undetermined", "not measured") else tipping.status
-    low, high = ("?" if bound is None else f"{bound:,}" for bound in (crossing.low, crossing.high))
-    return f"{crossing.length:,.0f} [{low}{marks.dash}{high}]"
+    return f"{crossing.length:,.0f} {interval(crossing.low, crossing.high, marks.dash)}"
 
 
 def _ratios(shapes: Sequence[Shape], width: int, marks: Glyphs) -> Iterator[RenderableType]:
     """The ratios of both runs at each length, one table for each comparison and metric."""
     yield Text(
-        f"the variant's cost in units of its vanilla model's [95 % interval]; {_up(marks)} or {marks.cheaper} "
+        f"the variant's cost in units of its vanilla model's [95 % interval]; {marks.dearer} or {marks.cheaper} "
         "shown to have changed, over all ratios of a metric together",
         "dim",
     )
-    settings = [one.setting for one in shapes]
-    for one in shapes:
-        if one.indicator.exact and not any(ratio.shown for ratio in one.ratios):
+    settings = [shape.setting for shape in shapes]
+    for shape in shapes:
+        if shape.indicator.exact and not any(ratio.shown for ratio in shape.ratios):
             continue
-        pair = one.comparison
+        pair = shape.comparison
         yield Text.assemble(
             (f"\n{pair.variant}", "bold"),
             f" {pair.variant_attention} against {pair.vanilla} {pair.vanilla_attention}, ",
-            f"{one.indicator.title.lower()}, {setting_words(one.setting, settings)}",
+            metric_words(shape, settings),
         )
         grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False, pad_edge=False)
         for title in ("length", "baseline", "head", "change"):
             grid.add_column(title, justify="right")
-        for ratio in one.ratios:
+        for ratio in shape.ratios:
             grid.add_row(f"{ratio.length:,}", *_ratio_cells(ratio, marks))
         yield grid
 
@@ -276,5 +264,5 @@ def _ratio_cells(ratio: RatioChange, marks: Glyphs) -> Iterable[Text]:
         yield Text.assemble(
             f"{point.ratio:.3f}", (f" [{point.low:.3f}{marks.dash}{point.high:.3f}]" if known else " [?]", "dim")
         )
-    sign = (_up(marks) if ratio.change > 1 else marks.cheaper) if ratio.shown else " "
+    sign = (marks.dearer if ratio.change > 1 else marks.cheaper) if ratio.shown else " "
     yield Text(percent(ratio.change) + sign, "" if not ratio.shown else "red" if ratio.change > 1 else "green")

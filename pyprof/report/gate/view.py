@@ -20,7 +20,7 @@ from pyprof.records.record import Record
 from pyprof.records.run_directory import Run
 from pyprof.report.as_json import as_plain
 from pyprof.report.run import machine_line
-from pyprof.report.style import plural
+from pyprof.report.style import batch_words, length_range, plural
 
 # What a change of the code may bring along; all else is the machine and how it was used.
 SOFTWARE = ("Python", "torch", "transformers", "pyprof", "BLAS", "oneDNN", "CUDA", "cuDNN")
@@ -75,8 +75,8 @@ def gate_view(baseline: Run, head: Run, wish: Wish) -> GateView:
     gate = None
     if wish.across != "machines":
         gate = compare_records(ours, theirs, wish.fail_over or 0.0, indicators)
-    found = shapes(ours.values(), theirs.values(), tuple(both), indicators)
-    if not found and not (gate and (gate.changes or gate.broken)):
+    tippings = shapes(ours.values(), theirs.values(), tuple(both), indicators)
+    if not tippings and not (gate and (gate.changes or gate.broken)):
         raise UsageError(
             f"{baseline.directory} and {head.directory} have no measured case in common: compare two runs of one study"
         )
@@ -87,7 +87,7 @@ def gate_view(baseline: Run, head: Run, wish: Wish) -> GateView:
         different=different,
         fail_over=wish.fail_over,
         gate=gate,
-        shapes=found,
+        shapes=tippings,
         indicators=tuple(indicators),
         warnings=tuple(_warnings(baseline, ours, head, theirs)),
     )
@@ -175,11 +175,15 @@ def setting_of(change: Change) -> Setting:
     return Setting(case.mode, case.size, case.batch, case.dtype, case.device, case.compiled, "", case.allocator)
 
 
-def setting_words(one: Setting, every: Iterable[Setting]) -> str:
+def setting_words(setting: Setting, every: Iterable[Setting]) -> str:
     """The mode, the batch where it is not 1, and what else tells the settings apart."""
-    batch = {1: "", "largest": ", largest batch"}.get(one.batch, f", batch {one.batch}")
-    extra = describe(one, distinguishing(every))
-    return f"{one.mode}{batch}" + (f", {extra}" if extra else "")
+    extra = describe(setting, distinguishing(every))
+    return f"{setting.mode}{batch_words(setting.batch)}" + (f", {extra}" if extra else "")
+
+
+def metric_words(shape: Shape, every: Iterable[Setting]) -> str:
+    """The indicator of a comparison and its setting among all of them."""
+    return f"{shape.indicator.title.lower()}, {setting_words(shape.setting, every)}"
 
 
 def listed(changes: Iterable[Change]) -> list[tuple[Change, str]]:
@@ -188,27 +192,26 @@ def listed(changes: Iterable[Change]) -> list[tuple[Change, str]]:
     What does not vary with the length would else be told many times.
     """
     groups: dict[Any, list[Change]] = {}
-    for one in changes:
-        same = (one.metric, subject_words(one), one.baseline, one.head) if one.indicator.exact else one
-        groups.setdefault(same, []).append(one)
-    return [(group[0], _lengths([one.case.length for one in group])) for group in groups.values()]
-
-
-def _lengths(lengths: Sequence[int]) -> str:
-    low, high = min(lengths), max(lengths)
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    for change in changes:
+        said = (change.metric, subject_words(change), change.baseline, change.head)
+        groups.setdefault(said if change.indicator.exact else change, []).append(change)
+    lines = []
+    for group in groups.values():
+        lengths = [change.case.length for change in group]
+        lines.append((group[0], length_range(min(lengths), max(lengths))))
+    return lines
 
 
 def headline(view: GateView) -> str:
     """The outcome in one sentence."""
     gate = view.gate
     if gate is None:
-        moved = sum(one.move in ("earlier", "later") for one in view.shapes)
-        changed = sum(ratio.shown for one in view.shapes for ratio in one.ratios)
+        moved = sum(shape.move in ("earlier", "later") for shape in view.shapes)
+        changed = sum(ratio.shown for shape in view.shapes for ratio in shape.ratios)
         return f"Across machines: {plural(moved, 'tipping point')} moved, {plural(changed, 'ratio')} changed."
     beyond = margin_words(gate.margin)
-    found = len(gate.having("regression"))
-    said = f"{plural(found, 'regression')}{beyond} shown" if found else f"no regression{beyond} is shown"
+    regressions = len(gate.having("regression"))
+    said = f"{plural(regressions, 'regression')}{beyond} shown" if regressions else f"no regression{beyond} is shown"
     if gate.broken:
         said = f"{plural(len(gate.broken), 'case')} broken, {said}"
     if view.fail_over is None:
@@ -233,21 +236,22 @@ def summary(gate: Gate) -> str:
 def certainty(gate: Gate) -> list[str]:
     """What the verdicts on times rest on, a sentence each."""
     said = []
-    for one in gate.timed:
-        changes = [change for change in gate.changes if change.metric == one.metric and change.p is not None]
+    for timed in gate.timed:
+        changes = [change for change in gate.changes if change.metric == timed.metric and change.p is not None]
         typical = median(change.ratio for change in changes)
         least = sorted(math.inf if change.detectable is None else change.detectable for change in changes)
         half, every = (_growth(least[index]) for index in (len(least) // 2, -1))
-        scatter = f"{100 * one.scatter.value:.1f} %"
-        how = f"measured on {one.scatter.pairs} pairs of neighbours" if one.scatter.measured else "assumed: few cases"
+        scatter = f"{100 * timed.scatter.value:.1f} %"
+        pairs = f"measured on {timed.scatter.pairs} pairs of neighbours"
+        how = pairs if timed.scatter.measured else "assumed: few cases"
         by = (
             "corrected by a yardstick"
-            if one.corrected
+            if timed.corrected
             else "without a yardstick, so a machine that ran slower counts as change"
         )
-        name = one.indicator.title.lower()
+        name = timed.indicator.title.lower()
         said.append(
-            f"{name}: {plural(one.cases, 'case')} {by}; typical change {percent(typical)}; scatter between runs "
+            f"{name}: {plural(timed.cases, 'case')} {by}; typical change {percent(typical)}; scatter between runs "
             f"{scatter} ({how}); a slowdown of {half} would be shown in half of the cases, of {every} in all"
         )
     return said
@@ -259,11 +263,11 @@ def _growth(share: float) -> str:
 
 def same_counts(gate: Gate) -> str | None:
     """What is counted and did not change anywhere, in one sentence; nothing of it need be listed."""
-    found: dict[str, list[float]] = {}
+    by_title: dict[str, list[float]] = {}
     for change in gate.changes:
         if change.indicator.exact:
-            found.setdefault(change.indicator.title.lower(), []).append(change.ratio)
-    same = {title: len(ratios) for title, ratios in found.items() if set(ratios) == {1.0}}
+            by_title.setdefault(change.indicator.title.lower(), []).append(change.ratio)
+    same = {title: len(ratios) for title, ratios in by_title.items() if set(ratios) == {1.0}}
     words = " and ".join(f"{title} of {plural(count, 'case')}" for title, count in same.items())
     return f"Exactly the same: {words}" if same else None
 
