@@ -103,11 +103,11 @@ class AllPrecise:
 
 def _announcements(cases: Sequence[Case], tell: Tell) -> Mapping[str, Call]:
     """What is called before each reading: the first one of a contestant is its warm-up, and only that is told."""
-    told: set[Case | None] = set()
+    announced: set[Case | None] = set()
 
     def announce(case: Case | None) -> None:
-        if case not in told:
-            told.add(case)
+        if case not in announced:
+            announced.add(case)
             tell(case)
 
     return {case.key: lambda case=case: announce(case) for case in cases} | {NAME: lambda: announce(None)}

@@ -194,3 +194,18 @@ def test_cases_of_the_same_rounds_are_no_neighbours():
     assert compare_records(together, together, 0.0, METRICS).timed[0].scatter.pairs == 0
     apart = one_length(lambda index: f"round {index}")
     assert compare_records(apart, apart, 0.0, METRICS).timed[0].scatter.pairs == 11
+
+
+def test_what_was_waited_for_other_processes_is_no_change():
+    def waiting(record):
+        reading = record.indicators["latency"]
+        waits = tuple(round(0.5 * sample) for sample in reading.samples)
+        samples = tuple(sample + wait for sample, wait in zip(reading.samples, waits, strict=True))
+        waited = replace(reading, samples=samples, rounds=replace(reading.rounds, waits=waits))
+        return replace(record, indicators={"latency": waited})
+
+    before = timed(yardstick=0.01)
+    after = {key: waiting(record) for key, record in before.items()}
+    gate = compare_records(before, after, 0.0, METRICS)
+    assert {change.ratio for change in gate.changes} == {pytest.approx(1.0, rel=1e-6)}
+    assert not gate.failed
