@@ -120,7 +120,12 @@ window = CppExtension(
 setup(
     packages=[*find_packages(include=["pyprof", "pyprof.*"]), "pyprof.models", "pyprof.models.fairseq"],
     package_dir={"pyprof.models": "models"},
-    package_data={"pyprof": ["py.typed", "*.pyi"], "pyprof.studies": ["*.toml"], "pyprof.reference": ["*.toml"]},
+    package_data={
+        "pyprof": ["py.typed", "*.pyi"],
+        "pyprof.studies": ["*.toml"],
+        "pyprof.reference": ["*.toml"],
+        "pyprof.records": ["*.json"],
+    },
     ext_modules=[native, stopwatch, window, *cuda_extensions()],
     cmdclass={"build_ext": BuildExtension.with_options(no_python_abi_suffix=False)},
 )

@@ -12,13 +12,14 @@ from statistics import median
 
 from harness import Bar, Figures, parser, publish
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "report"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from synthetic_run import large
 
 from pyprof.machine.environment import current_environment
 from pyprof.records import study as studies
-from pyprof.records.run_directory import ENVIRONMENT, RECORDS, STUDY
+from pyprof.records.run_directory import ENVIRONMENT, RECORDS, RESOLVED, STUDY
 from pyprof.records.toml import dumps
+from pyprof.study.resolve import resolve
 
 METHOD = """\
 Whole processes, started seven times each: the least and the median of the wall time. The run of 10,000 records is
@@ -38,7 +39,9 @@ def seconds(*command: str) -> list[float]:
 
 def write_run(directory: Path) -> int:
     """A run directory as a study leaves it behind; returns its number of records."""
-    (directory / STUDY).write_text(dumps(studies.load("diwan2023").to_table()))
+    study = studies.load("diwan2023")
+    (directory / STUDY).write_text(dumps(study.to_table()))
+    (directory / RESOLVED).write_text(json.dumps(resolve(study).to_json()))
     (directory / ENVIRONMENT).write_text(json.dumps(current_environment().to_json()))
     lines = list(large(10_000))
     (directory / RECORDS).write_text("\n".join(lines) + "\n")

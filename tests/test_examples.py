@@ -23,6 +23,8 @@ LINK = re.compile(r"\]\(([^()\s]+)\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 FILE = re.compile(r"\b(?<!head/)(?:bench|tests)/[\w/]+\.py\b")
 LARGEST_PICTURE = 100_000  # bytes
+# Those that are run, not the parts that they share.
+BENCHES = [path for path in sorted((ROOT / "bench").glob("*.py")) if "__main__" in path.read_text()]
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
@@ -67,6 +69,14 @@ def test_contributing_lists_the_rooms_as_the_house_checks_them():
     rows = re.findall(r"^\| ([a-z]+) \| [^|]+ \| ([^|]+) \|$", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
     listed = {room: set() if may == "–" else set(may.split(", ")) for room, may in rows if room != "room"}
     assert listed == ROOMS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", BENCHES, ids=lambda script: script.stem)
+def test_every_bench_says_what_it_does(script):
+    done = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "--json" in done.stdout
 
 
 @pytest.mark.slow

@@ -115,6 +115,8 @@ def test_a_built_package_holds_models_as_a_part_of_pyprof_and_all_data(tmp_path)
         "pyprof/studies/quick.toml",
         "pyprof/studies/diwan2023.toml",
         "pyprof/reference/diwan2023.toml",
+        "pyprof/records/schema1.json",
+        "pyprof/models/fairseq/hubert.py",
         "pyprof/py.typed",
     ):
         assert (tmp_path / name).is_file(), name
