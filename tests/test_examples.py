@@ -23,8 +23,12 @@ LINK = re.compile(r"\]\(([^()\s]+)\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 FILE = re.compile(r"\b(?<!head/)(?:bench|tests)/[\w/]+\.py\b")
 LARGEST_PICTURE = 100_000  # bytes
-# Those that are run, not the parts that they share.
-BENCHES = [path for path in sorted((ROOT / "bench").glob("*.py")) if "__main__" in path.read_text()]
+# Those that are run by hand, not the parts that they share.
+BENCHES = [
+    path
+    for path in sorted((ROOT / "bench").glob("*.py"))
+    if "from harness" in path.read_text() and "__main__" in path.read_text()
+]
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
