@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from pyprof import device as devices
+from pyprof.device.weights import WeightCount
 from pyprof.errors import UsageError
 from pyprof.layers.calibrate import calibrate
 from pyprof.layers.kinds import classify
@@ -211,12 +212,10 @@ def _hook(recorder: Recorder, module: nn.Module, layer: int) -> Callable[[], Non
 
 def _facts(module: nn.Module, plan: Sequence[_Spot], rules: Rules) -> list[LayerFacts]:
     kinds = classify(module, rules)
-    counted: set[int] = set()
+    weights = WeightCount()
     facts = []
     for spot in plan:
-        own = [parameter for parameter in spot.module.parameters(recurse=False) if id(parameter) not in counted]
-        counted.update(map(id, own))
         kind = kinds[spot.path]
-        count = sum(parameter.numel() for parameter in own)
+        count = weights.add(spot.module)
         facts.append(LayerFacts(spot.path, type(spot.module).__name__, kind, spot.parent, count, spot.attached))
     return facts

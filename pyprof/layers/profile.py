@@ -16,7 +16,8 @@ from pyprof.layers.trace import Trace
 
 @dataclass(frozen=True)
 class LayerFacts:
-    """What is known of a layer before it runs: `parameters` counts its own ones, tied ones at their first owner only.
+    """What is known of a layer before it runs: `parameters` counts its own ones, shared ones at their first owner only,
+    so that they add up to the model's.
 
     `attached` is "replaced" (the probe stands in for `forward`), "hooked" (module hooks), "compiled" (the probe
     stands in for the compiled call) or "skipped: reason".
