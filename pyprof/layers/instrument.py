@@ -22,6 +22,7 @@ from pyprof.layers.kinds import classify
 from pyprof.layers.profile import LayerFacts, ProbeCost, Profile, assemble
 from pyprof.layers.recorder import Recorder, RecorderName, make_recorder
 from pyprof.layers.trace import STEP, Trace
+from pyprof.layers.uncalled import NO_FORWARD
 
 Rules = Sequence[tuple[str, str]]
 _CALLED_AS = {"replaced": "forward", "compiled": "_compiled_call_impl"}
@@ -165,7 +166,7 @@ def _attachment(module: nn.Module) -> str:
         return "compiled"
     forward = getattr(module, "forward", None)
     if forward is None or getattr(forward, "__func__", forward) is nn.Module.forward:
-        return "skipped: has no forward of its own"
+        return NO_FORWARD
     # A property, or another descriptor that can be set, comes before the instance's own attributes.
     return "hooked" if hasattr(inspect.getattr_static(type(module), "forward", None), "__set__") else "replaced"
 
