@@ -22,6 +22,8 @@ class Architecture:
 
     def __init__(self, module: nn.Module, config: Any) -> None:
         self.module = module
+        # What a head of a task stands on; the module itself where it has none.
+        self.base: Any = getattr(module, "base_model", module)
         self.config = config
 
     def extend(self, longest: int) -> None:

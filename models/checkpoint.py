@@ -47,18 +47,49 @@ def load_weights(plan: Blueprint, directory: str, attention: str) -> tuple[nn.Mo
     return _from_pretrained(plan.model, directory, plan.config, attention)
 
 
-def load_directory(directory: str, attention: str) -> tuple[nn.Module, Any, tuple[str, ...]]:
-    """The base model of a local checkpoint, its configuration, and notes on what the checkpoint lacks."""
+def load_directory(
+    directory: str, attention: str, *, base_model: bool = False
+) -> tuple[nn.Module, Any, tuple[str, ...]]:
+    """The model of a local checkpoint, its configuration, and notes on what is measured and what the checkpoint lacks.
+
+    It is of the class that the checkpoint names, with its head; its base model where `base_model` is set, or where
+    there is no name. Raises UsageError for a class that transformers does not have.
+    """
     from transformers import AutoModel
 
     if Path(directory).is_file():
         from pyprof.models.fairseq.weights import load_file
 
-        module: Any = load_file(directory, attention)
-        return module, module.config, ()
+        module: Any = load_file(directory, attention, base_model=base_model)
+        return module, module.config, () if module.base_model is module else (_measured(module),)
     config = _config(directory)
-    model, notes = _from_pretrained(AutoModel, directory, config, attention)
-    return model, model.config, notes
+    wanted = None if base_model else _named_class(directory, config)
+    model, notes = _from_pretrained(wanted or AutoModel, directory, config, attention)
+    return model, model.config, (_measured(model), *notes)
+
+
+def _measured(model: nn.Module) -> str:
+    return f"measured as {type(model).__name__}"
+
+
+def _named_class(directory: str, config: Any) -> Any:
+    """The class of transformers (or of pyprof's L-HuBERT) that a checkpoint names first, None where it names none."""
+    import transformers
+
+    names = getattr(config, "architectures", None)
+    if not names:
+        return None
+    modeling = type(config).__module__.replace(".configuration_", ".modeling_")
+    homes = ("pyprof.models.l_hubert",) if config.model_type == L_HUBERT else ("transformers", modeling)
+    for home in map(importlib.import_module, homes):
+        cls: Any = getattr(home, names[0], None)
+        fits = isinstance(cls, type) and issubclass(cls, transformers.PreTrainedModel)
+        if fits and isinstance(config, cls.config_class):
+            return cls
+    raise UsageError(
+        f"the checkpoint in {directory} names the class {names[0]!r}, which transformers does not have for the "
+        f"architecture {config.model_type!r}: measure its base model (--base-model), or write a factory for it"
+    )
 
 
 def load_hubert(directory: str) -> nn.Module:

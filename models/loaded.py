@@ -15,7 +15,8 @@ from pyprof.models import checkpoint, factory
 from pyprof.models.architecture import Architecture, Inputs, architecture
 from pyprof.models.blueprint import blueprint
 from pyprof.models.registry import SIZES, Entry, Request, Rules, find
-from pyprof.models.step import LightHead, TrainStep, first_tensor
+from pyprof.models.step import LightHead, LossStep, TrainStep, first_tensor
+from pyprof.models.tasks import Labels, has_head, labels_for
 from pyprof.models.verify import verify_attention
 from pyprof.names import is_reference, nearest
 
@@ -28,9 +29,10 @@ class LoadedModel:
     """A model, fed and fitted by its architecture.
 
     `entry` is None for a factory or a checkpoint directory. `module` is the bare model; `step` is what is timed and
-    takes what `inputs` gives: in infer mode the module itself, in train mode a module that returns the loss behind a
-    light head. `attention` is the implementation that really ran, counted in one forward pass. `kinds` are rules on
-    the paths of `step`. Call `fit` with a length before `step` runs at it.
+    takes what `inputs` gives: in infer mode the module itself, in train mode a module that returns the loss, behind a
+    light head, or of the model's own head with what `labels` makes, where its task is known. `attention` is the
+    implementation that really ran, counted in one forward pass. `kinds` are rules on the paths of `step`. Call `fit`
+    with a length before `step` runs at it.
     """
 
     request: Request
@@ -40,10 +42,21 @@ class LoadedModel:
     attention: str
     kinds: Rules
     remarks: tuple[str, ...] = field(default=())
+    labels: Labels | None = None
 
     @property
     def name(self) -> str:
         return self.request.model
+
+    @property
+    def title(self) -> str:
+        """The model as a heading names it: with its size, or its class where it is none of the registry's."""
+        return f"{self.name} {self.request.size}" if self.entry is not None else f"{self.name} ({self.class_name})"
+
+    @property
+    def class_name(self) -> str:
+        """The class of the bare model."""
+        return type(self.module).__name__
 
     @property
     def module(self) -> nn.Module:
@@ -79,6 +92,8 @@ class LoadedModel:
             raise UsageError(f"a batch holds at least one example, not {batch}")
         generator = torch.Generator().manual_seed(self.request.seed * 1_000_003 + length * 1009 + batch)
         args, kwargs = self.architecture.inputs(length, batch, generator)
+        if self.labels is not None:
+            kwargs = kwargs | self.labels((args, kwargs), length, generator)
         return self._moved(args), self._moved(kwargs)
 
     def notes(self, length: int) -> tuple[str, ...]:
@@ -118,15 +133,32 @@ def load_model(request: Request) -> LoadedModel:
     width = None if isinstance(built, factory.Foreign) else _verify(request, entry, built)
     module.train(request.mode == "train")
     kinds = entry.kinds if entry is not None else ()
-    step = module
+    loaded = LoadedModel(request, entry, built, module, request.attention, kinds, remarks)
     if request.mode == "train":
-        head = LightHead(width, request.seed).to(request.device, _DTYPES[request.dtype])
-        step = TrainStep(module, head)
-        kinds = (("head", "head"), *((rf"model\.(?:{rule})", kind) for rule, kind in kinds))
+        own = entry is None and not isinstance(built, factory.Foreign) and has_head(module)
+        loaded = _with_own_loss(loaded) if own else _with_light_head(loaded, width)
     if request.compiled:
         # In place: the step stays the module that it is, with the same paths.
-        step.compile()
-    return LoadedModel(request, entry, built, step, request.attention, kinds, remarks)
+        loaded.step.compile()
+    return loaded
+
+
+def _with_light_head(loaded: LoadedModel, width: int | None) -> LoadedModel:
+    request = loaded.request
+    head = LightHead(width, request.seed).to(request.device, _DTYPES[request.dtype])
+    kinds = (("head", "head"), *((rf"model\.(?:{rule})", kind) for rule, kind in loaded.kinds))
+    return replace(loaded, step=TrainStep(loaded.module, head), kinds=kinds)
+
+
+def _with_own_loss(loaded: LoadedModel) -> LoadedModel:
+    """A checkpoint's own head and loss; the mean of its outputs where labels for its task are not known."""
+    name = loaded.class_name
+    loaded = replace(loaded, step=LossStep(loaded.module), labels=labels_for(loaded.module, loaded.architecture.config))
+    if loaded.labels is None:
+        remark = f"the loss is the mean of the outputs: labels for the task of {name} are not known"
+    else:
+        remark = f"the loss is that of {name} itself, on random labels"
+    return replace(loaded, remarks=(*loaded.remarks, remark))
 
 
 def _check_request(request: Request) -> None:
@@ -138,6 +170,8 @@ def _check_request(request: Request) -> None:
         raise UsageError(f"{request.model} comes in one size only: leave the size at base")
     if entry is None and request.weights is not None:
         raise UsageError(f"weights are for models of the registry: leave them out for {request.model}")
+    if request.base_model and (entry is not None or is_reference(request.model)):
+        raise UsageError(f"{request.model} is no checkpoint with a head: leave the base model out")
     if entry is not None:
         entry.check_length(request.longest)
         entry.check_attention(request.attention, request.mode)
@@ -153,7 +187,9 @@ def _build(request: Request, entry: Entry | None) -> tuple[Architecture, tuple[s
     if entry is None and is_reference(request.model):
         return factory.load_factory(request.model, request.seed), ()
     if entry is None:
-        module, config, remarks = checkpoint.load_directory(request.model, request.attention)
+        module, config, remarks = checkpoint.load_directory(
+            request.model, request.attention, base_model=request.base_model
+        )
         try:
             return architecture(module, config), remarks
         except LookupError as error:

@@ -72,6 +72,7 @@ class Request:
     compiled: bool
     weights: str | None
     seed: int
+    base_model: bool = False
 
 
 def load(
@@ -86,20 +87,23 @@ def load(
     compiled: bool = False,
     weights: str | None = None,
     seed: int = 0,
+    base_model: bool = False,
 ) -> LoadedModel:
     """Build a model that is ready to be measured at lengths up to `longest`.
 
     `model` is a registry name, an importable ``package.module:function`` or the directory of a local transformers
     checkpoint. `attention` is a concrete implementation, or one of the aliases best and then. `weights` is the
-    directory of a checkpoint whose weights replace a registry model's random ones, which `seed` fixes.
+    directory of a checkpoint whose weights replace a registry model's random ones, which `seed` fixes. A directory as
+    the model is of the class that its checkpoint names, with that class's own loss in train mode; `base_model` leaves
+    the head out.
 
     Raises UsageError for anything that does not exist or does not fit, an attention implementation that the model
     ignores included.
     """
     from pyprof.models.loaded import load_model
 
-    request = Request(model, size, resolve(model, attention), mode, longest, dtype, device, compiled, weights, seed)
-    return load_model(request)
+    name = resolve(model, attention)
+    return load_model(Request(model, size, name, mode, longest, dtype, device, compiled, weights, seed, base_model))
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ class ModelSetup:
     dtype: str = "float32"
     device: str = "cpu"
     weights: str | None = None
+    base_model: bool = False
 
     def __post_init__(self) -> None:
         if self.batch < 1 or self.length < 1:
@@ -45,6 +46,7 @@ class ModelSetup:
             dtype=self.dtype,
             device=self.device,
             weights=self.weights,
+            base_model=self.base_model,
         )
         loaded.fit(self.length)
         return loaded

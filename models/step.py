@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pyprof.errors import UsageError
+from pyprof.layers.steps import loss_of
 
 CLASSES = 2
 
@@ -59,6 +60,17 @@ class TrainStep(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         loss: Tensor = self.head(self.model(*args, **kwargs))
         return loss
+
+
+class LossStep(nn.Module):
+    """A model with a head of its own, labels among its arguments; returns its own loss, or its outputs' mean."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        return loss_of(self.model(*args, **kwargs))
 
 
 def first_tensor(output: Any) -> Tensor:

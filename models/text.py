@@ -44,7 +44,7 @@ class Text(Architecture):
         positions = self._positions()
         if positions is None or longest <= positions:
             return
-        embeddings = getattr(self.module, "embeddings", None)
+        embeddings = getattr(self.base, "embeddings", None)
         table = getattr(embeddings, "position_embeddings", None)
         if not isinstance(table, nn.Embedding) or not isinstance(embeddings, nn.Module):
             raise UsageError(
@@ -73,7 +73,7 @@ class Text(Architecture):
 
         A table with a row of padding starts its positions after that row, as in RoBERTa.
         """
-        table = getattr(getattr(self.module, "embeddings", None), "position_embeddings", None)
+        table = getattr(getattr(self.base, "embeddings", None), "position_embeddings", None)
         if isinstance(table, nn.Embedding):
             return table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
         return getattr(self.config, "max_position_embeddings", None)
@@ -150,7 +150,7 @@ class Nystromformer(Text):
 
     def _positions(self) -> int | None:
         # The first two rows of the table are reserved, as in RoBERTa, though no index of padding says so.
-        table = getattr(getattr(self.module, "embeddings", None), "position_embeddings", None)
+        table = getattr(getattr(self.base, "embeddings", None), "position_embeddings", None)
         return table.num_embeddings - 2 if isinstance(table, nn.Embedding) else None
 
 

@@ -38,7 +38,7 @@ class Vit(Vision):
     def __init__(self, module: nn.Module, config: Any) -> None:
         super().__init__(module, config)
         self.probe = config.patch_size
-        embeddings: Any = module.embeddings
+        embeddings: Any = self.base.embeddings
         self._table: torch.Tensor = embeddings.position_embeddings.detach()
         self._published = side_of(config.image_size)
 
@@ -50,7 +50,7 @@ class Vit(Vision):
         patch = int(self.config.patch_size)
         if length % patch:
             raise UsageError(f"the image's side must be a multiple of the patch of {patch} pixels, not {length}")
-        embeddings: Any = self.module.embeddings
+        embeddings: Any = self.base.embeddings
         if embeddings.image_size == (length, length):
             return
         current = embeddings.position_embeddings
@@ -88,7 +88,7 @@ class Swin(Vision):
         patch, window = int(self.config.patch_size), int(self.config.window_size)
         if length % patch:
             raise UsageError(f"the image's side must be a multiple of the patch of {patch} pixels, not {length}")
-        encoder: Any = self.module.encoder
+        encoder: Any = self.base.encoder
         for stage, side in zip(encoder.layers, self._sides(length), strict=True):
             for index, block in enumerate(stage.blocks):
                 block.window_size = window

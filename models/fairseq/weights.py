@@ -31,9 +31,10 @@ _ARCHITECTURE = (
 )
 
 
-def load_file(path: str, attention: str) -> nn.Module:
-    """The HuBERT of a fairseq checkpoint file, without a head, read as data, running `attention`."""
-    model: nn.Module = from_fairseq(path, None).base_model
+def load_file(path: str, attention: str, *, base_model: bool = True) -> nn.Module:
+    """The HuBERT of a fairseq checkpoint file, read as data, running `attention`; with its head where that is asked."""
+    loaded = from_fairseq(path, None)
+    model: nn.Module = loaded.base_model if base_model else loaded
     model.set_attn_implementation(attention)  # type: ignore[operator]
     return model
 

@@ -8,6 +8,8 @@ from itertools import groupby
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from pyprof.analysis.shares import FUSED, rank
+
 if TYPE_CHECKING:
     from pyprof.layers.profile import LayerCost, Profile
 
@@ -22,7 +24,8 @@ class LayerLine:
     last one's name, `beside` how many lie next to each other, `repeats` how many the line stands for in the whole
     model. Its times are means over these, its shares are of all of them together. `parameters` and `share` (of the
     step, backward and recomputation included) hold what lies below the layer too; `own_share` does not. A backward time
-    is None where none was seen, a recomputation's (own) where activation checkpointing ran no forward again.
+    is None where none was seen, a recomputation's (own) where activation checkpointing ran no forward again, and a
+    forward time where the layer was never called: `reason` says why.
     """
 
     depth: int
@@ -35,13 +38,14 @@ class LayerLine:
     repeats: int
     calls: int
     parameters: int
-    forward_seconds: float
-    own_forward_seconds: float
+    forward_seconds: float | None
+    own_forward_seconds: float | None
     backward_seconds: float | None
     own_backward_seconds: float | None
     recompute_seconds: float | None
     share: float
     own_share: float
+    reason: str | None
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,31 @@ def unprobed(profile: Profile) -> dict[str, tuple[str, ...]]:
     return {attached: tuple(paths) for attached, paths in found.items()}
 
 
+def uncalled(profile: Profile) -> dict[str, tuple[str, ...]]:
+    """The layers with parameters that a probe stood in for and that were never called, by the reason."""
+    paths: dict[str, list[str]] = {}
+    for layer in profile.layers:
+        if layer.reason is not None and layer.parameters and not layer.attached.startswith("skipped"):
+            paths.setdefault(layer.reason, []).append(layer.path or layer.type)
+    return {reason: tuple(some) for reason, some in paths.items()}
+
+
+def fused(profile: Profile) -> dict[str, tuple[str, ...]]:
+    """The classes of the layers that ran several kinds in one piece, with those kinds in the order of a report."""
+    kinds: dict[str, set[str]] = {}
+    inside: dict[int, str] = {}
+    for layer in profile.layers:
+        around = None if layer.parent is None else inside.get(layer.parent)
+        if around is not None:
+            inside[layer.index] = around
+            if layer.parameters:
+                kinds[around].add(layer.kind)
+        elif layer.kind == FUSED:
+            inside[layer.index] = layer.type
+            kinds.setdefault(layer.type, set())
+    return {name: tuple(sorted(some, key=rank)) for name, some in kinds.items()}
+
+
 def _tree(layers: Sequence[LayerCost]) -> list[_Node]:
     below: dict[int | None, list[LayerCost]] = {}
     for layer in layers:
@@ -81,7 +110,7 @@ def _tree(layers: Sequence[LayerCost]) -> list[_Node]:
 
 def _node(layer: LayerCost, below: dict[int | None, list[LayerCost]]) -> _Node:
     children = tuple(_node(child, below) for child in below.get(layer.index, ()))
-    own = layer.own_forward_seconds + (layer.own_backward_seconds or 0.0) + (layer.recompute_seconds or 0.0)
+    own = (layer.own_forward_seconds or 0.0) + (layer.own_backward_seconds or 0.0) + (layer.recompute_seconds or 0.0)
     parameters = layer.parameters + sum(child.parameters for child in children)
     names = tuple((_name(child.layer), child.shape) for child in children)
     return _Node(
@@ -90,7 +119,7 @@ def _node(layer: LayerCost, below: dict[int | None, list[LayerCost]]) -> _Node:
         parameters,
         own,
         own + sum(child.total for child in children),
-        (layer.type, layer.kind, layer.calls, layer.parameters, layer.attached, names),
+        (layer.type, layer.kind, layer.calls, layer.parameters, layer.attached, layer.reason, names),
     )
 
 
@@ -122,13 +151,14 @@ def _folded(positions: Sequence[Sequence[_Node]], depth: int, least: int, step: 
         repeats=len(members),
         calls=first.calls,
         parameters=members[0].parameters,
-        forward_seconds=fmean(layer.forward_seconds for layer in layers),
-        own_forward_seconds=fmean(layer.own_forward_seconds for layer in layers),
+        forward_seconds=_mean(layer.forward_seconds for layer in layers),
+        own_forward_seconds=_mean(layer.own_forward_seconds for layer in layers),
         backward_seconds=_mean(layer.backward_seconds for layer in layers),
         own_backward_seconds=_mean(layer.own_backward_seconds for layer in layers),
         recompute_seconds=_mean(layer.recompute_seconds for layer in layers),
         share=sum(node.total for node in members) / step,
         own_share=sum(node.own for node in members) / step,
+        reason=first.reason,
     )
     below = [list(position) for position in zip(*(node.children for node in members), strict=True)]
     return [line, *_lines(below, depth + 1, least, step)]

@@ -14,7 +14,9 @@ from pyprof.records.record import Record
 
 SELF_ATTENTION = "self-attention"
 OUTSIDE = "outside"
-KINDS = (SELF_ATTENTION, "feedforward", "embedding", "normalisation", "head", "other", OUTSIDE)
+# What ran several kinds of layers in one piece.
+FUSED = "fused"
+KINDS = (SELF_ATTENTION, "feedforward", FUSED, "embedding", "normalisation", "head", "other", OUTSIDE)
 
 
 @dataclass(frozen=True)
@@ -29,9 +31,9 @@ class ShareRow:
     shares: Mapping[str, float]
 
     @property
-    def non_attention(self) -> float:
-        """The share outside self-attention."""
-        return 1 - self.shares.get(SELF_ATTENTION, 0.0)
+    def non_attention(self) -> float | None:
+        """The share outside self-attention; None where fused layers hide how much of them it is."""
+        return None if self.shares.get(FUSED) else 1 - self.shares.get(SELF_ATTENTION, 0.0)
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,11 @@ def share_summaries(
 
 def _summary(modality: str, name: str, curves: Sequence[ShareCurve], finding: ShareFinding) -> ShareSummary | None:
     below = {
-        str(curve.subject): [(row.length, row.non_attention) for row in curve.rows if row.length < finding.below]
+        str(curve.subject): [
+            (row.length, share)
+            for row in curve.rows
+            if row.length < finding.below and (share := row.non_attention) is not None
+        ]
         for curve in curves
     }
     means = {subject: mean_over_length(rows) for subject, rows in below.items() if rows}

@@ -76,7 +76,7 @@ def model_setup(options: argparse.Namespace, model: str, *, tokens: int) -> Mode
     """A model as the options of `add_model_options` say, `tokens` long by default; raises UsageError."""
     from pyprof.models.setup import ModelSetup, default_length
 
-    names = ("batch", "attention", "size", "dtype", "device", "weights")
+    names = ("batch", "attention", "size", "dtype", "device", "weights", "base_model")
     given = {name: value for name in names if (value := getattr(options, name, None)) is not None}
     length = default_length(model, tokens) if options.length is None else options.length
     return ModelSetup(model, length, **given)

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 _DESCRIPTION = """Show what each layer of a model costs, forward and, in train mode, backward.
 
 MODEL is a name from `pyprof models`, an importable factory package.module:function, or the directory of a local
-transformers checkpoint. A layer's own time is its total less that of the layers that it calls. The cost of the probes
+transformers checkpoint. A checkpoint is measured as the class that it names, in train mode with that class's own loss
+on random labels. A layer's own time is its total less that of the layers that it calls. The cost of the probes
 themselves is calibrated and subtracted, and stated below the table.
 """
 _TOKENS = 512
@@ -26,6 +27,7 @@ def add(commands: Commands) -> None:
     add_model_options(parser, tokens=_TOKENS)
     add_attention(parser)
     parser.add_argument("--weights", metavar="PATH", help="weights of a local checkpoint instead of random ones")
+    parser.add_argument("--base-model", action="store_true", help="measure a checkpoint without the head of its task")
     parser.add_argument(
         "--seconds", type=float, default=3.0, metavar="S", help="take steps for about S seconds (default: 3)"
     )
@@ -47,7 +49,8 @@ def _run(options: argparse.Namespace) -> int:
     if options.json:
         about = {
             "model": setup.model,
-            "size": setup.size,
+            "class": loaded.class_name,
+            "size": setup.size if loaded.entry is not None else None,
             "length": setup.length,
             "batch": setup.batch,
             "mode": mode,
@@ -64,5 +67,5 @@ def _run(options: argparse.Namespace) -> int:
     from pyprof.report import layers
 
     what = f"{setup.length:,} {loaded.unit}s, batch {setup.batch}, {mode}, {loaded.attention}"
-    layers.write(profile, Console(), title=f"{setup.model} {setup.size}, {what}", notes=notes, expand=options.expand)
+    layers.write(profile, Console(), title=f"{loaded.title}, {what}", notes=notes, expand=options.expand)
     return 0

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from pyprof.errors import UsageError
 from pyprof.quantity import format_bytes
 
 if TYPE_CHECKING:
@@ -41,20 +40,26 @@ class MemoryBudget:
 
 
 def resident_bytes(module: torch.nn.Module | None, inputs: object = ()) -> int:
-    """Bytes of the storages behind a module's parameters and buffers and behind the inputs, each storage once.
+    """Bytes of the storages behind what a module holds and behind the inputs, each storage once.
 
-    Tied parameters and views of one storage count once, and a view counts its whole storage, since that is what stays
-    allocated. `inputs` may nest tensors in mappings, sequences and dataclasses. Gradients are not resident: they are
-    allocated by a step. Meta tensors occupy nothing. Raises UsageError for a sparse tensor.
+    A module holds parameters, buffers, tensors as plain attributes, and packed weights as torch.ao's quantised layers
+    have them. Tied parameters and views of one storage count once, and a view counts its whole storage, since that is
+    what stays allocated. A sparse tensor counts its values and its indices. `inputs` may nest tensors in mappings,
+    sequences and dataclasses. Gradients are not resident: they are allocated by a step. Meta tensors occupy nothing.
     """
-    own = [] if module is None else [*module.parameters(), *module.buffers()]
-    sizes: dict[tuple[str, int], int] = {}
-    for tensor in (*own, *tensors_in(inputs)):
-        if tensor.is_meta:
-            continue
-        storage = _storage(tensor)
-        place = (str(storage.device), storage.data_ptr())
-        sizes[place] = max(storage.nbytes(), sizes.get(place, 0))
+    from pyprof.device.weights import packed_weights, place, plain_tensors, stored
+
+    own = [] if module is None else [*module.parameters(), *module.buffers(), *plain_tensors(module)]
+    sizes: dict[object, int] = {}
+    for tensor in (part for whole in (*own, *tensors_in(inputs)) for part in stored(whole)):
+        if not tensor.is_meta:
+            sizes[_identity(tensor)] = max(_bytes(tensor), sizes.get(_identity(tensor), 0))
+    packed = () if module is None else packed_weights(module)
+    for owner, tensors in packed:
+        # Unpacking may make a copy, whose address can be another one's a moment later.
+        sizes[id(owner)] = sum(
+            {place(tensor): _bytes(tensor) for tensor in tensors if place(tensor) not in sizes}.values()
+        )
     return sum(sizes.values())
 
 
@@ -76,9 +81,18 @@ def tensors_in(tree: object) -> Iterator[torch.Tensor]:
         yield from tensors_in(child)
 
 
-def _storage(tensor: torch.Tensor) -> torch.UntypedStorage:
+def _identity(tensor: torch.Tensor) -> object:
+    from pyprof.device.weights import place
+
+    return place(tensor) if _has_storage(tensor) else ("tensor", id(tensor))
+
+
+def _bytes(tensor: torch.Tensor) -> int:
+    return tensor.untyped_storage().nbytes() if _has_storage(tensor) else tensor.numel() * tensor.element_size()
+
+
+def _has_storage(tensor: torch.Tensor) -> bool:
+    """Whether PyTorch tells a tensor's storage; of a library's own layout (oneDNN's) it does not."""
     import torch
 
-    if tensor.layout is not torch.strided:
-        raise UsageError(f"the bytes of a tensor with layout {tensor.layout} cannot be counted: make it dense first")
-    return tensor.untyped_storage()
+    return tensor.layout is torch.strided

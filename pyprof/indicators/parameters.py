@@ -2,46 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
-
 from pyprof.indicators.indicator import Indicator, Step
 from pyprof.records.reading import Reading
 
-if TYPE_CHECKING:
-    from torch import nn
-
 
 def count(step: Step) -> Reading:
-    """Parameters of the bare model (without the head of a training step), tied ones once; the detail has the trainable.
+    """Parameters of the bare model (without the head of a training step); the detail has the trainable ones.
 
-    Counted by torchinfo from the model's structure, without a forward pass, as in the study of Diwan et al. (2023).
+    Each element of memory counts once: parameters that several layers share, and views of one storage. What a quantised
+    layer keeps packed counts as the weights that it stands for, a sparse parameter as the values that it stores.
+
+    The study of Diwan et al. (2023) counted with torchinfo, which gives the same number for a model that shares
+    nothing; it counts a layer that stands in two places, or in a list and in an attribute, up to twice.
     """
-    import torchinfo
+    import torch
 
-    with _tied_once(step.module):
-        summary = torchinfo.summary(step.module, verbose=0)
-    return Reading(value=float(summary.total_params), detail={"trainable": int(summary.trainable_params)})
+    from pyprof.device.weights import WeightCount
 
-
-@contextmanager
-def _tied_once(module: nn.Module) -> Iterator[None]:
-    """Hide every place but the first of a parameter that several layers share, since torchinfo counts each place."""
-    seen: set[int] = set()
-    hidden: list[tuple[nn.Module, str, nn.Parameter]] = []
-    for layer in module.modules():
-        for name, parameter in layer.named_parameters(recurse=False):
-            if id(parameter) in seen:
-                hidden.append((layer, name, parameter))
-            seen.add(id(parameter))
-    try:
-        for layer, name, _ in hidden:
-            setattr(layer, name, None)
-        yield
-    finally:
-        for layer, name, parameter in hidden:
-            setattr(layer, name, parameter)
+    module = step.module
+    if (
+        any(isinstance(part, torch.jit.ScriptModule) for part in module.modules())
+        and next(module.parameters(), None) is None
+    ):
+        reason = "its weights are constants of a frozen TorchScript program: count them before torch.jit.freeze"
+        return Reading(None, reason=reason)
+    trainable = WeightCount(trainable_only=True).add_all(module)
+    return Reading(value=float(WeightCount().add_all(module)), detail={"trainable": trainable})
 
 
 INDICATOR = Indicator(
@@ -50,7 +36,7 @@ INDICATOR = Indicator(
     unit="1",
     format="count",
     better="lower",
-    meaning="number of model parameters, tied ones once",
+    meaning="number of model parameters, shared ones once",
     source="Diwan, Choi, Harwath, ACL 2023",
     exact=True,
     varies_with_length=False,

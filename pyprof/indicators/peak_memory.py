@@ -1,4 +1,7 @@
-"""Peak memory: the most bytes that are allocated at once while one example is processed."""
+"""Peak memory: the most bytes that PyTorch holds at once while one example is processed.
+
+What NumPy or another library takes for itself is not in it: only PyTorch's own allocators report theirs.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ INDICATOR = Indicator(
     format="bytes",
     better="lower",
     scope="of one example",
-    meaning="most bytes allocated at once while one example is processed, parameters and inputs included",
+    meaning="most bytes allocated by PyTorch at once while one example is processed, parameters and inputs included",
     source="Diwan, Choi, Harwath, ACL 2023",
     exact=True,
     place=30,

@@ -15,12 +15,14 @@ import torch
 from torch import nn
 
 from pyprof import device as devices
+from pyprof.device.weights import WeightCount
 from pyprof.errors import UsageError
 from pyprof.layers.calibrate import calibrate
 from pyprof.layers.kinds import classify
 from pyprof.layers.profile import LayerFacts, ProbeCost, Profile, assemble
 from pyprof.layers.recorder import Recorder, RecorderName, make_recorder
 from pyprof.layers.trace import STEP, Trace
+from pyprof.layers.uncalled import NO_FORWARD
 
 Rules = Sequence[tuple[str, str]]
 _CALLED_AS = {"replaced": "forward", "compiled": "_compiled_call_impl"}
@@ -164,7 +166,7 @@ def _attachment(module: nn.Module) -> str:
         return "compiled"
     forward = getattr(module, "forward", None)
     if forward is None or getattr(forward, "__func__", forward) is nn.Module.forward:
-        return "skipped: has no forward of its own"
+        return NO_FORWARD
     # A property, or another descriptor that can be set, comes before the instance's own attributes.
     return "hooked" if hasattr(inspect.getattr_static(type(module), "forward", None), "__set__") else "replaced"
 
@@ -211,12 +213,10 @@ def _hook(recorder: Recorder, module: nn.Module, layer: int) -> Callable[[], Non
 
 def _facts(module: nn.Module, plan: Sequence[_Spot], rules: Rules) -> list[LayerFacts]:
     kinds = classify(module, rules)
-    counted: set[int] = set()
+    weights = WeightCount()
     facts = []
     for spot in plan:
-        own = [parameter for parameter in spot.module.parameters(recurse=False) if id(parameter) not in counted]
-        counted.update(map(id, own))
         kind = kinds[spot.path]
-        count = sum(parameter.numel() for parameter in own)
+        count = weights.add(spot.module)
         facts.append(LayerFacts(spot.path, type(spot.module).__name__, kind, spot.parent, count, spot.attached))
     return facts

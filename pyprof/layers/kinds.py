@@ -15,6 +15,8 @@ FEEDFORWARD = "feedforward"
 NORMALISATION = "normalisation"
 HEAD = "head"
 OTHER = "other"
+# What ran several kinds of layers in one piece, so that their times cannot be told apart; known only after it ran.
+FUSED = "fused"
 KINDS = (EMBEDDING, SELF_ATTENTION, FEEDFORWARD, NORMALISATION, HEAD, OTHER)
 
 # Weight and spectral norm reparametrise a layer's weights: they are part of that layer.

@@ -12,11 +12,13 @@ from typing import Any
 from pyprof.errors import InvariantError
 from pyprof.layers.attribution import Attribution, attribute
 from pyprof.layers.trace import Trace
+from pyprof.layers.uncalled import counted_kinds, explained
 
 
 @dataclass(frozen=True)
 class LayerFacts:
-    """What is known of a layer before it runs: `parameters` counts its own ones, tied ones at their first owner only.
+    """What is known of a layer before it runs: `parameters` counts its own ones, shared ones at their first owner only,
+    so that they add up to the model's.
 
     `attached` is "replaced" (the probe stands in for `forward`), "hooked" (module hooks), "compiled" (the probe
     stands in for the compiled call) or "skipped: reason".
@@ -51,7 +53,8 @@ class LayerCost:
     """One layer's cost, in seconds for one step (or for the whole recording where no steps were marked).
 
     Totals include what the layer called; `own` times do not. Backward times are None where no backward of the layer
-    was seen, `recompute_seconds` (own) where activation checkpointing did not run its forward again.
+    was seen, `recompute_seconds` (own) where activation checkpointing did not run its forward again. Of a layer that
+    was never called the forward times are None, and `reason` says why.
     """
 
     index: int
@@ -61,12 +64,13 @@ class LayerCost:
     kind: str
     calls: int
     parameters: int
-    forward_seconds: float
-    own_forward_seconds: float
+    forward_seconds: float | None
+    own_forward_seconds: float | None
     backward_seconds: float | None
     own_backward_seconds: float | None
     recompute_seconds: float | None
     attached: str
+    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -95,14 +99,17 @@ class Profile:
         return (self.calls * self.cost.call + self.nodes * self.cost.node) / max(self.steps, 1)
 
     def kinds(self) -> dict[str, tuple[float, float | None, int]]:
-        """Kind to (own forward seconds with recomputation, own backward seconds or None, own parameters)."""
+        """Kind to (own forward seconds with recomputation, own backward seconds or None, own parameters).
+
+        What a fused layer ran in one piece is all of the kind "fused".
+        """
         sums: dict[str, tuple[float, float | None, int]] = {}
-        for layer in self.layers:
-            forward, backward, parameters = sums.get(layer.kind, (0.0, None, 0))
+        for layer, kind in zip(self.layers, counted_kinds(self.layers), strict=True):
+            forward, backward, parameters = sums.get(kind, (0.0, None, 0))
             if layer.own_backward_seconds is not None:
                 backward = (backward or 0.0) + layer.own_backward_seconds
-            forward += layer.own_forward_seconds + (layer.recompute_seconds or 0.0)
-            sums[layer.kind] = (forward, backward, parameters + layer.parameters)
+            forward += (layer.own_forward_seconds or 0.0) + (layer.recompute_seconds or 0.0)
+            sums[kind] = (forward, backward, parameters + layer.parameters)
         return sums
 
     def self_check(self, tolerance: float = 0.01) -> None:
@@ -165,7 +172,8 @@ def assemble(trace: Trace, facts: Sequence[LayerFacts], cost: ProbeCost) -> Prof
         for index, fact in enumerate(facts)
     )
     return Profile(
-        layers,
+        # Where events found no room, a layer without a call may have been called.
+        layers if trace.dropped else explained(layers),
         sums.steps,
         sums.step * scale,
         sums.outside * scale,

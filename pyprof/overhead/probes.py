@@ -21,8 +21,8 @@ class _Probes(Attached):
     def layers(self) -> Mapping[str, LayerTime]:
         return {
             layer.path: LayerTime(
-                1e9 * layer.forward_seconds,
-                1e9 * layer.own_forward_seconds,
+                1e9 * (layer.forward_seconds or 0.0),
+                1e9 * (layer.own_forward_seconds or 0.0),
                 _nanoseconds(layer.backward_seconds),
                 _nanoseconds(layer.own_backward_seconds),
             )

@@ -70,7 +70,8 @@ def share_charts(charts: Sequence[ShareChart], unit: str, width: int, glyphs: Gl
 def _share(row: ShareRow | None, room: int, glyphs: Glyphs) -> tuple[Text, Text]:
     if row is None:
         return Text(""), Text("")
-    return bar(row.shares, room, glyphs), Text(f"{100 * (1 - row.non_attention):.0f}", "bright_blue")
+    attention = "" if row.non_attention is None else f"{100 * (1 - row.non_attention):.0f}"
+    return bar(row.shares, room, glyphs), Text(attention, "bright_blue")
 
 
 def _name(chart: ShareChart) -> str:

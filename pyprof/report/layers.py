@@ -11,7 +11,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table as Grid
 from rich.text import Text
 
-from pyprof.analysis.layer_tree import LayerLine, layer_lines, unprobed
+from pyprof.analysis.layer_tree import LayerLine, fused, layer_lines, uncalled, unprobed
 from pyprof.analysis.shares import rank
 from pyprof.quantity import format_count, format_seconds
 from pyprof.report.bars import legend
@@ -57,7 +57,9 @@ def _table(lines: Sequence[LayerLine], width: int, marks: Glyphs) -> Grid:
     wide = width >= WIDE
     columns = [*_kinds(wide, marks), *_numbers(lines)]
     if wide:
-        columns.append(_Column("share\n(%)", lambda line: Text(f"{100 * line.share:.1f}")))
+        columns.append(
+            _Column("share\n(%)", lambda line: Text(f"{100 * line.share:.1f}" if line.reason is None else ""))
+        )
     texts = [[column.text(line) for line in lines] for column in columns]
     widths = [
         max([text.cell_len for text in some] + [len(part) for part in column.title.split("\n")])
@@ -89,7 +91,7 @@ def _kinds(wide: bool, marks: Glyphs) -> list[_Column]:
 
 def _numbers(lines: Sequence[LayerLine]) -> list[_Column]:
     """The columns of numbers; what no layer has is left out."""
-    longest = max(max(line.forward_seconds, line.backward_seconds or 0.0) for line in lines)
+    longest = max(max(line.forward_seconds or 0.0, line.backward_seconds or 0.0) for line in lines)
     unit = scale([longest / 100], "time")
     decimals = 1 if longest >= 100 * unit.factor else 2
 
@@ -158,9 +160,12 @@ def _footer(profile: Profile, lines: Sequence[LayerLine], marks: Glyphs) -> list
         )
     if any(line.recompute_seconds is not None for line in lines):
         footer.append(Text("again: a layer's forward, run once more by activation checkpointing", "dim"))
-    for attached, paths in unprobed(profile).items():
+    for name, kinds in fused(profile).items():
+        inside = f"{', '.join(kinds[:-1])} and {kinds[-1]}"
+        footer.append(Text(f"fused: {name} ran {inside} in one piece, whose times cannot be told apart", "yellow"))
+    for reason, paths in (*unprobed(profile).items(), *uncalled(profile).items()):
         more = f" and {len(paths) - SHOWN_PATHS} more" if len(paths) > SHOWN_PATHS else ""
-        footer.append(Text(f"{attached}: {', '.join(paths[:SHOWN_PATHS])}{more}", "yellow"))
+        footer.append(Text(f"{reason}: {', '.join(paths[:SHOWN_PATHS])}{more}", "yellow"))
     if profile.overflowed:
         events = plural(profile.overflowed, "event")
         footer.append(

@@ -29,6 +29,7 @@ _UNITS: Mapping[str, tuple[tuple[tuple[str, float], ...], float]] = {
 KIND_STYLES: Mapping[str, str] = {
     "self-attention": "bright_blue",
     "feedforward": "magenta",
+    "fused": "bright_magenta",
     "embedding": "yellow",
     "normalisation": "green",
     "head": "cyan",
@@ -53,6 +54,7 @@ class Glyphs:
         default_factory=lambda: {
             "self-attention": "█",
             "feedforward": "▒",
+            "fused": "▓",
             "embedding": "▚",
             "normalisation": "░",
             "head": "▪",
@@ -88,6 +90,7 @@ ASCII = Glyphs(
     fillings={
         "self-attention": "#",
         "feedforward": "=",
+        "fused": "&",
         "embedding": "%",
         "normalisation": ":",
         "head": "h",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -183,9 +184,23 @@ def test_meta_tensors_and_empty_ones_occupy_nothing() -> None:
     assert resident_bytes(nn.Linear(100, 100, device="meta"), [torch.empty(0), torch.empty(0, 5)]) == 0
 
 
-def test_a_sparse_input_is_refused() -> None:
-    with pytest.raises(UsageError, match="make it dense first"):
-        resident_bytes(None, torch.eye(3).to_sparse())
+def test_a_sparse_tensor_holds_values_and_indices() -> None:
+    assert resident_bytes(None, torch.eye(3).to_sparse()) == 3 * FLOAT + 2 * 3 * 8
+    compressed = torch.sparse_csr_tensor(torch.arange(4), torch.arange(3), torch.ones(3))
+    assert resident_bytes(None, compressed) == 3 * FLOAT + (4 + 3) * 8
+
+
+def test_packed_weights_and_plain_attributes_are_resident() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        linear = torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(512, 512)), {nn.Linear})
+        cell = torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.GRUCell(4, 6)), {nn.GRUCell})
+    assert resident_bytes(linear) == 512 * 512 + 512 * FLOAT
+    # A quantised cell keeps its biases twice, packed and plain.
+    assert resident_bytes(cell) == 18 * 10 + 2 * 2 * 18 * FLOAT
+    plain = nn.Linear(2, 2)
+    plain.table = torch.zeros(10)  # type: ignore[assignment]
+    assert resident_bytes(plain) == 6 * FLOAT + 10 * FLOAT
 
 
 def test_tensors_are_found_in_any_nesting() -> None:

@@ -47,7 +47,7 @@ def test_a_step_holds_its_outside():
     profile = profile_of([span(0, 130, STEP), span(10, 110, 0), span(20, 40, 1)])
     assert profile.step_seconds == pytest.approx(0.130)
     assert profile.outside_seconds == pytest.approx(0.030)
-    assert milliseconds(profile, "own_forward_seconds") == [80, 20, 0]
+    assert milliseconds(profile, "own_forward_seconds") == [80, 20, None]
 
 
 def test_several_steps_are_averaged_and_what_lies_outside_of_them_is_left_out():
@@ -103,7 +103,7 @@ def test_recomputation_is_told_apart():
     ]
     profile = profile_of(spans, [node(40, 45, 8), node(45, 80, 7)])
     assert profile.layers[1].calls == 1
-    assert milliseconds(profile, "own_forward_seconds") == [15, 15, 0]
+    assert milliseconds(profile, "own_forward_seconds") == [15, 15, None]
     assert milliseconds(profile, "recompute_seconds") == [None, 10, None]
     assert milliseconds(profile, "own_backward_seconds") == [5, 25, None]
 
@@ -135,15 +135,15 @@ def test_a_part_recomputed_on_another_thread_counts_for_the_layers_around_the_ch
 def test_a_layer_that_calls_itself_is_counted_once():
     profile = profile_of([span(0, 100, 0), span(10, 60, 1), span(20, 40, 1)])
     assert profile.layers[1].calls == 2
-    assert milliseconds(profile, "forward_seconds") == [100, 50, 0]
-    assert milliseconds(profile, "own_forward_seconds") == [50, 50, 0]
+    assert milliseconds(profile, "forward_seconds") == [100, 50, None]
+    assert milliseconds(profile, "own_forward_seconds") == [50, 50, None]
 
 
 def test_the_probes_cost_is_taken_off_where_it_fell():
     cost = ProbeCost(inside=1e-3, outside=2e-3, node=0.5e-3)
     spans = [span(0, 100, STEP), span(10, 60, 0, (5, 9)), span(20, 40, 1, (5, 7))]
     profile = profile_of(spans, [node(70, 80, 6)], cost=cost)
-    assert milliseconds(profile, "own_forward_seconds") == [50 - 20 - 2 - 1, 20 - 1, 0]
+    assert milliseconds(profile, "own_forward_seconds") == [50 - 20 - 2 - 1, 20 - 1, None]
     assert milliseconds(profile, "own_backward_seconds") == [None, 9.5, None]
     assert profile.step_seconds == pytest.approx(0.100 - 2 * 3e-3 - 0.5e-3)
     assert profile.probe_seconds == pytest.approx(2 * 3e-3 + 0.5e-3)
