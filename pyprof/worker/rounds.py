@@ -19,6 +19,7 @@ from pyprof.statistics.estimate import Estimate
 from pyprof.statistics.sequential import PrecisionLooks
 from pyprof.timing.clock import Call, shortest_reading_ns
 from pyprof.timing.interleave import Interleaved, RoundLimits, interleave
+from pyprof.timing.settling import StillPrecise
 from pyprof.timing.warmup import Warmup
 from pyprof.timing.watch import Watch
 from pyprof.timing.yardstick import NAME, Yardstick
@@ -64,7 +65,7 @@ def time_together(steps: Sequence[Step], care: Care, seed: int, yardstick: Yards
             stopwatch,
             prepare=_announcements(cases, tell),
             watch=watch,
-            rules=(precise,),
+            rules=(StillPrecise(precise),),
         )
         noise = watch.noise()
     for step in steps:
@@ -84,19 +85,30 @@ class AllPrecise:
 
     def __init__(self, precision: float, fewest: int, most: int | None = None) -> None:
         self._looks = PrecisionLooks(precision, fewest, most)
+        self._fewest = fewest
         self.confidence = self._looks.confidence
 
     def reached(self, rounds: Interleaved) -> bool:
         """Whether the rounds so far suffice, at those counts that are looked at."""
-        names = [name for name in rounds.samples if name != NAME]
-        if not names:
+        if not _steps(rounds):
             return True
-        return self._looks.is_due(rounds.count) and self._looks.look(rounds.count, self._estimates(rounds, names))
+        return self._looks.is_due(rounds.count) and self.holds(rounds)
+
+    def holds(self, rounds: Interleaved) -> bool:
+        """Whether those rounds suffice that are no warm-up."""
+        rounds.settle()
+        precise = self._looks.look(rounds.count, self._estimates(rounds, _steps(rounds)))
+        return precise and rounds.count_settled >= self._fewest
 
     def _estimates(self, rounds: Interleaved, names: Sequence[str]) -> Iterator[Estimate]:
         """The medians and, where all of these suffice, the ratios."""
         yield from (rounds.seconds(name, self.confidence) for name in names)
         yield from (rounds.ratio(*pair, self.confidence) for pair in combinations(names, 2))
+
+
+def _steps(rounds: Interleaved) -> list[str]:
+    """The contestants that are steps and are left."""
+    return [name for name in rounds.samples if name != NAME]
 
 
 def _announcements(cases: Sequence[Case], tell: Tell) -> Mapping[str, Call]:
@@ -136,6 +148,7 @@ def _reading(name: str, taken: Interleaved, shared: Rounds) -> Reading:
         high=median.high,
         samples=tuple(samples),
         warmup=taken.warmups[name],
+        detail={"still_changing": True} if name in taken.still_changing else {},
         rounds=replace(shared, hits=tuple(taken.hits[name]), waits=tuple(round(wait) for wait in waits.tolist())),
     )
 
