@@ -53,7 +53,8 @@ class PairedComparison:
     smallest relative difference that as much data would have shown in four of five cases, None where no data could.
     `seconds_a` and `seconds_b` are the median times of a call. `samples_a` and `samples_b` are nanoseconds of
     `repeats_a` and `repeats_b` calls, one for each round; `hits_a` and `hits_b` mark those that noise has hit (see
-    `pyprof.records.noise.Hit`). `stopped_by` is precision, samples or time.
+    `pyprof.records.noise.Hit`). `stopped_by` is precision, samples or time. Rounds in which one of the two was still
+    warming up are left out; where one was `still_changing` its level in the end, the intervals cover all rounds.
     """
 
     ratio: Estimate
@@ -72,6 +73,7 @@ class PairedComparison:
     hits_a: tuple[int, ...] = field(default=(), repr=False)
     hits_b: tuple[int, ...] = field(default=(), repr=False)
     noise: Noise | None = None
+    still_changing: bool = False
 
     @property
     def pairs(self) -> int:
@@ -87,8 +89,10 @@ class PairedComparison:
             return f"no difference shown: {self.pairs} rounds are too few"
         low, high = (f"{bound - 1:+.2%}" for bound in self.ratio.interval)
         bounds = f"{self.confidence:.0%} interval {low} to {high}, {self.pairs} rounds"
+        bounds += "; still changing when the rounds ended" if self.still_changing else ""
         if self.verdict == "no difference shown":
-            return f"no difference shown ({bounds}; one of {self.detectable or math.inf:.2%} would have been)"
+            least = math.inf if self.detectable is None else self.detectable
+            return f"no difference shown ({bounds}; one of {least:.2%} would have been)"
         return f"{change} ({bounds})"
 
 
@@ -124,7 +128,8 @@ def compare(
     """Compare how long calls of `a` and `b` take; `b` is judged against `a`.
 
     Rounds of both in random order go on until half of the ratio's interval is at most `precision`, or half of the
-    difference seen, and for at most `max_seconds`; six rounds are taken even where they need up to twice the time.
+    difference seen, and still is after a longer look (see `measure`), and for at most `max_seconds`; six rounds are
+    taken even where they need up to twice the time.
     All looks on the way together err with a probability of at most 1 - `confidence`. `prepare_a` and `prepare_b` are
     called before each call, outside of what is timed. What a call waited in the run queue is no part of the ratio,
     though `samples_a` and `samples_b` hold it. `watch` looks at the machine during each call, by default at
@@ -168,6 +173,7 @@ def compare(
         hits_a=tuple(rounds.hits[_A]),
         hits_b=tuple(rounds.hits[_B]),
         noise=watch.noise(),
+        still_changing=rounds.changing,
     )
 
 

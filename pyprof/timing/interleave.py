@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
@@ -18,6 +18,7 @@ from pyprof.records.rounds import LEAST_RAN
 from pyprof.statistics.estimate import CONFIDENCE, Estimate, estimate_median
 from pyprof.statistics.ranks import signed_rank
 from pyprof.timing.clock import Call, HostStopwatch, Stopwatch, time_calls
+from pyprof.timing.settling import reason_to_end, settled, spanning
 from pyprof.timing.stopping import SampleLimit, Series, TimeBudget
 from pyprof.timing.warmup import Warmup, warm_up
 from pyprof.timing.watch import AnyWatch, NoWatch
@@ -62,6 +63,10 @@ class Interleaved:
     thread stood in the run queue, and `system` what the system did for this process. All that are left have as many
     samples, and the index is the round. `stopped_by` names the rule that ended the rounds. `elapsed_ns` is the host's
     time.
+
+    A round in which one of them was still warming up tells nothing of any pair: all figures are of the rounds from
+    `begin` on, as of the last `settle`. In the end the rounds before are among the `warmups`, in nanoseconds per call,
+    and `begin` is 0 again. `still_changing` has those whose level was still moving: their intervals cover all rounds.
     """
 
     samples: dict[str, list[int]] = field(default_factory=dict)
@@ -74,11 +79,30 @@ class Interleaved:
     count: int = 0
     elapsed_ns: int = 0
     stopped_by: str = ""
+    begin: int = 0
+    still_changing: tuple[str, ...] = ()
+
+    @property
+    def count_settled(self) -> int:
+        """How many rounds are no warm-up."""
+        return self.count - self.begin
+
+    @property
+    def changing(self) -> bool:
+        return bool(self.still_changing)
+
+    def settle(self) -> None:
+        """Find out which rounds are warm-up: for each contestant its level is judged beside those of the others."""
+        ran = {name: self._ran_from(name, 0) for name in self.samples}
+        levels = {name: settled(ran[name], [ran[other] for other in ran if other != name]) for name in ran}
+        self.begin = max((level.begin for level in levels.values()), default=0)
+        self.still_changing = tuple(name for name, level in levels.items() if level.changing)
 
     def seconds(self, name: str, confidence: float = CONFIDENCE) -> Estimate:
         """The median time of a call."""
         repeats = self.repeats[name]
-        return estimate_median([nanoseconds / repeats / 1e9 for nanoseconds in self.samples[name]], confidence)
+        seconds = [nanoseconds / repeats / 1e9 for nanoseconds in self.samples[name][self.begin :]]
+        return spanning(seconds) if name in self.still_changing else estimate_median(seconds, confidence)
 
     def log_ratios(self, name: str, other: str) -> npt.NDArray[np.float64]:
         """The logarithm of how many times as long as the other one's a call took, round by round.
@@ -91,8 +115,12 @@ class Interleaved:
 
     def ran(self, name: str) -> npt.NDArray[np.float64]:
         """Nanoseconds of each reading without what it waited in the run queue."""
-        samples = np.asarray(self.samples[name], dtype=np.float64)
-        left: npt.NDArray[np.float64] = np.maximum(samples - np.asarray(self.waits[name]), LEAST_RAN * samples)
+        return self._ran_from(name, self.begin)
+
+    def _ran_from(self, name: str, begin: int) -> npt.NDArray[np.float64]:
+        samples = np.asarray(self.samples[name][begin:], dtype=np.float64)
+        waits = np.asarray(self.waits[name][begin:])
+        left: npt.NDArray[np.float64] = np.maximum(samples - waits, LEAST_RAN * samples)
         return left
 
     def _logarithms(self, name: str) -> npt.NDArray[np.float64]:
@@ -104,7 +132,26 @@ class Interleaved:
 
         It is the Hodges-Lehmann estimate of the logarithms' difference with the interval of the signed-rank test.
         """
-        return exponential(signed_rank(self.log_ratios(name, other), confidence))
+        return exponential(self.log_ratio(name, other, confidence))
+
+    def log_ratio(self, name: str, other: str, confidence: float = CONFIDENCE) -> Estimate:
+        """The logarithm of `ratio`."""
+        logarithms = self.log_ratios(name, other)
+        estimate = signed_rank(logarithms, confidence)
+        if not {name, other}.intersection(self.still_changing):
+            return estimate
+        return replace(spanning(logarithms), value=estimate.value)
+
+    def _leave_warm_up(self) -> None:
+        """Move the rounds that turned out to be warm-up to where the readings of the warm-up are."""
+        self.settle()
+        begin, self.begin = self.begin, 0
+        for name, samples in self.samples.items():
+            left = (round(nanoseconds / self.repeats[name]) for nanoseconds in samples[:begin])
+            self.warmups[name] = (*self.warmups[name], *left)
+            for readings in (samples, self.hits[name], self.waits[name], self.system[name]):
+                del readings[:begin]
+        self.count -= begin
 
     def _drop(self, name: str, failure: Failure) -> None:
         self.failures[name] = failure
@@ -164,11 +211,11 @@ def interleave(
         taken.count, taken.elapsed_ns = whole.count, whole.elapsed_ns
         if progress is not None:
             progress(taken)
-        reasons = [rule.name for rule in rules if rule.reached(taken)]
-        reasons += [end.name for end in ends if end.reached(whole)]
-        if reasons:
-            taken.stopped_by = reasons[0]
+        limits_reached = [end.name for end in ends if end.reached(whole)]
+        taken.stopped_by = reason_to_end(rules, limits_reached, taken)
+        if taken.stopped_by:
             break
+    taken._leave_warm_up()
     return taken
 
 

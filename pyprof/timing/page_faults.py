@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import mmap
 
-# The name of this yardstick among the contestants of a round.
-NAME = "(page faults)"
 # So many pages are touched for the first time: 8 MiB, some milliseconds.
 PAGES = 2048
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from pyprof.errors import UsageError
 from pyprof.quantity import format_seconds
 from pyprof.records.noise import Noise
 from pyprof.statistics.dependence import dependence
-from pyprof.statistics.estimate import Estimate, estimate_median
+from pyprof.statistics.estimate import Estimate, Samples, estimate_median
 from pyprof.statistics.sequential import LOOKED_AT
 from pyprof.statistics.shape import Shape, describe
 from pyprof.timing.clock import Call, HostStopwatch, Stopwatch, empty_ns, shortest_reading_ns, time_calls
+from pyprof.timing.settling import StillPrecise, reason_to_end, spanning
 from pyprof.timing.stopping import PrecisionReached, SampleLimit, Series, StoppingRule, TimeBudget
 from pyprof.timing.warmup import Warmup, warm_up
 from pyprof.timing.watch import AnyWatch, Watch
@@ -33,8 +36,9 @@ class Measurement:
 
     `samples` are nanoseconds of `repeats` calls each: one call, or more where one is too short for the clock. What a
     reading of calls that do nothing takes, `empty_ns`, is taken off each in all that is told in seconds. `warmup` are
-    the readings before, in nanoseconds per call. `stopped_by` names the rule that ended the sampling: precision,
-    samples or time. `low` and `high` are None where there are too few samples for an interval.
+    the readings before, in nanoseconds per call, with the samples of levels that the call has left for good. Where it
+    was `still_changing` its level in the end, the interval covers all samples. `stopped_by` names the rule that ended
+    the sampling: precision, samples or time. `low` and `high` are None where there are too few samples for an interval.
 
     `hits` marks the samples that noise has hit (flags of `pyprof.records.noise.Hit`), and `noise` sums up how quiet the
     machine was. Where a yardstick was timed beside, `yardstick` holds its readings in nanoseconds and `steady` the
@@ -51,6 +55,7 @@ class Measurement:
     noise: Noise | None = None
     yardstick: tuple[int, ...] = ()
     steady: Estimate | None = None
+    still_changing: bool = False
 
     @cached_property
     def estimate(self) -> Estimate:
@@ -61,7 +66,7 @@ class Measurement:
         measured once, at one moment's speed, a thousandth of the median, and up to 100 ns for the way back from work.
         """
         seconds = self.samples_seconds
-        estimate = estimate_median(seconds, LOOKED_AT, dependence(seconds))
+        estimate = _of_levels(seconds, self.still_changing)
         back = min(_RETURN_SECONDS, _RETURN_SHARE * estimate.value)
         doubt = self.empty_ns / self.repeats / 2e9 + _ACCURACY * estimate.value + back
         if estimate.low is None or estimate.high is None:
@@ -101,7 +106,13 @@ class Measurement:
         low, high = map(format_seconds, self.interval)
         told = [f"{format_seconds(self.median)} (95 % interval {low} to {high}, {count})"]
         told += [f"{format_seconds(self.steady.value)} at the machine's full speed"] if self.steady else []
+        told += ["still changing when the sampling ended"] if self.still_changing else []
         return "; ".join([*told, *filter(None, [str(self.shape)])])
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object of all fields, with the median and its interval in seconds; samples in nanoseconds."""
+        noise = None if self.noise is None else self.noise.to_json()
+        return {**asdict(self), "noise": noise, "median": self.median, "low": self.low, "high": self.high}
 
 
 def measure(
@@ -123,8 +134,9 @@ def measure(
     After the warm-up, sampling ends as soon as half of the width of the median's 95 % interval is at most `precision`
     times the median, at `max_samples`, or when another sample would end beyond `max_seconds`. There are at least
     `min_samples`, unless these would take more than twice `max_seconds`; six are the fewest that give an interval.
-    Precision alone does not end it before `min_seconds`. Calls too short for the clock are repeated within a sample.
-    The garbage collector is held off within samples.
+    Precision alone does not end it before `min_seconds`, nor before a longer look of a quarter of the time spent so far
+    (0.25 s where that is more) finds the call at the same level: what it has left for good is warm-up. Calls too short
+    for the clock are repeated within a sample. The garbage collector is held off within samples.
     `stopwatch` is the host's clock by default (`pyprof.device.of(name).stopwatch()` is the one of a device);
     a `yardstick` is timed between the samples, see `Measurement`; `watch` looks at the machine during each sample, by
     default at what the operating system counts; `progress` is called after each sample. Exceptions of `fn` pass
@@ -137,31 +149,42 @@ def measure(
     warmed = warm_up(fn, stopwatch, Warmup() if warmup is None else warmup, shortest_ns)
     empty = empty_ns(stopwatch, warmed.repeats)
     rules = (
-        PrecisionReached(precision, min_samples, min_seconds),
+        StillPrecise(PrecisionReached(precision, min_samples), min_seconds),
         SampleLimit(max_samples),
         TimeBudget(max_seconds, min_samples),
     )
     beside = None if yardstick is None else Beside(yardstick, stopwatch, watch)
-    series, stopped_by = take_samples(fn, stopwatch, Series(warmed.repeats), rules, watch, beside, progress)
+    series = Series(warmed.repeats, None if beside is None else beside.around)
+    series, stopped_by = take_samples(fn, stopwatch, series, rules, watch, beside, progress)
+    series.settle()
+    left = [round(nanoseconds / warmed.repeats) for nanoseconds in series.samples[: series.begin]]
     taken = Measurement(
-        samples=tuple(series.samples),
+        samples=tuple(series.samples[series.begin :]),
         repeats=warmed.repeats,
-        warmup=warmed.readings,
+        warmup=(*warmed.readings, *left),
         stopped_by=stopped_by,
         empty_ns=empty,
-        hits=tuple(series.hits),
+        hits=tuple(series.hits[series.begin :]),
         noise=watch.noise(),
+        still_changing=series.changing,
     )
     if beside is None or yardstick is None:
         return taken
-    return replace(taken, yardstick=tuple(beside.readings), steady=_steady(taken, beside, yardstick))
+    around = beside.around(series.count)[series.begin :]
+    return replace(taken, yardstick=tuple(beside.readings), steady=_steady(taken, around, yardstick))
 
 
-def _steady(taken: Measurement, beside: Beside, yardstick: Yardstick) -> Estimate:
+def _steady(taken: Measurement, around: npt.NDArray[np.float64], yardstick: Yardstick) -> Estimate:
     """The median of undisturbed samples at full speed, with its interval."""
-    relative = np.asarray(taken.samples_seconds) / beside.around(len(taken.samples))
-    scaled = relative[undisturbed(taken.hits)] * (yardstick.fastest_ns or 0)
-    return estimate_median(scaled, LOOKED_AT, dependence(scaled))
+    scaled = (np.asarray(taken.samples_seconds) / around)[undisturbed(taken.hits)] * (yardstick.fastest_ns or 0)
+    return _of_levels(scaled, taken.still_changing)
+
+
+def _of_levels(seconds: Samples, still_changing: bool) -> Estimate:
+    """The median of samples with its interval, or with all that they span where they are of several levels."""
+    if still_changing:
+        return spanning(seconds)
+    return estimate_median(seconds, LOOKED_AT, dependence(seconds))
 
 
 def take_samples(
@@ -183,9 +206,8 @@ def take_samples(
             beside.read_if_due(series.count, series.elapsed_ns)
         if progress is not None:
             progress(series)
-        for rule in rules:
-            if rule.reached(series):
-                return series, rule.name
+        if reason := reason_to_end(rules, (), series):
+            return series, reason
 
 
 def _check(precision: float, min_samples: int, max_samples: int, max_seconds: float) -> None:

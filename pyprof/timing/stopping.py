@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 from bisect import insort
+from collections.abc import Callable
 from typing import Protocol
 
+import numpy as np
+
 from pyprof.statistics.dependence import dependence
-from pyprof.statistics.estimate import Estimate, median_ranks
+from pyprof.statistics.estimate import Estimate, Samples, median_ranks
 from pyprof.statistics.sequential import LOOKED_AT, PrecisionLooks
+from pyprof.timing.settling import settled
+from pyprof.timing.yardstick import undisturbed
 
 
 class Series:
-    """The samples so far, nanoseconds of `repeats` calls each, and the host's time that they took."""
+    """The samples so far, nanoseconds of `repeats` calls each, and the host's time that they took.
 
-    def __init__(self, repeats: int) -> None:
+    Those before `begin` turned out to be warm-up, and `changing` says whether the level was still moving, both as of
+    the last `settle`. `reference` tells the time of a yardstick around each of so many samples.
+    """
+
+    def __init__(self, repeats: int, reference: Callable[[int], Samples] | None = None) -> None:
         self.repeats = repeats
         self.samples: list[int] = []
         self.hits: list[int] = []
         self.elapsed_ns = 0
+        self.begin = 0
+        self.changing = False
+        self._reference = reference
         self._sorted: list[int] = []
 
     def add(self, nanoseconds: int, elapsed_ns: int, hit: int = 0) -> None:
@@ -32,15 +44,32 @@ class Series:
         return len(self.samples)
 
     @property
+    def count_settled(self) -> int:
+        """How many samples are no warm-up."""
+        return self.count - self.begin
+
+    def settle(self) -> None:
+        """Find out from all samples that no noise has hit which of them are warm-up."""
+        kept = undisturbed(self.hits).nonzero()[0]
+        times = np.maximum(np.asarray(self.samples, dtype=np.float64)[kept], 1)  # a coarse clock may stand still
+        references = [] if self._reference is None else [np.asarray(self._reference(self.count))[kept]]
+        level = settled(times, references)
+        self.changing = level.changing
+        begin = int(kept[level.begin]) if level.begin else 0
+        if begin != self.begin:
+            self.begin = begin
+            self._sorted = sorted(self.samples[begin:])
+
+    @property
     def elapsed_seconds(self) -> float:
         return self.elapsed_ns / 1e9
 
     def estimate(self) -> Estimate:
-        """The median of one call so far, in seconds, with its interval, wider where samples depend on each other."""
-        ordered, count = self._sorted, self.count
+        """The median of a warm call so far, in seconds, with its interval, wider where samples depend on each other."""
+        ordered, count = self._sorted, self.count_settled
         to_seconds = 1e-9 / self.repeats
         middle = (ordered[(count - 1) // 2] + ordered[count // 2]) / 2 * to_seconds
-        ranks = median_ranks(count, LOOKED_AT, dependence(self.samples))
+        ranks = median_ranks(count, LOOKED_AT, dependence(self.samples[self.begin :]))
         if ranks is None:
             return Estimate(middle)
         return Estimate(middle, ordered[ranks[0] - 1] * to_seconds, ordered[ranks[1] - 1] * to_seconds)
@@ -58,19 +87,22 @@ class StoppingRule(Protocol):
 class PrecisionReached:
     """Stop when half of the median's interval is at most `precision` times the median.
 
-    There are at least `min_samples`, and at least `min_seconds` have passed; see `PrecisionLooks` for when it looks.
+    There are at least `min_samples`; see `PrecisionLooks` for when it looks.
     """
 
     name = "precision"
 
-    def __init__(self, precision: float, min_samples: int, min_seconds: float = 0.0) -> None:
+    def __init__(self, precision: float, min_samples: int) -> None:
         self._looks = PrecisionLooks(precision, min_samples)
-        self._min_seconds = min_seconds
+        self._min_samples = min_samples
 
     def reached(self, series: Series) -> bool:
-        if series.elapsed_seconds < self._min_seconds or not self._looks.is_due(series.count):
-            return False
-        return self._looks.look(series.count, [series.estimate()])
+        return self._looks.is_due(series.count) and self.holds(series)
+
+    def holds(self, series: Series) -> bool:
+        """Look now: whether the samples suffice that are no warm-up."""
+        series.settle()
+        return self._looks.look(series.count, [series.estimate()]) and series.count_settled >= self._min_samples
 
 
 class SampleLimit:

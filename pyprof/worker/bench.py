@@ -142,6 +142,10 @@ class Bench:
                 case.fail("oom" if failure.status == "oom" else "error", failure.reason)
             elif case.case in timed.readings:
                 case.timed = timed.readings[case.case]
+                if case.timed.detail.get("still_changing"):
+                    case.notes.append(
+                        "the step's time was still changing when the rounds ended: its interval covers all"
+                    )
                 for indicator in self._asked("timed", case.case):
                     case.indicators[indicator.name] = case.timed
 

@@ -11,16 +11,15 @@ import numpy as np
 
 from pyprof.failures import Failure
 from pyprof.records.case import Case
-from pyprof.records.noise import Noise
 from pyprof.records.reading import Reading
 from pyprof.records.rounds import Rounds
 from pyprof.records.study import Care
 from pyprof.statistics.estimate import Estimate
 from pyprof.statistics.sequential import PrecisionLooks
-from pyprof.timing.clock import Call, shortest_reading_ns
+from pyprof.timing.clock import Call, shortest_reading_ns, time_calls
 from pyprof.timing.interleave import Interleaved, RoundLimits, interleave
-from pyprof.timing.page_faults import NAME as PAGE_FAULTS
 from pyprof.timing.page_faults import PageFaults
+from pyprof.timing.settling import StillPrecise
 from pyprof.timing.warmup import Warmup
 from pyprof.timing.watch import Watch
 from pyprof.timing.yardstick import NAME, Yardstick
@@ -51,10 +50,17 @@ def time_together(steps: Sequence[Step], care: Care, seed: int, yardstick: Yards
     begin = stopwatch.clock.now_ns()
     calls: dict[str, Call] = {step.case.key: step for step in steps}
     precise = AllPrecise(care.precision, care.min_samples, care.max_samples)
+    touch, page_faults = PageFaults(), list[int]()
+
+    def price_pages(_: Interleaved) -> None:
+        # After the round, as it is no contestant: a change of its price is no reason to leave rounds out.
+        if device.limits_host_memory:
+            page_faults.append(time_calls(stopwatch, touch))
+
     with Watch(device.throttled) as watch:
         taken = interleave(
             # The yardstick comes last, so that the end of the warm-up is told with it.
-            {**calls, **({PAGE_FAULTS: PageFaults()} if device.limits_host_memory else {}), NAME: yardstick},
+            {**calls, NAME: yardstick},
             RoundLimits(
                 seconds=care.max_seconds * len(steps),
                 most_rounds=care.max_samples,
@@ -66,13 +72,22 @@ def time_together(steps: Sequence[Step], care: Care, seed: int, yardstick: Yards
             stopwatch,
             prepare=_announcements(cases, tell),
             watch=watch,
-            rules=(precise,),
+            rules=(StillPrecise(precise),),
+            progress=price_pages,
         )
         noise = watch.noise()
     for step in steps:
         # The gradients would take memory from the case that is looked at.
         step.close()
-    return _timed(cases, taken, precise.confidence, noise, stopwatch.clock.now_ns() - begin)
+    shared = Rounds(
+        secrets.token_hex(8),
+        taken.stopped_by,
+        tuple(_each(taken, NAME)) if NAME in taken.samples else (),
+        page_faults=tuple(page_faults[-taken.count :]),
+        noise=noise,
+        confidence=precise.confidence,
+    )
+    return _timed(cases, taken, shared, stopwatch.clock.now_ns() - begin)
 
 
 class AllPrecise:
@@ -86,19 +101,30 @@ class AllPrecise:
 
     def __init__(self, precision: float, fewest: int, most: int | None = None) -> None:
         self._looks = PrecisionLooks(precision, fewest, most)
+        self._fewest = fewest
         self.confidence = self._looks.confidence
 
     def reached(self, rounds: Interleaved) -> bool:
         """Whether the rounds so far suffice, at those counts that are looked at."""
-        names = [name for name in rounds.samples if name not in (NAME, PAGE_FAULTS)]
-        if not names:
+        if not _steps(rounds):
             return True
-        return self._looks.is_due(rounds.count) and self._looks.look(rounds.count, self._estimates(rounds, names))
+        return self._looks.is_due(rounds.count) and self.holds(rounds)
+
+    def holds(self, rounds: Interleaved) -> bool:
+        """Whether those rounds suffice that are no warm-up."""
+        rounds.settle()
+        precise = self._looks.look(rounds.count, self._estimates(rounds, _steps(rounds)))
+        return precise and rounds.count_settled >= self._fewest
 
     def _estimates(self, rounds: Interleaved, names: Sequence[str]) -> Iterator[Estimate]:
         """The medians and, where all of these suffice, the ratios."""
         yield from (rounds.seconds(name, self.confidence) for name in names)
         yield from (rounds.ratio(*pair, self.confidence) for pair in combinations(names, 2))
+
+
+def _steps(rounds: Interleaved) -> list[str]:
+    """The contestants that are steps and are left."""
+    return [name for name in rounds.samples if name != NAME]
 
 
 def _announcements(cases: Sequence[Case], tell: Tell) -> Mapping[str, Call]:
@@ -113,16 +139,7 @@ def _announcements(cases: Sequence[Case], tell: Tell) -> Mapping[str, Call]:
     return {case.key: lambda case=case: announce(case) for case in cases} | {NAME: lambda: announce(None)}
 
 
-def _timed(cases: Sequence[Case], taken: Interleaved, confidence: float, noise: Noise, elapsed_ns: int) -> Timed:
-    yardstick, page_faults = (_each(taken, name) if name in taken.samples else [] for name in (NAME, PAGE_FAULTS))
-    shared = Rounds(
-        secrets.token_hex(8),
-        taken.stopped_by,
-        tuple(yardstick),
-        page_faults=tuple(page_faults),
-        noise=noise,
-        confidence=confidence,
-    )
+def _timed(cases: Sequence[Case], taken: Interleaved, shared: Rounds, elapsed_ns: int) -> Timed:
     spent, readings, failures = {}, {}, {}
     for case in cases:
         if case.key in taken.failures:
@@ -145,6 +162,7 @@ def _reading(name: str, taken: Interleaved, shared: Rounds) -> Reading:
         high=median.high,
         samples=tuple(samples),
         warmup=taken.warmups[name],
+        detail={"still_changing": True} if name in taken.still_changing else {},
         rounds=replace(
             shared,
             hits=tuple(taken.hits[name]),

@@ -112,7 +112,7 @@ def test_what_would_have_been_found_is_found_in_most_cases():
 
 def test_looks_spend_no_more_than_the_error_rate(monkeypatch):
     """The levels of all looks together are the whole rate, and no look comes before its time."""
-    from pyprof.timing import ratio_looks as module
+    from pyprof.timing import interleave as module
 
     levels = []
     original = module.signed_rank

@@ -30,9 +30,11 @@ def series_of(samples: list[int], repeats: int = 1) -> Series:
     return series
 
 
-def test_a_steady_call_needs_no_more_than_the_fewest_samples(clock: Any) -> None:
+def test_a_steady_call_needs_no_more_than_the_fewest_samples_and_a_longer_look(clock: Any) -> None:
     result = measure(clock.work([20 * MS]), stopwatch=HostStopwatch(clock), watch=NoWatch())
-    expected = Measurement((20 * MS,) * 6, 1, (20 * MS,) * 5, "precision", hits=(0,) * 6, noise=Noise(0.0, 0))
+    # The look takes 0.25 s.
+    count = 6 + 13
+    expected = Measurement((20 * MS,) * count, 1, (20 * MS,) * 5, "precision", hits=(0,) * count, noise=Noise(0.0, 0))
     assert result == expected
     assert result.median == 0.02
     # All samples are equal, and the interval is as narrow as the stopwatch is accurate.
@@ -147,7 +149,7 @@ def test_progress_sees_each_sample(clock: Any) -> None:
         stopwatch=HostStopwatch(clock),
         progress=lambda series: seen.append((series.count, series.elapsed_seconds, series.estimate().value)),
     )
-    assert seen == [(count, pytest.approx(count / 100), 0.01) for count in range(1, 7)]
+    assert seen == [(count, pytest.approx(count / 100), 0.01) for count in range(1, 6 + 25 + 1)]
 
 
 def test_garbage_is_collected_between_samples_and_never_within(clock: Any) -> None:

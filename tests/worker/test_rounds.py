@@ -64,7 +64,7 @@ def test_cases_share_rounds_and_each_has_its_own_record() -> None:
         assert all(0 <= wait < sample for wait, sample in zip(one.rounds.waits, one.samples, strict=True))
         assert one.warmup
         assert one.rounds.stopped_by in ("samples", "precision")
-        assert one.rounds.noise.samples == 4 * 6
+        assert one.rounds.noise.samples == 3 * 6
         assert len(one.rounds.page_faults) == len(one.rounds.faults) == 6
         pairs = zip(one.rounds.system, one.rounds.processor, strict=True)
         assert all(0 <= system <= processor for system, processor in pairs)
