@@ -45,12 +45,15 @@ def resident_bytes(module: torch.nn.Module | None, inputs: object = ()) -> int:
 
     Tied parameters and views of one storage count once, and a view counts its whole storage, since that is what stays
     allocated. `inputs` may nest tensors in mappings, sequences and dataclasses. Gradients are not resident: they are
-    allocated by a step. Meta tensors occupy nothing. Raises UsageError for a sparse tensor.
+    allocated by a step. Meta tensors, and lazy ones before the first forward, occupy nothing. Raises UsageError for a
+    sparse tensor.
     """
+    from torch.nn.parameter import is_lazy
+
     own = [] if module is None else [*module.parameters(), *module.buffers()]
     sizes: dict[tuple[str, int], int] = {}
     for tensor in (*own, *tensors_in(inputs)):
-        if tensor.is_meta:
+        if is_lazy(tensor) or tensor.is_meta:
             continue
         storage = _storage(tensor)
         place = (str(storage.device), storage.data_ptr())
@@ -58,12 +61,14 @@ def resident_bytes(module: torch.nn.Module | None, inputs: object = ()) -> int:
     return sum(sizes.values())
 
 
-def tensors_in(tree: object) -> Iterator[torch.Tensor]:
+def tensors_in(tree: object, _around: tuple[int, ...] = ()) -> Iterator[torch.Tensor]:
     """All tensors in nested mappings, sequences and dataclasses; whatever else is in there is passed over."""
     import torch
 
     if isinstance(tree, torch.Tensor):
         yield tree
+        return
+    if id(tree) in _around:  # it holds itself
         return
     children: Iterable[object] = ()
     if isinstance(tree, Mapping):
@@ -71,9 +76,10 @@ def tensors_in(tree: object) -> Iterator[torch.Tensor]:
     elif isinstance(tree, (list, tuple, set, frozenset)):
         children = tree
     elif dataclasses.is_dataclass(tree):
-        children = [getattr(tree, field.name) for field in dataclasses.fields(tree)]
+        # One that is built without running its constructor may lack some.
+        children = [getattr(tree, field.name, None) for field in dataclasses.fields(tree)]
     for child in children:
-        yield from tensors_in(child)
+        yield from tensors_in(child, (*_around, id(tree)))
 
 
 def _storage(tensor: torch.Tensor) -> torch.UntypedStorage:
