@@ -110,6 +110,7 @@ class Bench:
         wanted = case.case
         model = self.models.get(wanted, beside)
         case.attention = model.attention
+        model.fit(wanted.length)
         case.notes += model.notes(wanted.length)
         if wanted.batch != "largest":
             case.step = Step(model, wanted, self.study.optimizer, wanted.batch)
