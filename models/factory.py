@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from pyprof.errors import UsageError
-from pyprof.failures import guarded
+from pyprof.failures import blamed
 from pyprof.models.architecture import Architecture, Inputs
 from pyprof.models.blueprint import preserved_random
 from pyprof.names import imported
@@ -26,14 +26,13 @@ class Foreign(Architecture):
         self._name = name
 
     def inputs(self, length: int, batch: int, generator: torch.Generator) -> Inputs:
-        """What the input maker gives; raises UsageError where it fails or gives anything but a dict or a tuple."""
-        with preserved_random(generator.initial_seed()):
-            made = guarded(
-                f"the input maker of {self._name} failed for length {length} and batch {batch}",
-                self._make_inputs,
-                length,
-                batch,
-            )
+        """What the input maker gives.
+
+        Raises ModelError where it fails, and UsageError where it gives anything but a dict or a tuple.
+        """
+        what = f"the input maker of {self._name} failed for length {length} and batch {batch}"
+        with preserved_random(generator.initial_seed()), blamed(what, memory_too=False):
+            made = self._make_inputs(length, batch)
         if isinstance(made, dict):
             return (), made
         if isinstance(made, tuple):
@@ -47,11 +46,12 @@ class Foreign(Architecture):
 def load_factory(name: str, seed: int) -> Foreign:
     """Import ``package.module:function`` (from the current directory too), call it, and check what it returns.
 
-    Raises UsageError that names the factory and the cause.
+    Raises ModelError where it fails, and UsageError where there is none or where it returns something else; both name
+    the factory and the cause.
     """
     function = imported(name, "the factory")
-    with preserved_random(seed):
-        made = guarded(f"the factory {name} failed", function)
+    with preserved_random(seed), blamed(f"the factory {name} failed", memory_too=False):
+        made = function()
     if not (isinstance(made, tuple) and len(made) == 2 and isinstance(made[0], nn.Module) and callable(made[1])):
         raise UsageError(
             f"the factory {name} returned {type(made).__name__}: return (module, make_inputs), where "

@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForCTC
 from transformers.models.hubert.modeling_hubert import HubertForCTC, HubertModel, HubertPreTrainedModel
 
 from pyprof.errors import UsageError
+from pyprof.layers.snapshot import given_back
 from pyprof.models.blueprint import Blueprint
 from pyprof.models.l_hubert_config import LHubertConfig, checked_implementation, l_hubert_config
 from pyprof.models.speech import hubert_config
@@ -105,14 +106,20 @@ def from_hubert(source: Any, context: int = 32, *, window: Any = None) -> LHuber
     """An L-HuBERT with all weights of a HuBERT, which stays as it is.
 
     `source` is a HubertModel, a HubertForCTC, or the directory of a local checkpoint of either with safetensors; the
-    result is an LHubertModel or an LHubertForCTC in the same dtype, on the same device and in the same mode. A query
-    sees `context` neighbours, half of them on each side; `window` gives a pair (left, right), or one pair for each
-    layer, in its place. Raises UsageError for anything else.
+    result is an LHubertModel or an LHubertForCTC in the same dtype, on the same device, with each module in the mode of
+    the source's. A query sees `context` neighbours, half of them on each side; `window` gives a pair
+    (left, right), or one pair for each layer, in its place. The random state is as it was. Raises UsageError for
+    anything else.
     """
-    if not isinstance(source, nn.Module):
-        from pyprof.models.checkpoint import load_hubert
+    with given_back():
+        if not isinstance(source, nn.Module):
+            from pyprof.models.checkpoint import load_hubert
 
-        source = load_hubert(str(source))
+            source = load_hubert(str(source))
+        return _converted(source, context, window)
+
+
+def _converted(source: nn.Module, context: int, window: Any) -> LHubertPreTrainedModel:
     kinds = {HubertModel: LHubertModel, HubertForCTC: LHubertForCTC}
     kind = kinds.get(type(source))
     if kind is None:
@@ -128,10 +135,11 @@ def from_hubert(source: Any, context: int = 32, *, window: Any = None) -> LHuber
     for name, parameter in made.named_parameters():
         parameter.requires_grad_(name not in frozen)
     for name, module in made.named_modules():
+        module.training = source.get_submodule(name).training
         if hasattr(module, "_requires_grad"):
             # A frozen feature encoder keeps a flag of its own beside its parameters'.
             module._requires_grad = source.get_submodule(name)._requires_grad
-    return made.train(source.training)  # type: ignore[no-any-return]
+    return made
 
 
 def context_32(size: str) -> Blueprint:

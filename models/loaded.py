@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from pyprof import device as devices
 from pyprof.errors import UsageError
 from pyprof.failures import guarded
+from pyprof.layers.inference import Inference
 from pyprof.models import checkpoint, factory
 from pyprof.models.architecture import Architecture, Inputs, architecture
 from pyprof.models.blueprint import blueprint
@@ -32,7 +33,7 @@ class LoadedModel:
     takes what `inputs` gives: in infer mode the module itself, in train mode a module that returns the loss, behind a
     light head, or of the model's own head with what `labels` makes, where its task is known. `attention` is the
     implementation that really ran, counted in one forward pass. `kinds` are rules on the paths of `step`. Call `fit`
-    with a length before `step` runs at it.
+    with a length before `step` runs at it. `inference` is the context for a call of it in infer mode.
     """
 
     request: Request
@@ -43,6 +44,7 @@ class LoadedModel:
     kinds: Rules
     remarks: tuple[str, ...] = field(default=())
     labels: Labels | None = None
+    inference: Inference = field(default_factory=Inference)
 
     @property
     def name(self) -> str:
@@ -73,14 +75,22 @@ class LoadedModel:
     def fit(self, length: int) -> None:
         """Prepare the state that depends on the length; cheap and idempotent.
 
+        A factory's model is called once, for one example: so what its first forward builds is there (lazy parameters,
+        whole modules) when an optimizer or probes ask for it, and it is known whether it bears inference_mode.
         Raises UsageError for a length that the model does not take, or beyond what it was loaded for.
         """
         self._check(length)
         self.architecture.fit(length)
-        if isinstance(self.step, TrainStep) and self.step.head.classifier is None:
-            args, kwargs = self.inputs(length, 1)
-            with torch.no_grad():
-                self.step.head(self.module(*args, **kwargs))
+        if isinstance(self.step, TrainStep):
+            if self.step.head.classifier is None:
+                self.step.head(self._called_plainly(length))
+        elif isinstance(self.architecture, factory.Foreign) and not self.inference.settled:
+            self.inference.settle(lambda: self._called_plainly(length))
+
+    def _called_plainly(self, length: int) -> Any:
+        """The output for one example, without compiling the model for a batch that may never come again."""
+        args, kwargs = self.inputs(length, 1)
+        return self.module._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]
 
     def inputs(self, length: int, batch: int) -> Inputs:
         """Positional and keyword arguments of `step` on its device; the same ones in every call.
@@ -98,7 +108,8 @@ class LoadedModel:
 
     def notes(self, length: int) -> tuple[str, ...]:
         """What a record of this length should say beside its numbers: padding, interpolation, what was switched off."""
-        return (*self.remarks, *self.architecture.notes(length, self.mode))
+        inference = () if self.inference.note is None else (self.inference.note,)
+        return (*self.remarks, *self.architecture.notes(length, self.mode), *inference)
 
     def _check(self, length: int) -> None:
         if self.entry is not None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pyprof.errors import UsageError
+from pyprof.failures import blamed
 from pyprof.models import registry
 
 if TYPE_CHECKING:
@@ -36,19 +37,23 @@ class ModelSetup:
             raise UsageError("the length and the batch have to be at least 1")
 
     def load(self, mode: str) -> LoadedModel:
-        """The model, built and fitted to the length; raises UsageError for what does not exist or does not fit."""
-        loaded = registry.load(
-            self.model,
-            size=self.size,
-            attention=self.attention,
-            mode=mode,
-            longest=self.length,
-            dtype=self.dtype,
-            device=self.device,
-            weights=self.weights,
-            base_model=self.base_model,
-        )
-        loaded.fit(self.length)
+        """The model, built and fitted to the length.
+
+        Raises UsageError for what does not exist or does not fit, and ModelError where the model's own code fails.
+        """
+        with blamed(f"{self.model} failed when it was loaded for {mode} mode with length {self.length}"):
+            loaded = registry.load(
+                self.model,
+                size=self.size,
+                attention=self.attention,
+                mode=mode,
+                longest=self.length,
+                dtype=self.dtype,
+                device=self.device,
+                weights=self.weights,
+                base_model=self.base_model,
+            )
+            loaded.fit(self.length)
         return loaded
 
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from pyprof.errors import UsageError
 from pyprof.failures import guarded
+from pyprof.layers.snapshot import given_back
 from pyprof.models.architecture import random_tokens
 from pyprof.models.verify import attention_modules, callers, silent
 from pyprof.models.vision import side_of
@@ -36,7 +37,7 @@ def use_window_attention(
             waveforms and images.
 
     Returns:
-        The model itself.
+        The model itself. Whatever the forward passes moved (modes, buffers, gradients, the random state) is as it was.
 
     Raises:
         UsageError: a layer does not call the implementation, or passes it something that it cannot honour, such as a
@@ -53,9 +54,10 @@ def use_window_attention(
     layers = attention_modules(model)
     pairs = _windows(model, window, layers)
     example = dict(_example(model) if inputs is None else inputs)
-    _run(model, example, f"{type(model).__name__} fails on the example that it is tried on")
-    change = _Change(model)
-    with ExitStack() as failed:
+    with given_back(model, example), ExitStack() as failed:
+        model.eval()
+        _run(model, example, f"{type(model).__name__} fails on the example that it is tried on")
+        change = _Change(model)
         failed.callback(change.undo)
         change.configuration._attn_implementation = implementation
         change.configuration.window = pairs
@@ -129,13 +131,8 @@ def _prove(model: nn.Module, implementation: str, example: dict[str, Any]) -> No
 
 
 def _run(model: nn.Module, example: dict[str, Any], what: str) -> None:
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            guarded(what, model, **example)
-    finally:
-        model.train(training)
+    with torch.no_grad():
+        guarded(what, model, **example)
 
 
 def _example(model: Any) -> dict[str, Any]:

@@ -28,7 +28,8 @@ class ExitCode(IntEnum):
     INCOMPLETE = (
         3,
         "some cases failed",
-        "Some cases failed, each with its reason, or the disk is full; what was measured is kept.",
+        "Some cases failed, each with its reason, a model or its factory failed by itself (it raised, or ended the "
+        "program), or the disk is full; what was measured is kept.",
     )
     UNJUDGEABLE = (
         4,
@@ -57,6 +58,12 @@ class GateError(PyprofError):
 
 class IncompleteError(PyprofError):
     """Some cases failed; everything that was measured is kept."""
+
+    exit_code = ExitCode.INCOMPLETE
+
+
+class ModelError(PyprofError):
+    """A model, or the factory that makes it, failed in its own code: it raised an exception, or ended the program."""
 
     exit_code = ExitCode.INCOMPLETE
 

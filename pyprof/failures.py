@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from pyprof.errors import PyprofError, UsageError
+from pyprof.errors import ModelError, PyprofError, UsageError
 
 Result = TypeVar("Result")
 Status = Literal["ok", "oom", "timeout", "error", "skipped"]
@@ -34,6 +35,8 @@ class Failure:
 def sentence(error: BaseException) -> str:
     """An exception in one line, its type first: what libraries raise may go on for many."""
     said = _first_line(error)
+    if isinstance(error, SystemExit):
+        return f"sys.exit({said}) was called"
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
@@ -51,7 +54,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and says_out_of_memory(str(error))
 
 
-def failure_of(error: Exception, unable: Status = "error") -> Failure:
+def failure_of(error: BaseException, unable: Status = "error") -> Failure:
     """The status and the reason of an exception; `unable` is that of what says in its own words that it cannot."""
     if is_out_of_memory(error):
         return Failure("oom", f"out of memory: {_first_line(error) or type(error).__name__}")
@@ -62,27 +65,41 @@ def failure_of(error: Exception, unable: Status = "error") -> Failure:
     return Failure("error", sentence(error))
 
 
+# What foreign code may raise on its own account. An interruption is the user's.
+FOREIGN = (Exception, SystemExit)
+
+
 def attempt(function: Callable[[], Result]) -> Result | Failure:
     """The result of a call into code that may raise anything, such as a user's kernel; or how it failed.
 
-    An interruption by the user passes through.
+    An interruption by the user passes through; `sys.exit` does not, as the program is not that code's to end.
     """
     try:
         return function()
-    except Exception as error:  # a user's kernel and a compiler may raise anything, and the others are still to measure
+    except FOREIGN as error:  # a user's kernel and a compiler may raise anything, and the others are still to measure
         return failure_of(error, unable="skipped")
 
 
 def guarded(what: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Call foreign code; whatever it raises becomes a UsageError, but running out of memory stays what it is."""
-    try:
+    with blamed(what, UsageError, memory_too=False):
         return function(*args, **kwargs)
-    except UsageError:
+
+
+@contextmanager
+def blamed(what: str, error_type: type[PyprofError] = ModelError, *, memory_too: bool = True) -> Iterator[None]:
+    """Foreign code: whatever it raises becomes a PyprofError of one sentence that begins with `what`.
+
+    Running out of memory stays what it is unless `memory_too`; a PyprofError and an interruption always do.
+    """
+    try:
+        yield
+    except PyprofError:
         raise
-    except Exception as error:
-        if is_out_of_memory(error):
+    except FOREIGN as error:
+        if is_out_of_memory(error) and not memory_too:
             raise
-        raise UsageError(f"{what}: {sentence(error)}") from error
+        raise error_type(f"{what}: {failure_of(error).reason}") from error
 
 
 def _first_line(error: BaseException) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pyprof.errors import UsageError
-from pyprof.failures import sentence
+from pyprof.failures import FOREIGN, sentence
 
 
 def nearest(name: str, known: Iterable[str], otherwise: str | None = None) -> str:
@@ -51,7 +51,7 @@ def imported_object(name: str, what: str, kind: str) -> Any:
     importlib.invalidate_caches()
     try:
         module = importlib.import_module(package)
-    except Exception as error:  # a user's module may raise anything while it is imported
+    except FOREIGN as error:  # a user's module may raise anything while it is imported
         raise UsageError(f"{package} cannot be imported for {what} {name}: {sentence(error)}") from error
     if not hasattr(module, attribute):
         raise UsageError(f"{package} has no {kind} {attribute!r}: check {what} {name}")

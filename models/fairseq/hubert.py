@@ -16,6 +16,7 @@ from transformers.models.hubert.modeling_hubert import HubertForCTC, HubertModel
 
 from pyprof.errors import UsageError
 from pyprof.failures import guarded
+from pyprof.layers.snapshot import given_back
 from pyprof.models.fairseq.checkpoint import FairseqCheckpoint, read_checkpoint
 from pyprof.models.fairseq.live import Source, body_of, inspect_live
 from pyprof.models.fairseq.names import renamed, transformers_settings, transformers_weights
@@ -77,7 +78,8 @@ def from_fairseq(
         UsageError: the source is no HuBERT, has weights that no HuBERT has (all are listed) or lacks some, or has a
             setting that transformers does not know.
     """
-    model = _hubert(source, trust_pickle)
+    with given_back():  # building a model draws random numbers, even on the meta device
+        model = _hubert(source, trust_pickle)
     if context is None and window is None:
         return model
     from pyprof.models.l_hubert import from_hubert

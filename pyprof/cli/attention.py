@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pyprof.cli import live
 from pyprof.cli.options import add_command, add_json, names, print_json
+from pyprof.cli.output import models_print_to_standard_error
 from pyprof.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -97,7 +98,8 @@ def add(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    comparison, interrupted = _compare(_grid(options))
+    with models_print_to_standard_error():
+        comparison, interrupted = _compare(_grid(options))
     if options.json:
         print_json(comparison.to_json())
     else:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyprof.cli.options import add_model_options, add_pin, model_setup, parse_share, print_json
-from pyprof.errors import GateError, UsageError
+from pyprof.cli.output import models_print_to_standard_error
+from pyprof.errors import GateError, ModelError, UsageError
+from pyprof.failures import blamed
 
 if TYPE_CHECKING:
     from pyprof.models.setup import ModelSetup
@@ -41,27 +43,35 @@ def run(options: argparse.Namespace, fail_over: float | None) -> int:
     pinned = pin.apply(options.pin)
     from pyprof import device as devices
     from pyprof.report.gate.models import ModelComparison, document, write
-    from pyprof.timing.compare import compare
+    from pyprof.timing.compare import ComparisonError, compare
+    from pyprof.worker.profile_model import at_work
 
     setups = _setups(options)
     mode: Mode = options.mode or "infer"
-    baseline, head = (_step(setup, mode) for setup in setups)
+    with models_print_to_standard_error():
+        baseline, head = (_step(setup, mode) for setup in setups)
     units = (baseline.model.unit, head.model.unit)
     if units[0] != units[1]:
         raise UsageError(
             f"{setups[0].model} counts its length in {units[0]}s and {setups[1].model} in {units[1]}s: "
             "compare models of one kind of input"
         )
-    paired = compare(
-        baseline,
-        head,
-        precision=precision,
-        max_seconds=_SECONDS if options.seconds is None else options.seconds,
-        stopwatch=devices.of(setups[0].device).stopwatch(),
-    )
+    names = [f"{step.model.name} {step.model.attention}" for step in (baseline, head)]
+    try:
+        with models_print_to_standard_error():
+            paired = compare(
+                baseline,
+                head,
+                precision=precision,
+                max_seconds=_SECONDS if options.seconds is None else options.seconds,
+                stopwatch=devices.of(setups[0].device).stopwatch(),
+            )
+    except ComparisonError as error:
+        setup = setups["ab".index(error.call)]
+        raise ModelError(f"{at_work(setup.model, setup.length, setup.batch, mode)}: {error.reason}") from error
     comparison = ModelComparison(
-        baseline=f"{setups[0].model} {baseline.model.attention}",
-        head=f"{setups[1].model} {head.model.attention}",
+        baseline=names[0],
+        head=names[1],
         setting={**_setting(options, setups[0], mode), "unit": units[0], "pinned": pinned},
         fail_over=fail_over,
         paired=paired,
@@ -114,10 +124,14 @@ def _setting(options: argparse.Namespace, setup: ModelSetup, mode: str) -> dict[
 
 
 def _step(setup: ModelSetup, mode: Mode) -> Step:
-    """A step of a loaded model, as a study times it."""
+    """A step of a loaded model, as a study times it, that has run once: one that cannot is known by its name."""
     from pyprof.records.case import Case
+    from pyprof.worker.profile_model import at_work
     from pyprof.worker.step import Step
 
     loaded = setup.load(mode)
     case = Case(setup.model, setup.length, mode, loaded.attention, setup.size, setup.batch, setup.dtype, setup.device)
-    return Step(loaded, case, "none", setup.batch)
+    with blamed(at_work(setup.model, setup.length, setup.batch, mode)):
+        step = Step(loaded, case, "none", setup.batch)
+        step()
+    return step

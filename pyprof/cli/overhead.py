@@ -17,6 +17,7 @@ from pyprof.cli.options import (
     names,
     print_json,
 )
+from pyprof.cli.output import models_print_to_standard_error
 from pyprof.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -70,7 +71,9 @@ def _run(options: argparse.Namespace) -> int:
 
     modes = ("infer", "train") if options.mode in (None, "both") else (options.mode,)
     setup = model_setup(options, options.model, tokens=_TOKENS)
-    overhead = measure_overhead(OverheadRequest(setup, modes, options.seconds, options.tools), _show_progress)
+    request = OverheadRequest(setup, modes, options.seconds, options.tools)
+    with models_print_to_standard_error():
+        overhead = measure_overhead(request, _show_progress)
     live.clear()
     if options.json:
         print_json(overhead.to_json())

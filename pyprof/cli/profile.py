@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from pyprof.cli.options import add_attention, add_command, add_json, add_model_options, add_pin, model_setup, print_json
+from pyprof.cli.output import models_print_to_standard_error
 
 if TYPE_CHECKING:
     from pyprof.cli.options import Commands
@@ -43,9 +44,9 @@ def _run(options: argparse.Namespace) -> int:
     from pyprof.worker.profile_model import profile_model
 
     setup, mode = model_setup(options, options.model, tokens=_TOKENS), options.mode or "infer"
-    loaded = setup.load(mode)
-    profile = profile_model(loaded, setup.length, setup.batch, options.seconds)
-    notes = loaded.notes(setup.length)
+    with models_print_to_standard_error():
+        loaded = setup.load(mode)
+        profile = profile_model(loaded, setup.length, setup.batch, options.seconds)
     if options.json:
         about = {
             "model": setup.model,
@@ -58,7 +59,6 @@ def _run(options: argparse.Namespace) -> int:
             "dtype": setup.dtype,
             "device": setup.device,
             "pinned": pinned,
-            "notes": list(notes),
         }
         print_json({**about, **profile.to_json()})
         return 0
@@ -67,5 +67,5 @@ def _run(options: argparse.Namespace) -> int:
     from pyprof.report import layers
 
     what = f"{setup.length:,} {loaded.unit}s, batch {setup.batch}, {mode}, {loaded.attention}"
-    layers.write(profile, Console(), title=f"{loaded.title}, {what}", notes=notes, expand=options.expand)
+    layers.write(profile, Console(), title=f"{loaded.title}, {what}", notes=profile.notes, expand=options.expand)
     return 0

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyprof.cli.options import add_command, add_json, add_pin, names
+from pyprof.cli.output import models_print_to_standard_error
 from pyprof.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def _measure(study: Study, directory: Path, options: argparse.Namespace) -> RunR
     from pyprof.worker.executors import InProcessExecutor
 
     executor = InProcessExecutor() if options.in_process else None
-    with progress() as tell:
+    with models_print_to_standard_error(), progress() as tell:
         return run_study(study, directory, resume=options.resume, executor=executor, progress=tell)
 
 

@@ -45,13 +45,16 @@ def resident_bytes(module: torch.nn.Module | None, inputs: object = ()) -> int:
     A module holds parameters, buffers, tensors as plain attributes, and packed weights as torch.ao's quantised layers
     have them. Tied parameters and views of one storage count once, and a view counts its whole storage, since that is
     what stays allocated. A sparse tensor counts its values and its indices. `inputs` may nest tensors in mappings,
-    sequences and dataclasses. Gradients are not resident: they are allocated by a step. Meta tensors occupy nothing.
+    sequences and dataclasses. Gradients are not resident: they are allocated by a step. Meta tensors, and lazy ones
+    before the first forward, occupy nothing.
     """
+    from torch.nn.parameter import is_lazy
+
     from pyprof.device.weights import packed_weights, place, plain_tensors, stored
 
     own = [] if module is None else [*module.parameters(), *module.buffers(), *plain_tensors(module)]
     sizes: dict[object, int] = {}
-    for tensor in (part for whole in (*own, *tensors_in(inputs)) for part in stored(whole)):
+    for tensor in (part for whole in (*own, *tensors_in(inputs)) if not is_lazy(whole) for part in stored(whole)):
         if not tensor.is_meta:
             sizes[_identity(tensor)] = max(_bytes(tensor), sizes.get(_identity(tensor), 0))
     packed = () if module is None else packed_weights(module)
@@ -63,12 +66,14 @@ def resident_bytes(module: torch.nn.Module | None, inputs: object = ()) -> int:
     return sum(sizes.values())
 
 
-def tensors_in(tree: object) -> Iterator[torch.Tensor]:
+def tensors_in(tree: object, _around: tuple[int, ...] = ()) -> Iterator[torch.Tensor]:
     """All tensors in nested mappings, sequences and dataclasses; whatever else is in there is passed over."""
     import torch
 
     if isinstance(tree, torch.Tensor):
         yield tree
+        return
+    if id(tree) in _around:  # it holds itself
         return
     children: Iterable[object] = ()
     if isinstance(tree, Mapping):
@@ -76,9 +81,10 @@ def tensors_in(tree: object) -> Iterator[torch.Tensor]:
     elif isinstance(tree, (list, tuple, set, frozenset)):
         children = tree
     elif dataclasses.is_dataclass(tree):
-        children = [getattr(tree, field.name) for field in dataclasses.fields(tree)]
+        # One that is built without running its constructor may lack some.
+        children = [getattr(tree, field.name, None) for field in dataclasses.fields(tree)]
     for child in children:
-        yield from tensors_in(child)
+        yield from tensors_in(child, (*_around, id(tree)))
 
 
 def _identity(tensor: torch.Tensor) -> object:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -13,11 +13,13 @@ from typing import Any, Self
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from pyprof import device as devices
 from pyprof.device.weights import WeightCount
 from pyprof.errors import UsageError
 from pyprof.layers.calibrate import calibrate
+from pyprof.layers.compiled import has_compiled, refuse_to_be_compiled
 from pyprof.layers.kinds import classify
 from pyprof.layers.profile import LayerFacts, ProbeCost, Profile, assemble
 from pyprof.layers.recorder import Recorder, RecorderName, make_recorder
@@ -42,11 +44,19 @@ def instrument(
     before the built-in guesses of a layer's kind. `recorder` is "native" or its twin "python". `capacity` is the
     number of calls that each thread can hold between two marked steps; what finds no room is counted in the profile.
 
+    A module that torch.compile compiled stays compiled, and is one layer; see `pyprof.layers.compiled` for functions
+    that are compiled around `module`. What the first forward builds has to be there before: call the module once.
+
     Raises UsageError where `module` is no nn.Module.
     """
+    check_module(module)
+    return Probes(module, backward, rules, recorder, capacity)
+
+
+def check_module(module: object) -> None:
+    """Raise UsageError where it is no nn.Module."""
     if not isinstance(module, nn.Module):
         raise UsageError(f"only an nn.Module can be instrumented, not {type(module).__name__}: pass the module itself")
-    return Probes(module, backward, rules, recorder, capacity)
 
 
 class Probes:
@@ -60,7 +70,7 @@ class Probes:
         clock = self._device_times.clock if self._device_times else None
         self._recorder: Recorder = make_recorder(recorder, backward=backward, capacity=capacity, device_clock=clock)
         self._plan = list(_plan(module))
-        self._facts = _facts(module, self._plan, rules)
+        self._kinds = classify(module, rules)
         self._undo: list[Callable[[], None]] = []
         self._drained: list[dict[str, Any]] = []
         self._cost = ProbeCost()
@@ -106,7 +116,9 @@ class Probes:
 
         Raises InvariantError when the layers' times do not sum to the step.
         """
-        profile = assemble(self.trace, self._facts, self._cost)
+        # Only now, as lazy parameters have no size before the first forward.
+        facts = _facts(self._plan, self._kinds)
+        profile = assemble(self.trace, facts, self._cost)
         profile.self_check()
         return profile
 
@@ -152,7 +164,7 @@ def _closed(module: nn.Module) -> str | None:
     """Why no probe can see the calls of the module's own modules."""
     if isinstance(module, torch.jit.ScriptModule):
         return "inside TorchScript"
-    if isinstance(module, torch._dynamo.eval_frame.OptimizedModule) or _compiled_call(module):
+    if isinstance(module, torch._dynamo.eval_frame.OptimizedModule) or _compiled_call(module) or has_compiled(module):
         return "inside torch.compile"
     return None
 
@@ -171,22 +183,63 @@ def _attachment(module: nn.Module) -> str:
     return "hooked" if hasattr(inspect.getattr_static(type(module), "forward", None), "__set__") else "replaced"
 
 
+class _Stack:
+    """The probes that stand in one attribute of an instance, innermost first, and what they stand in for."""
+
+    def __init__(self, attributes: dict[str, Any], name: str, original: Any) -> None:
+        self._attributes = attributes
+        self._name = name
+        self._own = name in attributes  # the attribute is the instance's own, not its class's
+        self._original = attributes[name] if self._own else original
+        self._probes: list[Any] = []
+        self._left: set[int] = set()  # indices of those that were taken off under another one
+
+    def put(self, recorder: Recorder, layer: int) -> int:
+        """Put a probe around what stands there now; returns its place in the stack."""
+        probe = recorder.probe(self._attributes.get(self._name, self._original), layer)
+        refuse_to_be_compiled(type(probe))
+        self._attributes[self._name] = probe
+        self._probes.append(probe)
+        return len(self._probes) - 1
+
+    def take_off(self, place: int) -> bool:
+        """Take a probe off, with those below it that were to go before; tells whether the last one has gone.
+
+        Where something else has been put around a probe since, taking it off would take that off as well: it stays, and
+        only calls on.
+        """
+        self._left.add(place)
+        while self._probes and len(self._probes) - 1 in self._left:
+            probe = self._probes.pop()
+            if self._attributes.get(self._name) is not probe:
+                continue
+            if self._probes:
+                self._attributes[self._name] = self._probes[-1]
+            elif self._own:
+                self._attributes[self._name] = self._original
+            else:
+                del self._attributes[self._name]
+        self._left = {each for each in self._left if each < len(self._probes)}
+        return not self._probes
+
+
+# By the instance and the attribute, as long as probes are there: instruments may be left in any order.
+_STACKS: dict[tuple[int, str], tuple[nn.Module, _Stack]] = {}
+
+
 def _replace(recorder: Recorder, module: nn.Module, name: str, layer: int) -> Callable[[], None]:
     """Put a probe where the instance looks its call up; returns what takes it off again."""
-    attributes = module.__dict__
-    had = name in attributes
-    original = attributes[name] if had else getattr(module, name)
-    probe = recorder.probe(original, layer)
-    attributes[name] = probe
+    key = id(module), name
+    if key not in _STACKS:
+        _STACKS[key] = module, _Stack(module.__dict__, name, getattr(module, name))
+    stack = _STACKS[key][1]
+    place = stack.put(recorder, layer)
+    probe = module.__dict__[name]
 
     def undo() -> None:
-        if attributes.get(name) is not probe:
-            # Something else has been put around the probe since, and taking the probe off would take that off as well.
-            recorder.silence(probe)
-        elif had:
-            attributes[name] = original
-        else:
-            del attributes[name]
+        recorder.silence(probe)
+        if stack.take_off(place) and _STACKS.get(key, (None, None))[1] is stack:
+            del _STACKS[key]
 
     return undo
 
@@ -211,12 +264,13 @@ def _hook(recorder: Recorder, module: nn.Module, layer: int) -> Callable[[], Non
     return undo
 
 
-def _facts(module: nn.Module, plan: Sequence[_Spot], rules: Rules) -> list[LayerFacts]:
-    kinds = classify(module, rules)
+def _facts(plan: Sequence[_Spot], kinds: Mapping[str, str]) -> list[LayerFacts]:
     weights = WeightCount()
     facts = []
     for spot in plan:
         kind = kinds[spot.path]
-        count = weights.add(spot.module)
+        # A lazy layer that no forward has reached has no weights yet.
+        unborn = any(map(is_lazy, spot.module.parameters(recurse=False)))
+        count = 0 if unborn else weights.add(spot.module)
         facts.append(LayerFacts(spot.path, type(spot.module).__name__, kind, spot.parent, count, spot.attached))
     return facts

@@ -81,7 +81,8 @@ class Profile:
     `outside_seconds` is the part of it outside of every layer (the loss, the optimizer, the start of the autograd
     engine). Without marked steps (`steps` is 0) the recording's calls and backward nodes make up the step. `calls`
     and `nodes` are the events that `cost` was subtracted for; `overflowed` counts the events that found no room: with
-    any, the times of the layers that they belong to are part of their callers' own times.
+    any, the times of the layers that they belong to are part of their callers' own times. `notes` say in sentences what
+    was different from what was asked for.
     """
 
     layers: tuple[LayerCost, ...]
@@ -92,6 +93,7 @@ class Profile:
     nodes: int
     cost: ProbeCost
     overflowed: int
+    notes: tuple[str, ...] = ()
 
     @property
     def probe_seconds(self) -> float:
@@ -137,6 +139,7 @@ class Profile:
             "outside_seconds": self.outside_seconds,
             "probe_seconds": self.probe_seconds,
             "overflowed": self.overflowed,
+            "notes": list(self.notes),
         }
 
 

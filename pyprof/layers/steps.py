@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._pytree import tree_leaves
+from torch.nn.parameter import is_lazy
+from torch.utils._pytree import tree_leaves, tree_map
 
 from pyprof.errors import UsageError
-from pyprof.layers.instrument import Probes, Rules, instrument
+from pyprof.layers.inference import Inference
+from pyprof.layers.instrument import Probes, Rules, check_module, instrument
 from pyprof.layers.profile import Profile
 from pyprof.layers.recorder import RecorderName
+from pyprof.layers.snapshot import given_back
 
 _MOST_STEPS = 50
 
@@ -30,43 +33,80 @@ def profile(
 ) -> Profile:
     """What each layer of `module` costs when it is called with these arguments, as means over some steps, in seconds.
 
-    `mode` is "infer" (inference_mode) or "train" (forward, loss, backward; the loss is the output's own `loss`, or
-    else the mean of its floating-point tensors). After one step of warm-up, steps are taken for about `seconds`, at
-    least one and at most 50. Afterwards the training flags of the module and of all in it, and the gradients of its
-    parameters, are what they were; what a forward itself changes (running means of a batch normalisation, say) stays
-    changed.
+    `mode` is "infer" (inference_mode, or what of it the module bears: see the profile's notes) or "train" (forward,
+    loss, backward; the loss is the output's own `loss`, or else the mean of its floating-point tensors). Where the
+    module is in that mode already, its parts keep theirs. Probes are attached after a warm-up, so that what the first
+    forward builds is seen; then steps are taken for about `seconds`, at least one and at most 50. Afterwards the
+    module, its inputs and the random state are given back as they were, whatever happened: see
+    `pyprof.layers.snapshot`.
 
     Raises UsageError for another mode, and where nothing in the output can be trained on.
     """
     if mode not in ("infer", "train"):
         raise UsageError(f"there is no mode {mode!r}: choose infer or train")
-    was_training = [(layer, layer.training) for layer in module.modules()]
-    gradients = [(parameter, parameter.grad) for parameter in module.parameters()]
-    probes = instrument(module, backward=mode == "train", rules=rules, recorder=recorder)
+    check_module(module)
+    inputs = _Inputs(args, kwargs)
+    inference = Inference()
+
+    def forward() -> Any:
+        return module(*inputs.args, **inputs.kwargs)
 
     def step() -> None:
         if mode == "train":
-            torch.autograd.backward(loss_of(module(*args, **kwargs)))
+            torch.autograd.backward(loss_of(forward()))
         else:
-            module(*args, **kwargs)
+            forward()
 
-    def forget_gradients() -> None:
-        for parameter, _ in gradients:
-            parameter.grad = None
+    with given_back(module, (args, kwargs)) as given:
 
-    module.train(mode == "train")
-    try:
-        with torch.inference_mode() if mode == "infer" else nullcontext():
-            forget_gradients()
-            step()
+        def prepare() -> None:
+            given.drop_gradients()
+            inputs.renew()
+
+        if mode == "infer" or any(map(is_lazy, (*module.parameters(), *module.buffers()))):
+            # What a forward builds in evaluation mode has seen no data: its running statistics are still those of old.
+            given.set_mode(False)
+            inference.settle(forward, normal_tensors=True)
+            given.adopt()
+        given.set_mode(mode == "train")
+        prepare()
+        if mode == "infer":
+            inference.settle(forward)
+        with torch.inference_mode(False), torch.enable_grad() if mode == "train" else inference():
+            if mode == "train":
+                step()
+            given.adopt()
+            probes = instrument(module, backward=mode == "train", rules=rules, recorder=recorder)
             with probes:
-                record_steps(probes, step, forget_gradients, seconds)
-    finally:
-        for layer, training in was_training:
-            layer.training = training
-        for parameter, gradient in gradients:
-            parameter.grad = gradient
-    return probes.profile()
+                record_steps(probes, step, prepare, seconds)
+    profile = probes.profile()
+    return profile if inference.note is None else replace(profile, notes=(*profile.notes, inference.note))
+
+
+class _Inputs:
+    """The arguments of a step.
+
+    One that is itself computed from something (`hidden = first(value)`) is made anew for each step, with nothing behind
+    it: a backward would otherwise go on into the graph that computed it, which is the user's and bears one only.
+    """
+
+    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._given = (args, kwargs)
+        self.args, self.kwargs = args, kwargs
+        self.renew()
+
+    def renew(self) -> None:
+        made: dict[int, torch.Tensor] = {}  # what was given twice stays one tensor
+
+        def fresh(value: Any) -> Any:
+            if not isinstance(value, torch.Tensor) or value.is_leaf:
+                return value
+            if id(value) not in made:
+                # A clone, since a leaf that needs a gradient must not be written to in place, as this one may be.
+                made[id(value)] = value.detach().requires_grad_().clone()
+            return made[id(value)]
+
+        self.args, self.kwargs = tree_map(fresh, self._given)
 
 
 def record_steps(probes: Probes, step: Callable[[], object], prepare: Callable[[], object], seconds: float) -> None:

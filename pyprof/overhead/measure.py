@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from pyprof import device as devices
-from pyprof.failures import Failure
+from pyprof.errors import ModelError
+from pyprof.failures import Failure, blamed
 from pyprof.machine.environment import current_environment
 from pyprof.models.loaded import LoadedModel
 from pyprof.overhead.accuracy import Accuracy, Errors, accuracy
@@ -20,7 +21,7 @@ from pyprof.overhead.tool import Tool
 from pyprof.overhead.tools import find, missing
 from pyprof.timing.interleave import Interleaved, RoundLimits
 from pyprof.timing.watch import Watch
-from pyprof.worker.profile_model import profile_model, step_of
+from pyprof.worker.profile_model import at_work, profile_model, step_of
 
 Progress = Callable[[str], None]
 # Of the time for the steps, what goes to each of these: the empty module, the known model, and the calibration.
@@ -34,7 +35,7 @@ def measure_overhead(request: OverheadRequest, progress: Progress = lambda _: No
     """The overhead of the requested tools on the requested model; `progress` is called with what is being measured.
 
     A tool that is not installed, or that fails on the model, is a row with its reason. Raises UsageError for a model,
-    a length or a tool that does not exist or does not fit.
+    a length or a tool that does not exist or does not fit, and ModelError where the model itself fails.
     """
     tools = find(request.tools)
     modes, unit = [], ""
@@ -62,6 +63,8 @@ def _in_mode(request: OverheadRequest, loaded: LoadedModel, tools: Sequence[Tool
     present = [tool for tool in tools if tool.name not in absent]
     backward = mode == "train"
     step = step_of(loaded, setup.length, setup.batch)
+    with blamed(at_work(loaded.name, setup.length, setup.batch, mode)):
+        step()
     device = devices.of(setup.device)
     with _without_warnings(), Watch(device.throttled) as watch:
         rounds = slowdowns(
@@ -73,6 +76,8 @@ def _in_mode(request: OverheadRequest, loaded: LoadedModel, tools: Sequence[Tool
             progress=lambda taken: progress(f"{mode}: steps, round {taken.count}"),
         )
         noise = watch.noise()
+        if UNPROFILED in rounds.failures:
+            raise ModelError(f"{loaded.name} failed without a profiler: {rounds.failures[UNPROFILED].reason}")
         progress(f"{mode}: calls of an empty module")
         plain, calls = tools_per_call(present, backward=backward, seconds=_SHARE * seconds)
         kept = {tool.name: bytes_per_call(tool) for tool in present}

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, Literal
 
-from pyprof.errors import PyprofError, UsageError
+from pyprof.errors import ExitCode, PyprofError, UsageError
 from pyprof.records.noise import Noise
 from pyprof.statistics.estimate import CONFIDENCE, Estimate
 from pyprof.statistics.ranks import detectable
@@ -41,7 +41,13 @@ _A, _B = "a", "b"
 
 
 class ComparisonError(PyprofError):
-    """One of the two calls failed, so there is nothing to compare."""
+    """One of the two calls failed, so there is nothing to compare: `call` ("a" or "b"), for this `reason`."""
+
+    exit_code = ExitCode.INCOMPLETE
+
+    def __init__(self, call: str, reason: str) -> None:
+        super().__init__(f"{call} failed, so there is nothing to compare: {reason}")
+        self.call, self.reason = call, reason
 
 
 @dataclass(frozen=True)
@@ -149,7 +155,7 @@ def compare(
         {_A: a, _B: b}, limits, stopwatch, prepare=prepare, watch=watch, rules=(looks, deadline), progress=progress
     )
     for name, failure in rounds.failures.items():
-        raise ComparisonError(f"{name} failed, so there is nothing to compare: {failure.reason}")
+        raise ComparisonError(name, failure.reason)
     logarithm = looks.final(rounds)
     shown = logarithm.low is not None and logarithm.high is not None and not logarithm.low <= 0 <= logarithm.high
     verdict: Difference = "no difference shown"

@@ -12,7 +12,7 @@ import queue
 import sys
 import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import IO, Any
 
 from pyprof.errors import PyprofError
 from pyprof.machine import allocator
@@ -29,7 +29,7 @@ def main() -> None:
     """Serve requests until standard input ends."""
     replies = os.fdopen(int(sys.argv[1]), "w", encoding="utf-8")
     requests: queue.SimpleQueue[Message] = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(requests,), daemon=True).start()
+    threading.Thread(target=_listen, args=(_taken_from_models(), requests), daemon=True).start()
 
     def reply(message: Mapping[str, Any]) -> None:
         replies.write(json.dumps(message) + "\n")
@@ -58,9 +58,18 @@ def main() -> None:
             requests.get()
 
 
-def _listen(requests: queue.SimpleQueue[Message]) -> None:
+def _taken_from_models() -> IO[bytes]:
+    """Standard input, with nothing left in its place: a model that asks a question must not be given our requests."""
+    requests = os.fdopen(os.dup(0), "rb")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    return requests
+
+
+def _listen(lines: IO[bytes], requests: queue.SimpleQueue[Message]) -> None:
     """Pass requests on; when there can be no more, end the process even in the middle of a case."""
-    for line in sys.stdin.buffer:
+    for line in lines:
         requests.put(json.loads(line))
     os._exit(0)
 

@@ -121,6 +121,7 @@ class Bench:
             )
         model = self.models.get(wanted, beside)
         case.attention = model.attention
+        model.fit(wanted.length)
         case.notes += model.notes(wanted.length)
         if wanted.batch != "largest":
             case.step = Step(model, wanted, self.study.optimizer, wanted.batch)

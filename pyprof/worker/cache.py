@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from functools import partial
+from math import inf
 
 from pyprof import device as devices
 from pyprof.device.memory import resident_bytes
+from pyprof.failures import Failure, attempt
 from pyprof.models import registry
 from pyprof.models.loaded import LoadedModel
 from pyprof.records.case import Case
@@ -70,7 +73,7 @@ class ModelCache:
     def _make_room(self, held: Collection[Case]) -> None:
         """Drop models that are not held until those kept leave the measurement most of the budget."""
         allowed = (self._study.memory_budget or 0) * CACHED_SHARE
-        sizes = {kind: resident_bytes(model.step) for kind, model in self._models.items()}
+        sizes = {kind: _size(model) for kind, model in self._models.items()}
         dropped = False
         for kind in [kind for kind in sizes if kind not in held]:
             if sum(sizes.values()) <= allowed:
@@ -79,6 +82,15 @@ class ModelCache:
             dropped = True
         if dropped:
             free(self._device)
+
+
+def _size(model: LoadedModel) -> float:
+    """The bytes that a model occupies; where they cannot be told, more than there are: it is the first to go.
+
+    That is for its own cases to report. Here it is the next model's turn, which must not fail for it.
+    """
+    size = attempt(partial(resident_bytes, model.step))
+    return inf if isinstance(size, Failure) else size
 
 
 def _kind(case: Case) -> Case:

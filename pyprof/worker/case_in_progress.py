@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from pyprof.failures import Failure, Status, attempt, failure_of
+from pyprof.failures import FOREIGN, Failure, Status, attempt, failure_of
 from pyprof.indicators.indicator import Indicator
 from pyprof.layers.profile import Profile
 from pyprof.records.case import Case
@@ -47,7 +47,7 @@ class CaseInProgress:
             work(self)
         except NothingFitsError as error:
             self.fail("oom", str(error))
-        except Exception as error:  # a model may raise anything, and the other cases are still to be measured
+        except FOREIGN as error:  # a model may raise anything, and the other cases are still to be measured
             failure = failure_of(error)
             self.fail(failure.status, failure.reason)
         finally:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import torch
+from dataclasses import replace
 
+from pyprof.failures import blamed
 from pyprof.layers.instrument import instrument
 from pyprof.layers.profile import Profile
 from pyprof.layers.steps import record_steps
@@ -19,21 +20,31 @@ def step_of(loaded: LoadedModel, length: int, batch: int) -> Call:
         if loaded.mode == "train":
             loaded.step(*args, **kwargs).backward()
         else:
-            with torch.inference_mode():
+            with loaded.inference():
                 loaded.step(*args, **kwargs)
 
     return step
 
 
 def profile_model(loaded: LoadedModel, length: int, batch: int, seconds: float) -> Profile:
-    """Some marked steps of what a study would time, after one step of warm-up; times in seconds."""
+    """Some marked steps of what a study would time, after one step of warm-up; times in seconds.
+
+    Raises ModelError where the model fails.
+    """
     step = step_of(loaded, length, batch)
 
     def prepare() -> None:
         loaded.step.zero_grad(set_to_none=True)
 
-    probes = instrument(loaded.step, backward=loaded.mode == "train", rules=loaded.kinds)
-    step()
-    with probes:
-        record_steps(probes, step, prepare, seconds)
-    return probes.profile()
+    with blamed(at_work(loaded.name, length, batch, loaded.mode)):
+        step()
+        # Only now, as the first step may have built some of the layers.
+        with instrument(loaded.step, backward=loaded.mode == "train", rules=loaded.kinds) as probes:
+            record_steps(probes, step, prepare, seconds)
+    profile = probes.profile()
+    return replace(profile, notes=(*profile.notes, *loaded.notes(length)))
+
+
+def at_work(model: str, length: int, batch: int, mode: str) -> str:
+    """The beginning of the sentence for a model that fails while it is run."""
+    return f"{model} failed at length {length} and batch {batch} in {mode} mode"

@@ -48,7 +48,7 @@ class Step:
     def __call__(self) -> None:
         args, kwargs = self.inputs
         if self.case.mode == "infer":
-            with torch.inference_mode():
+            with self.model.inference():
                 self.model.step(*args, **kwargs)
             return
         self.model.step.zero_grad(set_to_none=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import itertools
 import pickle
 import threading
 import time
@@ -350,9 +351,12 @@ def test_a_probe_answers_for_the_forward_that_it_stands_in_for(recorder):
             pickle.dumps(module.forward)
 
 
-def test_instrumenting_twice_counts_in_both_whatever_order_they_end_in(recorder):
+@pytest.mark.parametrize("own", [False, True])
+def test_instrumenting_twice_counts_in_both_whatever_order_they_end_in(recorder, own):
     module = nn.Sequential(nn.Identity())
-    before = state(module)
+    if own:
+        module[0].forward = lambda value: value  # an instance attribute of the user's own
+    before, forward = state(module), module[0].forward
     first, second = instrument(module, recorder=recorder), instrument(module, recorder=recorder)
     first.__enter__()
     second.__enter__()
@@ -362,10 +366,70 @@ def test_instrumenting_twice_counts_in_both_whatever_order_they_end_in(recorder)
     second.__exit__(None, None, None)
     module(1)
     assert [by_path(probes.profile())["0"].calls for probes in (first, second)] == [1, 2]
+    assert state(module) == before
+    assert module[0].forward == forward
     with instrument(module, recorder=recorder) as third:
         module(1)
     assert by_path(third.profile())["0"].calls == 1
-    del before
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
+def test_instruments_left_in_any_order_leave_no_dead_probe(recorder, order):
+    """The last of the four is entered when the first in the order has been left, around what still stands there."""
+    module = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
+    before, value = state(module), torch.ones(1, 2)
+    probes = [instrument(module, recorder=recorder) for _ in range(4)]
+    left = [number for number in order if number != 3]
+    for each in probes[:3]:
+        each.__enter__()
+    probes[left[0]].__exit__(None, None, None)
+    probes[3].__enter__()
+    module(value)
+    for number in order:
+        if number != left[0]:
+            probes[number].__exit__(None, None, None)
+            module(value)
+    assert state(module) == before
+    assert "forward" not in vars(module[0])
+    copy.deepcopy(module)
+    pickle.loads(pickle.dumps(module))
+    after = [number for number in order if number != left[0]]
+    calls = {number: by_path(probes[number].profile())["0"].calls for number in range(4)}
+    assert calls == {left[0]: 0} | {number: 1 + place for place, number in enumerate(after)}
+
+
+def test_a_wrapper_of_somebody_elses_around_a_probe_stays(recorder):
+    module = nn.Identity()
+    with instrument(module, recorder=recorder) as probes:
+        inner = module.forward
+        module.forward = lambda value: inner(value) + 1
+    assert module(1) == 2
+    assert by_path(probes.profile())[""].calls == 0
+    with instrument(module, recorder=recorder) as again:
+        assert module(1) == 2
+    assert module(1) == 2
+    assert by_path(again.profile())[""].calls == 1
+
+
+def test_an_instrument_of_a_part_and_one_of_the_whole_end_in_any_order(recorder):
+    module = nn.Sequential(nn.Sequential(nn.Identity()), nn.Identity())
+    before = state(module)
+    part, whole = instrument(module[0], recorder=recorder), instrument(module, recorder=recorder)
+    part.__enter__()
+    whole.__enter__()
+    module(1)
+    part.__exit__(None, None, None)
+    whole.__exit__(None, None, None)
+    assert state(module) == before
+    assert by_path(part.profile())["0"].calls == by_path(whole.profile())["0.0"].calls == 1
+
+
+def test_lazy_parameters_are_counted_as_what_they_have_become(recorder):
+    module = nn.Sequential(nn.LazyLinear(3), nn.ReLU())
+    with instrument(module, recorder=recorder) as probes:
+        module(torch.ones(2, 4))
+    layers = by_path(probes.profile())
+    assert (layers["0"].calls, layers["0"].parameters, layers["0"].type) == (1, 15, "Linear")
 
 
 def test_tied_parameters_are_counted_once():

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from pyprof.errors import UsageError
+from pyprof.errors import ModelError, UsageError
 from pyprof.models.registry import load
 
 SOURCE = '''
@@ -52,6 +52,8 @@ def silent(): return Silent(), positional
 def lists(): return Odd(), lambda length, batch: [torch.randn(batch, length, 6)]
 def breaking(): return Odd(), lambda length, batch: 1 / 0
 def raising(): raise ValueError("no such\\nthing")
+def leaving(): raise SystemExit(0)
+def interrupted(): raise KeyboardInterrupt
 def alone(): return Odd()
 def memory(): raise MemoryError("full")
 constant = 3
@@ -104,7 +106,6 @@ def test_training_gets_a_head_of_the_right_width_or_the_models_own_loss() -> Non
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("my_factories:raising", "the factory my_factories:raising failed: ValueError: no such"),
         ("my_factories:alone", "the factory my_factories:alone returned Odd: return"),
         ("my_factories:missing", "my_factories has no function 'missing'"),
         ("my_factories:constant", "my_factories has no function 'constant'"),
@@ -112,14 +113,33 @@ def test_training_gets_a_head_of_the_right_width_or_the_models_own_loss() -> Non
         ("no_such_module_here:f", "no_such_module_here cannot be imported"),
     ],
 )
-def test_a_factory_that_fails_is_one_sentence(name: str, message: str) -> None:
+def test_a_factory_that_is_wrong_is_one_sentence(name: str, message: str) -> None:
     with pytest.raises(UsageError, match=message) as caught:
         load(name, attention="own", mode="infer", longest=6)
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        ("raising", "the factory my_factories:raising failed: ValueError: no such"),
+        ("leaving", r"the factory my_factories:leaving failed: sys\.exit\(0\) was called"),
+    ],
+)
+def test_a_factory_that_fails_by_itself_is_one_sentence(function: str, message: str) -> None:
+    with pytest.raises(ModelError, match=message) as caught:
+        own(function)
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 3
+
+
+def test_an_interruption_is_the_users() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        own("interrupted")
+
+
 def test_an_input_maker_that_fails_is_one_sentence() -> None:
-    with pytest.raises(UsageError, match=r"input maker of my_factories:breaking failed .*ZeroDivisionError"):
+    with pytest.raises(ModelError, match=r"input maker of my_factories:breaking failed .*ZeroDivisionError"):
         own("breaking").inputs(3, 1)
     with pytest.raises(UsageError, match=r"input maker of my_factories:lists returned list: return a dict"):
         own("lists").inputs(3, 1)

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -289,3 +291,22 @@ def test_the_base_size_reproduces_hubert_and_its_implementations_agree() -> None
     assert (found["fused"] - expected).abs().max() > 1e-4
     for name in IMPLEMENTATIONS:
         torch.testing.assert_close(found[name], found["sdpa-mask"], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("kind", [HubertModel, HubertForCTC])
+def test_each_module_keeps_its_mode_and_the_random_state_is_given_back(kind: Any, tmp_path: Path) -> None:
+    dense = hubert(kind, conv_pos_batch_norm=True).train()
+    body = dense if kind is HubertModel else dense.hubert
+    body.encoder.pos_conv_embed.eval()  # a frozen batch normalisation
+    body.encoder.layers[0].dropout.eval()
+    modes = {name: module.training for name, module in dense.named_modules()}
+    state, drawn = torch.get_rng_state(), (random.getstate(), np.random.get_state()[1].tolist())
+    local = from_hubert(dense)
+    assert {name: module.training for name, module in local.named_modules()} == modes
+    assert {name: module.training for name, module in dense.named_modules()} == modes
+    dense.save_pretrained(tmp_path)
+    from_hubert(tmp_path)
+    with pytest.raises(UsageError):
+        from_hubert(dense, window=(1, 2, 3))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == drawn

@@ -204,3 +204,49 @@ def test_wrong_use_is_one_sentence() -> None:
         use_window_attention(model, (1, 1))
     with pytest.raises(AttributeError, match="has no attribute 'no_such_name'"):
         _ = models.no_such_name
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_the_model_and_the_random_state_are_given_back(refused: bool) -> None:
+    """Frozen parts stay in eval mode, statistics and gradients stay what they are, also where a window is refused."""
+    model, tokens = made("bert")
+    model.train()
+    model.encoder.layer[1].eval()
+    model.embeddings.norm = nn.BatchNorm1d(40).requires_grad_(False)  # type: ignore[union-attr]
+    model.embeddings.register_forward_hook(lambda module, args, output: module.norm(output))
+    model.pooler.dense.weight.grad = gradient = torch.ones_like(model.pooler.dense.weight)
+    modes = [layer.training for layer in model.modules()]
+    assert len(set(modes)) == 2
+    statistics, drawn = model.embeddings.norm.running_mean, torch.get_rng_state()
+    if refused:
+        model.encoder.layer[0].attention.self.is_causal = True
+        with pytest.raises(UsageError, match="is causal"):
+            use_window_attention(model, (3, 3), inputs={"input_ids": tokens})
+        with pytest.raises(UsageError, match="fails on the example"):
+            use_window_attention(model, (3, 0), inputs={"input_ids": tokens[:, :3]})
+    else:
+        use_window_attention(model, (3, 3), inputs={"input_ids": tokens})
+    assert [layer.training for layer in model.modules()] == modes
+    assert model.embeddings.norm.running_mean is statistics
+    assert torch.equal(statistics, torch.zeros(40))
+    assert model.pooler.dense.weight.grad is gradient
+    assert torch.equal(torch.get_rng_state(), drawn)
+
+
+def test_an_interruption_gives_the_model_back() -> None:
+    model, _ = made("vit")
+    model.train()
+    model.encoder.eval() if hasattr(model, "encoder") else model.layers.eval()
+    modes, config, calls = [layer.training for layer in model.modules()], model.config, 0
+
+    def interrupt(*_: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise KeyboardInterrupt
+
+    model.embeddings.register_forward_pre_hook(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        use_window_attention(model, (3, 3))
+    assert [layer.training for layer in model.modules()] == modes
+    assert model.config is config

@@ -262,3 +262,75 @@ def test_a_tiny_registry_model_in_both_modes() -> None:
         parameters, head = record.indicators["parameters"].value, 32 * 2 + 2 if mode == "train" else 0
         assert parameters is not None
         assert parameters + head == sum(cost.parameters for cost in record.kinds.values())
+
+
+@pytest.mark.parametrize("ill", ["uninitialised", "sparse", "raising", "leaving", "leaving_late", "failing_to_build"])
+@pytest.mark.parametrize("mode", ["infer", "train"])
+def test_one_models_fault_is_not_its_neighbours(ill: str, mode: Any) -> None:
+    """Before, beside and after a model that is ill, its neighbours are measured; also where no memory is to spare."""
+    names = ["workload:wide", f"workload:{ill}"]
+    block = {"vanilla": "workload:quiet", "variants": names, "lengths": [4, 16], "implementations": ["now"]}
+    study = a_study("workload:quiet", comparison=[block])
+    bench = Bench(dataclasses.replace(study, memory_budget=100_000), "here")
+    healthy, other, sick = a_case("quiet", mode=mode), a_case("wide", mode=mode), a_case(ill, mode=mode)
+    bench.measure(sick)
+    together = {outcome.record.case: outcome.record for outcome in bench.measure_together((sick, healthy))}
+    assert (together[healthy].status, together[healthy].reason) == ("ok", None)
+    assert set(together[healthy].indicators) == set(METRICS)
+    after = bench.measure(other).record
+    assert (after.status, after.reason) == ("ok", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "reason"),
+    [
+        ("leaving", "infer", "the factory workload:leaving failed: sys.exit(0) was called"),
+        ("leaving_late", "infer", "sys.exit(0) was called"),
+        ("leaving_late", "train", "sys.exit(0) was called"),
+        ("failing_in_backward", "train", "ValueError: no way back"),
+        ("failing_later", "infer", "ValueError: enough"),
+    ],
+)
+def test_whatever_a_model_does_to_end_is_the_error_of_its_case(name: str, mode: Any, reason: str) -> None:
+    record = measure(a_case(name, mode=mode)).record
+    assert (record.status, record.reason) == ("error", reason)
+
+
+def test_an_interruption_is_no_status() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        measure(a_case("interrupting"))
+
+
+@pytest.mark.parametrize("optimizer", ["none", "sgd"])
+@pytest.mark.parametrize(
+    ("name", "paths", "parameters"), [("adaptive", ["built"], 9 * 16), ("uninitialised", ["used"], 9 * 8)]
+)
+def test_what_the_first_forward_builds_is_listed_and_sized(
+    name: str, paths: list[str], parameters: int, optimizer: str
+) -> None:
+    for mode in ("infer", "train"):
+        outcome = measure(
+            a_case(name, mode=mode),
+            metrics=["latency", "peak_memory"],
+            optimizer=optimizer if name == "adaptive" else "none",
+        )
+        assert (outcome.record.status, outcome.record.reason) == ("ok", None)
+        assert outcome.layers is not None
+        prefix = "model." if mode == "train" else ""
+        rows = dict(zip(outcome.layers["path"], outcome.layers["parameters"], strict=True))
+        calls = dict(zip(outcome.layers["path"], outcome.layers["calls"], strict=True))
+        for path in paths:
+            assert (calls[prefix + path], rows[prefix + path]) == (1, parameters)
+        resident = outcome.record.indicators["peak_memory"].detail["resident"]
+        assert isinstance(resident, int)
+        assert resident >= 4 * parameters + 16 * 8 * 4
+
+
+def test_a_gradient_inside_the_forward_is_measured_without_inference_mode_and_that_is_noted() -> None:
+    record = measure(a_case("energy")).record
+    assert (record.status, record.reason) == ("ok", None)
+    (note,) = record.notes
+    assert note.startswith("run under no_grad, since the forward fails under inference_mode (RuntimeError: ")
+    trained = measure(a_case("energy", mode="train")).record
+    assert (trained.status, trained.reason, trained.notes) == ("ok", None, ())
+    assert measure(a_case("quiet")).record.notes == ()

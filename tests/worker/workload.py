@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -79,3 +82,138 @@ def failing_to_build() -> Made:
 def steady() -> Made:
     """Steps long enough for a run to be killed in the middle of one."""
     return Model(lambda x: time.sleep(0.03)), make_inputs
+
+
+class Lazy(nn.Module):
+    """One lazy layer, and one that no forward ever reaches, so that it stays without a size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used = nn.LazyLinear(WIDTH)
+        self.unused = nn.LazyLinear(WIDTH)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.used(x)
+        return out
+
+
+def uninitialised() -> Made:
+    return Lazy(), make_inputs
+
+
+class Sparse(nn.Module):
+    """A sparse buffer, whose bytes cannot be counted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(WIDTH, WIDTH)
+        self.register_buffer("table", torch.eye(WIDTH).to_sparse())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.layer(x)
+        return out
+
+
+def sparse() -> Made:
+    return Sparse(), make_inputs
+
+
+class Adaptive(nn.Module):
+    """Its first forward builds its only layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.built: nn.Module | None = None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.built is None:
+            self.built = nn.Linear(x.shape[-1], 2 * WIDTH)
+        out: torch.Tensor = self.built(x)
+        return out
+
+
+def adaptive() -> Made:
+    return Adaptive(), make_inputs
+
+
+class Energy(nn.Module):
+    """The force is the gradient of an energy, which is taken inside the forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.energy = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.Tanh())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.enable_grad():
+            at = x.detach().requires_grad_()
+            (force,) = torch.autograd.grad(self.energy(at).sum(), at, create_graph=self.training)
+        return force
+
+
+def energy() -> Made:
+    return Energy(), make_inputs
+
+
+def leaving() -> Made:
+    """The factory ends the program, and says that all is well."""
+    sys.exit(0)
+
+
+def leaving_late() -> Made:
+    return Model(lambda x: sys.exit(0)), make_inputs
+
+
+def asking() -> Made:
+    """It asks a question on standard input, where the requests come from."""
+    return Model(lambda x: input("go on? ")), make_inputs
+
+
+def printing() -> Made:
+    """It prints by all ways there are: Python's, the descriptor, a child process and C's buffered output."""
+    print("from the factory")
+
+    def shout(x: torch.Tensor) -> None:
+        print("from the forward")
+        print("past the redirection", file=sys.__stdout__)
+        os.write(1, b"from the descriptor\n")
+        ctypes.CDLL(None).puts(b"from C")
+
+    subprocess.run(["echo", "from a child"], check=True)
+    return Model(shout), make_inputs
+
+
+def interrupting() -> Made:
+    def interrupt(x: torch.Tensor) -> None:
+        raise KeyboardInterrupt
+
+    return Model(interrupt), make_inputs
+
+
+def failing_in_backward() -> Made:
+    class Fail(torch.autograd.Function):
+        @staticmethod
+        def forward(context: Any, x: torch.Tensor) -> torch.Tensor:
+            return x.clone()
+
+        @staticmethod
+        def backward(context: Any, *gradients: torch.Tensor) -> torch.Tensor:
+            raise ValueError("no way back\nat all")
+
+    class Failing(Model):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            out: torch.Tensor = Fail.apply(super().forward(x))  # type: ignore[no-untyped-call]
+            return out
+
+    return Failing(lambda x: None), make_inputs
+
+
+def failing_later() -> Made:
+    """It raises at its fourth call."""
+    calls: list[int] = []
+
+    def count(x: torch.Tensor) -> None:
+        calls.append(1)
+        if len(calls) > 3:
+            raise ValueError("enough")
+
+    return Model(count), make_inputs

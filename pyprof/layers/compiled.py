@@ -1,0 +1,68 @@
+"""Probes beside torch.compile: what is compiled stays compiled, or is refused.
+
+The compiler looks at a module's forward while it traces a call. A probe there would break the graph in pieces; and
+since nothing tells the compiler when the probe has gone, the pieces would be used from then on, without a word. So what
+is compiled inside of a module is left alone and timed from outside, and tracing a probe is an error: it is raised
+before anything is compiled anew, and what was compiled before serves again as soon as the probes have gone.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, NoReturn
+
+import torch
+from torch import nn
+
+from pyprof.errors import UsageError
+
+_REFUSED = (
+    "a module with probes is called inside of a function that torch.compile compiles, where probes would break its "
+    "graph in pieces: instrument the compiled module, torch.compile(module) or one after module.compile(), which is "
+    "timed from outside, or time the function by pyprof.measure"
+)
+
+
+def has_compiled(module: nn.Module) -> bool:
+    """Whether the module's forward, or a function among the instance's attributes, was made by torch.compile."""
+    # TorchScript looks its attributes up by itself, and compiles in its own way.
+    if isinstance(module, torch.jit.ScriptModule):
+        return False
+    return any(map(_is_compiled, (getattr(module, "forward", None), *vars(module).values())))
+
+
+def _is_compiled(value: Any) -> bool:
+    if not callable(value) or isinstance(value, (nn.Module, torch.Tensor, type)):
+        return False
+    # torch.compiler.disable leaves the first mark as well.
+    marks = "_torchdynamo_orig_callable", "_torchdynamo_disable"
+    made, disabled = (getattr(value, mark, None) for mark in marks)
+    return made is not None and not disabled
+
+
+def refuse_to_be_compiled(probe_type: type) -> None:
+    """Have the compiler raise UsageError where it meets a probe of this type."""
+    from torch._dynamo.variables.builder import VariableBuilder
+
+    if hasattr(VariableBuilder, "_type_dispatch"):
+        VariableBuilder._type_dispatch()[probe_type] = _refuse
+
+
+def _refuse(builder: object, probe: object) -> NoReturn:
+    raise _refusal()(_REFUSED)
+
+
+@cache
+def _refusal() -> type[UsageError]:
+    """An error that the compiler passes on as it is, instead of as an internal error of its own."""
+    from torch._dynamo.exc import ShortenTraceback
+
+    class CompiledAroundError(ShortenTraceback, UsageError):
+        def __init__(self, message: str) -> None:
+            super().__init__(message, first_useful_frame=None)
+            self._message = message
+
+        def __str__(self) -> str:
+            return self._message  # without the lines that the compiler adds to the arguments
+
+    return CompiledAroundError
