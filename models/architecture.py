@@ -26,6 +26,9 @@ class Architecture:
         self.base: Any = getattr(module, "base_model", module)
         self.config = config
 
+    def check_dtype(self, dtype: torch.dtype) -> None:
+        """Raise UsageError for a type of numbers that the model does not compute with."""
+
     def extend(self, longest: int) -> None:
         """Prepare tables for lengths up to `longest`; raises UsageError where the model cannot go that far."""
 

@@ -36,8 +36,9 @@ class LHubertPreTrainedModel(HubertPreTrainedModel):  # type: ignore[misc]
 class LHubertModel(LHubertPreTrainedModel, HubertModel):  # type: ignore[misc]
     """HuBERT with a window of self-attention for each layer; see `LHubertConfig`.
 
-    It takes what HubertModel takes. An `attention_mask` (batch, samples) has to be of padding on the right. There are
-    no attention weights to be returned. Raises UsageError for either.
+    It takes what HubertModel takes, and in training also inputs shorter than a span of SpecAugment's masks. An
+    `attention_mask` (batch, samples) has to be of padding on the right. There are no attention weights to be returned.
+    Raises UsageError for either.
     """
 
     def __init__(self, config: LHubertConfig) -> None:
@@ -61,6 +62,19 @@ class LHubertModel(LHubertPreTrainedModel, HubertModel):  # type: ignore[misc]
         if attention_mask is not None:
             _check_padding(attention_mask, self._shortest)
         return super().forward(input_values, attention_mask, mask_time_indices, **kwargs)
+
+    def _mask_hidden_states(
+        self, hidden_states: Tensor, mask_time_indices: Tensor | None = None, attention_mask: Tensor | None = None
+    ) -> Any:
+        """SpecAugment as HuBERT has it; of an input shorter than a masked span, which HuBERT refuses, no frame is."""
+        batch, frames, _ = hidden_states.shape
+        if mask_time_indices is None and self._masks_time and frames < self.config.mask_time_length:
+            mask_time_indices = torch.zeros(batch, frames, dtype=torch.bool, device=hidden_states.device)
+        return super()._mask_hidden_states(hidden_states, mask_time_indices, attention_mask)
+
+    @property
+    def _masks_time(self) -> bool:
+        return bool(self.training and self.config.apply_spec_augment and self.config.mask_time_prob > 0)
 
     @property
     def _shortest(self) -> int:

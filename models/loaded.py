@@ -138,6 +138,7 @@ def load_model(request: Request) -> LoadedModel:
     request = replace(request, device=devices.usable(request.device).torch_name)
     entry = find(request.model)
     built, remarks = _build(request, entry)
+    built.check_dtype(_DTYPES[request.dtype])
     module = built.module.to(request.device, _DTYPES[request.dtype])
     module.eval()
     built.extend(request.longest)
@@ -226,6 +227,7 @@ def _verify(request: Request, entry: Entry | None, built: Architecture) -> int:
         output = verify_attention(built.module, inputs, request.attention, entry.attentions)
     else:
         choices = checkpoint.attentions(request.model)
-        what = f"the model in {request.model} does not run on {length} {built.unit}s alone, so write a factory for it"
+        how = "alone, so" if request.dtype == "float32" else f"alone in {request.dtype}, so choose float32, or"
+        what = f"the model in {request.model} does not run on {length} {built.unit}s {how} write a factory for it"
         output = guarded(what, verify_attention, built.module, inputs, request.attention, choices)
     return int(first_tensor(output).shape[-1])

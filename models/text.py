@@ -113,6 +113,15 @@ class Nystromformer(Text):
     them.
     """
 
+    def check_dtype(self, dtype: torch.dtype) -> None:
+        """Refuse 16 bits: transformers makes the identity matrix of the iterative inverse in float32 always."""
+        if dtype in (torch.bfloat16, torch.float16):
+            name = str(dtype).removeprefix("torch.")
+            raise UsageError(
+                f"Nyströmformer cannot run in {name}, since transformers makes a matrix inside of it in float32: "
+                "choose float32, or write a factory that runs it under torch.autocast"
+            )
+
     def extend(self, longest: int) -> None:
         super().extend(self._padded(longest))
 

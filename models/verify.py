@@ -33,8 +33,11 @@ class _CountSdpa(TorchFunctionMode):
 
 
 @contextmanager
-def callers(name: str) -> Iterator[list[nn.Module]]:
-    """Note which modules call an implementation that is registered with transformers, one entry for each call."""
+def callers(name: str, windows: list[int] | None = None) -> Iterator[list[nn.Module]]:
+    """Note which modules call an implementation that is registered with transformers, one entry for each call.
+
+    The sliding windows that they ask for are added to `windows`.
+    """
     from transformers import AttentionInterface
 
     implementation = AttentionInterface()[name]
@@ -42,6 +45,8 @@ def callers(name: str) -> Iterator[list[nn.Module]]:
 
     def counting(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         seen.append(module)
+        if windows is not None and (window := kwargs.get("sliding_window")) is not None:
+            windows.append(window)
         return implementation(module, *args, **kwargs)
 
     AttentionInterface.register(name, counting)

@@ -63,7 +63,7 @@ class Device(ABC):
 
     @abstractmethod
     def peak_memory(self, fn: Callable[[], object]) -> MemoryReading:
-        """Call `fn` once, and tell what it allocated on the device."""
+        """Call `fn` once, and tell what PyTorch allocated on the device meanwhile."""
 
     @abstractmethod
     def free_memory(self) -> MemoryBudget:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class MemoryReading:
-    """What one call allocated, in bytes.
+    """What PyTorch allocated in one call, in bytes; what NumPy or another library takes for itself is not in it.
 
     `peak` is the most that was live at once among what the call allocated, so memory that was there before is not in
     it; on CUDA it is rounded up by the caching allocator to blocks of 512 bytes. `base` is what PyTorch held on the

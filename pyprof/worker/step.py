@@ -75,7 +75,7 @@ class Step:
         return self.case.length
 
     def peak_memory(self, call: Callable[[], None] | None = None) -> Reading:
-        """The peak memory of one call of the step in bytes, what is resident before it included."""
+        """The most bytes that PyTorch held during one call of the step, what is resident before it included."""
         self.close()
         resident = self.resident()
         peak = self.device.peak_memory(self if call is None else call).peak + resident

@@ -7,6 +7,7 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -16,6 +17,7 @@ from pyprof.device.cuda import CudaDevice
 from pyprof.device.host import HostDevice
 from pyprof.device.memory import MemoryReading, resident_bytes, tensors_in
 from pyprof.errors import UsageError
+from pyprof.indicators.peak_memory import INDICATOR
 
 FLOAT = 4
 
@@ -173,6 +175,18 @@ def test_buffers_and_their_dtype_count() -> None:
     module = nn.BatchNorm1d(8)
     assert resident_bytes(module) == 4 * 8 * FLOAT + 8  # weight, bias, mean, variance; one 64-bit counter
     assert resident_bytes(module.half()) == 4 * 8 * 2 + 8
+
+
+def test_what_other_libraries_take_is_not_counted_and_the_indicator_says_so() -> None:
+    def program() -> None:
+        taken = np.ones(1_000_000)
+        torch.empty(10)
+        shared = torch.from_numpy(taken)
+        bytearray(1_000_000)
+        del shared
+
+    assert peak_memory(program).peak == 10 * FLOAT
+    assert "allocated by PyTorch" in INDICATOR.meaning
 
 
 def test_an_input_that_is_a_parameter_counts_once() -> None:

@@ -17,6 +17,7 @@ from pyprof.models.speech import hubert_config
 BASE: dict[str, Any] = {"mask_time_length": 2}
 # HuBERT large and extra large normalise before each layer, and every convolution by itself.
 LARGE: dict[str, Any] = {**BASE, "do_stable_layer_norm": True, "feat_extract_norm": "layer", "conv_bias": True}
+QUIET = {"hidden_dropout": 0.0, "activation_dropout": 0.0, "attention_dropout": 0.0, "layerdrop": 0.0}
 SAMPLES = 16_080  # 50 frames
 IMPLEMENTATIONS = ("fused", "chunks", "flex", "sdpa-mask")
 
@@ -204,8 +205,7 @@ def test_other_padding_is_refused() -> None:
 def test_training_masks_and_drops_as_hubert_does(monkeypatch: pytest.MonkeyPatch) -> None:
     import numpy as np
 
-    quiet = {"hidden_dropout": 0.0, "activation_dropout": 0.0, "attention_dropout": 0.0, "layerdrop": 0.0}
-    dense = hubert(**quiet, mask_time_prob=0.5)
+    dense = hubert(**QUIET, mask_time_prob=0.5)
     found = []
     for model in (dense.train(), from_hubert(dense, 100)):
         np.random.seed(0)
@@ -216,6 +216,32 @@ def test_training_masks_and_drops_as_hubert_does(monkeypatch: pytest.MonkeyPatch
     torch.testing.assert_close(found[1][1], found[0][1], atol=1e-3, rtol=1e-3)
     np.random.seed(1)
     assert (dense(waveform()).last_hidden_state - found[0][0]).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("frames", [1, 2, 9])
+@pytest.mark.parametrize("mask_time_prob", [0.5, 0.0])
+def test_inputs_shorter_than_a_masked_span_are_trained_on_unmasked(frames: int, mask_time_prob: float) -> None:
+    options = {**QUIET, "mask_time_length": 10, "mask_time_prob": mask_time_prob}
+    local = from_hubert(hubert(**options), 4)
+    waves = waveform(2, 400 + 320 * (frames - 1))
+    expected = run(local, waves)
+    assert expected.shape[1] == frames
+    hidden = local.train()(waves).last_hidden_state
+    torch.testing.assert_close(hidden, expected, atol=1e-5, rtol=1e-5)
+    hidden.square().mean().backward()
+
+
+def test_a_short_input_has_its_features_masked_and_its_loss_all_the_same() -> None:
+    features = from_hubert(hubert(**QUIET, mask_feature_prob=0.9, mask_feature_length=2), 4)
+    waves = waveform(2, 400 + 320 * 4)
+    expected = run(features, waves)
+    features.config.mask_time_length = 10
+    assert (run(features.train(), waves) - expected).abs().max() > 0.01
+    recognise = from_hubert(
+        hubert(HubertForCTC, **QUIET, final_dropout=0.0, mask_time_length=10, vocab_size=12), 4
+    ).train()
+    loss = recognise(waves, labels=torch.tensor([[3], [4]])).loss
+    torch.testing.assert_close(loss, recognise.eval()(waves, labels=torch.tensor([[3], [4]])).loss)
 
 
 def test_dropout_of_attention_weights_is_repeatable() -> None:

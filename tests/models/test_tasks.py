@@ -183,3 +183,35 @@ def test_profile_names_the_class_and_not_the_size(tmp_path: Path, capsys: pytest
     document = json.loads(capsys.readouterr().out)
     assert document["class"] == "GPT2Model"
     assert "lm_head" not in document["layers"]["path"]
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("mode", ["infer", "train"])
+def test_nystromformer_in_16_bits_is_one_sentence(dtype: str, mode: str, tmp_path: Path) -> None:
+    message = f"Nyströmformer cannot run in {dtype}, .*: choose float32, or write a factory .* torch.autocast"
+    with pytest.raises(UsageError, match=message):
+        load("nystromformer", size="tiny", mode=mode, longest=64, attention="then", dtype=dtype)
+    saved(tmp_path, "NystromformerForMaskedLM", tiny("nystromformer"))
+    with pytest.raises(UsageError, match=message):
+        loaded(tmp_path, mode, dtype=dtype)
+
+
+def test_what_the_sentence_recommends_for_nystromformer_works(tmp_path: Path) -> None:
+    for dtype in ("float32", "float64"):
+        model = load("nystromformer", size="tiny", mode="train", longest=64, attention="then", dtype=dtype)
+        model.fit(40)
+        args, kwargs = model.inputs(40, 1)
+        model.step(*args, **kwargs).backward()
+    model = load("nystromformer", size="tiny", mode="train", longest=64, attention="then")
+    model.fit(40)
+    args, kwargs = model.inputs(40, 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.isfinite(model.step(*args, **kwargs))
+
+
+def test_a_checkpoint_in_16_bits_keeps_its_head(tmp_path: Path) -> None:
+    saved(tmp_path, "GPT2LMHeadModel", CLASSES["GPT2LMHeadModel"]())
+    model = loaded(tmp_path, dtype="bfloat16")
+    args, kwargs = model.inputs(20, 1)
+    assert kwargs["labels"].dtype == torch.int64
+    model.step(*args, **kwargs).backward()

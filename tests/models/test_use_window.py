@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from torch import Tensor, nn
 from transformers import (
     BertConfig,
@@ -136,6 +137,78 @@ def test_a_model_may_keep_the_windows_that_it_has() -> None:
     assert model.config._attn_implementation == "fused"
     with pytest.raises(UsageError, match="BertModel has no windows of its own: give a window"):
         use_window_attention(made("bert")[0], None)
+
+
+SLIDING: dict[str, Any] = {**TEXT, "num_key_value_heads": 1, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+MIXED = {"layer_types": ["sliding_attention", "full_attention"]}
+OWN_WINDOWS = {
+    "mistral": lambda: transformers.MistralModel(transformers.MistralConfig(**SLIDING, sliding_window=4)),
+    "phi3": lambda: transformers.Phi3Model(transformers.Phi3Config(**SLIDING, sliding_window=4)),
+    "mixtral": lambda: transformers.MixtralModel(
+        transformers.MixtralConfig(**SLIDING, sliding_window=4, num_local_experts=2)
+    ),
+    "starcoder2": lambda: transformers.Starcoder2Model(transformers.Starcoder2Config(**SLIDING, sliding_window=4)),
+    "gemma3": lambda: transformers.Gemma3TextModel(
+        transformers.Gemma3TextConfig(**SLIDING, head_dim=16, sliding_window=4, **MIXED)
+    ),
+    "qwen2": lambda: transformers.Qwen2Model(
+        transformers.Qwen2Config(**SLIDING, sliding_window=4, use_sliding_window=True, **MIXED)
+    ),
+    "mistral with a head": lambda: transformers.MistralForCausalLM(
+        transformers.MistralConfig(**SLIDING, sliding_window=4)
+    ),
+}
+
+
+def slide(model: Any, window: int) -> None:
+    """Set the sliding window of a model's configuration and of the layers that keep it themselves."""
+    model.config.sliding_window = window
+    for layer in model.modules():
+        if getattr(layer, "sliding_window", None) is not None:
+            layer.sliding_window = window
+
+
+@pytest.mark.parametrize("implementation", ["fused", "sdpa-mask"])
+@pytest.mark.parametrize("name", OWN_WINDOWS)
+def test_a_sliding_window_of_the_configuration_is_a_window_of_its_own(name: str, implementation: str) -> None:
+    model: Any = OWN_WINDOWS[name]().eval()
+    inputs = {"input_ids": TOKENS, "use_cache": False}
+    with torch.no_grad():
+        expected = model(**inputs)[0]
+        slide(model, 400)
+        assert (model(**inputs)[0] - expected).abs().max() > 1e-4
+        slide(model, 4)
+        use_window_attention(model, None, implementation)
+        torch.testing.assert_close(model(**inputs)[0], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_model_without_windows_of_its_own_says_why() -> None:
+    def refused(model: Any, message: str, **options: Any) -> None:
+        before = model.config._attn_implementation
+        with pytest.raises(UsageError, match=message):
+            use_window_attention(model, None, **options)
+        assert model.config._attn_implementation == before
+
+    none = transformers.MistralModel(transformers.MistralConfig(**SLIDING, sliding_window=None))
+    refused(none, "as sliding_window of its configuration is None: give a window")
+    full = {"head_dim": 16, "sliding_window": 4, "layer_types": ["full_attention"] * 2}
+    dense = transformers.Gemma3TextModel(transformers.Gemma3TextConfig(**SLIDING, **full))
+    refused(dense, "as no layer_types of its configuration slides: give a window")
+    capped = transformers.Gemma2Model(transformers.Gemma2Config(**SLIDING, head_dim=16, sliding_window=4))
+    refused(capped, "has no softcap, which this model needs")
+    unused = made("bert")[0]
+    unused.config.sliding_window = 4
+    refused(unused, "BertModel does not use sliding_window of its configuration: give a window")
+
+
+def test_a_part_that_the_example_does_not_reach_is_said_to_be_that() -> None:
+    text = transformers.Gemma3TextConfig(**SLIDING, head_dim=16, sliding_window=4).to_dict()
+    vision = {**SMALL, "image_size": 32, "patch_size": 8}
+    config = transformers.Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=4)
+    model: Any = transformers.Gemma3ForConditionalGeneration(config).eval()
+    with pytest.raises(UsageError, match=r"vision_tower.* is not called in the example, so nothing shows whether it"):
+        use_window_attention(model, None)
+    use_window_attention(model.model.language_model, None)
 
 
 def test_models_that_share_a_configuration_stay_apart() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -58,6 +59,24 @@ def test_a_case_gives_its_indicators_layers_and_kinds() -> None:
     assert outcome.layers is not None
     assert outcome.layers["path"] == ["", "first", "second"]
     assert outcome.layers["calls"] == [1, 1, 1]
+    assert Record.from_json(record.to_json()) == record
+
+
+def test_a_checkpoint_directory_is_measured_as_the_class_that_it_names(tmp_path: Path) -> None:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    directory = str(tmp_path)
+    model = GPT2LMHeadModel(GPT2Config(n_embd=16, n_layer=1, n_head=2, vocab_size=64, n_positions=16))
+    model.save_pretrained(directory)
+    outcome = measure(Case(directory, 16, "train", attention="sdpa"))
+    record = outcome.record
+    assert (record.status, record.reason) == ("ok", None)
+    loss = "the loss is that of GPT2LMHeadModel itself, on random labels"
+    assert record.notes == ("measured as GPT2LMHeadModel", loss)
+    assert record.indicators["parameters"].value == sum(parameter.numel() for parameter in model.parameters())
+    assert outcome.layers is not None
+    assert "model.lm_head" in outcome.layers["path"]
+    assert record.kinds["head"].forward_seconds > 0
     assert Record.from_json(record.to_json()) == record
 
 
