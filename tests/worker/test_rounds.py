@@ -20,6 +20,7 @@ from pyprof.statistics.estimate import CONFIDENCE
 from pyprof.statistics.sequential import LOOKED_AT
 from pyprof.timing.interleave import Interleaved
 from pyprof.timing.yardstick import NAME
+from pyprof.worker import rounds as worker_rounds
 from pyprof.worker.bench import Bench
 from pyprof.worker.rounds import AllPrecise
 from pyprof.worker.step import Step
@@ -74,6 +75,28 @@ def test_cases_share_rounds_and_each_has_its_own_record() -> None:
         assert Record.from_json(json.loads(json.dumps(one.record.to_json()))) == one.record
     # Load, warm up and look one by one; the rounds are everyone's.
     assert told == [QUIET, WIDE, QUIET, WIDE, None, QUIET, WIDE]
+
+
+def test_a_step_that_never_settled_says_so_in_its_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = worker_rounds.interleave
+
+    def restless(*args: Any, **kwargs: Any) -> Interleaved:
+        taken = original(*args, **kwargs)
+        taken.still_changing = (QUIET.key,)
+        return taken
+
+    monkeypatch.setattr(worker_rounds, "interleave", restless)
+    outcomes = together(Bench(a_study(metrics=["latency"]), "here"), QUIET, WIDE)
+    quiet, wide = (outcomes[name].record for name in ("quiet", "wide"))
+    latency = quiet.indicators["latency"]
+    assert latency.detail == {"still_changing": True}
+    assert (latency.low, latency.high) == pytest.approx(
+        (min(latency.samples) / 1e9, max(latency.samples) / 1e9), abs=1e-9
+    )
+    (note,) = quiet.notes
+    assert note.startswith("the step's time was still changing when the rounds ended")
+    assert Record.from_json(json.loads(json.dumps(quiet.to_json()))) == quiet
+    assert (wide.indicators["latency"].detail, wide.notes) == ({}, ())
 
 
 def test_each_group_has_rounds_of_its_own() -> None:
@@ -265,6 +288,20 @@ def test_rounds_go_on_until_every_median_and_every_ratio_is_precise() -> None:
     # The yardstick may be as unsteady as it likes.
     assert reached(rounds(**{"one": steady, NAME: flipping}))
     assert reached(rounds(**{NAME: flipping}))
+
+
+def test_rounds_of_a_step_that_is_still_cold_are_not_precise() -> None:
+    def cold(index: int) -> int:
+        return 5_000_000 if index < 16 else 1_000_000
+
+    def warm(index: int) -> int:
+        return 5_000_000 if index < 8 else 1_000_000
+
+    rule = AllPrecise(0.01, 6)
+    assert not rule.reached(rounds(one=cold, two=steady))
+    left = rounds(one=warm, two=steady)
+    assert AllPrecise(0.01, 6).reached(left)
+    assert left.begin == 8
 
 
 def test_the_looks_at_the_precision_are_spaced_out() -> None:
