@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from pyprof import device as devices
-from pyprof.errors import InvariantError
+from pyprof.errors import InvariantError, UsageError
 from pyprof.indicators import registry
 from pyprof.indicators.indicator import How, Indicator
 from pyprof.layers.instrument import instrument
@@ -159,21 +159,26 @@ class Bench:
 
     def _probe(self, step: Step, case: CaseInProgress, weighed: Sequence[Indicator], seconds: float) -> None:
         steps = max(1, min(MOST_PROBED_STEPS, int(PROBED_SECONDS / max(seconds, 1e-9))))
-        with instrument(step.model.step, backward=step.case.mode == "train", rules=step.model.kinds) as probes:
+        probes = instrument(step.model.step, backward=step.case.mode == "train", rules=step.model.kinds)
 
-            def marked() -> None:
-                with probes.step():
-                    step()
+        def marked() -> None:
+            with probes.step():
+                step()
 
-            for indicator in weighed:
-                case.read(indicator, step, marked)
-            for _ in range(steps - len(weighed)):
-                marked()
         try:
+            with probes:
+                for indicator in weighed:
+                    case.read(indicator, step, marked)
+                for _ in range(steps - len(weighed)):
+                    marked()
             case.profile = probes.profile()
-        except InvariantError as error:
-            # The step was timed before and without the probes, so its time stands.
+        except (InvariantError, UsageError) as error:
+            # The step was timed before and without the probes, so its time stands: they contradict one another, say, or
+            # are refused inside of what the model compiles by itself.
             case.notes.append(f"the layers' times are left out: {error}")
+            for indicator in weighed:
+                if indicator.name not in case.indicators:
+                    case.read(indicator, step, step)
             return
         if case.profile.overflowed:
             case.notes.append(f"{case.profile.overflowed} layer calls found no room in the recorder")

@@ -217,3 +217,20 @@ def failing_later() -> Made:
             raise ValueError("enough")
 
     return Model(count), make_inputs
+
+
+class CompiledInside(Model):
+    """It calls a compiled function of its class, which calls one of its layers."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.head(self.first(x))
+        return out
+
+    @torch.compile(backend="eager")
+    def head(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.second(x)
+        return out
+
+
+def compiled_inside() -> Made:
+    return CompiledInside(lambda x: None), make_inputs
