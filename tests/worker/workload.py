@@ -219,18 +219,16 @@ def failing_later() -> Made:
     return Model(count), make_inputs
 
 
-class CompiledInside(Model):
-    """It calls a compiled function of its class, which calls one of its layers."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        out: torch.Tensor = self.head(self.first(x))
-        return out
-
-    @torch.compile(backend="eager")
-    def head(self, x: torch.Tensor) -> torch.Tensor:
-        out: torch.Tensor = self.second(x)
-        return out
-
-
 def compiled_inside() -> Made:
+    """It calls a compiled function, which calls one of its layers."""
+
+    class CompiledInside(Model):
+        @torch.compile(backend="eager")
+        def head(self, x: torch.Tensor) -> torch.Tensor:
+            out: torch.Tensor = self.second(x)
+            return out
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(self.first(x))
+
     return CompiledInside(lambda x: None), make_inputs
