@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import nn
@@ -13,6 +15,9 @@ from pyprof.failures import blamed
 from pyprof.models.architecture import Architecture, Inputs
 from pyprof.models.blueprint import preserved_random
 from pyprof.names import imported
+
+# The modules that factories have returned: one may return the same module every time.
+_HANDED_OUT: WeakSet[nn.Module] = WeakSet()
 
 
 class Foreign(Architecture):
@@ -57,4 +62,12 @@ def load_factory(name: str, seed: int) -> Foreign:
             f"the factory {name} returned {type(made).__name__}: return (module, make_inputs), where "
             "make_inputs(length, batch) gives a dict or a tuple of arguments"
         )
-    return Foreign(made[0], made[1], name)
+    return Foreign(_unshared(made[0]), made[1], name)
+
+
+def _unshared(module: nn.Module) -> nn.Module:
+    """A copy of a module that was handed out before: two cases would change each other's modes and weights."""
+    if module in _HANDED_OUT:
+        return copy.deepcopy(module)
+    _HANDED_OUT.add(module)
+    return module

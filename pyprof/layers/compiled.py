@@ -8,8 +8,9 @@ before anything is compiled anew, and what was compiled before serves again as s
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import nn
@@ -40,16 +41,24 @@ def _is_compiled(value: Any) -> bool:
     return made is not None and not disabled
 
 
-def refuse_to_be_compiled(probe_type: type) -> None:
-    """Have the compiler raise UsageError where it meets a probe of this type."""
+def refuse_to_be_compiled(probe_type: type, is_attached: Callable[[Any], bool]) -> None:
+    """Have the compiler raise UsageError where it meets a probe of this type that is attached.
+
+    One that only calls on, since something else was put around it, is compiled as the forward that it stands in for.
+    """
     from torch._dynamo.variables.builder import VariableBuilder
 
+    # The compiler's own table of how values of a type are taken into a graph; no released interface reaches as far.
     if hasattr(VariableBuilder, "_type_dispatch"):
-        VariableBuilder._type_dispatch()[probe_type] = _refuse
+        VariableBuilder._type_dispatch()[probe_type] = lambda builder, probe: _taken(builder, probe, is_attached)
 
 
-def _refuse(builder: object, probe: object) -> NoReturn:
-    raise _refusal()(_REFUSED)
+def _taken(builder: Any, probe: Any, is_attached: Callable[[Any], bool]) -> Any:
+    from torch._dynamo.source import AttrSource
+
+    if is_attached(probe):
+        raise _refusal()(_REFUSED)
+    return type(builder)(builder.tx, AttrSource(builder.source, "__wrapped__"))(probe.__wrapped__)
 
 
 @cache

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 
 import torch
 
-from pyprof.failures import is_out_of_memory, sentence
+from pyprof.failures import sentence
 
 # What is tried, and what is said where it is not the first that works.
 _WAYS: tuple[tuple[Callable[[], AbstractContextManager[object]], str], ...] = (
@@ -46,9 +46,9 @@ class Inference:
                 with torch.inference_mode(False), enter():
                     forward()
             except RuntimeError as error:
-                if is_out_of_memory(error):
-                    raise
                 first = first or error
+                if not _is_about_gradients(error):
+                    break
                 continue
             if not normal_tensors:
                 self._enter, self.settled = enter, True
@@ -56,3 +56,9 @@ class Inference:
             return
         assert first is not None
         raise first
+
+
+def _is_about_gradients(error: RuntimeError) -> bool:
+    """Whether an error may have to do with what is recorded; any other would only be raised once more."""
+    said = str(error).lower()
+    return any(word in said for word in ("grad", "inference", "differentiat", "version_counter"))

@@ -194,10 +194,15 @@ class _Stack:
         self._probes: list[Any] = []
         self._left: set[int] = set()  # indices of those that were taken off under another one
 
+    @property
+    def attached(self) -> list[Any]:
+        """The probes that record."""
+        return [probe for place, probe in enumerate(self._probes) if place not in self._left]
+
     def put(self, recorder: Recorder, layer: int) -> int:
         """Put a probe around what stands there now; returns its place in the stack."""
         probe = recorder.probe(self._attributes.get(self._name, self._original), layer)
-        refuse_to_be_compiled(type(probe))
+        refuse_to_be_compiled(type(probe), _is_attached)
         self._attributes[self._name] = probe
         self._probes.append(probe)
         return len(self._probes) - 1
@@ -225,6 +230,10 @@ class _Stack:
 
 # By the instance and the attribute, as long as probes are there: instruments may be left in any order.
 _STACKS: dict[tuple[int, str], tuple[nn.Module, _Stack]] = {}
+
+
+def _is_attached(probe: Any) -> bool:
+    return any(probe is each for _, stack in _STACKS.values() for each in stack.attached)
 
 
 def _replace(recorder: Recorder, module: nn.Module, name: str, layer: int) -> Callable[[], None]:

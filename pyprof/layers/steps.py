@@ -106,7 +106,8 @@ class _Inputs:
                 made[id(value)] = value.detach().requires_grad_().clone()
             return made[id(value)]
 
-        self.args, self.kwargs = tree_map(fresh, self._given)
+        with torch.inference_mode(False), torch.enable_grad():
+            self.args, self.kwargs = tree_map(fresh, self._given)
 
 
 def record_steps(probes: Probes, step: Callable[[], object], prepare: Callable[[], object], seconds: float) -> None:

@@ -174,25 +174,30 @@ class Bench:
 
     def _probe(self, step: Step, case: CaseInProgress, weighed: Sequence[Indicator], seconds: float) -> None:
         steps = max(1, min(MOST_PROBED_STEPS, int(PROBED_SECONDS / max(seconds, 1e-9))))
-        with instrument(step.model.step, backward=step.case.mode == "train", rules=step.model.kinds) as probes:
+        probes = instrument(step.model.step, backward=step.case.mode == "train", rules=step.model.kinds)
 
-            def marked() -> None:
-                with probes.step():
-                    step()
+        def marked() -> None:
+            with probes.step():
+                step()
 
+        try:
+            with probes:
+                for indicator in weighed:
+                    case.read(indicator, step, marked)
+                for _ in range(steps - len(weighed)):
+                    marked()
+            case.profile = probes.profile()
+        except (InvariantError, UsageError) as error:
+            # The step was timed before and without the probes, so its time stands: they contradict one another, say, or
+            # are refused inside of what the model compiles by itself.
+            case.notes.append(f"the layers' times are left out: {error}")
             for indicator in weighed:
-                case.read(indicator, step, marked)
-            for _ in range(steps - len(weighed)):
-                marked()
+                if indicator.name not in case.indicators:
+                    case.read(indicator, step, step)
+            return
         if self._device.limits_host_memory and case.timed is not None and _faults_much(case.timed):
             # Not within the probed steps, whose times the hooks that count would disturb.
             case.faults = faults_by_kind(step.model.step, step, step.model.kinds)
-        try:
-            case.profile = probes.profile()
-        except InvariantError as error:
-            # The step was timed before and without the probes, so its time stands.
-            case.notes.append(f"the layers' times are left out: {error}")
-            return
         if case.profile.overflowed:
             case.notes.append(f"{case.profile.overflowed} layer calls found no room in the recorder")
 

@@ -184,3 +184,15 @@ def test_a_forward_that_must_not_be_compiled_is_seen_inside(recorder):
     with instrument(module, recorder=recorder) as probes:
         module(VALUE)
     assert [layer.calls for layer in probes.profile().layers] == [1, 1, 1]
+
+
+def test_a_probe_that_only_calls_on_is_compiled_as_what_it_stands_in_for(backend, recorder):
+    module = Plain()
+    with instrument(module, recorder=recorder):
+        inner = module.first.forward
+        module.first.forward = lambda value: inner(value) + 1  # somebody else's, which stays
+    with torch.no_grad():
+        expected = module(VALUE)
+        found = torch.compile(module, backend=backend, fullgraph=True)(VALUE)
+    assert torch.equal(found, expected)
+    assert len(backend) == 1

@@ -260,10 +260,11 @@ def test_everything_is_given_back_whatever_happens(mode, error):
 
 def test_training_can_be_profiled_where_gradients_are_switched_off():
     module, value = nn.Linear(4, 4), torch.ones(2, 4)
-    for off in (torch.no_grad, torch.inference_mode):
-        with off():
-            profile = pyprof.profile(module, value, mode="train", seconds=0.0)
-        assert profile.layers[0].backward_seconds is not None
+    for given in (value, nn.Linear(4, 4)(value)):
+        for off in (torch.no_grad, torch.inference_mode):
+            with off():
+                profile = pyprof.profile(module, given, mode="train", seconds=0.0)
+            assert profile.layers[0].backward_seconds is not None
     assert torch.is_grad_enabled()
 
 

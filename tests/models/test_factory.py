@@ -56,6 +56,8 @@ def leaving(): raise SystemExit(0)
 def interrupted(): raise KeyboardInterrupt
 def alone(): return Odd()
 def memory(): raise MemoryError("full")
+SHARED = Odd()
+def shared(): return SHARED, positional
 constant = 3
 '''
 
@@ -150,3 +152,10 @@ def test_an_input_maker_that_fails_is_one_sentence() -> None:
 def test_running_out_of_memory_stays_what_it_is() -> None:
     with pytest.raises(MemoryError):
         own("memory")
+
+
+def test_a_module_that_a_factory_returns_twice_is_not_shared() -> None:
+    infer, train = own("shared"), own("shared", mode="train")
+    assert (infer.module.training, train.module.training) == (False, True)
+    assert infer.module.layer.weight is not train.module.layer.weight
+    assert torch.equal(infer.module.layer.weight, train.module.layer.weight)

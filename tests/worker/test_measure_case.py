@@ -353,3 +353,13 @@ def test_a_gradient_inside_the_forward_is_measured_without_inference_mode_and_th
     trained = measure(a_case("energy", mode="train")).record
     assert (trained.status, trained.reason, trained.notes) == ("ok", None, ())
     assert measure(a_case("quiet")).record.notes == ()
+
+
+def test_a_model_that_compiles_a_part_by_itself_is_timed_without_its_layers() -> None:
+    outcome = measure(a_case("compiled_inside"))
+    record = outcome.record
+    assert (record.status, record.reason) == ("ok", None)
+    assert set(record.indicators) == set(METRICS)
+    (note,) = record.notes
+    assert note.startswith("the layers' times are left out: a module with probes is called inside of a function that")
+    assert outcome.layers is None

@@ -217,3 +217,18 @@ def failing_later() -> Made:
             raise ValueError("enough")
 
     return Model(count), make_inputs
+
+
+def compiled_inside() -> Made:
+    """It calls a compiled function, which calls one of its layers."""
+
+    class CompiledInside(Model):
+        @torch.compile(backend="eager")
+        def head(self, x: torch.Tensor) -> torch.Tensor:
+            out: torch.Tensor = self.second(x)
+            return out
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(self.first(x))
+
+    return CompiledInside(lambda x: None), make_inputs
