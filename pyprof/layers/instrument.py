@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections import defaultdict
+import warnings
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,13 +17,18 @@ from torch import nn
 
 from pyprof import device as devices
 from pyprof.errors import UsageError
+from pyprof.layers.adding_up import Replay
 from pyprof.layers.calibrate import calibrate
 from pyprof.layers.kinds import classify
 from pyprof.layers.profile import LayerFacts, ProbeCost, Profile, assemble
 from pyprof.layers.recorder import Recorder, RecorderName, make_recorder
+from pyprof.layers.sums import Sums
 from pyprof.layers.trace import STEP, Trace
 
 Rules = Sequence[tuple[str, str]]
+# Stamps of at most so many intervals are kept, 64 bytes each, and of so many steps.
+_KEPT_INTERVALS = 1 << 16
+_KEPT_PARTS = 1 << 10
 _CALLED_AS = {"replaced": "forward", "compiled": "_compiled_call_impl"}
 
 
@@ -60,7 +66,10 @@ class Probes:
         self._plan = list(_plan(module))
         self._facts = _facts(module, self._plan, rules)
         self._undo: list[Callable[[], None]] = []
-        self._drained: list[dict[str, Any]] = []
+        self._kept: deque[dict[str, Any]] = deque()
+        self._kept_intervals = 0
+        self._dropped = 0
+        self._replay = Replay()
         self._cost = ProbeCost()
 
     def __enter__(self) -> Self:
@@ -102,48 +111,56 @@ class Probes:
     def profile(self) -> Profile:
         """The profile of all calls that have ended by now; also after the context was left.
 
-        Raises InvariantError when the layers' times do not sum to the step.
+        Raises InvariantError when the layers' times do not sum to the step. Warns where events could not be kept.
         """
-        profile = assemble(self.trace, self._facts, self._cost)
+        self._drain()
+        if self._device_times:
+            profile = assemble(self._replay.sums(), self._facts, self._cost, self._dropped)
+        else:
+            profile = assemble(Sums.of(self._recorder.sums()), self._facts, self._cost)
         profile.self_check()
+        for omission in profile.omissions():
+            warnings.warn(omission, stacklevel=2)
         return profile
 
     @property
     def trace(self) -> Trace:
-        """All intervals recorded by now."""
+        """The stamps that are kept: those of the last steps, up to some ten thousand intervals."""
         self._drain()
-        return Trace.of(self._drained)
+        return Trace.of(list(self._kept), self._dropped)
 
     def _drain(self) -> None:
         drained = self._recorder.drain()
         if self._device_times:
             drained = self._device_times.place(drained)
+            self._replay.add(Trace.of([drained]))
+        self._dropped += drained["dropped"]
         # Put together only when it is asked for: a step must not pay for all those before it.
-        self._drained.append(drained)
+        self._kept.append(drained)
+        self._kept_intervals += len(drained["spans"]) + len(drained["nodes"])
+        while len(self._kept) > 1 and (self._kept_intervals > _KEPT_INTERVALS or len(self._kept) > _KEPT_PARTS):
+            oldest = self._kept.popleft()
+            self._kept_intervals -= len(oldest["spans"]) + len(oldest["nodes"])
 
 
 @dataclass(frozen=True)
 class _Spot:
-    """A module of the tree and how it is instrumented: `attached` as in LayerFacts."""
+    """A module, its first path, and how it is instrumented: `attached` as in LayerFacts."""
 
     path: str
     module: nn.Module
-    parent: int | None
     attached: str
 
 
 def _plan(module: nn.Module) -> Iterator[_Spot]:
     """Every module once, in the order of nn.Module.named_modules, with how it is instrumented."""
-    numbers: dict[str, int] = {}
     closed: list[tuple[str, str]] = []  # paths whose inside no probe can see, and why
     for path, layer in module.named_modules():
         above = next((reason for prefix, reason in closed if path.startswith(prefix)), None)
         attached = f"skipped: {above}" if above else _attachment(layer)
         if above is None and (reason := _closed(layer)):
             closed.append((f"{path}." if path else "", reason))
-        parent = numbers[path.rpartition(".")[0]] if path else None
-        numbers[path] = len(numbers)
-        yield _Spot(path, layer, parent, attached)
+        yield _Spot(path, layer, attached)
 
 
 def _closed(module: nn.Module) -> str | None:
@@ -210,13 +227,18 @@ def _hook(recorder: Recorder, module: nn.Module, layer: int) -> Callable[[], Non
 
 
 def _facts(module: nn.Module, plan: Sequence[_Spot], rules: Rules) -> list[LayerFacts]:
+    """The facts of every path of every module, in the order of nn.Module.named_modules without removing duplicates."""
     kinds = classify(module, rules)
+    modules = {id(spot.module): number for number, spot in enumerate(plan)}
+    numbers: dict[str, int] = {}
     counted: set[int] = set()
-    facts = []
-    for spot in plan:
-        own = [parameter for parameter in spot.module.parameters(recurse=False) if id(parameter) not in counted]
+    facts: list[LayerFacts] = []
+    for path, layer in module.named_modules(remove_duplicate=False):
+        own = [parameter for parameter in layer.parameters(recurse=False) if id(parameter) not in counted]
         counted.update(map(id, own))
-        kind = kinds[spot.path]
         count = sum(parameter.numel() for parameter in own)
-        facts.append(LayerFacts(spot.path, type(spot.module).__name__, kind, spot.parent, count, spot.attached))
+        parent = numbers[path.rpartition(".")[0]] if path else None
+        numbers[path] = len(facts)
+        number = modules[id(layer)]
+        facts.append(LayerFacts(path, type(layer).__name__, kinds[path], parent, count, plan[number].attached, number))
     return facts
