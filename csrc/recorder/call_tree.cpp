@@ -36,13 +36,14 @@ void SiteCache::add(uint64_t key, uint32_t site) {
   if (2 * ++used_ > entries_.size()) {
     std::vector<Entry> larger(2 * entries_.size(), Entry{kEmpty, kNoSite});
     larger.swap(entries_);
+    mask_ = entries_.size() - 1;
     used_ = 1;
     for (const Entry& entry : larger) {
       if (entry.key != kEmpty) add(entry.key, entry.site);
     }
   }
   size_t slot = first(key);
-  while (entries_[slot].key != kEmpty) slot = (slot + 1) & (entries_.size() - 1);
+  while (entries_[slot].key != kEmpty) slot = (slot + 1) & mask_;
   entries_[slot] = {key, site};
 }
 

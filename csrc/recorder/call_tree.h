@@ -47,10 +47,10 @@ inline uint64_t site_key(uint32_t parent, uint32_t layer, uint32_t phase) noexce
 // What one thread knows of the tree, so that a call finds its site without a lock.
 class SiteCache {
  public:
-  SiteCache() : entries_(256, Entry{kEmpty, kNoSite}) {}
+  SiteCache() : entries_(256, Entry{kEmpty, kNoSite}), mask_(entries_.size() - 1) {}
 
   uint32_t find(uint64_t key) const noexcept {
-    for (size_t slot = first(key);; slot = (slot + 1) & (entries_.size() - 1)) {
+    for (size_t slot = first(key);; slot = (slot + 1) & mask_) {
       const Entry& entry = entries_[slot];
       if (entry.key == key || entry.key == kEmpty) return entry.site;
     }
@@ -64,10 +64,10 @@ class SiteCache {
   };
   static constexpr uint64_t kEmpty = ~uint64_t{0};
 
-  size_t first(uint64_t key) const noexcept { return (key * 0x9E3779B97F4A7C15u >> 32) & (entries_.size() - 1); }
+  size_t first(uint64_t key) const noexcept { return (key * 0x9E3779B97F4A7C15u >> 32) & mask_; }
 
   std::vector<Entry> entries_;  // open addressing, at most half full; the size is a power of two
-  size_t used_ = 0;
+  size_t mask_, used_ = 0;
 };
 
 }  // namespace pyprof

@@ -34,7 +34,8 @@ ThreadBuffer::ThreadBuffer(uint32_t thread, const Options& options, Recorder& re
       nodes_(options.nodes ? options.node_capacity : 1),
       autograd_(options.autograd),
       device_(options.device.get()),
-      frames_(64) {
+      frames_(64),
+      deepest_(frames_.size()) {
   if (!make_room(kSteps)) throw std::bad_alloc();
 }
 
@@ -45,7 +46,7 @@ void ThreadBuffer::set_context(Frame& top) noexcept {
 
 // A step inside of a step is a part of it, and what runs in it belongs to whatever the inner one was begun in.
 uint32_t ThreadBuffer::begin_step() noexcept {
-  if (depth_ + 1 == frames_.size() && !deepen()) return lost();
+  if (depth_ + 1 == deepest_ && !deepen()) return lost();
   const bool inner = frames_[depth_].context == kInStep;
   const uint32_t site = inner ? frames_[depth_].site : kInStep;
   Frame& frame = open_frame(site, inner ? frames_[depth_].cell : calls_cell(kInStep), kInStep);
@@ -79,7 +80,7 @@ void ThreadBuffer::unwind(uint32_t token, int64_t now) noexcept {
 
 uint32_t ThreadBuffer::begin_node(int64_t sequence, uint64_t forward_thread, int32_t graph_task) noexcept {
   if (depth_ == 0) set_context(frames_[0]);
-  if (depth_ + 1 == frames_.size() && !deepen()) return lost();
+  if (depth_ + 1 == deepest_ && !deepen()) return lost();
   const Frame& around = frames_[depth_];
   const bool follows = around.follows_node && around.last_task == graph_task;
   const uint64_t made = autograd_.sequence();
@@ -184,6 +185,7 @@ uint32_t ThreadBuffer::lost() noexcept {
 bool ThreadBuffer::deepen() noexcept {
   try {
     frames_.resize(2 * frames_.size());
+    deepest_ = frames_.size();
     return true;
   } catch (const std::bad_alloc&) {
     return false;

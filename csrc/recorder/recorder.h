@@ -109,7 +109,7 @@ class ThreadBuffer {
     const uint32_t phase = phase_in(around);
     uint32_t site = known_.find(site_key(around.site, layer, phase));
     if (site == kNoSite && (site = learn(around.site, layer, phase)) == kNoSite) return lost();
-    if (depth_ + 1 == frames_.size() && !deepen()) return lost();
+    if (depth_ + 1 == deepest_ && !deepen()) return lost();
     Frame& frame = open_frame(site, calls_cell(site), frames_[depth_].context);
     frame.layer = layer;
     frame.phase = phase;
@@ -173,18 +173,17 @@ class ThreadBuffer {
     frame.context = context;
     frame.kind = Kind::kCall;
     frame.follows_node = false;
-    frame.last_task = kNoTask;
+    if (observes_nodes_) frame.last_task = kNoTask;
     return frame;
   }
 
   uint32_t start_span(Frame& frame) noexcept {
     frame.index = spans_.open();
-    frame.sequence_begin = 0;
     if (observes_nodes_) {
       frame.sequence_begin = autograd_.sequence();
       ranges_.set(frame.sequence_begin, frame.owner);
     }
-    frame.device_begin = device_ ? device_->stamp() : kNoEvent;
+    if (device_) frame.device_begin = device_->stamp();
     frame.begin = ticks();
     return depth_;
   }
@@ -249,6 +248,7 @@ class ThreadBuffer {
   DeviceClock* const device_;
   uint32_t depth_ = 0, node_depth_ = 0;
   std::vector<Frame> frames_;
+  size_t deepest_;  // how many of them there are
   SiteCache known_;
   std::vector<Cell> open_;  // since the outermost interval began
   std::vector<uint32_t> touched_;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import threading
 import warnings
 from collections import defaultdict, deque
@@ -167,7 +168,9 @@ def _closed(module: nn.Module) -> str | None:
     """Why no probe can see the calls of the module's own modules."""
     if isinstance(module, torch.jit.ScriptModule):
         return "inside TorchScript"
-    if isinstance(module, torch._dynamo.eval_frame.OptimizedModule) or _compiled_call(module):
+    # Without that part of PyTorch, which takes 70 MB, nothing can have been compiled.
+    dynamo = sys.modules.get("torch._dynamo.eval_frame")
+    if (dynamo is not None and isinstance(module, dynamo.OptimizedModule)) or _compiled_call(module):
         return "inside torch.compile"
     return None
 

@@ -108,7 +108,11 @@ class _Opened(NamedTuple):
 
 
 class PythonRecorder:
-    """The same contract in plain Python. Backward nodes are found by walking the graph from a call's outputs."""
+    """The same contract in plain Python.
+
+    Backward nodes are found by walking the graph from the outputs of outermost calls, and those of the second order
+    from the gradients of the first. What runs backward before the outermost call has returned is not seen.
+    """
 
     def __init__(self, capacity: int) -> None:
         self.tree = CallTree()

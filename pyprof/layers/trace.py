@@ -76,12 +76,14 @@ class Trace:
             "spans": [np.empty(0, SPAN_DTYPE)],
             "nodes": [np.empty(0, NODE_DTYPE)],
         }
+        threads: dict[int, int] = {}  # a buffer whose thread has ended goes to another one, so numbers tell them apart
         stamps = 0
         for part in drained:
+            places = np.array([threads.setdefault(int(number), len(threads)) for number in part["threads"]], np.uint32)
             for name, parts in entries.items():
-                moved = part[name]
+                moved = part[name].copy()
+                moved["thread"] = places[moved["thread"]]
                 if stamps:
-                    moved = moved.copy()
                     for end in ("device_begin", "device_end"):
                         moved[end] += stamps
                 parts.append(moved)
@@ -91,7 +93,7 @@ class Trace:
         return cls(
             np.concatenate(entries["spans"], dtype=SPAN_DTYPE),
             np.concatenate(entries["nodes"], dtype=NODE_DTYPE),
-            drained[-1]["threads"] if drained else np.empty(0, np.uint64),
+            np.array(list(threads), np.uint64),
             sum(int(part["dropped"]) for part in drained) if dropped is None else dropped,
             np.concatenate(times) if times else None,
         )

@@ -174,8 +174,7 @@ class Bench:
             # The step was timed before and without the probes, so its time stands.
             case.notes.append(f"the layers' times are left out: {error}")
             return
-        if case.profile.overflowed:
-            case.notes.append(f"{case.profile.overflowed} layer calls found no room in the recorder")
+        case.notes += case.profile.omissions()
 
     def _asked(self, how: How, case: Case) -> list[Indicator]:
         """The study's indicators of one way of measuring that this case gives."""

@@ -44,11 +44,11 @@ def test_recorder(tmp_path, sanitizer):
 @pytest.mark.parametrize(
     ("file", "correct", "planted"),
     [
-        ("recorder.h", "if (depth_ == 0) publish();", "publish();"),  # publishes what is still open
+        ("recorder.h", "if (depth_ == 0) publish();", "publish();"),  # hands over what is still open
         ("recorder.h", "took - frame.inner, frame.probed", "took, frame.probed"),
         ("recorder.cpp", "open_[cell] = {};", ""),
-        ("ranges.h", "std::memory_order_relaxed", "std::memory_order_relaxed), (owner += 2"),
-        ("ranges.cpp", "if (before > first_", "if (false && before > first_"),
+        ("ranges.h", "if (owner == last_owner_)", "if (owner == last_owner_ || owner == kNobody)"),
+        ("ranges.cpp", "  forget(step_);", ""),
         ("call_tree.cpp", "if (sites_[site].layer == layer) return site;", ""),
     ],
 )
@@ -62,9 +62,9 @@ def test_the_stress_program_can_fail(tmp_path, file, correct, planted):
     program = tmp_path / "stress"
     sources = [HERE / "recorder_stress.cpp", *(copy / path.name for path in CORE)]
     assert COMPILER
-    command = [COMPILER, "-std=c++20", "-O1", "-pthread", "-fsanitize=thread", f"-I{tmp_path / 'csrc'}"]
+    command = [COMPILER, "-std=c++20", "-O1", "-pthread", f"-I{tmp_path / 'csrc'}"]
     subprocess.run([*command, *map(str, sources), "-o", str(program)], check=True, capture_output=True)
-    assert subprocess.run(["setarch", "-R", str(program)], capture_output=True, timeout=300).returncode != 0
+    assert subprocess.run([str(program)], capture_output=True, timeout=300).returncode != 0
 
 
 def test_probe(tmp_path):
