@@ -267,8 +267,15 @@ def test_a_shared_list_has_its_layers_in_each_place(recorder):
         module(1)
         second(1)
     assert calls(probes.profile()) == {
-        **{"": 1, "0": 1, "0.items": 0, "0.items.0": 1, "0.items.1": 1},
-        **{"1": 2, "1.items": 0, "1.items.0": 2, "1.items.1": 2},
+        "": 1,
+        "0": 1,
+        "0.items": 0,
+        "0.items.0": 1,
+        "0.items.1": 1,
+        "1": 2,
+        "1.items": 0,
+        "1.items.0": 2,
+        "1.items.1": 2,
     }
 
 
