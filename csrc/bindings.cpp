@@ -44,6 +44,28 @@ py::dict drain(Recorder& recorder) {
   return result;
 }
 
+// A cell with its time in nanoseconds.
+struct CellSum {
+  uint64_t count;
+  double nanoseconds;
+  uint64_t probed;
+};
+
+py::dict sums(Recorder& recorder) {
+  Recorder::Sums sums = recorder.sums();
+  const double scale = TickScale::get().nanoseconds_per_tick();
+  std::vector<CellSum> cells;
+  cells.reserve(sums.cells.size());
+  for (const Cell& cell : sums.cells)
+    cells.push_back({cell.count, static_cast<double>(cell.ticks) * scale, cell.probed});
+  py::dict result;
+  result["sites"] = as_array(std::move(sums.sites));
+  result["cells"] = as_array(std::move(cells));
+  result["lost"] = sums.lost;
+  result["unplaced"] = sums.unplaced;
+  return result;
+}
+
 py::object probe(const std::shared_ptr<Recorder>& recorder, py::handle original, uint32_t layer) {
   PyObject* made = make_probe(recorder, original.ptr(), layer);
   if (!made) throw py::error_already_set();
@@ -51,15 +73,14 @@ py::object probe(const std::shared_ptr<Recorder>& recorder, py::handle original,
 }
 
 // A span that Python opens and closes itself: a step, or a module whose forward cannot be replaced.
-py::tuple begin(Recorder& recorder, uint32_t layer) {
+uint32_t begin(Recorder& recorder, uint32_t layer) {
   ThreadBuffer* buffer = recorder.this_thread();
   if (!buffer) throw std::bad_alloc();
-  const ThreadBuffer::Open open = buffer->begin(layer);
-  return py::make_tuple(open.index, open.parent);
+  return buffer->begin(layer);
 }
 
-void end(Recorder& recorder, const py::tuple& open) {
-  recorder.this_thread()->end({open[0].cast<int64_t>(), open[1].cast<int64_t>()});
+void end(Recorder& recorder, uint32_t token) {
+  if (ThreadBuffer* buffer = recorder.this_thread()) buffer->end(token);
 }
 
 // Attached to the thread that enters it, until that thread leaves it.
@@ -86,15 +107,20 @@ PYBIND11_MODULE(_native, m) {
   if (!ready_probe_type()) throw py::error_already_set();
   if (!add_planted(m.ptr())) throw py::error_already_set();
 
-  PYBIND11_NUMPY_DTYPE(Node, begin, end, sequence, forward_thread, thread, graph_task, device_begin, device_end);
-  PYBIND11_NUMPY_DTYPE(Span, begin, end, sequence_begin, sequence_end, thread, layer, phase, device_begin, device_end);
+  PYBIND11_NUMPY_DTYPE(Node, begin, end, sequence, forward_thread, sequence_begin, sequence_end, thread, graph_task,
+                       device_begin, device_end);
+  PYBIND11_NUMPY_DTYPE(Span, begin, end, sequence_begin, sequence_end, thread, layer, phase, device_begin, device_end,
+                       site);
+  PYBIND11_NUMPY_DTYPE(Site, parent, layer, phase);
+  PYBIND11_NUMPY_DTYPE(CellSum, count, nanoseconds, probed);
   py::class_<Recorder, std::shared_ptr<Recorder>>(m, "Recorder")
       .def(py::init(&make_recorder), py::arg("backward") = false, py::arg("spans") = 1 << 16,
            py::arg("nodes") = 1 << 16, py::arg("device") = py::none())
       .def("probe", &probe, py::arg("original"), py::arg("layer"))
       .def("begin", &begin)
       .def("end", &end)
-      .def("drain", &drain);
+      .def("drain", &drain)
+      .def("sums", &sums);
   m.def("silence", [](py::handle object) {
     if (!silence_probe(object.ptr())) throw py::error_already_set();
   });

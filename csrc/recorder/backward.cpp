@@ -24,7 +24,7 @@ at::CallbackHandle callback = at::INVALID_CALLBACK_HANDLE;
 struct OpenNode {
   std::shared_ptr<Recorder> recorder;
   ThreadBuffer* buffer;
-  int64_t index;
+  uint32_t token;
 };
 struct Opened : at::ObserverContext {
   std::vector<OpenNode> nodes;
@@ -39,15 +39,15 @@ std::unique_ptr<at::ObserverContext> start(const at::RecordFunction& function) {
     ThreadBuffer* buffer = recorder->this_thread();
     if (!buffer) continue;
     // The number of an accumulation into a parameter's gradient is the largest there is, which seqNr gives as -1.
-    const int64_t index =
+    const uint32_t token =
         buffer->begin_node(function.seqNr(), function.forwardThreadId(), torch::autograd::get_current_graph_task_id());
-    opened->nodes.push_back({recorder, buffer, index});
+    opened->nodes.push_back({recorder, buffer, token});
   }
   return opened;
 }
 
 void end(const at::RecordFunction&, at::ObserverContext* context) {
-  for (const OpenNode& node : static_cast<Opened*>(context)->nodes) node.buffer->end_node(node.index);
+  for (const OpenNode& node : static_cast<Opened*>(context)->nodes) node.buffer->end_node(node.token);
 }
 
 }  // namespace

@@ -1,10 +1,10 @@
 // Sees every autograd node that runs in backward, without touching the graph.
 //
-// A node carries the number that autograd gave it when the forward made it, and a span carries the range of numbers
-// that its call used up, so each node finds its layer afterwards (pyprof/layers/attribution.py). Nothing hangs on a
-// tensor or a node: gradients, in-place operations, views and the structure of what a layer takes and returns cannot be
-// disturbed. PyTorch reports the nodes through the observers that its own profiler uses (ATen/record_function.h); only
-// backward nodes are asked for, so that forward operators keep their fast path.
+// A node carries the number that autograd gave it when the forward made it, and the recorder knows which call used up
+// which numbers (ranges.h), so each node finds its layer when it runs. Nothing hangs on a tensor or a node: gradients,
+// in-place operations, views and the structure of what a layer takes and returns cannot be disturbed. PyTorch reports
+// the nodes through the observers that its own profiler uses (ATen/record_function.h); only backward nodes are asked
+// for, so that forward operators keep their fast path.
 #pragma once
 
 #include <memory>

@@ -20,9 +20,9 @@ PyObject* call(PyObject* self, PyObject* const* args, size_t count, PyObject* na
   const Probe* probe = reinterpret_cast<Probe*>(self);
   ThreadBuffer* buffer = probe->recorder ? probe->recorder->this_thread() : nullptr;
   if (!buffer) return probe->forward(probe->original, args, count, names);
-  const ThreadBuffer::Open open = buffer->begin(probe->layer);
+  const uint32_t token = buffer->begin(probe->layer);
   PyObject* result = probe->forward(probe->original, args, count, names);
-  buffer->end(open);
+  buffer->end(token);
   return result;
 }
 

@@ -9,63 +9,257 @@ namespace {
 std::atomic<uint64_t> next_recorder{1};
 std::atomic<uint64_t> next_thread{1};
 
-// Never reused, unlike a thread's handle: a new thread must not continue an ended one's buffer.
-uint64_t this_thread_key() noexcept {
-  static thread_local const uint64_t key = next_thread.fetch_add(1, std::memory_order_relaxed);
-  return key;
+// Who owns a buffer. The key is never reused, unlike a thread's handle: a new thread must not continue an ended one's
+// buffer before it is known that the other one has ended.
+struct ThisThread {
+  const uint64_t key = next_thread.fetch_add(1, std::memory_order_relaxed);
+  std::shared_ptr<std::atomic<bool>> ended = std::make_shared<std::atomic<bool>>(false);
+  ~ThisThread() { ended->store(true, std::memory_order_release); }
+};
+ThisThread& this_thread_key() {
+  static thread_local ThisThread thread;
+  return thread;
 }
 
 }  // namespace
 
 thread_local Recorder::Cached Recorder::cache_[Recorder::kCached] __attribute__((tls_model("initial-exec")));
 
-int64_t ThreadBuffer::begin_node(int64_t sequence, uint64_t forward_thread, int32_t graph_task) noexcept {
-  ++node_depth_;
-  const int64_t index = nodes_.open();
-  if (index == Ring<Node>::kDropped) return index;
-  Node& node = nodes_.at(index);
-  node.sequence = sequence;
-  node.forward_thread = forward_thread;
-  node.thread = thread_;
-  node.graph_task = graph_task;
-  node.device_begin = device_ ? device_->stamp() : kNoEvent;
-  node.begin = ticks();
-  return index;
+ThreadBuffer::ThreadBuffer(uint32_t thread, const Options& options, Recorder& recorder)
+    : recorder_(recorder),
+      thread_(thread),
+      number_(0),
+      observes_nodes_(options.nodes),
+      spans_(options.span_capacity),
+      nodes_(options.nodes ? options.node_capacity : 1),
+      autograd_(options.autograd),
+      device_(options.device.get()),
+      frames_(64),
+      deepest_(frames_.size()) {
+  if (!make_room(kSteps)) throw std::bad_alloc();
 }
 
-void ThreadBuffer::end_node(int64_t index) noexcept {
+void ThreadBuffer::set_context(Frame& top) noexcept {
+  top.context = recorder_.open_steps_.load(std::memory_order_relaxed) > 0 ? kBeside : kUnmarked;
+  top.site = top.context;
+}
+
+// A step inside of a step is a part of it, and what runs in it belongs to whatever the inner one was begun in.
+uint32_t ThreadBuffer::begin_step() noexcept {
+  if (depth_ + 1 == deepest_ && !deepen()) return lost();
+  const bool inner = frames_[depth_].context == kInStep;
+  const uint32_t site = inner ? frames_[depth_].site : kInStep;
+  Frame& frame = open_frame(site, inner ? frames_[depth_].cell : calls_cell(kInStep), kInStep);
+  frame.layer = kStep;
+  frame.phase = frames_[depth_ - 1].phase;
+  frame.owner = inner ? frames_[depth_ - 1].owner : kNobody;
+  frame.kind = inner ? Kind::kInnerStep : Kind::kStep;
+  if (!inner) {
+    frame.phase = kForward;
+    ranges_.forget_older_steps();
+    recorder_.open_steps_.fetch_add(1, std::memory_order_relaxed);
+  }
+  return start_span(frame);
+}
+
+void ThreadBuffer::end_step(int64_t took) noexcept {
+  add(calls_cell(kSteps), 1, took, 0);
+  recorder_.open_steps_.fetch_sub(1, std::memory_order_relaxed);
+}
+
+// What was begun later and never ended, ends now.
+void ThreadBuffer::unwind(uint32_t token, int64_t now) noexcept {
+  while (depth_ > token) {
+    if (frames_[depth_].kind == Kind::kNode) {
+      end_node(depth_);
+    } else {
+      close_span(frames_[depth_], now);
+    }
+  }
+}
+
+uint32_t ThreadBuffer::begin_node(int64_t sequence, uint64_t forward_thread, int32_t graph_task) noexcept {
+  if (depth_ == 0) set_context(frames_[0]);
+  if (depth_ + 1 == deepest_ && !deepen()) return lost();
+  const Frame& around = frames_[depth_];
+  const bool follows = around.follows_node && around.last_task == graph_task;
+  const uint64_t made = autograd_.sequence();
+  // Between two nodes the engine adds up gradients: what it made for that is of the earlier node, as the time is.
+  if (follows && made > around.last_sequence) ranges_.set(around.last_sequence, around.last_made);
+  Owner owner = owner_of_node(around, sequence, forward_thread, graph_task);
+  const bool owned = owner < kForgotten && make_room(owner >> 1);
+  if (owner == kForgotten) unplaced_.fetch_add(1, std::memory_order_relaxed);
+  if (!owned) owner = owner_of(around.context, false);
+
+  Frame& outer = frames_[depth_];
+  Frame& frame = frames_[++depth_];
+  frame = Frame{};
+  frame.site = owner >> 1;
+  frame.context = outer.context;
+  frame.cell = node_cell(owner, outer.context);
+  frame.owner = owned ? owner_of(owner >> 1, true) : kNobody;
+  frame.kind = Kind::kNode;
+  frame.sequence_begin = made;
+  ranges_.set(made, frame.owner);
+  ++node_depth_;
+  outer.last_task = graph_task;
+  outer.last_owner = owned ? owner : kNobody;
+  frame.index = nodes_.open();
+  if (frame.index != Ring<Node>::kDropped) {
+    Node& node = nodes_.at(frame.index);
+    node.sequence = sequence;
+    node.forward_thread = forward_thread;
+    node.thread = thread_;
+    node.graph_task = graph_task;
+  }
+  frame.device_begin = device_ ? device_->stamp() : kNoEvent;
+  frame.begin = ticks();
+  if (follows) {
+    add(outer.last_cell, 0, frame.begin - outer.last_end, 0);
+    outer.inner += frame.begin - outer.last_end;
+  }
+  return depth_;
+}
+
+Owner ThreadBuffer::owner_of_node(const Frame& around, int64_t sequence, uint64_t forward_thread,
+                                  int32_t graph_task) noexcept {
+  // An accumulation into a parameter's gradient is made once, not by a call, and has no number. But the engine takes it
+  // before all others as soon as its gradient is there, so the node before it has computed the gradient.
+  if (sequence < 0) return around.last_task == graph_task ? around.last_owner : kNobody;
+  const Ranges* ranges = forward_thread == number_ ? &ranges_ : recorder_.ranges_of(forward_thread);
+  return ranges ? ranges->find(static_cast<uint64_t>(sequence)) : kNobody;
+}
+
+void ThreadBuffer::end_node(uint32_t token) noexcept {
   const int64_t now = ticks();
-  if (index == Ring<Node>::kDropped) {
+  if (token == 0 || token > depth_) return;
+  if (token < depth_) unwind(token, now);
+  const Frame& frame = frames_[depth_];
+  Frame& around = frames_[--depth_];
+  around.last_sequence = autograd_.sequence();
+  ranges_.set(around.last_sequence, around.owner);
+  if (frame.index == Ring<Node>::kDropped) {
     nodes_.close_dropped();
   } else {
-    Node& node = nodes_.at(index);
+    Node& node = nodes_.at(frame.index);
+    node.begin = frame.begin;
     node.end = now;
+    node.sequence_begin = frame.sequence_begin;
+    node.sequence_end = around.last_sequence;
+    node.device_begin = frame.device_begin;
     node.device_end = device_ ? device_->stamp() : kNoEvent;
   }
-  if (--node_depth_ == 0) nodes_.publish();
+  --node_depth_;
+  around.inner += now - frame.begin;
+  around.follows_node = true;
+  around.last_cell = frame.cell;
+  around.last_made = frame.owner;
+  around.last_end = now;
+  add(frame.cell, 1, now - frame.begin - frame.inner, frame.probed);
+  if (depth_ == 0) publish();
+}
+
+void ThreadBuffer::publish() noexcept {
+  Frame& top = frames_[0];
+  add(calls_cell(top.context), 1, top.inner, top.probed);
+  top.inner = 0;
+  top.probed = 0;
+  spans_.publish();
+  nodes_.publish();
+  const std::lock_guard lock(published_mutex_);
+  for (const uint32_t cell : touched_) {
+    Cell& sum = published_[cell];
+    sum.count += open_[cell].count;
+    sum.ticks += open_[cell].ticks;
+    sum.probed += open_[cell].probed;
+    open_[cell] = {};
+  }
+  touched_.clear();
+}
+
+uint32_t ThreadBuffer::lost() noexcept {
+  lost_.fetch_add(1, std::memory_order_relaxed);
+  return 0;
+}
+
+bool ThreadBuffer::deepen() noexcept {
+  try {
+    frames_.resize(2 * frames_.size());
+    deepest_ = frames_.size();
+    return true;
+  } catch (const std::bad_alloc&) {
+    return false;
+  }
+}
+
+bool ThreadBuffer::make_room(uint32_t site) noexcept {
+  const size_t cells = std::bit_ceil((size_t{site} + 1) * kCells);
+  if (cells <= open_.size()) return true;
+  try {
+    touched_.reserve(cells);
+    {
+      const std::lock_guard lock(published_mutex_);
+      published_.resize(cells);
+    }
+    open_.resize(cells);
+    return true;
+  } catch (const std::bad_alloc&) {
+    return false;
+  }
+}
+
+uint32_t ThreadBuffer::learn(uint32_t parent, uint32_t layer, uint32_t phase) noexcept {
+  const uint32_t site = recorder_.tree_.child(parent, layer, phase);
+  if (site == kNoSite || !make_room(site)) return kNoSite;
+  try {
+    known_.add(site_key(parent, layer, phase), site);
+  } catch (const std::bad_alloc&) {
+    // The next call asks the tree once more.
+  }
+  return site;
+}
+
+// Whether another thread may go on with the buffer: its own one has ended, and its stamps have been handed over.
+bool ThreadBuffer::is_free() const noexcept {
+  return thread_ended_->load(std::memory_order_acquire) && depth_ == 0 && spans_.is_empty() && nodes_.is_empty();
 }
 
 Recorder::Recorder(Options options)
     : id_(next_recorder.fetch_add(1, std::memory_order_relaxed)), options_(std::move(options)) {}
 
 ThreadBuffer* Recorder::find_or_make() noexcept {
-  const uint64_t key = this_thread_key();
-  const std::lock_guard lock(mutex_);
-  ThreadBuffer* buffer = nullptr;
-  for (const Owned& owned : threads_) {
-    if (owned.key == key) buffer = owned.buffer.get();
-  }
-  if (!buffer) {
-    try {
-      auto made = std::make_unique<ThreadBuffer>(static_cast<uint32_t>(threads_.size()), options_);
-      buffer = made.get();
-      threads_.push_back({key, std::move(made), options_.autograd.thread_number()});
-    } catch (const std::bad_alloc&) {
-      return nullptr;
+  try {
+    const ThisThread& thread = this_thread_key();
+    const std::lock_guard lock(mutex_);
+    ThreadBuffer* buffer = nullptr;
+    for (Owned& owned : threads_) {
+      if (owned.key == thread.key) buffer = owned.buffer.get();
     }
+    for (Owned& owned : threads_) {
+      if (buffer || !owned.buffer->is_free()) continue;
+      buffer = owned.buffer.get();
+      owned.key = thread.key;
+    }
+    if (!buffer) {
+      threads_.push_back(
+          {thread.key, std::make_unique<ThreadBuffer>(static_cast<uint32_t>(threads_.size()), options_, *this)});
+      buffer = threads_.back().buffer.get();
+    }
+    buffer->thread_ended_ = thread.ended;
+    buffer->number_ = options_.autograd.thread_number();
+    cache_[id_ % kCached] = {id_, buffer};
+    return buffer;
+  } catch (const std::bad_alloc&) {
+    return nullptr;
   }
-  cache_[id_ % kCached] = {id_, buffer};
-  return buffer;
+}
+
+const Ranges* Recorder::ranges_of(uint64_t thread_number) noexcept {
+  const std::lock_guard lock(mutex_);
+  for (const Owned& owned : threads_) {
+    if (owned.buffer->number_ == thread_number) return &owned.buffer->ranges_;
+  }
+  return nullptr;
 }
 
 Recorder::Drained Recorder::drain() {
@@ -85,9 +279,30 @@ Recorder::Drained Recorder::drain() {
       copy.begin = scale.nanoseconds(node.begin);
       copy.end = scale.nanoseconds(node.end);
     });
-    all.threads.push_back(owned.autograd_number);
+    all.threads.push_back(owned.buffer->number_);
     all.dropped += owned.buffer->spans_.take_dropped() + owned.buffer->nodes_.take_dropped();
   }
+  return all;
+}
+
+Recorder::Sums Recorder::sums() {
+  const std::lock_guard lock(mutex_);
+  Sums all;
+  for (const Owned& owned : threads_) {
+    const std::lock_guard published(owned.buffer->published_mutex_);
+    const std::vector<Cell>& cells = owned.buffer->published_;
+    if (all.cells.size() < cells.size()) all.cells.resize(cells.size());
+    for (size_t i = 0; i < cells.size(); ++i) {
+      all.cells[i].count += cells[i].count;
+      all.cells[i].ticks += cells[i].ticks;
+      all.cells[i].probed += cells[i].probed;
+    }
+    all.lost += owned.buffer->lost_.load(std::memory_order_relaxed);
+    all.unplaced += owned.buffer->unplaced_.load(std::memory_order_relaxed);
+  }
+  // The tree comes last, so that it has all sites that there are sums of.
+  all.sites = tree_.sites();
+  all.cells.resize(all.sites.size() * kCells);
   return all;
 }
 

@@ -1,4 +1,6 @@
-// Records spans and nodes into preallocated buffers, one pair for each thread: no lock, no allocation for an event.
+// Adds up what every place of the call tree costs while it runs, thread by thread, and keeps the stamps of the last
+// calls: no lock, no allocation for an event. The sums are complete whatever the number of calls; stamps that find no
+// room are only counted. A thread takes a lock when its outermost interval ends, which nobody but a reader ever holds.
 #pragma once
 
 #include <atomic>
@@ -8,7 +10,9 @@
 #include <mutex>
 #include <vector>
 
+#include "call_tree.h"
 #include "clock.h"
+#include "ranges.h"
 #include "span.h"
 
 namespace pyprof {
@@ -58,6 +62,7 @@ class Ring {
     read_.store(last, std::memory_order_release);
   }
   uint64_t take_dropped() noexcept { return dropped_.exchange(0, std::memory_order_relaxed); }
+  bool is_empty() const noexcept { return read_.load(std::memory_order_relaxed) == next_; }
 
  private:
   const uint64_t mask_;         // the capacity is a power of two
@@ -74,72 +79,183 @@ struct Options {
   std::shared_ptr<DeviceClock> device;
 };
 
+// What one thread adds up. `ticks` are own times: what ran inside is not part of them, but in that one's own cell.
+struct Cell {
+  uint64_t count = 0;  // intervals
+  int64_t ticks = 0;
+  uint64_t probed = 0;  // calls of layers right inside of them, whose probes cost them time
+  uint64_t touched = 0;
+};
+// Each site has a cell for its calls, and then two for each context in which nodes that it made can run: of the first
+// order and of the second. A root's cells hold what no layer owns. The first cell of kUnmarked is the time of the
+// outermost intervals, and that of kSteps the steps' whole time.
+inline constexpr uint32_t kCells = 8;
+inline constexpr uint32_t calls_cell(uint32_t site) { return site * kCells; }
+inline constexpr uint32_t node_cell(Owner owner, uint32_t context) {
+  return (owner >> 1) * kCells + 1 + 2 * context + (owner & 1);
+}
+
+class Recorder;
+
 class ThreadBuffer {
  public:
-  ThreadBuffer(uint32_t thread, const Options& options)
-      : thread_(thread),
-        observes_nodes_(options.nodes),
-        spans_(options.span_capacity),
-        nodes_(options.nodes ? options.node_capacity : 1),
-        autograd_(options.autograd),
-        device_(options.device.get()) {}
+  ThreadBuffer(uint32_t thread, const Options& options, Recorder& recorder);
 
-  struct Open {
-    int64_t index;   // in the ring, or kDropped
-    int64_t parent;  // index of the enclosing span, which is the innermost one again when this one ends; -1 at the top
-  };
-
-  Open begin(uint32_t layer) noexcept {
-    ++depth_;
-    const Open open{spans_.open(), top_};
-    if (open.index == Ring<Span>::kDropped) return open;
-    top_ = open.index;
-    Span& span = spans_.at(open.index);
-    span.sequence_begin = observes_nodes_ ? autograd_.sequence() : 0;
-    span.phase = is_recomputed(open.parent) ? kRecompute : kForward;
-    span.thread = thread_;
-    span.layer = layer;
-    span.device_begin = device_ ? device_->stamp() : kNoEvent;
-    span.begin = ticks();
-    return open;
+  // Opens an interval of a layer, or of a step for kStep. What it returns closes it; 0 when there was no room.
+  uint32_t begin(uint32_t layer) noexcept {
+    Frame& around = frames_[depth_];
+    if (depth_ == 0) set_context(around);
+    if (layer == kStep) return begin_step();
+    const uint32_t phase = phase_in(around);
+    uint32_t site = known_.find(site_key(around.site, layer, phase));
+    if (site == kNoSite && (site = learn(around.site, layer, phase)) == kNoSite) return lost();
+    if (depth_ + 1 == deepest_ && !deepen()) return lost();
+    Frame& frame = open_frame(site, calls_cell(site), frames_[depth_].context);
+    frame.layer = layer;
+    frame.phase = phase;
+    frame.owner = owner_of(site, false);
+    return start_span(frame);
   }
 
-  void end(Open open) noexcept {
+  void end(uint32_t token) noexcept {
     const int64_t now = ticks();
-    if (open.index == Ring<Span>::kDropped) {
-      spans_.close_dropped();
-    } else {
-      Span& span = spans_.at(open.index);
-      span.end = now;
-      span.device_end = device_ ? device_->stamp() : kNoEvent;
-      span.sequence_end = observes_nodes_ ? autograd_.sequence() : 0;
-      top_ = open.parent;
-    }
-    if (--depth_ == 0) spans_.publish();
+    if (token == 0 || token > depth_) return;
+    if (token < depth_) unwind(token, now);
+    close_span(frames_[depth_], now);
   }
 
-  int64_t begin_node(int64_t sequence, uint64_t forward_thread, int32_t graph_task) noexcept;
-  void end_node(int64_t index) noexcept;
+  // The same for a node that autograd runs in backward; `sequence` is -1 for an accumulation.
+  uint32_t begin_node(int64_t sequence, uint64_t forward_thread, int32_t graph_task) noexcept;
+  void end_node(uint32_t token) noexcept;
 
  private:
   friend class Recorder;
 
+  enum class Kind : uint8_t { kCall, kStep, kInnerStep, kNode };
+  static constexpr int32_t kNoTask = -1;
+
+  // An open interval; the first one of a thread stands for the thread itself.
+  struct Frame {
+    int64_t begin = 0;
+    int64_t inner = 0;  // ticks of what ran right inside, and of the gaps after nodes
+    uint64_t probed = 0;
+    int64_t index = Ring<Span>::kDropped;  // of its stamps
+    uint64_t sequence_begin = 0;
+    uint32_t site = 0, cell = 0, context = 0, layer = kStep;
+    uint32_t phase = kForward;
+    Owner owner = kNobody;  // of the nodes that are made inside
+    Kind kind = Kind::kStep;
+    int32_t device_begin = kNoEvent;
+    // The node that ran last right inside, whose gap up to the next one is its own as long as no call comes between.
+    bool follows_node = false;
+    int32_t last_task = kNoTask;
+    uint32_t last_cell = 0;
+    Owner last_owner = kNobody, last_made = kNobody;  // of the node; of what was made in it
+    int64_t last_end = 0;
+    uint64_t last_sequence = 0;
+  };
+
   // Recomputation runs inside of a node. Where nodes are not observed autograd is asked, which takes a sixth of a
   // span's whole cost: so only at the top, and what is called from there is of the same phase.
-  bool is_recomputed(int64_t parent) noexcept {
-    if (observes_nodes_) return node_depth_ > 0;
-    if (parent < 0 || spans_.at(parent).layer == kStep) return autograd_.in_backward();
-    return spans_.at(parent).phase == kRecompute;
+  uint32_t phase_in(const Frame& around) noexcept {
+    if (observes_nodes_) return node_depth_ > 0 ? kRecompute : kForward;
+    if (around.site <= kSteps) return autograd_.in_backward() ? kRecompute : kForward;
+    return around.phase;
   }
 
+  Frame& open_frame(uint32_t site, uint32_t cell, uint32_t context) noexcept {
+    frames_[depth_].follows_node = false;
+    Frame& frame = frames_[++depth_];
+    frame.inner = 0;
+    frame.probed = 0;
+    frame.site = site;
+    frame.cell = cell;
+    frame.context = context;
+    frame.kind = Kind::kCall;
+    frame.follows_node = false;
+    if (observes_nodes_) frame.last_task = kNoTask;
+    return frame;
+  }
+
+  uint32_t start_span(Frame& frame) noexcept {
+    frame.index = spans_.open();
+    if (observes_nodes_) {
+      frame.sequence_begin = autograd_.sequence();
+      ranges_.set(frame.sequence_begin, frame.owner);
+    }
+    if (device_) frame.device_begin = device_->stamp();
+    frame.begin = ticks();
+    return depth_;
+  }
+
+  void close_span(Frame& frame, int64_t now) noexcept {
+    Frame& around = frames_[--depth_];
+    const uint64_t sequence = observes_nodes_ ? autograd_.sequence() : 0;
+    if (observes_nodes_) ranges_.set(sequence, around.owner);
+    if (frame.index == Ring<Span>::kDropped) {
+      spans_.close_dropped();
+    } else {
+      spans_.at(frame.index) = {frame.begin,
+                                now,
+                                frame.sequence_begin,
+                                sequence,
+                                thread_,
+                                frame.layer,
+                                frame.phase,
+                                frame.device_begin,
+                                device_ ? device_->stamp() : kNoEvent,
+                                frame.site};
+    }
+    const int64_t took = now - frame.begin;
+    around.inner += took;
+    around.probed += frame.kind == Kind::kCall;
+    add(frame.cell, frame.kind != Kind::kInnerStep, took - frame.inner, frame.probed);
+    if (frame.kind == Kind::kStep) end_step(took);
+    if (depth_ == 0) publish();
+  }
+
+  void add(uint32_t cell, uint64_t count, int64_t ticks, uint64_t probed) noexcept {
+    Cell& sum = open_[cell];
+    if (!sum.touched) {
+      sum.touched = 1;
+      touched_.push_back(cell);  // has room for all cells
+    }
+    sum.count += count;
+    sum.ticks += ticks;
+    sum.probed += probed;
+  }
+
+  void set_context(Frame& top) noexcept;
+  uint32_t begin_step() noexcept;
+  void end_step(int64_t took) noexcept;
+  void unwind(uint32_t token, int64_t now) noexcept;
+  void publish() noexcept;
+  uint32_t lost() noexcept;
+  bool deepen() noexcept;
+  bool make_room(uint32_t site) noexcept;
+  uint32_t learn(uint32_t parent, uint32_t layer, uint32_t phase) noexcept;
+  Owner owner_of_node(const Frame& around, int64_t sequence, uint64_t forward_thread, int32_t graph_task) noexcept;
+  bool is_free() const noexcept;
+
+  Recorder& recorder_;
   const uint32_t thread_;
+  uint64_t number_;  // autograd's own number of the thread
+  std::shared_ptr<std::atomic<bool>> thread_ended_;
   const bool observes_nodes_;
   Ring<Span> spans_;
   Ring<Node> nodes_;
   const Autograd autograd_;
   DeviceClock* const device_;
-  int64_t top_ = -1;
   uint32_t depth_ = 0, node_depth_ = 0;
+  std::vector<Frame> frames_;
+  size_t deepest_;  // how many of them there are
+  SiteCache known_;
+  std::vector<Cell> open_;  // since the outermost interval began
+  std::vector<uint32_t> touched_;
+  Ranges ranges_;
+  std::atomic<uint64_t> lost_{0}, unplaced_{0};
+  std::mutex published_mutex_;
+  std::vector<Cell> published_;  // what had ended with its outermost interval
 };
 
 class Recorder {
@@ -156,10 +272,19 @@ class Recorder {
     std::vector<Span> spans;  // times are nanoseconds
     std::vector<Node> nodes;
     std::vector<uint64_t> threads;  // autograd's number of thread i
-    uint64_t dropped = 0;           // events that found no room since the last call
+    uint64_t dropped = 0;           // intervals whose stamps found no room since the last call
   };
-  // Everything that has ended since the last call, thread by thread in the order of beginning. Thread-safe.
+  // The stamps of all that has ended since the last call, thread by thread in the order of beginning. Thread-safe.
   Drained drain();
+
+  struct Sums {
+    std::vector<Site> sites;
+    std::vector<Cell> cells;  // kCells for each site, of all threads together
+    uint64_t lost = 0;        // calls that could not be added up: their time is part of their callers' own
+    uint64_t unplaced = 0;    // nodes whose call was too long ago: their time is nobody's
+  };
+  // All that has ended by now, together with the outermost interval around it. Thread-safe.
+  Sums sums();
 
  private:
   struct Cached {
@@ -169,15 +294,19 @@ class Recorder {
   static constexpr uint64_t kCached = 4;
   static thread_local Cached cache_[kCached] __attribute__((tls_model("initial-exec")));
 
+  friend class ThreadBuffer;
+
   ThreadBuffer* find_or_make() noexcept;
+  const Ranges* ranges_of(uint64_t thread_number) noexcept;
 
   const uint64_t id_;
   const Options options_;
-  std::mutex mutex_;  // guards the list of buffers and draining, never an event
+  CallTree tree_;
+  std::atomic<int32_t> open_steps_{0};
+  std::mutex mutex_;  // guards the list of buffers and draining, never an event of a call
   struct Owned {
     uint64_t key;  // which thread owns it
     std::unique_ptr<ThreadBuffer> buffer;
-    uint64_t autograd_number;
   };
   std::vector<Owned> threads_;
 };

@@ -24,8 +24,9 @@ class LayerLine:
     last one's name, `beside` how many lie next to each other, `repeats` how many the line stands for in the whole
     model. Its times are means over these, its shares are of all of them together. `parameters` and `share` (of the
     step, backward and recomputation included) hold what lies below the layer too; `own_share` does not. A backward time
-    is None where none was seen, a recomputation's (own) where activation checkpointing ran no forward again, and a
-    forward time where the layer was never called: `reason` says why.
+    is None where none was seen, a recomputation's (own) where activation checkpointing ran no forward again, and so are
+    the second order's and what ran in other threads beside the step (own; no part of the shares). A forward time is
+    None where the layer was never called: `reason` says why.
     """
 
     depth: int
@@ -36,13 +37,15 @@ class LayerLine:
     kind: str
     beside: int
     repeats: int
-    calls: int
+    calls: float
     parameters: int
     forward_seconds: float | None
     own_forward_seconds: float | None
     backward_seconds: float | None
     own_backward_seconds: float | None
     recompute_seconds: float | None
+    second_order_seconds: float | None
+    beside_seconds: float | None
     share: float
     own_share: float
     reason: str | None
@@ -50,7 +53,10 @@ class LayerLine:
 
 @dataclass(frozen=True)
 class _Node:
-    """A layer with what lies below it; layers of one shape have the same types, kinds, calls and names below."""
+    """A layer with what lies below it; layers of one shape have the same types, kinds, calls and names below.
+
+    Layers that are called in some steps only (experts) are alike in that, however often each of them is.
+    """
 
     layer: LayerCost
     children: tuple[_Node, ...]
@@ -119,7 +125,7 @@ def _node(layer: LayerCost, below: dict[int | None, list[LayerCost]]) -> _Node:
         parameters,
         own,
         own + sum(child.total for child in children),
-        (layer.type, layer.kind, layer.calls, layer.parameters, layer.attached, layer.reason, names),
+        (layer.type, layer.kind, _whole(layer.calls), layer.parameters, layer.attached, layer.reason, names),
     )
 
 
@@ -149,13 +155,15 @@ def _folded(positions: Sequence[Sequence[_Node]], depth: int, least: int, step: 
         kind=first.kind,
         beside=len(positions),
         repeats=len(members),
-        calls=first.calls,
+        calls=first.calls if _whole(first.calls) is not None else fmean(layer.calls for layer in layers),
         parameters=members[0].parameters,
         forward_seconds=_mean(layer.forward_seconds for layer in layers),
         own_forward_seconds=_mean(layer.own_forward_seconds for layer in layers),
         backward_seconds=_mean(layer.backward_seconds for layer in layers),
         own_backward_seconds=_mean(layer.own_backward_seconds for layer in layers),
         recompute_seconds=_mean(layer.recompute_seconds for layer in layers),
+        second_order_seconds=_mean(layer.second_order_seconds for layer in layers),
+        beside_seconds=_mean(layer.beside_seconds for layer in layers),
         share=sum(node.total for node in members) / step,
         own_share=sum(node.own for node in members) / step,
         reason=first.reason,
@@ -167,6 +175,10 @@ def _folded(positions: Sequence[Sequence[_Node]], depth: int, least: int, step: 
 def _mean(values: Iterable[float | None]) -> float | None:
     seen = [value for value in values if value is not None]
     return fmean(seen) if seen else None
+
+
+def _whole(calls: float) -> int | None:
+    return int(calls) if calls == int(calls) else None
 
 
 def _name(layer: LayerCost) -> str:

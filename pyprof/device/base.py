@@ -23,7 +23,7 @@ class LayerTimes(Protocol):
     def place(self, drained: dict[str, Any]) -> dict[str, Any]:
         """What a recorder has drained, with the device's times of its stamps in ``device_times``, in nanoseconds.
 
-        Stamps are numbered on from those of earlier calls. Intervals without a stamp at either end count as dropped.
+        An interval's stamps are numbers of entries in there. Intervals without a stamp at either end count as dropped.
         Waits for the device; raises UsageError where it has failed.
         """
         ...

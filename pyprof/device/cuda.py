@@ -143,7 +143,6 @@ class EventTimes:
         except RuntimeError as error:
             raise UsageError(f"{error}: free some device memory first") from error
         self.clock: object = self._pool.clock()
-        self._placed = 0
 
     def place(self, drained: dict[str, Any]) -> dict[str, Any]:
         """The drained intervals with the times of their events; see ``LayerTimes.place``.
@@ -159,9 +158,6 @@ class EventTimes:
             entries = drained[name]
             placed[name] = entries[(entries["device_begin"] >= 0) & (entries["device_end"] >= 0)]
             placed["dropped"] += len(entries) - len(placed[name])
-            for end in ("device_begin", "device_end"):
-                placed[name][end] += self._placed
-        self._placed += len(times)
         return placed
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import threading
-from collections import defaultdict
+import warnings
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,15 +20,20 @@ from torch.nn.parameter import is_lazy
 from pyprof import device as devices
 from pyprof.device.weights import WeightCount
 from pyprof.errors import UsageError
+from pyprof.layers.adding_up import Replay
 from pyprof.layers.calibrate import calibrate
 from pyprof.layers.compiled import has_compiled, refuse_to_be_compiled
 from pyprof.layers.kinds import classify
 from pyprof.layers.profile import LayerFacts, ProbeCost, Profile, assemble
 from pyprof.layers.recorder import Recorder, RecorderName, make_recorder
+from pyprof.layers.sums import Sums
 from pyprof.layers.trace import STEP, Trace
 from pyprof.layers.uncalled import NO_FORWARD
 
 Rules = Sequence[tuple[str, str]]
+# Stamps of at most so many intervals are kept, 64 bytes each, and of so many steps.
+_KEPT_INTERVALS = 1 << 16
+_KEPT_PARTS = 1 << 10
 _CALLED_AS = {"replaced": "forward", "compiled": "_compiled_call_impl"}
 
 
@@ -63,16 +70,19 @@ class Probes:
     """The probes of one module: a context that attaches and detaches them; afterwards it still gives the profile."""
 
     def __init__(self, module: nn.Module, backward: bool, rules: Rules, recorder: RecorderName, capacity: int) -> None:
-        self._module = module
         self._backward = backward
         self._name: RecorderName = recorder
         self._device_times = devices.of_module(module).layer_times(capacity)
         clock = self._device_times.clock if self._device_times else None
         self._recorder: Recorder = make_recorder(recorder, backward=backward, capacity=capacity, device_clock=clock)
         self._plan = list(_plan(module))
+        self._paths = list(module.named_modules(remove_duplicate=False))
         self._kinds = classify(module, rules)
         self._undo: list[Callable[[], None]] = []
-        self._drained: list[dict[str, Any]] = []
+        self._kept: deque[dict[str, Any]] = deque()
+        self._kept_intervals = 0
+        self._dropped = 0
+        self._replay = Replay()
         self._cost = ProbeCost()
 
     def __enter__(self) -> Self:
@@ -114,57 +124,68 @@ class Probes:
     def profile(self) -> Profile:
         """The profile of all calls that have ended by now; also after the context was left.
 
-        Raises InvariantError when the layers' times do not sum to the step.
+        Raises InvariantError when the layers' times do not sum to the step. Warns where events could not be kept.
         """
+        self._drain()
         # Only now, as lazy parameters have no size before the first forward.
-        facts = _facts(self._plan, self._kinds)
-        profile = assemble(self.trace, facts, self._cost)
+        facts = _facts(self._plan, self._paths, self._kinds)
+        if self._device_times:
+            profile = assemble(self._replay.sums(), facts, self._cost, self._dropped)
+        else:
+            profile = assemble(Sums.of(self._recorder.sums()), facts, self._cost)
         profile.self_check()
+        for omission in profile.omissions():
+            warnings.warn(omission, stacklevel=2)
         return profile
 
     @property
     def trace(self) -> Trace:
-        """All intervals recorded by now."""
+        """The stamps that are kept: those of the last steps, up to some ten thousand intervals."""
         self._drain()
-        return Trace.of(self._drained)
+        return Trace.of(list(self._kept), self._dropped)
 
     def _drain(self) -> None:
         drained = self._recorder.drain()
         if self._device_times:
             drained = self._device_times.place(drained)
+            self._replay.add(Trace.of([drained]))
+        self._dropped += drained["dropped"]
         # Put together only when it is asked for: a step must not pay for all those before it.
-        self._drained.append(drained)
+        self._kept.append(drained)
+        self._kept_intervals += len(drained["spans"]) + len(drained["nodes"])
+        while len(self._kept) > 1 and (self._kept_intervals > _KEPT_INTERVALS or len(self._kept) > _KEPT_PARTS):
+            oldest = self._kept.popleft()
+            self._kept_intervals -= len(oldest["spans"]) + len(oldest["nodes"])
 
 
 @dataclass(frozen=True)
 class _Spot:
-    """A module of the tree and how it is instrumented: `attached` as in LayerFacts."""
+    """A module, its first path, and how it is instrumented: `attached` as in LayerFacts."""
 
     path: str
     module: nn.Module
-    parent: int | None
     attached: str
 
 
 def _plan(module: nn.Module) -> Iterator[_Spot]:
     """Every module once, in the order of nn.Module.named_modules, with how it is instrumented."""
-    numbers: dict[str, int] = {}
     closed: list[tuple[str, str]] = []  # paths whose inside no probe can see, and why
     for path, layer in module.named_modules():
         above = next((reason for prefix, reason in closed if path.startswith(prefix)), None)
         attached = f"skipped: {above}" if above else _attachment(layer)
         if above is None and (reason := _closed(layer)):
             closed.append((f"{path}." if path else "", reason))
-        parent = numbers[path.rpartition(".")[0]] if path else None
-        numbers[path] = len(numbers)
-        yield _Spot(path, layer, parent, attached)
+        yield _Spot(path, layer, attached)
 
 
 def _closed(module: nn.Module) -> str | None:
     """Why no probe can see the calls of the module's own modules."""
     if isinstance(module, torch.jit.ScriptModule):
         return "inside TorchScript"
-    if isinstance(module, torch._dynamo.eval_frame.OptimizedModule) or _compiled_call(module) or has_compiled(module):
+    # Without that part of PyTorch, which takes 70 MB, nothing can have been compiled.
+    dynamo = sys.modules.get("torch._dynamo.eval_frame")
+    whole = dynamo is not None and isinstance(module, dynamo.OptimizedModule)
+    if whole or _compiled_call(module) or has_compiled(module):
         return "inside torch.compile"
     return None
 
@@ -273,13 +294,18 @@ def _hook(recorder: Recorder, module: nn.Module, layer: int) -> Callable[[], Non
     return undo
 
 
-def _facts(plan: Sequence[_Spot], kinds: Mapping[str, str]) -> list[LayerFacts]:
+def _facts(plan: Sequence[_Spot], paths: Sequence[tuple[str, nn.Module]], kinds: Mapping[str, str]) -> list[LayerFacts]:
+    """The facts of every path of every module, in the order of nn.Module.named_modules without removing duplicates."""
+    modules = {id(spot.module): number for number, spot in enumerate(plan)}
+    numbers: dict[str, int] = {}
     weights = WeightCount()
-    facts = []
-    for spot in plan:
-        kind = kinds[spot.path]
+    facts: list[LayerFacts] = []
+    for path, layer in paths:
         # A lazy layer that no forward has reached has no weights yet.
-        unborn = any(map(is_lazy, spot.module.parameters(recurse=False)))
-        count = 0 if unborn else weights.add(spot.module)
-        facts.append(LayerFacts(spot.path, type(spot.module).__name__, kind, spot.parent, count, spot.attached))
+        unborn = any(map(is_lazy, layer.parameters(recurse=False)))
+        count = 0 if unborn else weights.add(layer)
+        parent = numbers[path.rpartition(".")[0]] if path else None
+        numbers[path] = len(facts)
+        number = modules[id(layer)]
+        facts.append(LayerFacts(path, type(layer).__name__, kinds[path], parent, count, plan[number].attached, number))
     return facts

@@ -1,4 +1,4 @@
-"""The layer tree: what every layer cost, forward and backward, assembled from a trace. Loads no torch.
+"""The layer tree: what every layer cost, forward and backward, assembled from a recorder's sums. Loads no torch.
 
 Which times belong to which layer is decided in pyprof.layers.attribution.
 """
@@ -11,8 +11,9 @@ from typing import Any
 
 from pyprof.errors import InvariantError
 from pyprof.layers.attribution import Attribution, attribute
-from pyprof.layers.trace import Trace
+from pyprof.layers.sums import Sums
 from pyprof.layers.uncalled import counted_kinds, explained
+from pyprof.quantity import format_seconds
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,9 @@ class LayerFacts:
     """What is known of a layer before it runs: `parameters` counts its own ones, shared ones at their first owner only,
     so that they add up to the model's.
 
-    `attached` is "replaced" (the probe stands in for `forward`), "hooked" (module hooks), "compiled" (the probe
-    stands in for the compiled call) or "skipped: reason".
+    A module that is held in several places has facts for each of its paths; `module` is the number by which the
+    recorder knows it, None where it is that of the path. `attached` is "replaced" (the probe stands in for `forward`),
+    "hooked" (module hooks), "compiled" (the probe stands in for the compiled call) or "skipped: reason".
     """
 
     path: str
@@ -30,6 +32,7 @@ class LayerFacts:
     parent: int | None
     parameters: int
     attached: str
+    module: int | None = None
 
 
 @dataclass(frozen=True)
@@ -52,9 +55,14 @@ class ProbeCost:
 class LayerCost:
     """One layer's cost, in seconds for one step (or for the whole recording where no steps were marked).
 
-    Totals include what the layer called; `own` times do not. Backward times are None where no backward of the layer
-    was seen, `recompute_seconds` (own) where activation checkpointing did not run its forward again. Of a layer that
-    was never called the forward times are None, and `reason` says why.
+    A module that is called from several layers that hold it is a layer in each of them, with the path that it has
+    there; its parameters count at the first one. `calls` is a mean, whole where it can be: a layer that runs in every
+    other step has 0.5. Totals include what the layer called; `own` times do not. Backward times are None where no
+    backward of the layer was seen, `recompute_seconds` (own) where activation checkpointing did not run its forward
+    again. `second_order_seconds` is the part of `own_backward_seconds` that is the backward of the layer's backward
+    (create_graph), None where there was none. `beside_seconds` is what the layer took (own, forward and backward) in
+    other threads than the step's while the step ran, None where nothing did; it is in none of the other times. Of a
+    layer that was never called the forward times are None, and `reason` says why.
     """
 
     index: int
@@ -62,7 +70,7 @@ class LayerCost:
     path: str
     type: str
     kind: str
-    calls: int
+    calls: float
     parameters: int
     forward_seconds: float | None
     own_forward_seconds: float | None
@@ -70,6 +78,8 @@ class LayerCost:
     own_backward_seconds: float | None
     recompute_seconds: float | None
     attached: str
+    second_order_seconds: float | None = None
+    beside_seconds: float | None = None
     reason: str | None = None
 
 
@@ -80,9 +90,10 @@ class Profile:
     `layers` holds the root first. `step_seconds` is the measured duration of a step less what the probes cost;
     `outside_seconds` is the part of it outside of every layer (the loss, the optimizer, the start of the autograd
     engine). Without marked steps (`steps` is 0) the recording's calls and backward nodes make up the step. `calls`
-    and `nodes` are the events that `cost` was subtracted for; `overflowed` counts the events that found no room: with
-    any, the times of the layers that they belong to are part of their callers' own times. `notes` say in sentences what
-    was different from what was asked for.
+    and `nodes` are the events that `cost` was subtracted for. `overflowed` counts the events that could not be kept:
+    the times of the layers that they belong to are part of their callers' own times. `unplaced` counts the backward
+    nodes whose call was too long ago to be known: their time is outside. `omissions` says both in words. `notes` say in
+    sentences what was different from what was asked for.
     """
 
     layers: tuple[LayerCost, ...]
@@ -93,12 +104,33 @@ class Profile:
     nodes: int
     cost: ProbeCost
     overflowed: int
+    unplaced: int = 0
     notes: tuple[str, ...] = ()
 
     @property
     def probe_seconds(self) -> float:
         """What the probes cost a step, in seconds; it has been subtracted everywhere."""
         return (self.calls * self.cost.call + self.nodes * self.cost.node) / max(self.steps, 1)
+
+    @property
+    def beside_seconds(self) -> float:
+        """What the layers took in other threads while a step ran, in seconds; no part of the step's time."""
+        return sum(layer.beside_seconds or 0.0 for layer in self.layers)
+
+    def omissions(self) -> tuple[str, ...]:
+        """What the figures do not show as it was, a sentence each; none where everything was kept."""
+        said = []
+        if self.overflowed:
+            events = "1 event" if self.overflowed == 1 else f"{self.overflowed:,} events"
+            said.append(f"{events} found no room in the recorder: some times are counted in the calling layers")
+        if self.unplaced:
+            nodes = "1 backward node" if self.unplaced == 1 else f"{self.unplaced:,} backward nodes"
+            said.append(f"{nodes} came too long after the forward to be given to a layer: their time is outside")
+        return tuple(said)
+
+    def __str__(self) -> str:
+        step = f"a step of {format_seconds(self.step_seconds)}" if self.steps else format_seconds(self.step_seconds)
+        return "; ".join([f"profile of {len(self.layers)} layers, {step}", *self.omissions()])
 
     def kinds(self) -> dict[str, tuple[float, float | None, int]]:
         """Kind to (own forward seconds with recomputation, own backward seconds or None, own parameters).
@@ -138,63 +170,92 @@ class Profile:
             "step_seconds": self.step_seconds,
             "outside_seconds": self.outside_seconds,
             "probe_seconds": self.probe_seconds,
+            "beside_seconds": self.beside_seconds,
             "overflowed": self.overflowed,
+            "unplaced": self.unplaced,
             "notes": list(self.notes),
         }
 
 
-def assemble(trace: Trace, facts: Sequence[LayerFacts], cost: ProbeCost) -> Profile:
-    """The profile of a trace whose spans number the layers as `facts` does.
+def assemble(sums: Sums, facts: Sequence[LayerFacts], cost: ProbeCost, dropped: int = 0) -> Profile:
+    """The profile of what was added up, in the order of `facts`.
 
-    With marked steps only what lies in them counts, and all times are means over the steps.
+    With marked steps only what ran in them and beside them counts, and all times are means over the steps. A further
+    path of a module that has several is there only if the module was called from there. `dropped` counts events that
+    the sums do not hold.
     """
-    sums = attribute(trace, len(facts), inside=cost.inside * 1e9, outside=cost.outside * 1e9, node=cost.node * 1e9)
-    scale = 1e-9 / max(sums.steps, 1)
+    modules = [index if fact.module is None else fact.module for index, fact in enumerate(facts)]
+    paths = [fact.path for fact in facts]
+    costs = {name: value * 1e9 for name, value in vars(cost).items()}
+    by_path = attribute(sums, paths, modules, **costs)
+    steps = max(by_path.steps, 1)
+    scale = 1e-9 / steps
     children: list[list[int]] = [[] for _ in facts]
     for index, fact in enumerate(facts):
         if fact.parent is not None:
             children[fact.parent].append(index)
     for index in reversed(range(len(facts))):
-        _sum_up_container(sums, index, children[index])
+        _sum_up_container(by_path, index, children[index])
+    shown = _shown(by_path.used, facts, modules)
+    rows = {index: row for row, index in enumerate(shown)}
     layers = tuple(
         LayerCost(
-            index,
-            fact.parent,
-            fact.path,
-            fact.type,
-            fact.kind,
-            sums.calls[index] // max(sums.steps, 1),
-            fact.parameters,
-            sums.forward[index] * scale,
-            sums.own_forward[index] * scale,
-            _scaled(sums.backward[index], scale),
-            _scaled(sums.own_backward[index], scale),
-            _scaled(sums.recompute[index], scale),
-            fact.attached,
+            rows[index],
+            None if (parent := facts[index].parent) is None else rows[parent],
+            facts[index].path,
+            facts[index].type,
+            facts[index].kind,
+            _mean(by_path.calls[index], steps),
+            facts[index].parameters,
+            by_path.forward[index] * scale,
+            by_path.own_forward[index] * scale,
+            _scaled(by_path.backward[index], scale),
+            _scaled(by_path.own_backward[index], scale),
+            _scaled(by_path.recompute[index], scale),
+            facts[index].attached,
+            _scaled(by_path.second_order[index], scale),
+            _scaled(by_path.beside[index], scale),
         )
-        for index, fact in enumerate(facts)
+        for index in shown
     )
     return Profile(
         # Where events found no room, a layer without a call may have been called.
-        layers if trace.dropped else explained(layers),
-        sums.steps,
-        sums.step * scale,
-        sums.outside * scale,
-        sum(sums.calls) + sums.recomputations,
-        sums.nodes,
+        layers if sums.lost + dropped else explained(layers),
+        by_path.steps,
+        by_path.step * scale,
+        by_path.outside * scale,
+        by_path.events,
+        by_path.nodes,
         cost,
-        trace.dropped,
+        sums.lost + dropped,
+        sums.unplaced,
     )
 
 
-def _sum_up_container(sums: Attribution, index: int, children: list[int]) -> None:
+def _shown(used: Sequence[bool], facts: Sequence[LayerFacts], modules: Sequence[int]) -> list[int]:
+    """The first path of every module, and of the others those that were called, with all that is around them."""
+    shown = set(dict(zip(reversed(modules), reversed(range(len(facts))), strict=True)).values())
+    for index in (index for index, is_used in enumerate(used) if is_used):
+        around: int | None = index
+        while around is not None and around not in shown:
+            shown.add(around)
+            around = facts[around].parent
+    return sorted(shown)
+
+
+def _sum_up_container(by_path: Attribution, index: int, children: list[int]) -> None:
     """A module that is never called itself (a ModuleList) shows the sum of its children as its total."""
-    if sums.calls[index]:
+    if by_path.calls[index]:
         return
-    sums.forward[index] = sum(sums.forward[child] for child in children)
-    seen = [backward for child in children if (backward := sums.backward[child]) is not None]
-    if seen and sums.backward[index] is None:
-        sums.backward[index] = sum(seen)
+    by_path.forward[index] = sum(by_path.forward[child] for child in children)
+    seen = [backward for child in children if (backward := by_path.backward[child]) is not None]
+    if seen and by_path.backward[index] is None:
+        by_path.backward[index] = sum(seen)
+
+
+def _mean(total: int, steps: int) -> float:
+    """How many for one step; a whole number stays whole."""
+    return total // steps if total % steps == 0 else total / steps
 
 
 def _scaled(value: float | None, scale: float) -> float | None:

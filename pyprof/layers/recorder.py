@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch.utils._pytree import tree_leaves
 
 from pyprof.errors import UsageError
+from pyprof.layers.adding_up import CallTree, Interval, Ranges, Stack
 from pyprof.layers.trace import FORWARD, NODE_DTYPE, RECOMPUTE, SPAN_DTYPE, STEP
 
 RecorderName = Literal["native", "python"]
@@ -19,7 +20,7 @@ Forward = Callable[..., Any]
 
 
 class Recorder(Protocol):
-    """Records calls of layers, marked steps and backward nodes, thread by thread."""
+    """Adds up calls of layers, marked steps and backward nodes, thread by thread, and keeps the stamps of the last."""
 
     def probe(self, original: Forward, layer: int) -> Forward:
         """A callable that calls `original` and records the call as one of `layer`."""
@@ -36,15 +37,18 @@ class Recorder(Protocol):
     def observe_backward(self) -> Callable[[], None]:
         """Record backward nodes from now on; call what it returns to stop."""
 
+    def sums(self) -> dict[str, Any]:
+        """All that has ended by now, together with the outermost interval around it, in the form of `Sums.of`."""
+
     def drain(self) -> dict[str, Any]:
-        """What has ended since the last call: spans, nodes, threads, dropped, as in pyprof.layers.trace.Trace."""
+        """The stamps of what has ended since the last call: spans, nodes, threads, dropped, as in `Trace`."""
 
 
 def make_recorder(name: RecorderName, *, backward: bool, capacity: int, device_clock: object = None) -> Recorder:
-    """A recorder with room for `capacity` spans and as many nodes on each thread, between two drains.
+    """A recorder with room for the stamps of `capacity` spans and as many nodes on each thread, between two drains.
 
-    `device_clock` stamps a device's stream beside the host's clock; only the native recorder can use one. Raises
-    UsageError.
+    What finds no room is added up all the same. `device_clock` stamps a device's stream beside the host's clock; only
+    the native recorder can use one. Raises UsageError.
     """
     if capacity < 1:
         raise UsageError(
@@ -69,6 +73,7 @@ class NativeRecorder:
         self.silence = _native.silence
         self.begin = self._recorder.begin
         self.end = self._recorder.end
+        self.sums = self._recorder.sums
         self.drain = self._recorder.drain
 
     def observe_backward(self) -> Callable[[], None]:
@@ -78,13 +83,13 @@ class NativeRecorder:
 
 
 class _Buffer(threading.local):
-    """One thread's open spans and events."""
+    """One thread's open intervals and the stamps of those that have ended."""
 
     def __init__(self, recorder: PythonRecorder) -> None:
-        self.open: list[list[int]] = []
-        self.depth = self.dropping = 0
-        self.open_nodes: list[list[int]] = []
-        self.spans: list[list[int]] = []
+        self.stack = Stack(recorder.tree)
+        self.ranges = Ranges()
+        self.depth = 0  # of calls that are no step: a call in none is an outermost one
+        self.stamps: list[list[int]] = []  # spans, in the order of beginning
         self.nodes: list[list[int]] = []
         self.published = 0  # spans before this one have all ended
         with recorder.lock:
@@ -94,10 +99,24 @@ class _Buffer(threading.local):
             recorder.numbers.append(threading.get_ident())
 
 
+class _Opened(NamedTuple):
+    """A span that is open, and its stamps where there was room for them."""
+
+    interval: Interval
+    span: list[int] | None
+    sequence: int
+
+
 class PythonRecorder:
-    """The same contract in plain Python. Backward nodes are found by walking the graph from a call's outputs."""
+    """The same contract in plain Python.
+
+    Backward nodes are found by walking the graph from the outputs of outermost calls, and those of the second order
+    from the gradients of the first. What runs backward before the outermost call has returned is not seen.
+    """
 
     def __init__(self, capacity: int) -> None:
+        self.tree = CallTree()
+        self.sums = self.tree.sums
         self.lock = threading.Lock()
         self.buffers: list[dict[str, Any]] = []
         self.numbers: list[int] = []
@@ -113,33 +132,31 @@ class PythonRecorder:
         assert isinstance(probe, _PythonProbe)
         probe.silenced = True
 
-    def begin(self, layer: int) -> list[int] | None:
+    def begin(self, layer: int) -> _Opened:
         local = self._local
-        local.depth += 1
-        if local.dropping or len(local.spans) >= self._capacity:
-            local.dropping += 1
-            self._dropped += 1
-            return None
         phase = RECOMPUTE if torch._C._current_graph_task_id() != -1 else FORWARD
         sequence = torch._C._autograd._get_sequence_nr()
-        span = [0, 0, sequence, sequence, local.index, layer, phase, -1, -1]
-        local.spans.append(span)
-        local.open.append(span)
-        span[0] = time.perf_counter_ns()
-        return span
+        interval = local.stack.begin(layer, phase, sequence, local.ranges)
+        local.depth += layer != STEP
+        span = None
+        if len(local.stamps) < self._capacity:
+            span = [0, 0, sequence, sequence, local.index, layer, phase, -1, -1, interval.site]
+            local.stamps.append(span)
+        else:
+            self._dropped += 1
+        interval.begin = time.perf_counter_ns()
+        return _Opened(interval, span, sequence)
 
-    def end(self, opened: list[int] | None) -> None:
+    def end(self, opened: _Opened) -> None:
         now = time.perf_counter_ns()
         local = self._local
-        if opened is not None:
-            opened[1] = now
-            opened[3] = torch._C._autograd._get_sequence_nr()
-            local.open.pop()
-        else:
-            local.dropping -= 1
-        local.depth -= 1
-        if local.depth == 0:
-            local.published = len(local.spans)
+        sequence = torch._C._autograd._get_sequence_nr()
+        local.stack.end(opened.interval, now, sequence)
+        local.depth -= opened.interval.is_call
+        if opened.span is not None:
+            opened.span[0], opened.span[1], opened.span[3] = opened.interval.begin, now, sequence
+        if local.stack.is_idle:
+            local.published = len(local.stamps)
 
     def observe_backward(self) -> Callable[[], None]:
         self._backward = True
@@ -149,37 +166,44 @@ class PythonRecorder:
 
         return stop
 
-    def watch(self, opened: list[int] | None, output: Any) -> None:
+    def watch(self, opened: _Opened, output: Any) -> None:
         """Hook the nodes that a call has made.
 
         Only the outermost call does: its outputs lead to the nodes of all calls inside of it, and a node that was
         hooked by each of them would be recorded several times.
         """
-        local = self._local
-        if not self._backward or opened is None or any(span[5] != STEP for span in local.open):
-            return
-        for node in _nodes_since(output, opened[2]):
+        if self._backward and self._local.depth == 0:
+            self._hook_all(output, opened.sequence)
+
+    def _hook_all(self, output: Any, since: int) -> None:
+        for node in _nodes_since(output, since):
             self._hook(node)
 
     def _hook(self, node: Any) -> None:
-        origin = self.numbers[self._local.index]
-        sequence = node._sequence_nr()
+        maker, origin = self._local.ranges, self.numbers[self._local.index]
+        number = node._sequence_nr()
+        running: list[tuple[Interval, int, int]] = []
 
         def before(*_: Any) -> None:
             local = self._local
             task = torch._C._current_graph_task_id()
-            local.open_nodes.append([0, 0, sequence, origin, local.index, task, -1, -1])
-            local.open_nodes[-1][0] = time.perf_counter_ns()
+            sequence = torch._C._autograd._get_sequence_nr()
+            interval = local.stack.begin_node(number, maker, task, sequence, local.ranges)
+            running.append((interval, sequence, task))
+            interval.begin = time.perf_counter_ns()
 
-        def after(*_: Any) -> None:
+        def after(gradients: Any, _: Any) -> None:
             now = time.perf_counter_ns()
             local = self._local
-            opened = local.open_nodes.pop()
-            opened[1] = now
+            interval, first, task = running.pop()
+            last = torch._C._autograd._get_sequence_nr()
+            local.stack.end_node(interval, now, last)
             if len(local.nodes) < self._capacity:
-                local.nodes.append(opened)
+                local.nodes.append([interval.begin, now, number, origin, first, last, local.index, task, -1, -1])
             else:
                 self._dropped += 1
+            if last > first and self._backward:
+                self._hook_all(gradients, first)  # nodes of the second order
 
         node.register_prehook(before)
         node.register_hook(after)
@@ -190,8 +214,8 @@ class PythonRecorder:
         with self.lock:
             for buffer in self.buffers:
                 count, buffer["published"] = buffer["published"], 0
-                spans.extend(tuple(span) for span in buffer["spans"][:count])
-                buffer["spans"] = buffer["spans"][count:]
+                spans.extend(tuple(span) for span in buffer["stamps"][:count])
+                buffer["stamps"] = buffer["stamps"][count:]
                 nodes.extend(tuple(node) for node in buffer["nodes"])
                 buffer["nodes"] = []
             dropped, self._dropped = self._dropped, 0

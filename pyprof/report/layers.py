@@ -15,7 +15,7 @@ from pyprof.analysis.layer_tree import LayerLine, fused, layer_lines, uncalled, 
 from pyprof.analysis.shares import rank
 from pyprof.quantity import format_count, format_seconds
 from pyprof.report.bars import legend
-from pyprof.report.style import KIND_STYLES, Glyphs, glyphs, plural, scale
+from pyprof.report.style import KIND_STYLES, Glyphs, glyphs, scale
 
 if TYPE_CHECKING:
     from pyprof.layers.profile import Profile
@@ -91,7 +91,9 @@ def _kinds(wide: bool, marks: Glyphs) -> list[_Column]:
 
 def _numbers(lines: Sequence[LayerLine]) -> list[_Column]:
     """The columns of numbers; what no layer has is left out."""
-    longest = max(max(line.forward_seconds or 0.0, line.backward_seconds or 0.0) for line in lines)
+    longest = max(
+        max(line.forward_seconds or 0.0, line.backward_seconds or 0.0, line.beside_seconds or 0.0) for line in lines
+    )
     unit = scale([longest / 100], "time")
     decimals = 1 if longest >= 100 * unit.factor else 2
 
@@ -101,8 +103,12 @@ def _numbers(lines: Sequence[LayerLine]) -> list[_Column]:
     def count(number: int) -> Text:
         return Text(format_count(number) if number else "", "dim")
 
+    def calls(number: float) -> Text:
+        # Means over steps: half a call is not none.
+        return Text(f"{number:.3g}", "dim") if number != int(number) and number < 100 else count(round(number))
+
     columns = [
-        _Column("\ncalls", lambda line: count(line.calls)),
+        _Column("\ncalls", lambda line: calls(line.calls)),
         _Column("para-\nmeters", lambda line: count(line.parameters)),
         _Column(f"forward\n({unit.unit})", lambda line: time(line.forward_seconds)),
         _Column(f"own\n({unit.unit})", lambda line: time(line.own_forward_seconds, "bold")),
@@ -114,6 +120,10 @@ def _numbers(lines: Sequence[LayerLine]) -> list[_Column]:
         ]
     if any(line.recompute_seconds is not None for line in lines):
         columns.append(_Column(f"again\n({unit.unit})", lambda line: time(line.recompute_seconds)))
+    if any(line.second_order_seconds is not None for line in lines):
+        columns.append(_Column(f"2nd\n({unit.unit})", lambda line: time(line.second_order_seconds)))
+    if any(line.beside_seconds is not None for line in lines):
+        columns.append(_Column(f"beside\n({unit.unit})", lambda line: time(line.beside_seconds)))
     return columns
 
 
@@ -163,12 +173,20 @@ def _footer(profile: Profile, lines: Sequence[LayerLine], marks: Glyphs) -> list
     for name, kinds in fused(profile).items():
         inside = f"{', '.join(kinds[:-1])} and {kinds[-1]}"
         footer.append(Text(f"fused: {name} ran {inside} in one piece, whose times cannot be told apart", "yellow"))
+    if any(line.second_order_seconds is not None for line in lines):
+        footer.append(
+            Text("2nd: the part of a layer's own backward that is the backward of its backward (create_graph)", "dim")
+        )
+    if profile.beside_seconds:
+        footer.append(
+            Text(
+                f"beside: {format_seconds(profile.beside_seconds)} that layers took in other threads while the step "
+                "ran; it is no part of the step's time",
+                "dim",
+            )
+        )
     for reason, paths in (*unprobed(profile).items(), *uncalled(profile).items()):
         more = f" and {len(paths) - SHOWN_PATHS} more" if len(paths) > SHOWN_PATHS else ""
         footer.append(Text(f"{reason}: {', '.join(paths[:SHOWN_PATHS])}{more}", "yellow"))
-    if profile.overflowed:
-        events = plural(profile.overflowed, "event")
-        footer.append(
-            Text(f"{events} found no room in the recorder: some times are counted in the calling layers", "bold red")
-        )
+    footer += [Text(omission, "bold red") for omission in profile.omissions()]
     return footer

@@ -198,8 +198,7 @@ class Bench:
         if self._device.limits_host_memory and case.timed is not None and _faults_much(case.timed):
             # Not within the probed steps, whose times the hooks that count would disturb.
             case.faults = faults_by_kind(step.model.step, step, step.model.kinds)
-        if case.profile.overflowed:
-            case.notes.append(f"{case.profile.overflowed} layer calls found no room in the recorder")
+        case.notes += case.profile.omissions()
 
     def _asked(self, how: How, case: Case) -> list[Indicator]:
         """The study's indicators of one way of measuring that this case gives."""

@@ -95,6 +95,19 @@ def test_backward_and_recomputation_count_to_the_share() -> None:
     assert (line.backward_seconds, line.recompute_seconds) == (3.0, 0.5)
 
 
+def test_experts_share_a_line_with_the_mean_of_their_calls() -> None:
+    experts = [layer(1 + expert, 0, str(expert), 1.0, calls=calls) for expert, calls in enumerate((0.25, 0.5, 0.75))]
+    lines = layer_lines(profile(layer(0, None, "", 0.0), *experts))
+    assert [(line.beside, line.calls) for line in lines] == [(1, 1), (3, 0.5)]
+    experts[1] = layer(2, 0, "1", 0.0, calls=0)
+    assert len(layer_lines(profile(layer(0, None, "", 0.0), *experts))) == 4
+
+
+def test_what_ran_beside_the_step_is_no_part_of_its_shares() -> None:
+    (line,) = layer_lines(profile(layer(0, None, "", 1.0, beside_seconds=4.0, second_order_seconds=0.5)))
+    assert (line.share, line.beside_seconds, line.second_order_seconds) == (0.1, 4.0, 0.5)
+
+
 def test_layers_without_a_probe_are_named_where_they_hold_parameters() -> None:
     found = unprobed(
         profile(

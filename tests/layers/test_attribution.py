@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pyprof.errors import InvariantError
+from pyprof.layers.adding_up import Replay
 from pyprof.layers.profile import LayerFacts, ProbeCost, Profile, assemble
 from pyprof.layers.trace import FORWARD, NODE_DTYPE, RECOMPUTE, SPAN_DTYPE, STEP, Trace
 
@@ -14,19 +15,24 @@ FREE = ProbeCost()
 
 
 def span(begin, end, layer, sequence=(0, 0), phase=FORWARD, thread=0):
-    return (begin * MS, end * MS, *sequence, thread, layer, phase, -1, -1)
+    return (begin * MS, end * MS, *sequence, thread, layer, phase, -1, -1, 0)
 
 
-def node(begin, end, sequence, task=1, thread=0, origin=7):
-    return (begin * MS, end * MS, sequence, origin, thread, task, -1, -1)
+def node(begin, end, sequence, task=1, thread=0, origin=7, made=(0, 0)):
+    return (begin * MS, end * MS, sequence, origin, *made, thread, task, -1, -1)
 
 
-def profile_of(spans, nodes=(), layers=("", "a", "b"), cost=FREE, threads=(7, 8), dropped=0):
-    facts = [LayerFacts(path, "Module", "other", None if i == 0 else 0, 0, "replaced") for i, path in enumerate(layers)]
-    trace = Trace(
-        np.array(list(spans), SPAN_DTYPE), np.array(list(nodes), NODE_DTYPE), np.array(threads, np.uint64), dropped
+def added_up(spans, nodes=(), threads=(7, 8)):
+    replay = Replay()
+    replay.add(
+        Trace(np.array(list(spans), SPAN_DTYPE), np.array(list(nodes), NODE_DTYPE), np.array(threads, np.uint64), 0)
     )
-    profile = assemble(trace, facts, cost)
+    return replay.sums()
+
+
+def profile_of(spans, nodes=(), layers=("", "a", "b"), cost=FREE, threads=(7, 8)):
+    facts = [LayerFacts(path, "Module", "other", None if i == 0 else 0, 0, "replaced") for i, path in enumerate(layers)]
+    profile = assemble(added_up(spans, nodes, threads), facts, cost)
     profile.self_check(1e-9)
     return profile
 
@@ -156,9 +162,7 @@ def test_a_module_that_is_never_called_shows_the_sum_of_its_children():
         LayerFacts("list", "ModuleList", "other", 0, 0, "skipped: has no forward of its own"),
         LayerFacts("list.0", "Linear", "other", 1, 3, "replaced"),
     ]
-    spans = np.array([span(0, 10, 0), span(2, 8, 2)], SPAN_DTYPE)
-    trace = Trace(spans, np.empty(0, NODE_DTYPE), np.array([7], np.uint64), 0)
-    profile = assemble(trace, facts, ProbeCost())
+    profile = assemble(added_up([span(0, 10, 0), span(2, 8, 2)]), facts, ProbeCost())
     assert profile.layers[1].calls == 0
     assert milliseconds(profile, "forward_seconds") == [10, 6, 6]
 

@@ -231,13 +231,14 @@ def test_threads_keep_their_own_nesting(recorder):
             assert parent["begin"] <= span["begin"] <= span["end"] <= parent["end"]
 
 
-def test_overflow_is_counted_and_the_rest_is_kept(recorder):
+def test_stamps_without_room_are_counted_and_no_call_is_lost(recorder):
     module = nn.Sequential(nn.Identity(), nn.Identity(), nn.Identity())
     with instrument(module, recorder=recorder, capacity=2) as probes:
         module(1)
     profile = probes.profile()
-    assert profile.overflowed == 2
-    assert [layer.calls for layer in profile.layers] == [1, 1, 0, 0]
+    assert profile.overflowed == 0
+    assert [layer.calls for layer in profile.layers] == [1, 1, 1, 1]
+    assert (probes.trace.spans["layer"].tolist(), probes.trace.dropped) == ([0, 1], 2)
 
 
 def test_steps_hand_back_the_room(recorder):

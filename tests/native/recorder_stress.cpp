@@ -1,4 +1,4 @@
-// The recorder's core under sanitizers: many threads that nest, overflow and end, while another one drains.
+// The recorder's core under sanitizers: many threads that nest, overflow and end, while another one reads.
 #include <cstdio>
 #include <cstdlib>
 #include <thread>
@@ -9,8 +9,13 @@ using namespace pyprof;
 
 namespace {
 
-std::atomic<uint64_t> sequence{0};
-uint64_t next_sequence() { return sequence.fetch_add(1, std::memory_order_relaxed); }
+thread_local uint64_t sequence = 0;
+uint64_t next_sequence() { return ++sequence; }
+std::atomic<uint64_t> threads_seen{0};
+uint64_t thread_number() {
+  static thread_local const uint64_t number = ++threads_seen;
+  return number;
+}
 
 #define REQUIRE(condition)                                                           \
   do {                                                                               \
@@ -21,14 +26,14 @@ uint64_t next_sequence() { return sequence.fetch_add(1, std::memory_order_relaxe
   } while (false)
 
 void nest(ThreadBuffer& buffer, uint32_t depth, uint32_t deepest) {
-  const ThreadBuffer::Open open = buffer.begin(depth);
+  const uint32_t token = buffer.begin(depth);
   if (depth < deepest) {
     nest(buffer, depth + 1, deepest);
     nest(buffer, depth + 1, deepest);
   } else {
     std::this_thread::yield();  // so that the reader comes along while spans are open, on few processors too
   }
-  buffer.end(open);
+  buffer.end(token);
 }
 
 struct Counts {
@@ -57,7 +62,30 @@ void check(const Recorder::Drained& drained, Counts& counts) {
   counts.dropped += drained.dropped;
 }
 
-// Whatever is drained meanwhile, no event is lost: each one is either handed over or counted as dropped.
+uint64_t count(const Recorder::Sums& sums, uint32_t site) { return sums.cells[calls_cell(site)].count; }
+
+// Each layer has one site, and is called twice by the one before: at any moment what is known is whole trees of calls,
+// whose own times sum to the time of the outermost ones.
+uint64_t check_sums(const Recorder::Sums& sums) {
+  uint64_t trees = 0;
+  int64_t own = 0;
+  for (uint32_t site = kSteps + 1; site < sums.sites.size(); ++site) {
+    const Site& place = sums.sites[site];
+    REQUIRE(place.parent == (place.layer == 0 ? kUnmarked : site - 1));
+    if (place.layer == 0) trees = count(sums, site);
+    REQUIRE(count(sums, site) == trees << place.layer);
+    REQUIRE(sums.cells[calls_cell(site)].probed ==
+            (count(sums, site) > 0 && site + 1 < sums.sites.size() ? 2 : 0) * count(sums, site));
+    for (uint32_t cell = 0; cell < kCells; ++cell) own += sums.cells[site * kCells + cell].ticks;
+  }
+  for (uint32_t cell = 1; cell < kCells; ++cell) own += sums.cells[cell].ticks;
+  REQUIRE(own == sums.cells[calls_cell(kUnmarked)].ticks);
+  REQUIRE(sums.lost == 0);
+  return trees;
+}
+
+// Whatever is read meanwhile, no call is lost from the sums, and the stamps of each one are either handed over or
+// counted as dropped.
 void threads_and_reader(uint32_t capacity, uint32_t deepest, bool may_drop) {
   constexpr int kThreads = 4, kRounds = 100;
   Options options;
@@ -65,6 +93,7 @@ void threads_and_reader(uint32_t capacity, uint32_t deepest, bool may_drop) {
   options.node_capacity = capacity;
   options.nodes = true;
   options.autograd.sequence = next_sequence;
+  options.autograd.thread_number = thread_number;
   Recorder recorder(options);
   std::atomic<int> running{kThreads};
   std::vector<std::thread> threads;
@@ -79,9 +108,13 @@ void threads_and_reader(uint32_t capacity, uint32_t deepest, bool may_drop) {
     });
   }
   Counts counts;
-  while (running.load() > 0) check(recorder.drain(), counts);
+  while (running.load() > 0) {
+    check(recorder.drain(), counts);
+    check_sums(recorder.sums());
+  }
   for (std::thread& thread : threads) thread.join();
   check(recorder.drain(), counts);
+  REQUIRE(check_sums(recorder.sums()) == kThreads * kRounds);
   const uint64_t calls = (uint64_t{1} << (deepest + 1)) - 1;
   REQUIRE(counts.spans + counts.nodes + counts.dropped == kThreads * kRounds * (calls + 1));
   REQUIRE(may_drop || counts.dropped == 0);
@@ -96,6 +129,106 @@ void many_recorders() {
     REQUIRE(one.drain().spans.size() == 2);
     REQUIRE(other.drain().spans.size() == 1);
   }
+}
+
+// Of calls within calls, the innermost one that a number was made in is found, by other threads too and while more are
+// made, as long as it was made in this step or in the one before.
+void ranges_are_found_while_they_grow() {
+  constexpr uint64_t kRounds = 40, kCalls = 20'000;
+  Ranges ranges;
+  std::atomic<uint64_t> made{0}, seen{0};
+  std::thread reader([&] {
+    uint64_t found = 0;
+    for (uint64_t last = 0; (last = made.load(std::memory_order_acquire)) < kRounds * kCalls;) {
+      if (last == 0) continue;
+      const uint64_t step = (last - 1) / kCalls, number = last - 1;
+      const Owner owner = ranges.find(2 * number);
+      if (owner == kForgotten) {
+        REQUIRE(made.load() / kCalls >= step + 2);  // the step after it has ended meanwhile
+      } else {
+        REQUIRE(owner == owner_of(static_cast<uint32_t>(number), false));
+        ++found;
+      }
+    }
+    seen.store(found);
+  });
+  for (uint64_t call = 0; call < kRounds * kCalls; ++call) {
+    if (call % kCalls == 0) {
+      ranges.forget_older_steps();
+      if (call > kCalls)
+        REQUIRE(ranges.find(2 * (call - kCalls)) == owner_of(static_cast<uint32_t>(call - kCalls), false));
+      if (call > 2 * kCalls) REQUIRE(ranges.find(2 * (call - 2 * kCalls - 1)) == kForgotten);
+    }
+    ranges.set(2 * call, owner_of(static_cast<uint32_t>(call), false));
+    ranges.set(2 * call + 1, kNobody);
+    made.store(call + 1, std::memory_order_release);
+  }
+  reader.join();
+  REQUIRE(seen.load() > 0);
+  const auto last = static_cast<uint32_t>(kRounds * kCalls - 1);
+  REQUIRE(ranges.find(2 * last) == owner_of(last, false));
+  REQUIRE(ranges.find(2 * last + 1) == kNobody);
+}
+
+// Without steps the oldest numbers are forgotten when there is no more room for them.
+void ranges_are_bounded() {
+  constexpr uint64_t kCalls = 3 << 20;
+  Ranges ranges;
+  for (uint64_t call = 0; call < kCalls; ++call) ranges.set(call, owner_of(static_cast<uint32_t>(call), false));
+  REQUIRE(ranges.find(0) == kForgotten);
+  REQUIRE(ranges.find(kCalls - 1) == owner_of(kCalls - 1, false));
+  REQUIRE(ranges.find(kCalls - 1'000'000) == owner_of(kCalls - 1'000'000, false));
+}
+
+// Threads that have ended leave their buffers to later ones, so that a pool for each step takes no more memory.
+void ended_threads_leave_their_buffers() {
+  Recorder recorder({.span_capacity = 8});
+  for (int i = 0; i < 50; ++i) {
+    std::thread([&] {
+      ThreadBuffer* buffer = recorder.this_thread();
+      for (int call = 0; call < 20; ++call) buffer->end(buffer->begin(0));
+    }).join();
+    REQUIRE(recorder.drain().threads.size() == 1);
+  }
+  REQUIRE(recorder.sums().cells[calls_cell(kSteps + 1)].count == 50 * 20);
+}
+
+// A step in a step is a part of it; a thread beside it is told apart; what was never ended ends with what is around it.
+void steps_and_threads() {
+  Recorder recorder({.span_capacity = 64});
+  ThreadBuffer* buffer = recorder.this_thread();
+  const uint32_t outer = buffer->begin(kStep);
+  buffer->end(buffer->begin(0));
+  const uint32_t inner = buffer->begin(kStep);
+  buffer->end(buffer->begin(0));
+  buffer->begin(1);
+  buffer->end(inner);
+  buffer->end(inner);  // again: ended already
+  std::thread([&] { recorder.this_thread()->end(recorder.this_thread()->begin(0)); }).join();
+  buffer->end(outer);
+  const Recorder::Sums sums = recorder.sums();
+  REQUIRE(count(sums, kSteps) == 1);
+  int64_t own = sums.cells[calls_cell(kInStep)].ticks;
+  uint64_t beside = 0;
+  for (uint32_t site = kSteps + 1; site < sums.sites.size(); ++site) {
+    REQUIRE(sums.sites[site].parent == kInStep || sums.sites[site].parent == kBeside);
+    if (sums.sites[site].parent == kInStep) own += sums.cells[calls_cell(site)].ticks;
+    if (sums.sites[site].parent == kBeside) beside += count(sums, site);
+  }
+  REQUIRE(own == sums.cells[calls_cell(kSteps)].ticks);
+  REQUIRE(beside == 1);
+}
+
+// Layers that call each other have a site each, however deep that goes.
+void recursion_stays_where_it_began() {
+  Recorder recorder({.span_capacity = 8});
+  ThreadBuffer* buffer = recorder.this_thread();
+  const uint32_t first = buffer->begin(0);
+  for (uint32_t call = 1; call < 1000; ++call) buffer->begin(call % 2);
+  buffer->end(first);
+  const Recorder::Sums sums = recorder.sums();
+  REQUIRE(sums.sites.size() == kSteps + 3);
+  REQUIRE(count(sums, kSteps + 1) == 500 && count(sums, kSteps + 2) == 500);
 }
 
 void clock_agrees_with_the_system() {
@@ -114,6 +247,11 @@ int main() {
   threads_and_reader(1 << 16, 4, false);
   threads_and_reader(16, 5, true);
   many_recorders();
+  ranges_are_found_while_they_grow();
+  ranges_are_bounded();
+  ended_threads_leave_their_buffers();
+  steps_and_threads();
+  recursion_stays_where_it_began();
   clock_agrees_with_the_system();
   std::puts("recorder: all held");
 }

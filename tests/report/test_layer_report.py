@@ -110,3 +110,26 @@ def test_a_step_without_time_divides_nothing_by_zero() -> None:
     one = model(1)
     layers = tuple(replace(layer, forward_seconds=0.0, own_forward_seconds=0.0) for layer in one.layers[:1])
     printed(replace(one, layers=layers, step_seconds=0.0, outside_seconds=0.0))
+
+
+@pytest.mark.parametrize(("calls", "shown"), [(0.5, "0.5"), (1.5, "1.5"), (0.25, "0.25"), (1 / 3, "0.333"), (2, "2")])
+def test_half_a_call_is_not_none(calls: float, shown: str) -> None:
+    layers = tuple(replace(layer, calls=calls) for layer in model(1).layers)
+    lines = printed(replace(model(1), layers=layers), 140)
+    assert next(line for line in lines if "TypeSelf" in line).split()[3] == shown
+
+
+def test_the_second_order_and_what_ran_beside_have_columns_where_there_is_any() -> None:
+    text = " ".join(printed(model()))
+    assert "2nd" not in text
+    assert "beside" not in text
+    layers = [replace(layer, second_order_seconds=0.002, beside_seconds=0.003) for layer in model(1).layers]
+    lines = printed(replace(model(1), layers=tuple(layers)), 140)
+    assert next(line for line in lines if "TypeSelf" in line).split()[-4:-2] == ["2.0", "3.0"]
+    text = " ".join(lines)
+    assert "2nd: the part of a layer's own backward" in text
+    assert "beside: 15.0 ms that layers took in other threads" in text
+
+
+def test_backward_nodes_without_a_layer_are_told() -> None:
+    assert "7 backward nodes came too long after the forward" in " ".join(printed(replace(model(), unplaced=7), 140))
