@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import sys
 from collections.abc import Iterator
@@ -35,6 +34,8 @@ def _descriptor_swapped() -> Iterator[None]:
 
 def _flush() -> None:
     """Write what is buffered, by Python and by C, to where the descriptor points now."""
+    import ctypes  # not needed to show the help, which is to be quick
+
     for stream in (sys.stdout, sys.__stdout__):
         if stream is not None and not stream.closed:
             stream.flush()

@@ -113,7 +113,8 @@ class _Held:
     def of(cls, tensor: Tensor, **changes: Tensor | None) -> _Held:
         if is_lazy(tensor):
             return cls(tensor, True, True, tensor.requires_grad, None, None, None)
-        copied = not (isinstance(tensor, nn.Parameter) or tensor.is_meta) and tensor.layout is torch.strided
+        odd = tensor.is_meta or tensor.is_nested or tensor.layout is not torch.strided
+        copied = not odd and not isinstance(tensor, nn.Parameter)
         with torch.inference_mode(tensor.is_inference()), torch.no_grad():
             memory = tensor.detach() if copied else None
             contents = None if memory is None else memory.clone()

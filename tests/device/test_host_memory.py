@@ -273,3 +273,10 @@ def test_on_cuda_the_peak_is_what_comes_on_top() -> None:
         peak=1536, allocated=1536, allocations=2, base=1_000
     )
     assert cuda.synchronized == 2
+
+
+def test_lazy_tensors_occupy_nothing_before_the_first_forward():
+    module = nn.Sequential(nn.LazyLinear(2), nn.LazyBatchNorm1d())
+    assert resident_bytes(module) == 8  # the number of batches seen
+    module(torch.ones(3, 4))
+    assert resident_bytes(module) == 4 * (2 * 4 + 2 + 4 * 2) + 8

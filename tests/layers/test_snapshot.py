@@ -295,6 +295,16 @@ def test_attributes_that_hold_themselves_end():
     assert module.loop[0].item() == 1.0
 
 
+@pytest.mark.parametrize(
+    "value",
+    [torch.eye(4).to_sparse(), torch.nested.nested_tensor([torch.ones(2, 4), torch.ones(3, 4)])],
+    ids=["sparse", "nested"],
+)
+def test_inputs_whose_contents_are_not_copied_are_no_obstacle(value):
+    profile = pyprof.profile(nn.Linear(4, 4), value, seconds=0.0)
+    assert profile.layers[0].calls == 1
+
+
 def test_under_instrument_the_users_own_steps_move_what_they_move():
     module = nn.BatchNorm1d(4)
     with pyprof.instrument(module, backward=True):
