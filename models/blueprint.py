@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from pyprof.device.weights import WeightCount
 from pyprof.models.weights import deferred_random, fill
 
 if TYPE_CHECKING:
@@ -46,9 +47,9 @@ def blueprint(entry: Entry, size: str) -> Blueprint:
 
 
 def meta_parameters(plan: Blueprint) -> int:
-    """Number of parameters of a blueprint, tied ones once, without allocating any."""
+    """Number of parameters of a blueprint, shared ones once, without allocating any."""
     with torch.device("meta"):
-        return sum(parameter.numel() for parameter in plan.model(plan.config).parameters())
+        return WeightCount().add_all(plan.model(plan.config))
 
 
 @contextmanager

@@ -124,6 +124,17 @@ def plain_tensors(module: nn.Module) -> Iterator[Tensor]:
         yield from (value for value in _attributes(layer) if isinstance(value, Tensor))
 
 
+def has_constant_weights(module: nn.Module) -> bool:
+    """Whether a frozen TorchScript program is in a module, whose weights are constants that no parameter shows."""
+    programs = [part for part in module.modules() if isinstance(part, torch.jit.ScriptModule)]
+    return any(
+        isinstance(node.output().type(), torch._C.TensorType)
+        for program in programs
+        if next(program.parameters(), None) is None and program._c._has_method("forward")
+        for node in program.graph.findAllNodes("prim::Constant")  # type: ignore[attr-defined]
+    )
+
+
 def _packed_objects(layer: nn.Module) -> list[Any]:
     return [value for value in _attributes(layer) if type(value) is torch.ScriptObject]
 

@@ -15,16 +15,11 @@ def count(step: Step) -> Reading:
     The study of Diwan et al. (2023) counted with torchinfo, which gives the same number for a model that shares
     nothing; it counts a layer that stands in two places, or in a list and in an attribute, up to twice.
     """
-    import torch
-
-    from pyprof.device.weights import WeightCount
+    from pyprof.device.weights import WeightCount, has_constant_weights
 
     module = step.module
-    if (
-        any(isinstance(part, torch.jit.ScriptModule) for part in module.modules())
-        and next(module.parameters(), None) is None
-    ):
-        reason = "its weights are constants of a frozen TorchScript program: count them before torch.jit.freeze"
+    if has_constant_weights(module):
+        reason = "some weights are constants of a frozen TorchScript program: count them before torch.jit.freeze"
         return Reading(None, reason=reason)
     trainable = WeightCount(trainable_only=True).add_all(module)
     return Reading(value=float(WeightCount().add_all(module)), detail={"trainable": trainable})

@@ -159,11 +159,18 @@ def test_a_sparse_parameter_counts_the_values_that_it_stores(layout: str) -> Non
     assert counted(module) == (100, 100)
 
 
-def test_a_frozen_program_gives_a_reason_and_no_number() -> None:
-    program = torch.jit.freeze(torch.jit.script(nn.Linear(3, 3).eval()))
-    reading = count(SimpleNamespace(module=program))  # type: ignore[arg-type]
+@pytest.mark.parametrize("inside", [False, True], ids=["whole", "a part"])
+def test_a_frozen_program_gives_a_reason_and_no_number(inside: bool) -> None:
+    program: Any = torch.jit.freeze(torch.jit.script(nn.Linear(3, 3).eval()))
+    module = nn.Sequential(nn.Linear(3, 3), program) if inside else program
+    reading = count(SimpleNamespace(module=module))  # type: ignore[arg-type]
     assert reading.value is None
     assert "count them before torch.jit.freeze" in str(reading.reason)
+
+
+def test_a_program_that_is_not_frozen_counts() -> None:
+    module = nn.Sequential(torch.jit.script(nn.Linear(3, 3)), torch.jit.script(nn.ReLU()))
+    assert counted(module) == (12, 12)
 
 
 def test_meta_parameters_count_and_lazy_ones_are_refused() -> None:

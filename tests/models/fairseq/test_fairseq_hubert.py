@@ -11,6 +11,7 @@ from torch import nn
 from transformers import HubertForCTC, HubertModel
 
 from pyprof.errors import UsageError
+from pyprof.models.checkpoint import load_directory
 from pyprof.models.fairseq.checkpoint import FairseqCheckpoint, read_checkpoint
 from pyprof.models.fairseq.hubert import from_fairseq, sample_mask
 from pyprof.models.fairseq.names import convolutions, transformers_settings
@@ -86,6 +87,9 @@ def test_a_fine_tuned_model(tmp_path: Path, arguments: bool) -> None:
     assert (config.final_dropout, config.layerdrop, config.hidden_dropout) == (0.3, 0.2, 0.1)
     assert (config.apply_spec_augment, config.mask_time_prob, config.vocab_size) == (True, 0.5, 9)
     assert type(from_fairseq(path)) is LHubertForCTC
+    module, _, notes = load_directory(str(path), "eager")
+    assert (type(module), notes) == (HubertForCTC, ("measured as HubertForCTC",))
+    assert type(load_directory(str(path), "eager", base_model=True)[0]) is HubertModel
     weights["w2v_encoder.extra"] = torch.zeros(1)
     with pytest.raises(UsageError, match="1 weights that no HuBERT has: extra"):
         from_fairseq(save(content, path))
