@@ -134,21 +134,21 @@ class ThreadBuffer {
   enum class Kind : uint8_t { kCall, kStep, kInnerStep, kNode };
   static constexpr int32_t kNoTask = -1;
 
-  // An open interval; the first one of a thread stands for the thread itself.
-  struct Frame {
+  // An open interval; the first one of a thread stands for the thread itself. What a call needs fills one cache line.
+  struct alignas(64) Frame {
     int64_t begin = 0;
     int64_t inner = 0;  // ticks of what ran right inside, and of the gaps after nodes
     uint64_t probed = 0;
     int64_t index = Ring<Span>::kDropped;  // of its stamps
     uint64_t sequence_begin = 0;
-    uint32_t site = 0, cell = 0, context = 0, layer = kStep;
-    uint32_t phase = kForward;
+    uint32_t site = 0, cell = 0, layer = kStep;
     Owner owner = kNobody;  // of the nodes that are made inside
+    uint8_t context = 0, phase = kForward;
     Kind kind = Kind::kStep;
-    int32_t device_begin = kNoEvent;
     // The node that ran last right inside, whose gap up to the next one is its own as long as no call comes between.
     bool follows_node = false;
     int32_t last_task = kNoTask;
+    int32_t device_begin = kNoEvent;
     uint32_t last_cell = 0;
     Owner last_owner = kNobody, last_made = kNobody;  // of the node; of what was made in it
     int64_t last_end = 0;
