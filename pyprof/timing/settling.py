@@ -37,7 +37,9 @@ FEWEST_AT_LEVEL = 6
 # their time); and where the series had been moving there, since a machine changes its speed at once.
 _ALONE, _BESIDE, _SLID = math.log(2), math.log(1.5), math.log(1.25)
 # How much slower one half of a series is than the other where it keeps moving: it moved by twice as much in all.
-_MOVING = math.log(1.1)
+_MOVING = math.log(1.15)
+# A side of a step that slides to it or on from it does so by this share of the step at least, from half to half.
+_SLIDE_SHARE = 1 / 3
 
 
 class Levels(Protocol):
@@ -189,8 +191,16 @@ def _change(own: Floats, beside: Floats | None) -> Change | None:
 
 def _is_large(series: Floats, change: Change, sudden: float) -> bool:
     """Whether a step is one that a machine doesn't make: a `sudden` one, or less at the end of a slide."""
-    slid = abs(change.step) >= _SLID and trend(series[: change.index]) * change.step > 0
-    return slid or abs(change.step) >= sudden
+    if abs(change.step) >= sudden:
+        return True
+    return abs(change.step) >= _SLID and _slides(series[: change.index], change.step)
+
+
+def _slides(series: Floats, step: float) -> bool:
+    """Whether a series moves the way of a step, and not just by little beside it, as a drift beside a flip does."""
+    if len(series) < 2 or trend(series) * step <= 0:
+        return False
+    return step_at(series, len(series) // 2) / step >= _SLIDE_SHARE
 
 
 def _unexplained(own: Floats, beside: Floats, index: int) -> float:
@@ -206,7 +216,6 @@ def _keeps_moving(own: Floats, beside: Floats | None) -> bool:
         if change is None:
             continue
         step = change.step if beside is None else _unexplained(own, beside, change.index)
-        before, after = trend(series[: change.index]), trend(series[change.index :])
-        if abs(step) >= _MOVING and before * after > 0 and before * step > 0:
+        if abs(step) >= _MOVING and _slides(series[: change.index], step) and _slides(series[change.index :], step):
             return True
     return False
