@@ -147,12 +147,15 @@ def test_no_look_goes_beyond_the_time(clock: Any) -> None:
 
 
 class Machine:
-    """A clock moved by calls, on a machine whose speed flips between two values, with noise and slow samples."""
+    """A clock moved by calls, on a machine whose speed flips between two values, with noise and slow samples.
 
-    def __init__(self, seed: int, slower: float, noise: float) -> None:
+    `drift` is how far it becomes slower and faster besides, in 44 seconds up and down.
+    """
+
+    def __init__(self, seed: int, slower: float, noise: float, drift: float = 0.0) -> None:
         self._random = np.random.default_rng(seed)
         self._speed = FlippingSpeed(self._random, slower)
-        self._noise = noise
+        self._noise, self._drift = noise, drift
         self.now = round(self._random.uniform(0, 1000) * 1e9)
 
     def now_ns(self) -> int:
@@ -165,25 +168,27 @@ class Machine:
         def run() -> None:
             slow = bool(self._speed.is_slow(np.array([self.now * 1e-9]))[0])
             wild = 3.0 if self._random.random() < 0.03 else 1.0
-            noise = np.exp(self._random.normal(0, self._noise))
+            noise = np.exp(self._random.normal(0, self._noise)) * (1 + self._drift * np.sin(self.now / 7e9))
             self.now += round(milliseconds * MS * (factor if slow else 1.0) * wild * noise)
 
         return run
 
 
-@pytest.mark.parametrize("slower", [1.0, 1.45, 1.8])
-@pytest.mark.parametrize("noise", [0.02, 0.1, 0.3])
-def test_a_machine_is_rarely_taken_for_a_warm_up(slower: float, noise: float) -> None:
-    """Steady or flipping, in at most 3 % of measurements of up to 5 s."""
+@pytest.mark.parametrize(
+    ("slower", "noise", "drift"),
+    [*((slower, noise, 0.0) for slower in (1.0, 1.45, 1.8) for noise in (0.02, 0.1, 0.3)), (1.45, 0.05, 0.2)],
+)
+def test_a_machine_is_rarely_taken_for_a_warm_up(slower: float, noise: float, drift: float) -> None:
+    """Steady, flipping or drifting besides: in at most 2 of 60 measurements of up to 5 s."""
     alarms = 0
-    for seed in range(100):
-        machine = Machine(seed, slower, noise)
+    for seed in range(60):
+        machine = Machine(seed, slower, noise, drift)
         result = measure(
             machine.call(10), stopwatch=HostStopwatch(machine), watch=NoWatch(), precision=0.02, max_seconds=5.0
         )
         # The warm-up itself has 25 readings at most.
         alarms += result.still_changing or len(result.warmup) > 25
-    assert alarms <= 3
+    assert alarms <= 2
 
 
 @pytest.mark.parametrize("slower", [1.0, 1.45, 1.8])
