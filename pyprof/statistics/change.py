@@ -5,6 +5,7 @@ Loads numpy only.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,23 +44,39 @@ def change_point(values: Samples) -> Change | None:
     variance of each split, so that an early one is seen as well as one in the middle). There are at least three samples
     on either side, the rank sum is three standard deviations from its mean, and the two sides hardly overlap.
     """
-    count = len(values)
-    if count < 2 * FEWEST:
-        return None
+    return next(change_points(values), None)
+
+
+def change_points(values: Samples) -> Iterator[Change]:
+    """The same, then the clearest split of what lies before it, and so on: a short early level is found too.
+
+    Each of them is one that the whole series does not come back over.
+    """
     series = np.asarray(values, dtype=np.float64)
-    ranks, ties = _ranks(series)
+    _, apart = _splits(series)
+    end = len(series)
+    while end >= 2 * FEWEST:
+        scores, apart_before = _splits(series[:end])
+        scores[np.minimum(apart_before, apart[: len(scores)]) < _APART] = 0
+        if scores.max() < _CLEAR:
+            return
+        end = FEWEST + int(np.argmax(scores))
+        yield Change(end, step_at(series, end))
+
+
+def _splits(series: Floats) -> tuple[Floats, Floats]:
+    """For each split with enough samples on both sides its score, in standard deviations, and how far it is apart.
+
+    The latter is 1 where all samples on one side lie above all on the other, and 0 where neither side lies above.
+    """
+    count = len(series)
     before = np.arange(FEWEST, count - FEWEST + 1, dtype=np.float64)
-    excess = np.cumsum(ranks)[FEWEST - 1 : count - FEWEST] - before * (count + 1) / 2
-    variance = before * (count - before) * (count + 1) / 12 * ties
-    if ties == 0:
-        return None
-    scores = np.abs(excess) / np.sqrt(variance)
-    best = int(np.argmax(scores))
-    apart = 2 * abs(excess[best]) / (before[best] * (count - before[best]))
-    if scores[best] < _CLEAR or apart < _APART:
-        return None
-    index = FEWEST + best
-    return Change(index, step_at(series, index))
+    ranks, ties = _ranks(series)
+    if len(before) == 0 or ties == 0:
+        return np.zeros(len(before)), np.zeros(len(before))
+    excess = np.abs(np.cumsum(ranks)[FEWEST - 1 : count - FEWEST] - before * (count + 1) / 2)
+    scores: Floats = excess / np.sqrt(before * (count - before) * (count + 1) / 12 * ties)
+    return scores, 2 * excess / (before * (count - before))
 
 
 def step_at(values: Samples, index: int) -> float:
@@ -81,7 +98,7 @@ def _ranks(values: Floats) -> tuple[Floats, float]:
     ranks: Floats = (last - (counts - 1) / 2)[inverse]
     count = float(len(values))
     tied = counts.astype(np.float64)
-    return ranks, 1 - float(np.sum(tied**3 - tied)) / (count**3 - count)
+    return ranks, 1 - float(np.sum(tied**3 - tied)) / max(count**3 - count, 1.0)
 
 
 def _kendall(values: Samples) -> float:

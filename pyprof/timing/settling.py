@@ -19,7 +19,7 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from pyprof.statistics.change import Change, change_point, step_at, trend
+from pyprof.statistics.change import Change, change_point, change_points, step_at, trend
 from pyprof.statistics.estimate import Estimate, Samples, median
 
 Floats = npt.NDArray[np.float64]
@@ -175,14 +175,14 @@ def _change(own: Floats, beside: Floats | None) -> Change | None:
 
     `beside` is its ratio to the references. The change is sought in both, as either may be the noisier one.
     """
-    alone = change_point(own)
+    for change in change_points(own):
+        # Beside others a rise like this is the machine's, but all of them may warm up at once.
+        if change.step <= -_ALONE if beside is not None else _is_large(own, change, _ALONE):
+            return change
     if beside is None:
-        return alone if alone is not None and _is_large(own, alone, _ALONE) else None
-    if alone is not None and alone.step <= -_ALONE:
-        # All of them may warm up at once.
-        return alone
-    for change, series in ((alone, own), (change_point(beside), beside)):
-        if change is not None:
+        return None
+    for series in (own, beside):
+        for change in change_points(series):
             unexplained = Change(change.index, _unexplained(own, beside, change.index))
             if _is_large(series, unexplained, _BESIDE):
                 return unexplained

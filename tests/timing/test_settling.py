@@ -212,6 +212,13 @@ def test_a_machine_that_comes_back_however_slow_it_was_is_no_warm_up() -> None:
     assert settled(slow + steady + slow) == Settled()
 
 
+def test_a_cold_level_is_found_before_a_change_of_speed_that_is_clearer() -> None:
+    slow, fast = [3.0, 3.1, 2.9] * 60, [2.0, 2.1, 1.9] * 60
+    assert settled([20.0] * 7 + slow + fast) == Settled(7)
+    # Where speeds change to and fro the place is less sharp.
+    assert 7 <= settled([20.0] * 7 + slow + fast + slow).begin <= 10
+
+
 def test_what_slows_all_alike_is_the_machine_and_what_one_does_alone_is_not() -> None:
     slow_then_fast, fast_then_slow, steady = [[16.0] * 20 + [10.0] * 20, [10.0] * 20 + [16.0] * 20, [5.0] * 40]
     assert settled(slow_then_fast) == Settled()
