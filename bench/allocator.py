@@ -27,7 +27,7 @@ changes it for all. "keep" tells the C library to map nothing of its own for lar
 (GLIBC_TUNABLES); other allocators are preloaded where --preload names their libraries.
 
 The price of a fault comes from anonymous memory of 256 MiB that is mapped, touched once in every page, touched again,
-and unmapped: the difference of the two passes, and the unmapping, over the faults that were counted.
+and unmapped: the difference of the two passes, and the unmapping, in processor time over the faults that were counted.
 """
 KEEP = "glibc.malloc.mmap_threshold=4294967295:glibc.malloc.trim_threshold=17179869184:glibc.malloc.top_pad=268435456"
 PAGE = mmap.PAGESIZE
@@ -106,7 +106,7 @@ def measure_elsewhere(workload: Workload, allocator: dict[str, str], steps: int,
 
 
 def fault_prices(readings: int = 5) -> tuple[float, float]:
-    """Seconds of a page's first touch and of giving it back: the least of some readings."""
+    """Processor seconds of a page's first touch and of giving it back: the least of some readings."""
     touches, returns = [], []
     for _ in range(readings):
         memory = mmap.mmap(-1, TOUCHED_BYTES)
@@ -115,17 +115,17 @@ def fault_prices(readings: int = 5) -> tuple[float, float]:
         first, again = _touch(pages), _touch(pages)
         faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
         del pages  # the memory cannot be unmapped while an array looks at it
-        begin = time.perf_counter()
+        begin = time.thread_time()
         memory.close()
-        returns.append((time.perf_counter() - begin) / faults)
+        returns.append((time.thread_time() - begin) / faults)
         touches.append((first - again) / faults)
     return min(touches), min(returns)
 
 
 def _touch(pages: np.ndarray) -> float:
-    begin = time.perf_counter()
+    begin = time.thread_time()
     pages[:] = 1
-    return time.perf_counter() - begin
+    return time.thread_time() - begin
 
 
 def cheapest(
