@@ -95,8 +95,9 @@ class _Buffer(threading.local):
         with recorder.lock:
             self.index = len(recorder.buffers)
             recorder.buffers.append(self.__dict__)
-            # Stands in for autograd's own number: nodes only have to name the thread of the call that made them.
-            recorder.numbers.append(threading.get_ident())
+            # Stands in for autograd's own number: nodes only have to name the thread of the call that made them. The
+            # system's number of a thread would not do, since one that has ended leaves it to another.
+            recorder.numbers.append(self.index + 1)
 
 
 class _Opened(NamedTuple):
