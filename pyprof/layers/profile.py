@@ -14,6 +14,7 @@ from pyprof.layers.attribution import Attribution, attribute
 from pyprof.layers.sums import Sums
 from pyprof.layers.uncalled import counted_kinds, explained
 from pyprof.quantity import format_seconds
+from pyprof.records.noise import SystemPart
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,8 @@ class Profile:
     and `nodes` are the events that `cost` was subtracted for. `overflowed` counts the events that could not be kept:
     the times of the layers that they belong to are part of their callers' own times. `unplaced` counts the backward
     nodes whose call was too long ago to be known: their time is outside. `omissions` says both in words. `notes` say in
-    sentences what was different from what was asked for.
+    sentences what was different from what was asked for. `system` is what the system took of a step, None where it
+    doesn't tell or nobody counted.
     """
 
     layers: tuple[LayerCost, ...]
@@ -106,6 +108,7 @@ class Profile:
     overflowed: int
     unplaced: int = 0
     notes: tuple[str, ...] = ()
+    system: SystemPart | None = None
 
     @property
     def probe_seconds(self) -> float:
@@ -130,7 +133,8 @@ class Profile:
 
     def __str__(self) -> str:
         step = f"a step of {format_seconds(self.step_seconds)}" if self.steps else format_seconds(self.step_seconds)
-        return "; ".join([f"profile of {len(self.layers)} layers, {step}", *self.omissions()])
+        system = [str(self.system)] if self.system and self.system.is_much else []
+        return "; ".join([f"profile of {len(self.layers)} layers, {step}", *system, *self.omissions()])
 
     def kinds(self) -> dict[str, tuple[float, float | None, int]]:
         """Kind to (own forward seconds with recomputation, own backward seconds or None, own parameters).
@@ -173,6 +177,7 @@ class Profile:
             "beside_seconds": self.beside_seconds,
             "overflowed": self.overflowed,
             "unplaced": self.unplaced,
+            "system": None if self.system is None else vars(self.system),
             "notes": list(self.notes),
         }
 

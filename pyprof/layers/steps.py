@@ -18,6 +18,7 @@ from pyprof.layers.instrument import Probes, Rules, check_module, instrument
 from pyprof.layers.profile import Profile
 from pyprof.layers.recorder import RecorderName
 from pyprof.layers.snapshot import given_back
+from pyprof.records.noise import SystemPart, SystemTime
 
 _MOST_STEPS = 50
 
@@ -78,8 +79,8 @@ def profile(
             given.adopt()
             probes = instrument(module, backward=mode == "train", rules=rules, recorder=recorder)
             with probes:
-                record_steps(probes, step, prepare, seconds)
-    profile = probes.profile()
+                system = record_steps(probes, step, prepare, seconds)
+    profile = replace(probes.profile(), system=system)
     return profile if inference.note is None else replace(profile, notes=(*profile.notes, inference.note))
 
 
@@ -110,15 +111,24 @@ class _Inputs:
             self.args, self.kwargs = tree_map(fresh, self._given)
 
 
-def record_steps(probes: Probes, step: Callable[[], object], prepare: Callable[[], object], seconds: float) -> None:
-    """Take marked steps for about `seconds`, 1 to 50; `prepare` runs before each one, outside of it."""
+def record_steps(
+    probes: Probes, step: Callable[[], object], prepare: Callable[[], object], seconds: float
+) -> SystemPart | None:
+    """Take marked steps for about `seconds`, 1 to 50; `prepare` runs before each one, outside of it.
+
+    Returns what the system took of a step, None where it doesn't tell.
+    """
     begin = time.monotonic()
+    system: list[SystemTime] = []
     for _ in range(_MOST_STEPS):
         prepare()
+        before = SystemTime.now()
         with probes.step():
             step()
+        system.append(SystemTime.now() - before)
         if time.monotonic() - begin >= seconds:
-            return
+            break
+    return SystemPart.of(system)
 
 
 def loss_of(output: Any) -> torch.Tensor:

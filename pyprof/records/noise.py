@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import resource
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import IntFlag
+from statistics import median
 from typing import Any, NamedTuple
 
-from pyprof.quantity import plural
+from pyprof.quantity import format_count, plural
 
 # Less than this share of a sample's time is not worth a mark: half of the difference that is usually asked for.
 HIT_SHARE = 0.005
+# Below these nothing is said of what the system took of a step.
+_LEAST_SHARE = 0.05
+_LEAST_FAULTS = 1_000
 
 
 class Hit(IntFlag):
@@ -114,6 +118,35 @@ class SystemTime(NamedTuple):
         """The same of a reading of the counters."""
         system, user = round(usage.ru_stime * 1e9), round(usage.ru_utime * 1e9)
         return cls(usage.ru_minflt, system, system + user)
+
+
+NOTHING = SystemTime()
+
+
+@dataclass(frozen=True)
+class SystemPart:
+    """What the system took of a step: its page `faults`, and its `share` of the processor time of all threads."""
+
+    faults: float
+    share: float
+
+    @classmethod
+    def of(cls, parts: Sequence[SystemTime], calls: int = 1) -> SystemPart | None:
+        """Of as many readings of `calls` steps each: the median of the faults; None where nothing was told."""
+        processor = sum(part.processor_ns for part in parts)
+        if not processor:
+            return None
+        faults = median(part.faults for part in parts) / calls
+        return cls(faults, sum(part.system_ns for part in parts) / processor)
+
+    @property
+    def is_much(self) -> bool:
+        """Whether it is worth a word: other work of the system, such as launches, takes some percent of any step."""
+        return self.share >= _LEAST_SHARE and self.faults >= _LEAST_FAULTS
+
+    def __str__(self) -> str:
+        faults = format_count(self.faults)
+        return f"{100 * self.share:.0f} % of this step is the system handing out memory ({faults} page faults)"
 
 
 # The names of causes as reports write them, by the names that `Noise.hit` and the records use.

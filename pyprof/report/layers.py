@@ -188,5 +188,7 @@ def _footer(profile: Profile, lines: Sequence[LayerLine], marks: Glyphs) -> list
     for reason, paths in (*unprobed(profile).items(), *uncalled(profile).items()):
         more = f" and {len(paths) - SHOWN_PATHS} more" if len(paths) > SHOWN_PATHS else ""
         footer.append(Text(f"{reason}: {', '.join(paths[:SHOWN_PATHS])}{more}", "yellow"))
+    if profile.system and profile.system.is_much:
+        footer.append(Text(str(profile.system), "yellow"))
     footer += [Text(omission, "bold red") for omission in profile.omissions()]
     return footer

@@ -6,21 +6,21 @@ from collections.abc import Iterator
 
 from rich.text import Text
 
-from pyprof.analysis.system_time import DEAR, SystemShare, SystemTime
-from pyprof.quantity import format_count, plural
+from pyprof.analysis.system_time import DEAR, SystemShare, SystemSummary
+from pyprof.quantity import plural
 from pyprof.report.style import short_case
 
 _SHOWN = 3
 _LEAST_PART = 0.01
 
 
-def system_lines(system: SystemTime) -> Iterator[Text]:
+def system_lines(system: SystemSummary) -> Iterator[Text]:
     """A line for the cases that the system took most of, and one on the price of a page where it changed."""
     for share in system.shares[:_SHOWN]:
         yield _share(share)
     if len(system.shares) > _SHOWN:
         rest = system.shares[_SHOWN:]
-        low, high = (f"{100 * bound:.0f} %" for bound in (rest[-1].share, rest[0].share))
+        low, high = (f"{100 * share.part.share:.0f} %" for share in (rest[-1], rest[0]))
         yield Text(f"and {low} to {high} of {plural(len(rest), 'more case')}", "dim")
     if system.dear:
         shown = ", ".join(map(short_case, system.dear[:_SHOWN]))
@@ -31,12 +31,8 @@ def system_lines(system: SystemTime) -> Iterator[Text]:
 
 
 def _share(share: SystemShare) -> Text:
-    text = Text.assemble(
-        short_case(share.case),
-        ": ",
-        (f"{100 * share.share:.0f} %", "bold yellow"),
-        f" of this step is the system handing out memory ({format_count(share.faults)} page faults)",
-    )
+    amount, rest = str(share.part).split(" % ", 1)
+    text = Text.assemble(short_case(share.case), ": ", (f"{amount} %", "bold yellow"), f" {rest}")
     if share.kinds:
         most = [(kind, part) for kind, part in share.kinds.items() if part >= _LEAST_PART][:_SHOWN]
         text.append(f": {', '.join(f'{100 * part:.0f} % in {kind}' for kind, part in most)}", "dim")

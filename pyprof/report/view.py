@@ -10,7 +10,7 @@ from pyprof.analysis.omitted import Note, Omission
 from pyprof.analysis.published import Agreement, Side
 from pyprof.analysis.ratio import RatioPoint
 from pyprof.analysis.shares import ShareRow
-from pyprof.analysis.system_time import SystemTime
+from pyprof.analysis.system_time import SystemSummary
 from pyprof.analysis.tipping import Tipping
 from pyprof.records.comparison import Comparison
 from pyprof.records.indicator import IndicatorFacts, OfIndicator
@@ -201,5 +201,5 @@ class View:
     notes: tuple[Note, ...] = ()
     quiet: RunNoise | None = None
     indicators: tuple[IndicatorFacts, ...] = ()
-    system: SystemTime | None = None
+    system: SystemSummary | None = None
     schema: int = SCHEMA

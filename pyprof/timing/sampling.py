@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from pyprof.errors import UsageError
 from pyprof.quantity import format_seconds
-from pyprof.records.noise import Noise
+from pyprof.records.noise import Noise, SystemPart
 from pyprof.statistics.dependence import dependence
 from pyprof.statistics.estimate import Estimate, Samples, estimate_median
 from pyprof.statistics.sequential import LOOKED_AT
@@ -41,9 +41,10 @@ class Measurement:
     the sampling: precision, samples or time. `low` and `high` are None where there are too few samples for an interval.
 
     `hits` marks the samples that noise has hit (flags of `pyprof.records.noise.Hit`), and `noise` sums up how quiet the
-    machine was. Where a yardstick was timed beside, `yardstick` holds its readings in nanoseconds and `steady` the
-    median at the machine's full speed: that of the undisturbed samples over the yardstick's time around each, times
-    the yardstick's fastest reading. It is right for work that the machine's speed scales, not for sleeping or waiting.
+    machine was; `system` is what the system took of a call, None where it doesn't tell. Where a yardstick was timed
+    beside, `yardstick` holds its readings in nanoseconds and `steady` the median at the machine's full speed: that of
+    the undisturbed samples over the yardstick's time around each, times the yardstick's fastest reading. It is right
+    for work that the machine's speed scales, not for sleeping or waiting.
     """
 
     samples: tuple[int, ...]
@@ -56,6 +57,7 @@ class Measurement:
     yardstick: tuple[int, ...] = ()
     steady: Estimate | None = None
     still_changing: bool = False
+    system: SystemPart | None = None
 
     @cached_property
     def estimate(self) -> Estimate:
@@ -107,6 +109,7 @@ class Measurement:
         told = [f"{format_seconds(self.median)} (95 % interval {low} to {high}, {count})"]
         told += [f"{format_seconds(self.steady.value)} at the machine's full speed"] if self.steady else []
         told += ["still changing when the sampling ended"] if self.still_changing else []
+        told += [str(self.system)] if self.system and self.system.is_much else []
         return "; ".join([*told, *filter(None, [str(self.shape)])])
 
     def to_json(self) -> dict[str, Any]:
@@ -167,6 +170,7 @@ def measure(
         hits=tuple(series.hits[series.begin :]),
         noise=watch.noise(),
         still_changing=series.changing,
+        system=SystemPart.of(series.system[series.begin :], warmed.repeats),
     )
     if beside is None or yardstick is None:
         return taken
@@ -201,7 +205,7 @@ def take_samples(
     while True:
         watch.begin()
         nanoseconds = time_calls(stopwatch, fn, series.repeats)
-        series.add(nanoseconds, stopwatch.clock.now_ns() - begin, watch.end())
+        series.add(nanoseconds, stopwatch.clock.now_ns() - begin, watch.end(), watch.system)
         if beside is not None:
             beside.read_if_due(series.count, series.elapsed_ns)
         if progress is not None:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from pyprof.records.noise import NOTHING, SystemTime
 from pyprof.statistics.dependence import dependence
 from pyprof.statistics.estimate import Estimate, Samples, median_ranks
 from pyprof.statistics.sequential import LOOKED_AT, PrecisionLooks
@@ -26,16 +27,18 @@ class Series:
         self.repeats = repeats
         self.samples: list[int] = []
         self.hits: list[int] = []
+        self.system: list[SystemTime] = []
         self.elapsed_ns = 0
         self.begin = 0
         self.changing = False
         self._reference = reference
         self._sorted: list[int] = []
 
-    def add(self, nanoseconds: int, elapsed_ns: int, hit: int = 0) -> None:
-        """Note a sample, the host's time since sampling began, and the noise that was seen during it."""
+    def add(self, nanoseconds: int, elapsed_ns: int, hit: int = 0, system: SystemTime = NOTHING) -> None:
+        """Note a sample, the host's time since sampling began, and what the watch saw during it."""
         self.samples.append(nanoseconds)
         self.hits.append(hit)
+        self.system.append(system)
         insort(self._sorted, nanoseconds)
         self.elapsed_ns = elapsed_ns
 

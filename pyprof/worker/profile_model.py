@@ -40,9 +40,9 @@ def profile_model(loaded: LoadedModel, length: int, batch: int, seconds: float) 
         step()
         # Only now, as the first step may have built some of the layers.
         with instrument(loaded.step, backward=loaded.mode == "train", rules=loaded.kinds) as probes:
-            record_steps(probes, step, prepare, seconds)
+            system = record_steps(probes, step, prepare, seconds)
     profile = probes.profile()
-    return replace(profile, notes=(*profile.notes, *loaded.notes(length)))
+    return replace(profile, system=system, notes=(*profile.notes, *loaded.notes(length)))
 
 
 def at_work(model: str, length: int, batch: int, mode: str) -> str:

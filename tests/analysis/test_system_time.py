@@ -29,7 +29,7 @@ def record(
 def test_the_share_is_the_systems_part_of_the_processor_time_and_the_largest_comes_first() -> None:
     told = system_time([record(64, 0.12, 50_000), record(128, 0.34, 1_080_000, kinds={"self-attention": 3, "head": 1})])
     assert told is not None
-    assert [(share.case.length, share.share, share.faults) for share in told.shares] == [
+    assert [(share.case.length, share.part.share, share.part.faults) for share in told.shares] == [
         (128, 0.34, 1_080_000),
         (64, 0.12, 50_000),
     ]

@@ -198,8 +198,9 @@ def wait_for_end(child: int) -> None:
 def test_a_run_that_is_killed_or_interrupted_goes_on_without_repeating(
     tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
-    # The first case loads libraries too.
-    study, directory = a_study(["steady"], measure={**QUICKLY, "timeout": "60 s"}), tmp_path / "run"
+    # The first case loads libraries too, and the second has to last until the signal is there, on a busy machine too.
+    lasting = {**QUICKLY, "min_samples": 40, "max_samples": 40, "max_seconds": 2.0, "timeout": "60 s"}
+    study, directory = a_study(["steady"], measure=lasting), tmp_path / "run"
     (tmp_path / "study.toml").write_text(toml.dumps(study.to_table()))
     assert run_and_send(tmp_path, number) == code
     before = read(directory)
