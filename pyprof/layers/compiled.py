@@ -8,6 +8,7 @@ before anything is compiled anew, and what was compiled before serves again as s
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -22,6 +23,9 @@ _REFUSED = (
     "graph in pieces: instrument the compiled module, torch.compile(module) or one after module.compile(), which is "
     "timed from outside, or time the function by pyprof.measure"
 )
+
+# The types of probes that the compiler has not been told of yet.
+_REFUSING: dict[type, Callable[[Any], bool]] = {}
 
 
 def has_compiled(module: nn.Module) -> bool:
@@ -46,6 +50,18 @@ def refuse_to_be_compiled(probe_type: type, is_attached: Callable[[Any], bool]) 
 
     One that only calls on, since something else was put around it, is compiled as the forward that it stands in for.
     """
+    _REFUSING[probe_type] = is_attached
+    refuse_if_loaded()
+
+
+def refuse_if_loaded() -> None:
+    """Tell the compiler where it is loaded by now: it takes 70 MB, so it is not loaded for this."""
+    if _REFUSING and "torch._dynamo" in sys.modules:
+        while _REFUSING:
+            _refuse(*_REFUSING.popitem())
+
+
+def _refuse(probe_type: type, is_attached: Callable[[Any], bool]) -> None:
     from torch._dynamo.variables.builder import VariableBuilder
 
     # The compiler's own table of how values of a type are taken into a graph; no released interface reaches as far.

@@ -22,7 +22,7 @@ from pyprof.device.weights import WeightCount
 from pyprof.errors import UsageError
 from pyprof.layers.adding_up import Replay
 from pyprof.layers.calibrate import calibrate
-from pyprof.layers.compiled import has_compiled, refuse_to_be_compiled
+from pyprof.layers.compiled import has_compiled, refuse_if_loaded, refuse_to_be_compiled
 from pyprof.layers.kinds import classify
 from pyprof.layers.profile import LayerFacts, ProbeCost, Profile, assemble
 from pyprof.layers.recorder import Recorder, RecorderName, make_recorder
@@ -114,6 +114,7 @@ class Probes:
     @contextmanager
     def step(self) -> Iterator[None]:
         """Mark a step: with any marked, a profile holds what lies in them, as a mean over them."""
+        refuse_if_loaded()  # since the probes were attached, perhaps
         opened = self._recorder.begin(STEP)
         try:
             yield

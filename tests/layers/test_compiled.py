@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -196,3 +198,23 @@ def test_a_probe_that_only_calls_on_is_compiled_as_what_it_stands_in_for(backend
         found = torch.compile(module, backend=backend, fullgraph=True)(VALUE)
     assert torch.equal(found, expected)
     assert len(backend) == 1
+
+
+def test_the_compiler_is_told_when_it_is_loaded_after_the_probes():
+    script = """
+import sys, torch, pyprof
+from pyprof.errors import UsageError
+module = torch.nn.Linear(2, 2)
+with pyprof.instrument(module) as probes:
+    assert "torch._dynamo" not in sys.modules
+    around = torch.compile(lambda x: module(x) + 1, backend="eager")
+    try:
+        with probes.step():
+            around(torch.ones(1, 2))
+    except UsageError as error:
+        print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.stdout.startswith("a module with probes is called inside of a function that torch.compile compiles"), (
+        done
+    )
