@@ -13,7 +13,7 @@ from pyprof.errors import InvariantError
 from pyprof.layers.attribution import Attribution, attribute
 from pyprof.layers.sums import Sums
 from pyprof.layers.uncalled import counted_kinds, explained
-from pyprof.quantity import format_seconds
+from pyprof.quantity import format_seconds, plural
 from pyprof.records.noise import SystemPart
 
 
@@ -124,10 +124,10 @@ class Profile:
         """What the figures do not show as it was, a sentence each; none where everything was kept."""
         said = []
         if self.overflowed:
-            events = "1 event" if self.overflowed == 1 else f"{self.overflowed:,} events"
+            events = plural(self.overflowed, "event")
             said.append(f"{events} found no room in the recorder: some times are counted in the calling layers")
         if self.unplaced:
-            nodes = "1 backward node" if self.unplaced == 1 else f"{self.unplaced:,} backward nodes"
+            nodes = plural(self.unplaced, "backward node")
             said.append(f"{nodes} came too long after the forward to be given to a layer: their time is outside")
         return tuple(said)
 

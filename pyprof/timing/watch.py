@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from pyprof.records.noise import HIT_SHARE, Hit, Noise, SystemTime, causes
+from pyprof.records.noise import HIT_SHARE, NOTHING, Hit, Noise, SystemTime, causes
 from pyprof.timing.clock import Clock, MonotonicClock
 from pyprof.timing.cores import ROOT
 from pyprof.timing.counter_files import CounterFiles, text
@@ -33,7 +33,7 @@ class NoWatch:
     """A watch that sees nothing: for injected time, or where noise does not matter."""
 
     waited_ns = 0
-    system = SystemTime()
+    system = NOTHING
 
     def begin(self) -> None:
         """Nothing to note."""
@@ -75,7 +75,7 @@ class Watch:
         asked = None if throttled is None or throttled() is None else throttled
         self._slow = SlowCounters(files, self._others, clock, root, asked)
         self.waited_ns = 0
-        self.system = SystemTime()
+        self.system = NOTHING
         self._samples = 0
         self._hits: dict[int, int] = {}
         self._usage = self._first_usage = resource.getrusage(resource.RUSAGE_SELF)
