@@ -2,9 +2,10 @@
 
 Whoever runs a user's module gives everything back that a run moves: the training flags, the contents of buffers and of
 other tensors that the module holds (in place, so that whatever shares their memory sees it too), what attributes were
-bound to, gradients, what requires a gradient, and the random state. Weights are not copied, as they may fill half the
-memory: what a forward itself writes into its parameters stays written. What the first forward builds (lazy parameters,
-whole modules) stays as well, without gradients, in the mode of the module that holds it.
+bound to, gradients, what requires a gradient, and the random state. Weights are copied where they take no more than a
+quarter of the memory that is free on their device; of larger ones, what a forward itself writes into its parameters
+stays written. What the first forward builds (lazy parameters, whole modules) stays, without gradients, in the mode of
+the module that holds it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from pyprof.device import registry
 from pyprof.device.memory import tensors_in
+from pyprof.errors import UsageError
+
+# The most of the free memory that copies of the weights may take.
+COPIED_SHARE = 0.25
 
 
 @contextmanager
@@ -48,8 +54,10 @@ class Snapshot:
         for layer in _layers(module):
             self._training[id(layer)] = layer, layer.training
             self._bindings += _bindings(layer)
+        copied = _devices_with_room(module)
         for tensor in (*_tensors(module), *tensors_in(inputs)):
-            self._tensors.setdefault(id(tensor), _Held.of(tensor))
+            if id(tensor) not in self._tensors:
+                self._tensors[id(tensor)] = _Held.of(tensor, with_weights=tensor.device in copied)
 
     def drop_gradients(self) -> None:
         """Drop the gradients of everything in the module and of its inputs, so that a step begins without any."""
@@ -110,11 +118,11 @@ class _Held:
     contents: Tensor | None
 
     @classmethod
-    def of(cls, tensor: Tensor, **changes: Tensor | None) -> _Held:
+    def of(cls, tensor: Tensor, *, with_weights: bool = False, **changes: Tensor | None) -> _Held:
         if is_lazy(tensor):
             return cls(tensor, True, True, tensor.requires_grad, None, None, None)
         odd = tensor.is_meta or tensor.is_nested or tensor.layout is not torch.strided
-        copied = not odd and not isinstance(tensor, nn.Parameter)
+        copied = not odd and (with_weights or not isinstance(tensor, nn.Parameter))
         with torch.inference_mode(tensor.is_inference()), torch.no_grad():
             memory = tensor.detach() if copied else None
             contents = None if memory is None else memory.clone()
@@ -142,6 +150,23 @@ class _Held:
 
 def _place(tensor: Tensor) -> tuple[Any, ...]:
     return tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype
+
+
+def _devices_with_room(module: nn.Module | None) -> set[torch.device]:
+    """The devices whose free memory bears a copy of the weights that a module has there."""
+    weights = {id(weight): weight for layer in _layers(module) for weight in layer.parameters(recurse=False)}
+    sizes: dict[torch.device, int] = {}
+    for weight in weights.values():
+        if not is_lazy(weight):
+            sizes[weight.device] = sizes.get(weight.device, 0) + weight.nbytes
+    return {device for device, size in sizes.items() if size <= COPIED_SHARE * _free_bytes(device)}
+
+
+def _free_bytes(device: torch.device) -> int:
+    try:
+        return registry.of(str(device)).free_memory().bytes
+    except UsageError:  # a device that nobody knows, or that doesn't tell
+        return 0
 
 
 def _layers(module: nn.Module | None) -> Iterator[nn.Module]:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_leaves
 
 from pyprof.errors import UsageError
 from pyprof.layers.inference import Inference
@@ -18,6 +18,7 @@ from pyprof.layers.instrument import Probes, Rules, check_module, instrument
 from pyprof.layers.profile import Profile
 from pyprof.layers.recorder import RecorderName
 from pyprof.layers.snapshot import given_back
+from pyprof.layers.step_inputs import StepInputs
 from pyprof.records.noise import SystemPart, SystemTime
 
 _MOST_STEPS = 50
@@ -46,7 +47,7 @@ def profile(
     if mode not in ("infer", "train"):
         raise UsageError(f"there is no mode {mode!r}: choose infer or train")
     check_module(module)
-    inputs = _Inputs(args, kwargs)
+    inputs = StepInputs(args, kwargs)
     inference = Inference()
 
     def forward() -> Any:
@@ -81,34 +82,7 @@ def profile(
             with probes:
                 system = record_steps(probes, step, prepare, seconds)
     profile = replace(probes.profile(), system=system)
-    return profile if inference.note is None else replace(profile, notes=(*profile.notes, inference.note))
-
-
-class _Inputs:
-    """The arguments of a step.
-
-    One that is itself computed from something (`hidden = first(value)`) is made anew for each step, with nothing behind
-    it: a backward would otherwise go on into the graph that computed it, which is the user's and bears one only.
-    """
-
-    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._given = (args, kwargs)
-        self.args, self.kwargs = args, kwargs
-        self.renew()
-
-    def renew(self) -> None:
-        made: dict[int, torch.Tensor] = {}  # what was given twice stays one tensor
-
-        def fresh(value: Any) -> Any:
-            if not isinstance(value, torch.Tensor) or value.is_leaf:
-                return value
-            if id(value) not in made:
-                # A clone, since a leaf that needs a gradient must not be written to in place, as this one may be.
-                made[id(value)] = value.detach().requires_grad_().clone()
-            return made[id(value)]
-
-        with torch.inference_mode(False), torch.enable_grad():
-            self.args, self.kwargs = tree_map(fresh, self._given)
+    return replace(profile, notes=(*profile.notes, *(note for note in (inference.note, inputs.note) if note)))
 
 
 def record_steps(

@@ -320,3 +320,115 @@ def test_the_random_state_of_a_gpu_is_given_back():
     state = torch.cuda.get_rng_state()
     pyprof.profile(module, value, mode="train", seconds=0.0)
     assert torch.equal(torch.cuda.get_rng_state(), state)
+
+
+class Remembering:
+    """A cache that is no tensor and no container that PyTorch knows."""
+
+    def __init__(self):
+        self.kept = []
+
+    def add(self, value):
+        self.kept.append(value)
+        return torch.cat(self.kept)
+
+
+@MODES
+def test_every_step_gets_the_same_inputs_also_caches(mode):
+    lengths, sums = [], []
+
+    class Decoder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(4))
+
+        def forward(self, value, *, cache):
+            sums.append(float(value.detach().sum()))
+            value.detach().add_(1.0)
+            values = cache.add(value * self.scale)
+            lengths.append(len(values))
+            return values
+
+    cache = Remembering()
+    cache.add(nn.Linear(4, 4)(torch.ones(3, 4)))  # computed: PyTorch refuses to copy such a tensor
+    before = [tensor.detach().clone() for tensor in cache.kept]
+    profile = pyprof.profile(Decoder(), torch.ones(1, 4), cache=cache, mode=mode, seconds=0.05)
+    assert profile.steps > 1
+    assert set(lengths) == {4}
+    assert set(sums) == {4.0}
+    assert len(cache.kept) == 1
+    assert torch.equal(cache.kept[0], before[0])
+    assert profile.notes == ()
+
+
+def test_a_cache_of_transformers_does_not_grow():
+    from transformers import DynamicCache, GPT2Config, GPT2LMHeadModel
+
+    config = GPT2Config(
+        n_layer=1, n_embd=16, n_head=2, vocab_size=50, n_positions=64, bos_token_id=None, eos_token_id=None
+    )
+    model, cache, tokens = GPT2LMHeadModel(config).eval(), DynamicCache(), torch.zeros(1, 8, dtype=torch.long)
+    model(tokens, past_key_values=cache)
+    assert pyprof.profile(model, tokens[:, :1], past_key_values=cache, seconds=1.0).steps == 50  # 64 would not suffice
+    assert cache.get_seq_length() == 8
+
+
+def test_an_input_that_cannot_be_copied_is_said():
+    class Stream:
+        def __deepcopy__(self, memo):
+            raise TypeError("a stream stays what it is")
+
+        def read(self):
+            return torch.ones(2, 4)
+
+    class Reader(nn.Module):
+        def forward(self, stream):
+            return stream.read() * 2
+
+    (note,) = pyprof.profile(Reader(), Stream(), seconds=0.0).notes
+    assert "Stream" in note
+    assert "a stream stays what it is" in note
+
+
+def test_an_input_keeps_its_layout():
+    seen = set()
+
+    class Seeing(nn.Module):
+        def forward(self, value, mask):
+            seen.add((value.stride(), mask.stride()))
+            return value * mask
+
+    pyprof.profile(Seeing(), torch.ones(4, 2).t(), torch.ones(4).expand(2, 4), seconds=0.0)
+    assert seen == {((1, 2), (0, 1))}
+
+
+@MODES
+def test_weights_that_a_forward_writes_are_what_they_were(mode):
+    class Codebook(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.codes = nn.Parameter(torch.ones(3, 4))
+
+        def forward(self, value):
+            self.codes.data.lerp_(torch.zeros(3, 4), 0.5)
+            return value @ self.codes.clone().t()
+
+    module = Codebook()
+    held = module.codes
+    pyprof.profile(module, torch.ones(2, 4), mode=mode, seconds=0.0)
+    assert module.codes is held
+    assert torch.equal(held, torch.ones(3, 4))
+
+
+def test_weights_that_would_fill_the_memory_are_not_copied(monkeypatch):
+    from pyprof.device.memory import MemoryBudget
+    from pyprof.layers import snapshot
+
+    module = nn.Linear(8, 8)  # 288 bytes
+    for free, copied in ((288 * 4, True), (288 * 4 - 4, False)):
+        monkeypatch.setattr(
+            snapshot.registry.HostDevice, "free_memory", lambda _self, free=free: MemoryBudget(free, "a test")
+        )
+        with snapshot.given_back(module), torch.no_grad():
+            module.weight.fill_(7.0)
+        assert (not torch.any(module.weight == 7.0)) == copied

@@ -74,8 +74,8 @@ def test_work_is_in_proportion_to_its_rounds():
 
 
 def test_work_rounds_hits_the_wanted_time():
-    # The machine's speed may change in between, at most about twofold.
-    seconds = median(nanoseconds_of(Work(work_rounds(MILLISECOND))) for _ in range(5)) * 1e-9
+    # The machine's speed may change in between, at most about twofold; what else runs only makes it longer.
+    seconds = min(nanoseconds_of(Work(work_rounds(MILLISECOND))) for _ in range(9)) * 1e-9
     assert 0.4 * MILLISECOND < seconds < 2.5 * MILLISECOND
 
 
