@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from pyprof.printing import RENDERERS
+
 ROOT = Path(__file__).parents[1]
-# What each room may import, itself aside, from the top down. `models` is installed as pyprof.models; errors, failures
-# and quantity are the ground that every room stands on.
+# What each room may import, itself aside, from the top down. `models` is installed as pyprof.models; errors, failures,
+# names, printing and quantity are the ground that every room stands on.
 ROOMS = {
     "cli": {
         "report",
@@ -82,6 +85,16 @@ def test_imports_run_one_way(room):
             if parts[0] != "pyprof" or len(parts) < 2 or parts[1] not in ROOMS or parts[1] == room:
                 continue
             assert parts[1] in ROOMS[room], f"{path.relative_to(ROOT)} imports {name}"
+
+
+def test_a_lower_room_names_no_renderer_and_what_prints_a_result_is_the_report():
+    """The table in pyprof.printing is the one place that joins a result with its renderer."""
+    for name in RENDERERS.values():
+        module, function = name.split(":")
+        assert module.startswith("pyprof.report.")
+        assert callable(getattr(importlib.import_module(module), function))
+    for room in ROOMS.keys() - {"cli", "report"}:
+        assert not [path for path in files(room) if "pyprof.report" in path.read_text()]
 
 
 @pytest.mark.parametrize("room", TORCH_FREE)

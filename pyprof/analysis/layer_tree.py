@@ -8,7 +8,7 @@ from itertools import groupby
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from pyprof.analysis.shares import FUSED, rank
+from pyprof.analysis.shares import FUSED, OUTSIDE, rank
 
 if TYPE_CHECKING:
     from pyprof.layers.profile import LayerCost, Profile
@@ -52,6 +52,15 @@ class LayerLine:
 
 
 @dataclass(frozen=True)
+class KindLine:
+    """What all layers of a kind took of a step: own times, forward and backward, in seconds and as a share of 1."""
+
+    kind: str
+    seconds: float
+    share: float
+
+
+@dataclass(frozen=True)
 class _Node:
     """A layer with what lies below it; layers of one shape have the same types, kinds, calls and names below.
 
@@ -71,6 +80,18 @@ def layer_lines(profile: Profile, *, fold: bool = True) -> tuple[LayerLine, ...]
     roots = _tree(profile.layers)
     least = LEAST_ALIKE if fold else len(profile.layers) + 1
     return tuple(_lines([[root] for root in roots], 0, least, profile.step_seconds or 1.0))
+
+
+def kind_lines(profile: Profile) -> tuple[KindLine, ...]:
+    """Every kind of layer in a profile, and what lies outside of all layers, the most expensive first.
+
+    Kinds that only a fused layer holds took 0 s: what it ran is all of the kind "fused".
+    """
+    seconds = dict.fromkeys((layer.kind for layer in profile.layers), 0.0)
+    seconds |= {kind: forward + (backward or 0.0) for kind, (forward, backward, _) in profile.kinds().items()}
+    seconds[OUTSIDE] = profile.outside_seconds
+    lines = [KindLine(kind, took, took / (profile.step_seconds or 1.0)) for kind, took in seconds.items()]
+    return tuple(sorted(lines, key=lambda line: (-line.seconds, rank(line.kind))))
 
 
 def unprobed(profile: Profile) -> dict[str, tuple[str, ...]]:

@@ -67,5 +67,5 @@ def _run(options: argparse.Namespace) -> int:
     from pyprof.report import layers
 
     what = f"{setup.length:,} {loaded.unit}s, batch {setup.batch}, {mode}, {loaded.attention}"
-    layers.write(profile, Console(), title=f"{loaded.title}, {what}", notes=profile.notes, expand=options.expand)
+    layers.write(profile, Console(), title=f"{loaded.title}, {what}", expand=options.expand)
     return 0

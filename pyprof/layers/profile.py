@@ -13,6 +13,7 @@ from pyprof.errors import InvariantError
 from pyprof.layers.attribution import Attribution, attribute
 from pyprof.layers.sums import Sums
 from pyprof.layers.uncalled import counted_kinds, explained
+from pyprof.printing import printed
 from pyprof.quantity import format_seconds, plural
 from pyprof.records.noise import SystemPart
 
@@ -84,9 +85,9 @@ class LayerCost:
     reason: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Profile:
-    """What each layer cost.
+    """What each layer cost; printed, it is the table of the command line in plain text, as wide as the terminal.
 
     `layers` holds the root first. `step_seconds` is the measured duration of a step less what the probes cost;
     `outside_seconds` is the part of it outside of every layer (the loss, the optimizer, the start of the autograd
@@ -132,6 +133,9 @@ class Profile:
         return tuple(said)
 
     def __str__(self) -> str:
+        return printed(self)
+
+    def __repr__(self) -> str:
         step = f"a step of {format_seconds(self.step_seconds)}" if self.steps else format_seconds(self.step_seconds)
         system = [str(self.system)] if self.system and self.system.is_much else []
         return "; ".join([f"profile of {len(self.layers)} layers, {step}", *system, *self.omissions()])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,36 +12,66 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table as Grid
 from rich.text import Text
 
-from pyprof.analysis.layer_tree import LayerLine, fused, layer_lines, uncalled, unprobed
-from pyprof.analysis.shares import rank
+from pyprof.analysis.layer_tree import KindLine, LayerLine, fused, kind_lines, layer_lines, uncalled, unprobed
 from pyprof.quantity import format_count, format_seconds
-from pyprof.report.bars import legend
-from pyprof.report.style import KIND_STYLES, Glyphs, glyphs, scale
+from pyprof.report.style import ASCII, KIND_STYLES, Glyphs, glyphs, scale
 
 if TYPE_CHECKING:
     from pyprof.layers.profile import Profile
 
 WIDE = 140
-BAR, WIDE_BAR = 8, 16
+BAR, WIDE_BAR = 6, 16
+MOST_BAR = 50
 LEAST_NAME = 16
 SHOWN_PATHS = 3
 
 
-def write(profile: Profile, console: Console, *, title: str, notes: Sequence[str] = (), expand: bool = False) -> None:
+def write(profile: Profile, console: Console, *, title: str, expand: bool = False) -> None:
     """Write a profile's layer table to a console, in its width, colours and encoding; `expand` folds no blocks."""
-    marks = glyphs(console.encoding)
-    console.print(render(profile, console.width, marks, title=title, fold=not expand))
-    for note in notes:
-        console.print(Text(note, "dim"))
+    console.print(render(profile, console.width, glyphs(console.encoding), title=title, fold=not expand))
+
+
+def text(profile: Profile) -> str:
+    """A profile's layer table without colours, as wide as the terminal, in characters that it can show."""
+    terminal = Console()
+    file = io.StringIO()
+    marks = glyphs(terminal.encoding)
+    title = profile.layers[0].type
+    Console(file=file, width=terminal.width, color_system=None).print(
+        render(profile, terminal.width, marks, title=title)
+    )
+    written = "\n".join(line.rstrip() for line in file.getvalue().splitlines())
+    if marks is ASCII:
+        written = written.replace("µ", "u").replace("─", ASCII.line)
+    return written.encode(terminal.encoding, "replace").decode(terminal.encoding)
 
 
 def render(profile: Profile, width: int, marks: Glyphs, *, title: str, fold: bool = True) -> Group:
-    """The table of all layers, root first: a line each, or one for equal neighbours where `fold` is set."""
+    """What each kind takes, and the table of all layers, root first: a line each, or one for equal neighbours where
+    `fold` is set.
+    """
     lines = layer_lines(profile, fold=fold)
     head = Text.assemble(("pyprof", "bold bright_blue"), f" {marks.dot} ", (title, "bold"))
     step = Text(f"one step takes {format_seconds(profile.step_seconds)}")
-    kinds = sorted({line.kind for line in lines}, key=rank)
-    return Group(head, step, legend(kinds, width, marks), _table(lines, width, marks), *_footer(profile, lines, marks))
+    notes = (Text(note, "dim") for note in profile.notes)
+    kinds = _kind_bars(kind_lines(profile), width, marks)
+    return Group(head, step, kinds, Text(), _table(lines, width, marks), *_footer(profile, lines, marks), *notes)
+
+
+def _kind_bars(lines: Sequence[KindLine], width: int, marks: Glyphs) -> Grid:
+    """The share of each kind in a step, which is also what each filling stands for."""
+    grid = Grid.grid(padding=(0, 2, 0, 0))
+    for justify in ("left", "right", "right", "left"):
+        grid.add_column(justify=justify, no_wrap=True)
+    names = max(len(line.kind) for line in lines) + 3
+    room = min(width - names - 7 - 9 - 6, MOST_BAR)
+    for line in lines:
+        style = KIND_STYLES.get(line.kind, "white")
+        name = Text.assemble((marks.filling(line.kind) * 2, style), f" {line.kind}")
+        bar = Text(marks.filling(line.kind) * round(min(line.share, 1.0) * room), style)
+        took = Text(format_seconds(line.seconds) if line.seconds else "", "dim")
+        grid.add_row(name, f"{100 * line.share:.1f} %" if line.seconds else "", took, bar)
+    return grid
 
 
 @dataclass(frozen=True)
@@ -56,10 +87,7 @@ def _table(lines: Sequence[LayerLine], width: int, marks: Glyphs) -> Grid:
     """The columns of numbers are as wide as what is in them; the names and the bars share the rest."""
     wide = width >= WIDE
     columns = [*_kinds(wide, marks), *_numbers(lines)]
-    if wide:
-        columns.append(
-            _Column("share\n(%)", lambda line: Text(f"{100 * line.share:.1f}" if line.reason is None else ""))
-        )
+    columns.append(_Column("share\n(%)", lambda line: Text(f"{100 * line.share:.1f}" if line.reason is None else "")))
     texts = [[column.text(line) for line in lines] for column in columns]
     widths = [
         max([text.cell_len for text in some] + [len(part) for part in column.title.split("\n")])
@@ -73,7 +101,7 @@ def _table(lines: Sequence[LayerLine], width: int, marks: Glyphs) -> Grid:
     grid.add_column("\nlayer", no_wrap=True, max_width=names)
     for column, needed in zip(columns, widths, strict=True):
         grid.add_column(column.title, justify="right" if column.right else "left", no_wrap=True, min_width=needed)
-    grid.add_column("\nshare", no_wrap=True, min_width=bars)
+    grid.add_column("\n", no_wrap=True, min_width=bars)
     for number, (line, label) in enumerate(zip(lines, labels, strict=True)):
         grid.add_row(_shortened(label, names, marks), *(some[number] for some in texts), _bar(line, bars, marks))
     return grid

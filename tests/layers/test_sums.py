@@ -175,14 +175,14 @@ def test_what_cannot_be_kept_is_said(recorder, monkeypatch):
     with pytest.warns(UserWarning, match="too long after the forward"):
         profile = probes.profile()
     assert profile.unplaced > 0
-    assert "too long after the forward" in str(profile)
+    assert "too long after the forward" in repr(profile)
     assert by_path(profile)["0"].own_backward_seconds is None
 
 
 def test_a_profile_says_in_words_what_it_lacks():
     layer = LayerCost(0, None, "", "Model", "other", 1, 0, 1.0, 1.0, None, None, None, "replaced")
     profile = Profile((layer,), 1, 1.0, 0.0, 1, 0, ProbeCost(), 0)
-    assert str(profile) == "profile of 1 layers, a step of 1.00 s"
+    assert repr(profile) == "profile of 1 layers, a step of 1.00 s"
     assert profile.omissions() == ()
     lacking = Profile((layer,), 1, 1.0, 0.0, 1, 0, ProbeCost(), 1, 2000)
     assert [sentence.split(" found ")[0].split(" came ")[0] for sentence in lacking.omissions()] == [

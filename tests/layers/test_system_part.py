@@ -74,7 +74,7 @@ def test_profile_tells_it_in_its_text_its_json_and_its_table(mode: str) -> None:
     assert profile.system is not None
     assert PAGES <= profile.system.faults < 1.5 * PAGES
     told = f"is the system handing out memory ({format_count(profile.system.faults)} page faults)"
-    assert told in str(profile)
+    assert told in repr(profile)
     assert profile.to_json()["system"]["faults"] == profile.system.faults
     console = Console(file=io.StringIO(), width=120, color_system=None)
     write(profile, console, title="faulting")

@@ -98,12 +98,55 @@ def test_an_ascii_terminal_gets_ascii() -> None:
     assert all(line.replace("─", "-").replace("µ", "u").isascii() for line in printed(model(1), marks=ASCII))
 
 
-def test_writing_adds_the_notes() -> None:
+def test_the_notes_come_last() -> None:
     console = Console(file=io.StringIO(), width=80, color_system=None)
-    write(model(), console, title="bert base", notes=["padded to 512 tokens"], expand=True)
+    write(replace(model(), notes=("padded to 512 tokens",)), console, title="bert base", expand=True)
     file = console.file
     assert isinstance(file, io.StringIO)
     assert file.getvalue().rstrip().endswith("padded to 512 tokens")
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_the_kinds_come_first_with_their_shares_and_the_tree_has_percentages(width: int) -> None:
+    lines = printed(model(train=False), width)
+    assert [line.split()[1:4] for line in lines[2:6]] == [
+        ["feedforward", "58.9", "%"],
+        ["self-attention", "39.3", "%"],
+        ["outside", "1.6", "%"],
+        ["other", "0.2", "%"],
+    ]
+    feedforward = next(line for line in lines if " feedforward" in line and "▒" in line and "%" not in line)
+    assert "58.9" in feedforward.split()
+    assert lines[2].count("▒") > 20
+
+
+def test_printing_a_profile_is_the_table_in_plain_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = replace(model(), notes=("padded to 512 tokens",))
+    for width in (80, 140):
+        monkeypatch.setenv("COLUMNS", str(width))
+        console = Console(file=io.StringIO(), width=width, color_system=None)
+        write(one, console, title="TypeOthe")
+        file = console.file
+        assert isinstance(file, io.StringIO)
+        assert str(one).splitlines() == [line.rstrip() for line in file.getvalue().splitlines()]
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert "\x1b" not in str(one)
+
+
+def test_a_terminal_without_such_characters_is_printed_ascii(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
+    print(model(1))
+
+
+def test_kinds_that_only_a_fused_layer_holds_have_a_filling_and_no_time() -> None:
+    one = model(1, train=False)
+    layers = [replace(one.layers[0], kind="fused")]
+    layers += [
+        replace(layer, calls=0, forward_seconds=None, own_forward_seconds=None, reason="not called")
+        for layer in one.layers[1:]
+    ]
+    lines = printed(replace(one, layers=tuple(layers)))
+    assert any(line.split() == ["██", "self-attention"] for line in lines)
 
 
 def test_a_step_without_time_divides_nothing_by_zero() -> None:
