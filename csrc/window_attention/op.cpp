@@ -1,7 +1,8 @@
 // The operators pyprof::window_attention and pyprof::window_attention_backward, and their kernels for the host.
 //
 // The schemas are here for every device; the CUDA kernels are in a library of their own (cuda_op.cpp), which a PyTorch
-// without CUDA could not load. Fake kernels, autograd and FLOP formulas are in pyprof/ops/operator.py.
+// without CUDA could not load. Autograd is in autograd.cpp, Python's way to the operators in call.cpp; fake kernels and
+// FLOP formulas are in pyprof/ops/operator.py.
 #include "window_attention/op.h"
 
 #include <pybind11/pybind11.h>
@@ -11,11 +12,11 @@
 #include <string_view>
 #include <tuple>
 
+#include "window_attention/call.h"
+#include "window_attention/signatures.h"
+
 namespace pyprof::window {
 namespace {
-
-using at::Tensor;
-using OptionalTensor = std::optional<Tensor>;
 
 struct Kernels {
   void (*forward)(const Problem&, const Forward&);
@@ -90,6 +91,7 @@ std::string isa(std::string_view type) {
 
 // Importing it registers the operators.
 PYBIND11_MODULE(_window, module) {
+  if (PyModule_AddFunctions(module.ptr(), pyprof::window::call_methods) != 0) throw pybind11::error_already_set();
   module.def(
       "cpu_isa", &pyprof::window::isa, pybind11::arg("type"),
       "The instruction set that the host kernels use here for a type: portable, avx2, avx512, avx512_bf16 or amx.");

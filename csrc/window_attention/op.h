@@ -1,12 +1,12 @@
 // What the operators' host side (op.cpp) and CUDA side (cuda_op.cpp) do alike with tensors: checks and plain structs.
 //
-// Python says bad arguments in a sentence (pyprof/ops/window_attention.py); the checks here keep memory safe whoever
-// calls.
+// Python says bad arguments in a sentence (pyprof/ops/arguments.py); the checks here keep memory safe whoever calls.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/empty_strided.h>
 
 #include <optional>
 
@@ -50,7 +50,8 @@ inline Strides strides_of(const at::Tensor& tensor) { return {tensor.stride(0), 
 // (batch, heads, length, head_dim) whose transpose(1, 2) is contiguous, because a model reshapes that to
 // (batch, length, heads * head_dim) next.
 inline at::Tensor empty_output(const at::Tensor& query) {
-  return at::empty({query.size(0), query.size(2), query.size(1), query.size(3)}, query.options()).transpose(1, 2);
+  const int64_t heads = query.size(1), length = query.size(2), dim = query.size(3);
+  return at::empty_strided(query.sizes(), {length * heads * dim, dim, heads * dim, 1}, query.options());
 }
 
 // A gradient has its tensor's own order of dimensions, so that autograd's way back through views copies nothing.
