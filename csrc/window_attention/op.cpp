@@ -32,17 +32,11 @@ Kernels kernels(std::string_view impl, const Tensor& query) {
   return {cpu_forward, cpu_backward};
 }
 
-Problem host_problem(Inputs& in) {
-  Problem problem = problem_of(in);
-  if (in.seed) problem.seed = static_cast<uint64_t>(*in.seed->const_data_ptr<int64_t>());
-  return problem;
-}
-
 std::tuple<Tensor, Tensor> forward_on_host(const Tensor& query, const Tensor& key, const Tensor& value, int64_t left,
                                            int64_t right, const OptionalTensor& key_lengths, double scale,
                                            double dropout_p, const OptionalTensor& seed, std::string_view impl) {
   Inputs in{query, key, value, left, right, key_lengths, scale, dropout_p, seed};
-  const Problem problem = host_problem(in);
+  const Problem problem = problem_of(in);
   ForwardTensors out(in);
   kernels(impl, query).forward(problem, out.pointers());
   return {out.output, out.lse};
@@ -55,7 +49,7 @@ std::tuple<Tensor, Tensor, Tensor> backward_on_host(const Tensor& grad_output, c
                                                     double dropout_p, const OptionalTensor& seed,
                                                     std::string_view impl) {
   Inputs in{query, key, value, left, right, key_lengths, scale, dropout_p, seed};
-  const Problem problem = host_problem(in);
+  const Problem problem = problem_of(in);
   BackwardTensors tensors(in, grad_output, grad_lse, output, lse);
   kernels(impl, query).backward(problem, tensors.pointers());
   return {tensors.grad_query, tensors.grad_key, tensors.grad_value};

@@ -77,7 +77,9 @@ inline void check_tensors(const Inputs& in) {
   TORCH_CHECK(in.left >= 0 && in.right >= 0, "window_attention: the window is negative");
   TORCH_CHECK(in.dropout_p >= 0.0 && in.dropout_p < 1.0, "window_attention: dropout_p is not in [0, 1)");
   TORCH_CHECK(in.dropout_p == 0.0 || in.seed.has_value(), "window_attention: dropout needs a seed");
-  if (in.seed) TORCH_CHECK(in.seed->numel() == 1 && in.seed->scalar_type() == at::kLong, "window_attention: seed");
+  if (in.seed)
+    TORCH_CHECK(in.seed->numel() == 1 && in.seed->scalar_type() == at::kLong && in.seed->device() == query.device(),
+                "window_attention: the seed must be one int64 on the query's device");
   if (in.key_lengths) {
     const at::Tensor& lengths = *in.key_lengths;
     TORCH_CHECK(lengths.dim() == 1 && lengths.size(0) == query.size(0) && lengths.scalar_type() == at::kLong &&
@@ -86,7 +88,7 @@ inline void check_tensors(const Inputs& in) {
   }
 }
 
-// Checks, and fills in everything but the seed, which each side reads from its own device.
+// Checks, and fills in everything.
 inline Problem problem_of(Inputs& in) {
   check_tensors(in);
   in.query = with_contiguous_rows(in.query);
@@ -111,6 +113,7 @@ inline Problem problem_of(Inputs& in) {
   problem.key_lengths = in.key_lengths ? in.key_lengths->const_data_ptr<int64_t>() : nullptr;
   problem.scale = in.scale;
   problem.dropout_p = in.dropout_p;
+  problem.seed = in.seed ? reinterpret_cast<const uint64_t*>(in.seed->const_data_ptr<int64_t>()) : nullptr;
   return problem;
 }
 

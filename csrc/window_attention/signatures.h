@@ -17,11 +17,13 @@ using ForwardSignature = std::tuple<Tensor, Tensor>(const Tensor& query, const T
                                                     int64_t left, int64_t right, const OptionalTensor& key_lengths,
                                                     double scale, double dropout_p, const OptionalTensor& seed,
                                                     std::string_view impl);
-using BackwardSignature = std::tuple<Tensor, Tensor, Tensor>(
-    const Tensor& grad_output, const OptionalTensor& grad_lse, const Tensor& query, const Tensor& key,
-    const Tensor& value, const Tensor& output, const Tensor& lse, int64_t left, int64_t right,
-    const OptionalTensor& key_lengths, double scale, double dropout_p, const OptionalTensor& seed,
-    std::string_view impl);
+using BackwardSignature = std::tuple<Tensor, Tensor, Tensor>(const Tensor& grad_output, const OptionalTensor& grad_lse,
+                                                             const Tensor& query, const Tensor& key,
+                                                             const Tensor& value, const Tensor& output,
+                                                             const Tensor& lse, int64_t left, int64_t right,
+                                                             const OptionalTensor& key_lengths, double scale,
+                                                             double dropout_p, const OptionalTensor& seed,
+                                                             std::string_view impl);
 
 using ForwardOperator = c10::TypedOperatorHandle<ForwardSignature>;
 using BackwardOperator = c10::TypedOperatorHandle<BackwardSignature>;
