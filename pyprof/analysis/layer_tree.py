@@ -26,7 +26,7 @@ class LayerLine:
     step, backward and recomputation included) hold what lies below the layer too; `own_share` does not. A backward time
     is None where none was seen, a recomputation's (own) where activation checkpointing ran no forward again, and so are
     the second order's and what ran in other threads beside the step (own; no part of the shares). A forward time is
-    None where the layer was never called: `reason` says why.
+    None where the layer was never called: `reason` says why. `members` are the places of its layers in the profile.
     """
 
     depth: int
@@ -49,6 +49,7 @@ class LayerLine:
     share: float
     own_share: float
     reason: str | None
+    members: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -188,6 +189,7 @@ def _folded(positions: Sequence[Sequence[_Node]], depth: int, least: int, step: 
         share=sum(node.total for node in members) / step,
         own_share=sum(node.own for node in members) / step,
         reason=first.reason,
+        members=tuple(layer.index for layer in layers),
     )
     below = [list(position) for position in zip(*(node.children for node in members), strict=True)]
     return [line, *_lines(below, depth + 1, least, step)]

@@ -64,7 +64,7 @@ def attribute(
     steps = int(count[STEPS, CALLS])
     measured = IN_STEP if steps else UNMARKED
     contexts = np.array(_contexts(parents))
-    places = _places(parents, layers, paths, modules)
+    places = places_of(parents, layers, paths, modules)
     here, beside = contexts == measured, (contexts == BESIDE) & (steps > 0)
     forward = np.array(phases) == FORWARD
     first, second, *_ = _node_columns(measured)
@@ -78,7 +78,7 @@ def attribute(
     by_place = _ByPlace(places, len(paths))
     own_forward = np.where(here & forward, own[:, CALLS], 0.0)
     totals, backward_totals = _totals(parents, phases, own_forward, own_backward, nodes > 0)
-    outermost = _outermost(parents, places)
+    outermost = outermost_of(parents, places)
     # Without a step around them, the gaps between backward nodes lie in no interval, but belong to the nodes.
     all_took = took[STEPS if steps else UNMARKED, CALLS]
     probes = calls.sum() * (inside + outside) + nodes.sum() * node
@@ -135,7 +135,7 @@ def _contexts(parents: Sequence[int]) -> list[int]:
     return contexts
 
 
-def _places(parents: Sequence[int], layers: Sequence[int], paths: Sequence[str], modules: Sequence[int]) -> list[int]:
+def places_of(parents: Sequence[int], layers: Sequence[int], paths: Sequence[str], modules: Sequence[int]) -> list[int]:
     """Which path each site goes to.
 
     Of several paths of a module it is one within the layer that called it, the nearest where there are several of
@@ -194,7 +194,7 @@ def _totals(
     return forward, backward
 
 
-def _outermost(parents: Sequence[int], places: Sequence[int]) -> npt.NDArray[np.bool_]:
+def outermost_of(parents: Sequence[int], places: Sequence[int]) -> npt.NDArray[np.bool_]:
     """Whether no site around each one goes to the same path, whose total it is part of already."""
     outermost = np.ones(len(parents), bool)
     for site in range(STEPS + 1, len(parents)):

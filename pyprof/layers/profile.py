@@ -11,6 +11,8 @@ from typing import Any
 
 from pyprof.errors import InvariantError
 from pyprof.layers.attribution import Attribution, attribute
+from pyprof.layers.device_time import DeviceTime, by_layer, used_paths
+from pyprof.layers.device_work import DeviceSums
 from pyprof.layers.sums import Sums
 from pyprof.layers.uncalled import counted_kinds, explained
 from pyprof.printing import printed
@@ -96,7 +98,8 @@ class Profile:
     the times of the layers that they belong to are part of their callers' own times. `unplaced` counts the backward
     nodes whose call was too long ago to be known: their time is outside. `omissions` says both in words. `notes` say in
     sentences what was different from what was asked for. `system` is what the system took of a step, None where it
-    doesn't tell or nobody counted.
+    doesn't tell or nobody counted. `device_time` is what a GPU did for each layer, where its work was recorded: the
+    times of the layers themselves are then the host's, which launches that work.
     """
 
     layers: tuple[LayerCost, ...]
@@ -110,6 +113,7 @@ class Profile:
     unplaced: int = 0
     notes: tuple[str, ...] = ()
     system: SystemPart | None = None
+    device_time: DeviceTime | None = None
 
     @property
     def probe_seconds(self) -> float:
@@ -130,7 +134,7 @@ class Profile:
         if self.unplaced:
             nodes = plural(self.unplaced, "backward node")
             said.append(f"{nodes} came too long after the forward to be given to a layer: their time is outside")
-        return tuple(said)
+        return (*said, *(self.device_time.omissions() if self.device_time else ()))
 
     def __str__(self) -> str:
         return printed(self)
@@ -158,8 +162,10 @@ class Profile:
         """Raise InvariantError unless all own times and the outside sum to the step.
 
         They may differ by `tolerance` of it and by the probes' own cost: no time is let fall below zero by
-        subtracting that.
+        subtracting that. What the device did has to sum to its whole exactly.
         """
+        if self.device_time:
+            self.device_time.self_check()
         total = self.outside_seconds + sum(
             forward + (backward or 0.0) for forward, backward, _ in self.kinds().values()
         )
@@ -183,15 +189,22 @@ class Profile:
             "unplaced": self.unplaced,
             "system": None if self.system is None else vars(self.system),
             "notes": list(self.notes),
+            "device_time": None if self.device_time is None else self.device_time.to_json(),
         }
 
 
-def assemble(sums: Sums, facts: Sequence[LayerFacts], cost: ProbeCost, dropped: int = 0) -> Profile:
+def assemble(
+    sums: Sums,
+    facts: Sequence[LayerFacts],
+    cost: ProbeCost,
+    dropped: int = 0,
+    device: DeviceSums | None = None,
+) -> Profile:
     """The profile of what was added up, in the order of `facts`.
 
     With marked steps only what ran in them and beside them counts, and all times are means over the steps. A further
     path of a module that has several is there only if the module was called from there. `dropped` counts events that
-    the sums do not hold.
+    the sums do not hold. `device` is what a device did at the places of `sums`.
     """
     modules = [index if fact.module is None else fact.module for index, fact in enumerate(facts)]
     paths = [fact.path for fact in facts]
@@ -205,7 +218,11 @@ def assemble(sums: Sums, facts: Sequence[LayerFacts], cost: ProbeCost, dropped: 
             children[fact.parent].append(index)
     for index in reversed(range(len(facts))):
         _sum_up_container(by_path, index, children[index])
-    shown = _shown(by_path.used, facts, modules)
+    used = by_path.used
+    if device is not None:
+        # A replayed graph works for layers whose forward is not called.
+        used = [one or other for one, other in zip(used, used_paths(device, sums.sites, paths, modules), strict=True)]
+    shown = _shown(used, facts, modules)
     rows = {index: row for row, index in enumerate(shown)}
     layers = tuple(
         LayerCost(
@@ -238,6 +255,9 @@ def assemble(sums: Sums, facts: Sequence[LayerFacts], cost: ProbeCost, dropped: 
         cost,
         sums.lost + dropped,
         sums.unplaced,
+        device_time=None
+        if device is None
+        else by_layer(device, sums.sites, paths, modules, [fact.parent for fact in facts]).of_layers(shown),
     )
 
 

@@ -12,8 +12,10 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table as Grid
 from rich.text import Text
 
+from pyprof.analysis.device_lines import DeviceLine, device_lines
 from pyprof.analysis.layer_tree import KindLine, LayerLine, fused, kind_lines, layer_lines, uncalled, unprobed
 from pyprof.quantity import format_count, format_seconds
+from pyprof.report.device_time import device_columns, device_footer, device_sentence
 from pyprof.report.style import ASCII, KIND_STYLES, Glyphs, glyphs, scale
 
 if TYPE_CHECKING:
@@ -53,9 +55,20 @@ def render(profile: Profile, width: int, marks: Glyphs, *, title: str, fold: boo
     lines = layer_lines(profile, fold=fold)
     head = Text.assemble(("pyprof", "bold bright_blue"), f" {marks.dot} ", (title, "bold"))
     step = Text(f"one step takes {format_seconds(profile.step_seconds)}")
+    on_device = device_lines(profile, lines)
+    if profile.device_time:
+        step.append("; ").append(device_sentence(profile.device_time))
     notes = (Text(note, "dim") for note in profile.notes)
     kinds = _kind_bars(kind_lines(profile), width, marks)
-    return Group(head, step, kinds, Text(), _table(lines, width, marks), *_footer(profile, lines, marks), *notes)
+    return Group(
+        head,
+        step,
+        kinds,
+        Text(),
+        _table(lines, on_device, width, marks),
+        *_footer(profile, lines, width, marks),
+        *notes,
+    )
 
 
 def _kind_bars(lines: Sequence[KindLine], width: int, marks: Glyphs) -> Grid:
@@ -83,15 +96,27 @@ class _Column:
     right: bool = True
 
 
-def _table(lines: Sequence[LayerLine], width: int, marks: Glyphs) -> Grid:
-    """The columns of numbers are as wide as what is in them; the names and the bars share the rest."""
+def _table(lines: Sequence[LayerLine], on_device: Sequence[DeviceLine], width: int, marks: Glyphs) -> Grid:
+    """The columns of numbers are as wide as what is in them; the names and the bars share the rest.
+
+    Where a device's own times are known, the shares are of these, and where there is little room they stand in the
+    place of the host's own times.
+    """
     wide = width >= WIDE
-    columns = [*_kinds(wide, marks), *_numbers(lines)]
-    columns.append(_Column("share\n(%)", lambda line: Text(f"{100 * line.share:.1f}" if line.reason is None else "")))
+    columns = [*_kinds(wide, marks), *_numbers(lines, own=wide or not on_device)]
     texts = [[column.text(line) for line in lines] for column in columns]
+    titles = [column.title for column in columns]
+    for title, text_of in device_columns(on_device, wide) if on_device else ():
+        titles.append(title)
+        texts.append([text_of(number) for number in range(len(lines))])
+    shares = [(line.share, line.own_share) for line in on_device or lines]
+    titles.append("share\n(%)")
+    shown = [line.reason is None or share > 0 for line, (share, _) in zip(lines, shares, strict=True)]
+    texts.append([Text(f"{100 * share:.1f}" if show else "") for (share, _), show in zip(shares, shown, strict=True)])
+    right = [column.right for column in columns] + [True] * (len(titles) - len(columns))
     widths = [
-        max([text.cell_len for text in some] + [len(part) for part in column.title.split("\n")])
-        for column, some in zip(columns, texts, strict=True)
+        max([text.cell_len for text in some] + [len(part) for part in title.split("\n")])
+        for title, some in zip(titles, texts, strict=True)
     ]
     room = width - sum(widths) - len(widths) - 1
     labels = [_label(line, 2 if wide else 1, marks) for line in lines]
@@ -99,11 +124,15 @@ def _table(lines: Sequence[LayerLine], width: int, marks: Glyphs) -> Grid:
     names = max(room - bars, LEAST_NAME)
     grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 0), show_edge=False, pad_edge=False)
     grid.add_column("\nlayer", no_wrap=True, max_width=names)
-    for column, needed in zip(columns, widths, strict=True):
-        grid.add_column(column.title, justify="right" if column.right else "left", no_wrap=True, min_width=needed)
+    for title, to_right, needed in zip(titles, right, widths, strict=True):
+        grid.add_column(title, justify="right" if to_right else "left", no_wrap=True, min_width=needed)
     grid.add_column("\n", no_wrap=True, min_width=bars)
     for number, (line, label) in enumerate(zip(lines, labels, strict=True)):
-        grid.add_row(_shortened(label, names, marks), *(some[number] for some in texts), _bar(line, bars, marks))
+        grid.add_row(
+            _shortened(label, names, marks),
+            *(some[number] for some in texts),
+            _bar(line.kind, *shares[number], bars, marks),
+        )
     return grid
 
 
@@ -117,8 +146,8 @@ def _kinds(wide: bool, marks: Glyphs) -> list[_Column]:
     ]
 
 
-def _numbers(lines: Sequence[LayerLine]) -> list[_Column]:
-    """The columns of numbers; what no layer has is left out."""
+def _numbers(lines: Sequence[LayerLine], own: bool) -> list[_Column]:
+    """The columns of the host's numbers, with or without own times; what no layer has is left out."""
     longest = max(
         max(line.forward_seconds or 0.0, line.backward_seconds or 0.0, line.beside_seconds or 0.0) for line in lines
     )
@@ -135,17 +164,18 @@ def _numbers(lines: Sequence[LayerLine]) -> list[_Column]:
         # Means over steps: half a call is not none.
         return Text(f"{number:.3g}", "dim") if number != int(number) and number < 100 else count(round(number))
 
+    own_title = f"own\n({unit.unit})"
     columns = [
         _Column("\ncalls", lambda line: calls(line.calls)),
         _Column("para-\nmeters", lambda line: count(line.parameters)),
         _Column(f"forward\n({unit.unit})", lambda line: time(line.forward_seconds)),
-        _Column(f"own\n({unit.unit})", lambda line: time(line.own_forward_seconds, "bold")),
     ]
+    if own:
+        columns.append(_Column(own_title, lambda line: time(line.own_forward_seconds, "bold")))
     if any(line.backward_seconds is not None for line in lines):
-        columns += [
-            _Column(f"backw.\n({unit.unit})", lambda line: time(line.backward_seconds)),
-            _Column(f"own\n({unit.unit})", lambda line: time(line.own_backward_seconds, "bold")),
-        ]
+        columns.append(_Column(f"backw.\n({unit.unit})", lambda line: time(line.backward_seconds)))
+        if own:
+            columns.append(_Column(own_title, lambda line: time(line.own_backward_seconds, "bold")))
     if any(line.recompute_seconds is not None for line in lines):
         columns.append(_Column(f"again\n({unit.unit})", lambda line: time(line.recompute_seconds)))
     if any(line.second_order_seconds is not None for line in lines):
@@ -173,15 +203,15 @@ def _kind(line: LayerLine, marks: Glyphs) -> Text:
     return Text(marks.filling(line.kind), KIND_STYLES.get(line.kind, "white"))
 
 
-def _bar(line: LayerLine, width: int, marks: Glyphs) -> Text:
-    """The layer's share of the step: its own part filled as its kind, what lies below it as a line."""
-    whole = round(min(line.share, 1.0) * width)
-    own = min(round(min(line.own_share, 1.0) * width), whole)
-    text = Text(marks.filling(line.kind) * own, KIND_STYLES.get(line.kind, "white"))
+def _bar(kind: str, share: float, own_share: float, width: int, marks: Glyphs) -> Text:
+    """The layer's share: its own part filled as its kind, what lies below it as a line."""
+    whole = round(min(share, 1.0) * width)
+    own = min(round(min(own_share, 1.0) * width), whole)
+    text = Text(marks.filling(kind) * own, KIND_STYLES.get(kind, "white"))
     return text.append(marks.line * (whole - own), "dim")
 
 
-def _footer(profile: Profile, lines: Sequence[LayerLine], marks: Glyphs) -> list[RenderableType]:
+def _footer(profile: Profile, lines: Sequence[LayerLine], width: int, marks: Glyphs) -> list[RenderableType]:
     share = profile.outside_seconds / profile.step_seconds if profile.step_seconds else 0.0
     cost = profile.probe_seconds / profile.step_seconds if profile.step_seconds else 0.0
     footer: list[RenderableType] = [
@@ -192,6 +222,8 @@ def _footer(profile: Profile, lines: Sequence[LayerLine], marks: Glyphs) -> list
             "dim",
         ),
     ]
+    if profile.device_time:
+        footer += device_footer(profile.device_time, width >= WIDE)
     if any(line.beside > 1 for line in lines):
         footer.append(
             Text("times of repeated layers are means; their shares and bars are of all of them together", "dim")

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from pyprof.layers.device_time import BusyTime, DeviceTime, KernelTime, LayerWork, Work
 from pyprof.layers.profile import LayerCost, ProbeCost, Profile
 from pyprof.report.layers import render, write
 from pyprof.report.style import ASCII, Glyphs
@@ -176,3 +177,59 @@ def test_the_second_order_and_what_ran_beside_have_columns_where_there_is_any() 
 
 def test_backward_nodes_without_a_layer_are_told() -> None:
     assert "7 backward nodes came too long after the forward" in " ".join(printed(replace(model(), unplaced=7), 140))
+
+
+def on_a_gpu(train: bool = True) -> Profile:
+    """The same model where the device works a tenth of the host's time for each layer."""
+    profile = model(train=train)
+
+    def work(seconds: float | None) -> Work | None:
+        return None if seconds is None else Work(seconds / 10, 3, launches=3)
+
+    layers = []
+    for layer in profile.layers:
+        forward, own = work(layer.forward_seconds), work(layer.own_forward_seconds)
+        assert forward
+        assert own
+        layers.append(
+            LayerWork(forward, own, work(layer.backward_seconds), work(layer.own_backward_seconds), None, None)
+        )
+    parts = [one for layer in layers for one in (layer.own_forward, layer.own_backward) if one is not None]
+    outside = Work(copy_seconds=0.001, copies=1, launches=1)
+    total = Work(sum(one.kernel_seconds for one in parts), 3 * len(parts), 0.001, 1, launches=3 * len(parts) + 1)
+    busy = BusyTime(0, total.seconds, profile.step_seconds - total.seconds, 0.8 * profile.step_seconds)
+    kernels = (KernelTime("void space::gemm<1>(int)", "gemm", 0.9 * total.kernel_seconds, 96.5),)
+    device = DeviceTime(tuple(layers), 2, outside, Work(), total, (busy,), kernels, streams=1)
+    profile = replace(profile, device_time=device)
+    profile.self_check()
+    return profile
+
+
+@pytest.mark.parametrize("width", [80, 120, 140])
+@pytest.mark.parametrize("train", [False, True])
+def test_the_table_of_a_gpu_fits_and_has_both_times(width: int, train: bool) -> None:
+    lines = printed(on_a_gpu(train), width)
+    assert max(len(line) for line in lines if "longest" not in line) <= width
+    assert any("forward" in line and "device" in line for line in lines)
+    assert any("d.back" in line for line in lines) == train
+    assert any("kernels" in line and "calls" in line for line in lines) == (width >= 140)
+
+
+def test_the_shares_of_a_gpu_are_of_the_devices_time() -> None:
+    lines = printed(on_a_gpu(), 140)
+    block = next(line for line in lines if "12 x, mean" in line)
+    assert block.split()[8:] == ["1", "2.0", "k", "50.0", "100.0", "5.0", "10.0", "6", "99.3", "─" * 6]
+    text = " ".join(lines)
+    assert "the device works 181 ms of it (10 %); launch-bound: for 80 % of it the host had launched nothing" in text
+    assert "launched outside all layers: 1.00 ms (0.6 %)" in text
+    assert "1 copy 1.00 ms, 0 memsets 0 s" in text
+    assert "162 ms  90.0 %    96.5 x void space::gemm<1>(int)" in text
+    assert "90.0 %    96.5 x gemm" in " ".join(printed(on_a_gpu(), 80))
+
+
+def test_json_has_the_devices_columns() -> None:
+    device = on_a_gpu().to_json()["device_time"]
+    assert set(device) >= {"busy_seconds", "idle_seconds", "launch_bound_share", "outside", "unknown", "kernels"}
+    assert device["layers"]["own_backward_kernel_seconds"][-1] == pytest.approx(0.006)
+    assert len(device["layers"]["forward_launches"]) == len(model().layers)
+    assert model().to_json()["device_time"] is None
