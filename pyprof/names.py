@@ -12,12 +12,15 @@ from typing import Any
 from pyprof.errors import UsageError
 from pyprof.failures import FOREIGN, sentence
 
+_LONGEST_NAME = 200
+
 
 def nearest(name: str, known: Iterable[str], otherwise: str | None = None) -> str:
     """How to correct `name`: the nearest known name or, where none is near, `otherwise` (by default all names)."""
     names = list(known)
     spellings = {each.lower(): each for each in names}
-    close = difflib.get_close_matches(name.lower(), spellings, n=1, cutoff=0.5)
+    # Of a long text none is near, and looking for one would take minutes.
+    close = difflib.get_close_matches(name.lower(), spellings, n=1, cutoff=0.5) if len(name) < _LONGEST_NAME else []
     if close:
         return f"did you mean {spellings[close[0]]!r}?"
     return otherwise or f"choose from {', '.join(names)}"

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from numbers import Real
+from typing import Any
 
 from pyprof.errors import UsageError
 from pyprof.names import nearest
+from pyprof.plain import shown
 
 _DURATIONS: Mapping[str, float] = {
     "ns": 1e-9,
@@ -39,6 +42,9 @@ _SIZES: Mapping[str, float] = {
     "GiB": 2**30,
     "TiB": 2**40,
 }
+# About thirty years: longer is a mistake, and more than some of the system's own clocks can count.
+LONGEST_SECONDS = 1e9
+_SHARE = re.compile(r"\s*(?P<number>\d+(?:\.\d*)?|\.\d+)(?P<exponent>[eE][+-]?\d+)?\s*(?P<percent>%?)\s*")
 _QUANTITY = re.compile(r"\s*(?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(?P<unit>[^\W\d_]*)\s*")
 
 
@@ -52,18 +58,34 @@ def parse_size(text: str | int) -> int:
     return int(_parse(text, _SIZES, 1.0, "a size", "512 MiB, 2 GiB or 2 GB"))
 
 
+def parse_share(text: str) -> float:
+    """A share such as "3%", "3 %" or "0.03"; raises UsageError for 1 and more without a %, which is ambiguous."""
+    match = _SHARE.fullmatch(text)
+    value = float(match["number"] + (match["exponent"] or "")) / (100 if match["percent"] else 1) if match else -1.0
+    if match is None or not (match["percent"] or value < 1) or not math.isfinite(value):
+        raise UsageError(f"{shown(text)} is not a share: write 3% or 0.03")
+    return value
+
+
+def check_seconds(seconds: object, what: str, *, or_none: bool = False) -> None:
+    """Raise UsageError unless a time that work may take is a finite number above zero, or zero with `or_none`."""
+    number: Any = math.nan if isinstance(seconds, bool) or not isinstance(seconds, Real) else seconds
+    if not (0 < number <= LONGEST_SECONDS or (or_none and number == 0)):
+        raise UsageError(f"{what} has to be a positive number of seconds, not {shown(seconds)}")
+
+
 def _parse(text: str | float, units: Mapping[str, float], plain: float, what: str, examples: str) -> float:
     match = _QUANTITY.fullmatch(str(text))
     if match is None:
-        raise UsageError(f"{str(text)!r} is not {what}: write {examples}")
+        raise UsageError(f"{shown(str(text))} is not {what}: write {examples}")
     name = match["unit"]
     unit = {spelling.lower(): factor for spelling, factor in units.items()}.get(name.lower()) if name else plain
     if unit is None:
         hint = nearest(name, units, f"write {examples}")
-        raise UsageError(f"{str(text)!r} is not {what}, because there is no unit {name!r}: {hint}")
+        raise UsageError(f"{shown(str(text))} is not {what}, because there is no unit {name!r}: {hint}")
     value = float(match["number"]) * unit
     if not math.isfinite(value) or value < 0:
-        raise UsageError(f"{str(text)!r} is not {what}: it has to be a finite number that is not negative")
+        raise UsageError(f"{shown(str(text))} is not {what}: it has to be a finite number that is not negative")
     return value
 
 

@@ -274,4 +274,5 @@ def large(count: int) -> Iterator[str]:
         seconds *= 1 + 0.01 * math.sin(number)
         latency = {**base["indicators"]["latency"], "value": seconds, "low": seconds * 0.99, "high": seconds * 1.01}
         case = {**base["case"], "length": length}
-        yield json.dumps({**base, "case": case, "indicators": {**base["indicators"], "latency": latency}})
+        key = Case.from_json(case).key
+        yield json.dumps({**base, "key": key, "case": case, "indicators": {**base["indicators"], "latency": latency}})

@@ -64,10 +64,8 @@ std::vector<Level> levels(Type type) {
   return found;
 }
 
-const Kernels& choose(Type type) {
-  if (type == Type::float64)
-    throw std::invalid_argument("the host kernels of window attention don't take float64: use impl=\"reference\".");
-  const char* wanted = std::getenv("PYPROF_CPU_ISA");
+// `wanted` is a name, or null for the best.
+const Kernels& choose_among_levels(Type type, const char* wanted) {
   const Kernels* best = nullptr;
   std::string names;
   bool known = false;
@@ -76,10 +74,21 @@ const Kernels& choose(Type type) {
     if (level.usable && level.for_type && !known) best = level.kernels;
     if (level.usable && wanted && !std::strcmp(wanted, level.kernels->name)) known = true;
   }
-  if (wanted && *wanted && !known)
+  if (wanted && !known)
     throw std::invalid_argument("PYPROF_CPU_ISA is \"" + std::string(wanted) + "\": set it to one of " + names +
                                 ", which this CPU has, or leave it unset.");
   return *best;
+}
+
+// The environment is read at every call, and what this CPU can do once.
+const Kernels& choose(Type type) {
+  static const Kernels* const best[] = {&choose_among_levels(Type::float32, nullptr),
+                                        &choose_among_levels(Type::bfloat16, nullptr),
+                                        &choose_among_levels(Type::float16, nullptr)};
+  if (type == Type::float64)
+    throw std::invalid_argument("the host kernels of window attention don't take float64: use impl=\"reference\".");
+  const char* wanted = std::getenv("PYPROF_CPU_ISA");
+  return wanted && *wanted ? choose_among_levels(type, wanted) : *best[static_cast<int>(type)];
 }
 
 struct Free {

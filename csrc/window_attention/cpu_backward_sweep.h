@@ -32,7 +32,7 @@ struct BackwardSweep {
         problem(p),
         slice(s),
         dims(rows.dims),
-        dropout(p.dropout_p, p.seed),
+        dropout(Dropout(p.dropout_p).seeded(p.seed)),
         plan(p),
         scratch(memory),
         buffers(p, plan, scratch),

@@ -76,7 +76,7 @@ struct ForwardSlice {
         forward(f),
         slice(s),
         dims(p, s.batch),
-        dropout(p.dropout_p, p.seed),
+        dropout(Dropout(p.dropout_p).seeded(p.seed)),
         scratch(memory),
         buffers(p, scratch),
         chunk(forward_chunk(p)),

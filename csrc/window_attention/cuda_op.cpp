@@ -36,10 +36,7 @@ bool runs_on_tensor_cores(const Problem& problem) {
 
 Problem cuda_problem(Inputs& in, std::string_view impl) {
   TORCH_CHECK(impl == "cuda", "window_attention: impl '", impl, "' cannot run on a CUDA device; it has cuda");
-  Problem problem = problem_of(in);
-  // Reading the seed waits for the device, so it is read only where it matters.
-  if (in.seed && problem.dropout_p > 0) problem.seed = static_cast<uint64_t>(in.seed->item<int64_t>());
-  return problem;
+  return problem_of(in);
 }
 
 std::tuple<Tensor, Tensor> forward_on_cuda(const Tensor& query, const Tensor& key, const Tensor& value, int64_t left,

@@ -15,7 +15,7 @@ void dispatch(const Problem& problem, const Run& run) {
     throw std::invalid_argument("the tensor-core kernels take float16 and bfloat16 with head_dim 32, 64 or 128");
   }
   const auto with_head_dim = [&](auto type, auto head_dim) {
-    if (Dropout(problem.dropout_p, problem.seed).active()) {
+    if (Dropout(problem.dropout_p).active()) {
       run(type, head_dim, std::true_type());
     } else {
       run(type, head_dim, std::false_type());

@@ -10,7 +10,7 @@
 // No sum runs over a row, so each group of 16 columns is done with before the next begins, which keeps registers low.
 #pragma once
 
-#include "mma_tile.cuh"
+#include "mma_dropout.cuh"
 
 namespace pyprof::window::mma_kernels {
 
@@ -131,6 +131,7 @@ void mma_grad_query_kernel(const BackwardParams p) {
   gpu::copy_wait<1>();  // for the first group: the second stage may still be on its way
   gpu::sync_threads();  // a wait is for the thread's own copies, and a tile is copied by all threads
   const Rows<T, D, kRowsKept<D>> queries(query_tile), grads(grad_tile);
+  const Dropout dropout = dropout_of(p.shape);
 
   float sums[D / 8][4] = {};
   PYPROF_UNROLL_BY(1) for (int stage = 0; stage < stages.count; ++stage) {
@@ -146,7 +147,7 @@ void mma_grad_query_kernel(const BackwardParams p) {
       multiply_transposed(reached, grads, values + g * kGroup * D);
       PYPROF_UNROLL for (int n = 0; n < 2; ++n) {
         uint32_t kept = 0;
-        if constexpr (Dropped) kept = kept_by_query(p.shape.dropout, head_row, warp.row, first + 8 * n);
+        if constexpr (Dropped) kept = kept_by_query(dropout, head_row, warp.row, first + 8 * n);
         PYPROF_UNROLL for (int i = 0; i < 4; ++i) {
           const bool inside = whole || warp.holds(first + 8 * n, i);
           const float weight = inside ? gpu::exp2(scores[n][i] * p.scale_log2 - statistics[i / 2].x) : 0.0f;
@@ -178,6 +179,7 @@ struct GradKeyWarp {
   const BackwardParams& p;
   Rows<T, D, kRowsKept<D>> keys, values;
   Warp warp;
+  Dropout dropout;
   float key_sums[D / 8][4] = {}, value_sums[D / 8][4] = {};
 
   // The 16 queries from `first` on. The value's part is finished before the key's begins, to save registers: they
@@ -190,7 +192,7 @@ struct GradKeyWarp {
     const bool whole = warp.all.covers(first, kGroup);
     PYPROF_UNROLL for (int n = 0; n < 2; ++n) {
       pairs[n] = gpu::read(reinterpret_cast<const gpu::Float4*>(statistics + 8 * n + gpu::lane() % 4 * 2));
-      if constexpr (Dropped) kept[n] = kept_by_key(p.shape.dropout, head_row, warp.row, first + 8 * n);
+      if constexpr (Dropped) kept[n] = kept_by_key(dropout, head_row, warp.row, first + 8 * n);
       PYPROF_UNROLL for (int i = 0; i < 4; ++i) {
         const bool inside = whole || warp.holds(first + 8 * n, i);
         const float lse = i % 2 == 0 ? pairs[n].x : pairs[n].z;
@@ -274,7 +276,7 @@ void mma_grad_key_kernel(const BackwardParams p) {
   gpu::copy_wait<1>();
   gpu::sync_threads();
   using Kept = Rows<T, D, kRowsKept<D>>;
-  GradKeyWarp<T, D, Dropped> own{p, Kept(key_tile), Kept(value_tile), Warp(band, place.first)};
+  GradKeyWarp<T, D, Dropped> own{p, Kept(key_tile), Kept(value_tile), Warp(band, place.first), dropout_of(p.shape)};
   int slot = 0;
   PYPROF_UNROLL_BY(1) for (Walk now = begin; now.head < end; now.next(kWidth)) {
     const T* const tile = ring + slot * 2 * kTile;

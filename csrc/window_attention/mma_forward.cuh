@@ -5,7 +5,7 @@
 // positive scale: the launcher gives its size, and a negative one changes the sign of the query.
 #pragma once
 
-#include "mma_tile.cuh"
+#include "mma_dropout.cuh"
 
 namespace pyprof::window::mma_kernels {
 
@@ -35,6 +35,7 @@ struct ForwardWarp {
   Rows<T, D, true> queries;
   Warp warp;
   int head_row;
+  Dropout dropout;
   float sums[D / 8][4] = {};
   float top[2] = {-kInfinity, -kInfinity};  // of scores
   float total[2] = {0.0f, 0.0f};            // of this thread's columns
@@ -79,7 +80,7 @@ struct ForwardWarp {
       PYPROF_UNROLL for (int n = 0; n < 2; ++n) {
         uint32_t kept = 0;
         if constexpr (Dropped) {
-          kept = kept_by_query(p.shape.dropout, head_row, warp.row, first + g * kGroup + 8 * n);
+          kept = kept_by_query(dropout, head_row, warp.row, first + g * kGroup + 8 * n);
         }
         PYPROF_UNROLL for (int i = 0; i < 4; ++i) {
           const float weight = gpu::exp2(scores[g][n][i] * p.scale_log2 - base[i / 2]);
@@ -144,7 +145,7 @@ void mma_forward_kernel(const ForwardParams p) {
   PYPROF_MUTANT(first_stage_is_read_before_it_is_there, gpu::copy_wait<1>(), gpu::copy_wait<2>());
   gpu::sync_threads();
   ForwardWarp<T, D, Dropped> own{p, Rows<T, D, true>(query_tile), Warp(band, place.first),
-                                 place.batch * p.shape.heads + place.head};
+                                 place.batch * p.shape.heads + place.head, dropout_of(p.shape)};
   PYPROF_UNROLL for (int k = 0; k < D / 16; ++k) {
     PYPROF_UNROLL for (int i = 0; i < 4; ++i) own.queries.kept[k][i] ^= p.flip_signs;
   }

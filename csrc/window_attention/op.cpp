@@ -1,7 +1,8 @@
 // The operators pyprof::window_attention and pyprof::window_attention_backward, and their kernels for the host.
 //
 // The schemas are here for every device; the CUDA kernels are in a library of their own (cuda_op.cpp), which a PyTorch
-// without CUDA could not load. Fake kernels, autograd and FLOP formulas are in pyprof/ops/operator.py.
+// without CUDA could not load. Autograd is in autograd.cpp, Python's way to the operators in call.cpp; fake kernels and
+// FLOP formulas are in pyprof/ops/operator.py.
 #include "window_attention/op.h"
 
 #include <pybind11/pybind11.h>
@@ -11,11 +12,11 @@
 #include <string_view>
 #include <tuple>
 
+#include "window_attention/call.h"
+#include "window_attention/signatures.h"
+
 namespace pyprof::window {
 namespace {
-
-using at::Tensor;
-using OptionalTensor = std::optional<Tensor>;
 
 struct Kernels {
   void (*forward)(const Problem&, const Forward&);
@@ -31,17 +32,11 @@ Kernels kernels(std::string_view impl, const Tensor& query) {
   return {cpu_forward, cpu_backward};
 }
 
-Problem host_problem(Inputs& in) {
-  Problem problem = problem_of(in);
-  if (in.seed) problem.seed = static_cast<uint64_t>(*in.seed->const_data_ptr<int64_t>());
-  return problem;
-}
-
 std::tuple<Tensor, Tensor> forward_on_host(const Tensor& query, const Tensor& key, const Tensor& value, int64_t left,
                                            int64_t right, const OptionalTensor& key_lengths, double scale,
                                            double dropout_p, const OptionalTensor& seed, std::string_view impl) {
   Inputs in{query, key, value, left, right, key_lengths, scale, dropout_p, seed};
-  const Problem problem = host_problem(in);
+  const Problem problem = problem_of(in);
   ForwardTensors out(in);
   kernels(impl, query).forward(problem, out.pointers());
   return {out.output, out.lse};
@@ -54,7 +49,7 @@ std::tuple<Tensor, Tensor, Tensor> backward_on_host(const Tensor& grad_output, c
                                                     double dropout_p, const OptionalTensor& seed,
                                                     std::string_view impl) {
   Inputs in{query, key, value, left, right, key_lengths, scale, dropout_p, seed};
-  const Problem problem = host_problem(in);
+  const Problem problem = problem_of(in);
   BackwardTensors tensors(in, grad_output, grad_lse, output, lse);
   kernels(impl, query).backward(problem, tensors.pointers());
   return {tensors.grad_query, tensors.grad_key, tensors.grad_value};
@@ -90,6 +85,7 @@ std::string isa(std::string_view type) {
 
 // Importing it registers the operators.
 PYBIND11_MODULE(_window, module) {
+  if (PyModule_AddFunctions(module.ptr(), pyprof::window::call_methods) != 0) throw pybind11::error_already_set();
   module.def(
       "cpu_isa", &pyprof::window::isa, pybind11::arg("type"),
       "The instruction set that the host kernels use here for a type: portable, avx2, avx512, avx512_bf16 or amx.");

@@ -1,12 +1,12 @@
 // What the operators' host side (op.cpp) and CUDA side (cuda_op.cpp) do alike with tensors: checks and plain structs.
 //
-// Python says bad arguments in a sentence (pyprof/ops/window_attention.py); the checks here keep memory safe whoever
-// calls.
+// Python says bad arguments in a sentence (pyprof/ops/arguments.py); the checks here keep memory safe whoever calls.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/empty_strided.h>
 
 #include <optional>
 
@@ -50,7 +50,8 @@ inline Strides strides_of(const at::Tensor& tensor) { return {tensor.stride(0), 
 // (batch, heads, length, head_dim) whose transpose(1, 2) is contiguous, because a model reshapes that to
 // (batch, length, heads * head_dim) next.
 inline at::Tensor empty_output(const at::Tensor& query) {
-  return at::empty({query.size(0), query.size(2), query.size(1), query.size(3)}, query.options()).transpose(1, 2);
+  const int64_t heads = query.size(1), length = query.size(2), dim = query.size(3);
+  return at::empty_strided(query.sizes(), {length * heads * dim, dim, heads * dim, 1}, query.options());
 }
 
 // A gradient has its tensor's own order of dimensions, so that autograd's way back through views copies nothing.
@@ -76,7 +77,9 @@ inline void check_tensors(const Inputs& in) {
   TORCH_CHECK(in.left >= 0 && in.right >= 0, "window_attention: the window is negative");
   TORCH_CHECK(in.dropout_p >= 0.0 && in.dropout_p < 1.0, "window_attention: dropout_p is not in [0, 1)");
   TORCH_CHECK(in.dropout_p == 0.0 || in.seed.has_value(), "window_attention: dropout needs a seed");
-  if (in.seed) TORCH_CHECK(in.seed->numel() == 1 && in.seed->scalar_type() == at::kLong, "window_attention: seed");
+  if (in.seed)
+    TORCH_CHECK(in.seed->numel() == 1 && in.seed->scalar_type() == at::kLong && in.seed->device() == query.device(),
+                "window_attention: the seed must be one int64 on the query's device");
   if (in.key_lengths) {
     const at::Tensor& lengths = *in.key_lengths;
     TORCH_CHECK(lengths.dim() == 1 && lengths.size(0) == query.size(0) && lengths.scalar_type() == at::kLong &&
@@ -85,7 +88,7 @@ inline void check_tensors(const Inputs& in) {
   }
 }
 
-// Checks, and fills in everything but the seed, which each side reads from its own device.
+// Checks, and fills in everything.
 inline Problem problem_of(Inputs& in) {
   check_tensors(in);
   in.query = with_contiguous_rows(in.query);
@@ -110,6 +113,7 @@ inline Problem problem_of(Inputs& in) {
   problem.key_lengths = in.key_lengths ? in.key_lengths->const_data_ptr<int64_t>() : nullptr;
   problem.scale = in.scale;
   problem.dropout_p = in.dropout_p;
+  problem.seed = in.seed ? reinterpret_cast<const uint64_t*>(in.seed->const_data_ptr<int64_t>()) : nullptr;
   return problem;
 }
 

@@ -10,6 +10,7 @@ template <int D>
 PYPROF_KERNEL(kThreads, kBlocks<D>)
 void forward_kernel(const Params params) {
   const Problem& problem = params.problem;
+  const Dropout dropout = dropout_of(params);
   const Place at(params, problem.heads);
   const int64_t i = at.row(), keys = keys_of(problem, at.batch), row_of_heads = at.batch * problem.heads + at.head;
   const int64_t key_head = at.head / (problem.heads / problem.key_heads);
@@ -46,7 +47,7 @@ void forward_kernel(const Params params) {
       largest = larger;
       total *= fade;
       sums.multiply(PYPROF_MUTANT(sums_are_not_scaled_to_a_larger_score, fade, 1.0f));
-      const uint32_t keeps = keeps_of_query(params.dropout, row_of_heads, i, column + group);
+      const uint32_t keeps = keeps_of_query(dropout, row_of_heads, i, column + group);
       PYPROF_UNROLL
       for (int n = 0; n < kGroup; ++n) {
         const float weight = gpu::exp2(scores[n] - base);
@@ -83,6 +84,7 @@ PYPROF_KERNEL(kThreads, kBlocks<D>)
 void grad_query_kernel(const Params params) {
   const Problem& problem = params.problem;
   const Backward& backward = params.backward;
+  const Dropout dropout = dropout_of(params);
   const Place at(params, problem.heads);
   const int64_t i = at.row(), keys = keys_of(problem, at.batch), row_of_heads = at.batch * problem.heads + at.head;
   const int64_t key_head = at.head / (problem.heads / problem.key_heads);
@@ -109,7 +111,7 @@ void grad_query_kernel(const Params params) {
     gpu::sync_threads();
     PYPROF_UNROLL_BY(1)
     for (int group = 0; group < kColumns; group += kGroup) {
-      const uint32_t keeps = keeps_of_query(params.dropout, row_of_heads, i, column + group);
+      const uint32_t keeps = keeps_of_query(dropout, row_of_heads, i, column + group);
       PYPROF_UNROLL_BY(2)
       for (int n = 0; n < kGroup; ++n) {
         const int64_t j = column + group + n;
@@ -153,6 +155,7 @@ PYPROF_KERNEL(kThreads, kBlocks<D>)
 void grad_key_kernel(const Params params) {
   const Problem& problem = params.problem;
   const Backward& backward = params.backward;
+  const Dropout dropout = dropout_of(params);
   const Place at(params, problem.key_heads);
   const int64_t j = at.row(), keys = keys_of(problem, at.batch), shared_by = problem.heads / problem.key_heads;
   const Matrix key(problem.key, problem.key_strides, at.batch, at.head);
@@ -181,7 +184,7 @@ void grad_key_kernel(const Params params) {
       PYPROF_MUTANT(tile_is_read_before_it_is_there, gpu::sync_threads(), (void)0);
       PYPROF_UNROLL_BY(1)
       for (int group = 0; group < kColumns; group += kGroup) {
-        const uint32_t keeps = keeps_of_key(params.dropout, row_of_heads, column + group, j);
+        const uint32_t keeps = keeps_of_key(dropout, row_of_heads, column + group, j);
         PYPROF_UNROLL_BY(1)
         for (int n = 0; n < kGroup; ++n) {
           const int query = group + n;

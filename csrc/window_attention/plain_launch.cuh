@@ -6,7 +6,7 @@
 namespace pyprof::window::plain_kernels {
 
 inline Params params_of(const Problem& problem) {
-  return {problem, {}, {}, Dropout(problem.dropout_p, problem.seed), (problem.length + kRows - 1) / kRows};
+  return {problem, {}, {}, Dropout(problem.dropout_p), (problem.length + kRows - 1) / kRows};
 }
 
 // A block for each tile of each head.

@@ -32,8 +32,8 @@ struct Params {
   Problem problem;
   Forward forward;    // of the forward kernel
   Backward backward;  // of the two others
-  Dropout dropout;
-  int64_t tiles;  // of kRows rows in the length
+  Dropout dropout;    // without its seed, see dropout_of
+  int64_t tiles;      // of kRows rows in the length
 };
 
 // Two matrices of kColumns rows, and two numbers for each.
@@ -167,6 +167,11 @@ struct Tile {
     }
   }
 };
+
+// Read from the device's memory by each thread that draws.
+PYPROF_DEVICE Dropout dropout_of(const Params& params) {
+  return PYPROF_MUTANT(the_seed_is_not_taken, params.dropout.seeded(params.problem.seed), params.dropout);
+}
 
 // Bit n says whether query i keeps key first + n; first is a multiple of four. The lanes of a quad draw for four keys
 // each.

@@ -34,7 +34,7 @@ struct Head {
         head(head),
         key_head(head / (problem.heads / problem.key_heads)),
         keys(problem.key_lengths ? std::clamp(problem.key_lengths[batch], int64_t{0}, problem.length) : problem.length),
-        dropout(problem.dropout_p, problem.seed) {}
+        dropout(Dropout(problem.dropout_p).seeded(problem.seed)) {}
 
   const T* query(int64_t i) const {
     return row_of(static_cast<const T*>(problem.query), problem.query_strides, batch, head, i);

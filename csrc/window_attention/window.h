@@ -37,8 +37,8 @@ struct Problem {
   Strides query_strides, key_strides, value_strides;
   const int64_t* key_lengths;  // one of `batch`: keys from there on take no part; null when all do
   double scale;
-  double dropout_p;  // in [0, 1)
-  uint64_t seed;
+  double dropout_p;      // in [0, 1)
+  const uint64_t* seed;  // of dropout, where the kernels run, so that nobody waits for it; null without dropout
 };
 
 // `output` is (batch, heads, length, head_dim) in the problem's type; `lse` (batch, heads, length), contiguous.
@@ -81,13 +81,23 @@ struct Dropout {
   uint32_t key_low, key_high, threshold;
   float scale;  // of a weight that is kept; 1 without dropout
 
-  PYPROF_BOTH Dropout(double dropout_p, uint64_t seed)
-      : key_low(static_cast<uint32_t>(seed)),
-        key_high(static_cast<uint32_t>(seed >> 32)),
+  PYPROF_BOTH explicit Dropout(double dropout_p)
+      : key_low(0),
+        key_high(0),
         threshold(static_cast<uint32_t>(dropout_p * 4294967296.0)),
         scale(static_cast<float>(1.0 / (1.0 - dropout_p))) {}
 
   PYPROF_BOTH bool active() const { return threshold != 0; }
+
+  // With its seed, which is read only where there is something to draw.
+  PYPROF_BOTH Dropout seeded(const uint64_t* seed) const {
+    Dropout drawing = *this;
+    if (active()) {
+      drawing.key_low = static_cast<uint32_t>(*seed);
+      drawing.key_high = static_cast<uint32_t>(*seed >> 32);
+    }
+    return drawing;
+  }
 
   // Four words for keys 4 * quad to 4 * quad + 3 of query i; `row` is batch * heads + head. Word j % 4 is key j's.
   PYPROF_BOTH void words(uint32_t row, uint32_t i, uint32_t quad, uint32_t (&out)[4]) const {

@@ -1,7 +1,7 @@
-"""The operators `torch.ops.pyprof.window_attention` and its backward: loading, fake kernels, autograd, FLOP formulas.
+"""The operators `torch.ops.pyprof.window_attention` and its backward: loading, fake kernels, FLOP formulas.
 
-Importing this loads the compiled library, which holds the schemas and the kernels for the host; under a PyTorch with
-CUDA it loads the library with the CUDA kernels too, where that was built.
+Importing this loads the compiled library, which holds the schemas, autograd and the kernels for the host; under a
+PyTorch with CUDA it loads the library with the CUDA kernels too, where that was built.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ cpu_isa(torch.float32)  # A wrong PYPROF_CPU_ISA is said here once, where a kern
 
 
 def call(arguments: Arguments, impl: str) -> tuple[Tensor, Tensor]:
-    """Run a native implementation: (output, log-sum-exp).
+    """Run a native implementation through torch.ops, as torch.compile traces it: (output, log-sum-exp).
 
     Dropout draws its seed from PyTorch's generator of the query's device, so `torch.manual_seed` makes it repeatable.
     """
@@ -104,28 +104,8 @@ def _statistics_type(query: Tensor) -> torch.dtype:
     return torch.float64 if query.dtype == torch.float64 else torch.float32
 
 
-def _keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    query, key, value, left, right, key_lengths, scale, dropout_p, seed, impl = inputs
-    ctx.save_for_backward(query, key, value, *output, key_lengths, seed)
-    ctx.window, ctx.scale, ctx.dropout_p, ctx.impl = (left, right), scale, dropout_p, impl
-    ctx.set_materialize_grads(False)
-
-
-def _backward(ctx: Any, grad_output: Tensor | None, grad_lse: Tensor | None) -> tuple[Tensor | None, ...]:
-    query, key, value, output, lse, key_lengths, seed = ctx.saved_tensors
-    rest = (None,) * 7
-    if grad_output is None and grad_lse is None:
-        return (None, None, None, *rest)
-    if grad_output is None:
-        grad_output = torch.zeros_like(output)
-    tensors = (grad_output, grad_lse, query, key, value, output, lse)
-    gradients = _BACKWARD(*tensors, *ctx.window, key_lengths, ctx.scale, ctx.dropout_p, seed, ctx.impl)
-    return (*gradients, *rest)
-
-
 torch.library.register_fake(_FORWARD, _fake_forward)
 torch.library.register_fake(_BACKWARD, _fake_backward)
-torch.library.register_autograd(_FORWARD, _backward, setup_context=_keep_for_backward)
 
 
 def _second_backward(ctx: Any, *_: Any) -> None:

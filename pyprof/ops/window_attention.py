@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
+import pyprof._window
 from pyprof.errors import UsageError
 from pyprof.ops import operator
 from pyprof.ops.arguments import checked
@@ -71,6 +73,11 @@ def window_attention(
     Raises:
         UsageError: an argument does not fit, or the implementation cannot do what is asked.
     """
+    if not torch.compiler.is_compiling():
+        # One pass in C++ over the arguments of a native call; None where they need the words or the ways below.
+        output = pyprof._window.call(query, key, value, window, key_lengths, scale, dropout_p, impl, False)
+        if output is not None:
+            return output
     name = resolve_impl(impl, query)
     arguments = checked((query, key, value), window, key_lengths, scale, dropout_p, name)
     if name in _COMPOSED:
@@ -97,6 +104,10 @@ def window_attention_with_lse(
     name = resolve_impl(impl, query)
     if name not in NATIVE:
         raise UsageError(f"impl {name!r} does not return the log-sum-exp: choose auto, {', '.join(NATIVE)}")
+    if not torch.compiler.is_compiling():
+        both = pyprof._window.call(query, key, value, window, key_lengths, scale, dropout_p, impl, True)
+        if both is not None:
+            return both
     return operator.call(checked((query, key, value), window, key_lengths, scale, dropout_p, name), name)
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from json.encoder import encode_basestring_ascii
 from typing import Any, Literal
 
-from pyprof.errors import UsageError
+from pyprof.records import validate
 
 Mode = Literal["infer", "train"]
 MODES: tuple[Mode, ...] = ("infer", "train")
@@ -73,11 +73,9 @@ class Case:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Case:
-        """Rebuild a case from its JSON object; raises UsageError on an unknown or a missing field."""
-        if not (_FIELDS.issuperset(data) and "model" in data and "length" in data):
-            unknown = sorted(set(data) - _FIELDS)
-            raise UsageError(f"a case has the wrong fields ({', '.join(unknown) or 'model or length is missing'})")
-        return cls(**data)
+        """Rebuild a case from its JSON object; raises UsageError where a field is missing, unknown or damaged."""
+        case: Case = validate.checked(CASE, data, "the case")
+        return case
 
 
 def _json(value: str | int | bool | None) -> str:
@@ -88,6 +86,22 @@ def _json(value: str | int | bool | None) -> str:
 
 
 _WORDS = {None: "null", True: "true", False: "false"}
-_FIELDS = frozenset(field.name for field in fields(Case))
-_SORTED = tuple(sorted(_FIELDS))
+_batch = validate.whole(1, validate.LARGE)
+# What a batch may be: a number of examples, or "largest".
+BATCH: validate.Check = lambda value: value if value == "largest" else _batch(value)  # noqa: E731
+_SETTINGS: Mapping[str, validate.Check] = {
+    "mode": validate.one_of(MODES, "mode"),
+    "attention": validate.text,
+    "size": validate.text,
+    "batch": BATCH,
+    "dtype": validate.one_of(DTYPES, "dtype"),
+    "device": validate.text,
+    "compiled": validate.flag,
+    "weights": validate.optional(validate.text),
+    "allocator": validate.one_of(ALLOCATORS, "allocator"),
+}
+CASE = validate.instance(
+    Case, absent=_SETTINGS, model=validate.text, length=validate.whole(1, validate.LARGE), **_SETTINGS
+)
+_SORTED = tuple(sorted(("model", "length", *_SETTINGS)))
 _SORTED_BEFORE = tuple(name for name in _SORTED if name != "allocator")

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pyprof.records import validate
+from pyprof.records.case import ALLOCATORS
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -73,3 +76,26 @@ class Pairing:
     @property
     def subjects(self) -> tuple[Subject, ...]:
         return (self.vanilla,) if self.variant is None else (self.vanilla, self.variant)
+
+
+_words, _maybe = validate.optional(validate.words), validate.optional(validate.text)
+SUBJECT = validate.instance(Subject, model=validate.text, attention=validate.text, weights=_maybe)
+MODEL_FACTS = validate.instance(
+    ModelFacts,
+    modality=validate.text,
+    unit=validate.text,
+    vanilla=_maybe,
+    family=_words,
+    attentions=validate.listing(validate.text),
+    then=_maybe,
+    periods=validate.mapping(validate.whole(1, validate.LARGE)),
+)
+PAIRING = validate.instance(
+    Pairing,
+    block=validate.whole(0, validate.LARGE),
+    name=validate.text,
+    vanilla=SUBJECT,
+    variant=validate.optional(SUBJECT),
+    period=validate.optional(validate.whole(1, validate.LARGE)),
+    allocator=validate.one_of(ALLOCATORS, "allocator"),
+)

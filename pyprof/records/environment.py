@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
-from pyprof.errors import UsageError
+from pyprof.records import validate
 
 
 @dataclass(frozen=True)
@@ -75,17 +75,23 @@ class Environment:
     def from_json(cls, data: Mapping[str, Any]) -> Environment:
         """Rebuild an environment; raises UsageError where a field is missing, unknown or damaged."""
         own = {name: value for name, value in data.items() if name != "fingerprint"}
-        values = {"pinned": None, "allocator": None, **own}
-        known = {field.name for field in fields(cls)}
-        wrong = sorted(known.symmetric_difference(values))
-        if wrong:
-            raise UsageError(
-                f"the environment has the wrong fields ({', '.join(wrong)}): measure anew with this pyprof"
-            )
-        try:
-            return cls(**{**values, "gpus": tuple(Gpu(**gpu) for gpu in values["gpus"])})
-        except TypeError as error:
-            raise UsageError(f"the environment is damaged ({error}): measure anew with this pyprof") from error
+        environment: Environment = validate.checked(ENVIRONMENT, own, "the environment")
+        return environment
+
+
+_words, _maybe = validate.words, validate.optional(validate.words)
+GPU = validate.instance(Gpu, name=_words, uuid=_words, capability=_words, memory_bytes=validate.whole(0))
+ENVIRONMENT = validate.instance(
+    Environment,
+    absent=("pinned", "allocator"),
+    cores=validate.whole(1, validate.LARGE),
+    threads=validate.whole(1, validate.LARGE),
+    memory_bytes=validate.whole(0),
+    gpus=validate.listing(GPU),
+    **dict.fromkeys(("hostname", "cpu", "system", "kernel", "architecture", "python", "torch"), _words),
+    **dict.fromkeys(("transformers", "pyprof", "blas", "cpu_capability"), _words),
+    **dict.fromkeys(("onednn", "cuda", "cudnn", "driver", "pinned", "allocator"), _maybe),
+)
 
 
 def differences(first: Environment, second: Environment) -> list[str]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from pyprof.errors import UsageError
-from pyprof.records.case import MODES, Batch, Mode
+from pyprof.records import validate
+from pyprof.records.case import BATCH, MODES, Batch, Mode
 
 Format = Literal["time", "bytes", "count", "number"]
 
@@ -46,13 +45,25 @@ class IndicatorFacts:
         """A JSON object of these fields."""
         return {field.name: _plain(getattr(self, field.name)) for field in fields(IndicatorFacts)}
 
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> IndicatorFacts:
-        """Rebuild the facts; raises UsageError where a field is missing or unknown."""
-        try:
-            return cls(**{**data, "modes": tuple(data["modes"])})
-        except (KeyError, TypeError) as error:
-            raise UsageError(f"the run's list of indicators is damaged ({error}): measure anew") from error
+
+INDICATOR = validate.instance(
+    IndicatorFacts,
+    name=validate.text,
+    title=validate.text,
+    unit=validate.words,
+    better=validate.one_of(("lower", "higher"), "direction"),
+    meaning=validate.words,
+    source=validate.words,
+    format=validate.one_of(get_args(Format), "format"),
+    scope=validate.words,
+    short_unit=validate.optional(validate.words),
+    exact=validate.flag,
+    varies_with_length=validate.flag,
+    modes=validate.listing(validate.one_of(MODES, "mode")),
+    batch=BATCH,
+    headline=validate.flag,
+    place=validate.whole(-validate.MOST),
+)
 
 
 class OfIndicator:

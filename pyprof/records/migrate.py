@@ -14,23 +14,28 @@ from importlib.resources import files
 from typing import Any
 
 from pyprof.records.case import Case
-from pyprof.records.comparison import ModelFacts
-from pyprof.records.indicator import IndicatorFacts
+from pyprof.records.comparison import MODEL_FACTS, ModelFacts
+from pyprof.records.indicator import INDICATOR, IndicatorFacts
 from pyprof.records.published import diwan2023
-from pyprof.records.resolved import Resolved, model_facts, pair, relatives
+from pyprof.records.resolved import Resolved, pair, relatives
 from pyprof.records.study import Study
 
 _OF_ROUNDS = ("stopped_by", "yardstick", "hits", "waits")
 
 
 def record_from_1(data: Mapping[str, Any]) -> dict[str, Any]:
-    """A record of schema 1 in schema 2; raises KeyError or TypeError where it is damaged."""
-    key = Case.from_json(data["case"]).key
-    indicators = {name: _reading_from_1(reading, key) for name, reading in data["indicators"].items()}
-    return {**data, "schema": 2, "indicators": indicators}
+    """A record of schema 1 in schema 2; what is damaged stays as it is, for the checks of schema 2 to find."""
+    key = Case.from_json(data.get("case", {})).key
+    indicators = data.get("indicators")
+    if not isinstance(indicators, Mapping):
+        return {**data, "schema": 2}
+    migrated = {name: _reading_from_1(reading, key) for name, reading in indicators.items()}
+    return {**data, "schema": 2, "indicators": migrated}
 
 
-def _reading_from_1(reading: Mapping[str, Any], key: str) -> dict[str, Any]:
+def _reading_from_1(reading: Any, key: str) -> Any:
+    if not (isinstance(reading, Mapping) and isinstance(reading.get("detail"), Mapping)):
+        return reading
     detail = dict(reading["detail"])
     taken = {name: detail.pop(name) for name in ("rounds", "noise", *_OF_ROUNDS) if name in detail}
     if not taken:
@@ -50,8 +55,9 @@ def _reading_from_1(reading: Mapping[str, Any], key: str) -> dict[str, Any]:
 @cache
 def _known() -> tuple[dict[str, ModelFacts], tuple[IndicatorFacts, ...]]:
     data = json.loads(files("pyprof.records").joinpath("schema1.json").read_text(encoding="utf-8"))
-    models = {name: model_facts(facts) for name, facts in data["models"].items()}
-    return models, tuple(map(IndicatorFacts.from_json, data["indicators"]))
+    return {name: MODEL_FACTS(facts) for name, facts in data["models"].items()}, tuple(
+        map(INDICATOR, data["indicators"])
+    )
 
 
 def resolved_from_1(study: Study, cases: Iterable[Case]) -> Resolved:

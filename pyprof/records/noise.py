@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import resource
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import IntFlag
 from statistics import median
 from typing import Any, NamedTuple
 
 from pyprof.quantity import format_count, plural
+from pyprof.records import validate
 
 # Less than this share of a sample's time is not worth a mark: half of the difference that is usually asked for.
 HIT_SHARE = 0.005
@@ -65,12 +66,6 @@ class Noise:
         """A JSON object of all fields."""
         return {**asdict(self), "frequency": None if self.frequency is None else list(self.frequency)}
 
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Noise:
-        """Rebuild the noise; raises TypeError where a field is missing or unknown."""
-        frequency = data.get("frequency")
-        return cls(**{**data, "frequency": None if frequency is None else tuple(frequency)})
-
     def __str__(self) -> str:
         parts = [self._disturbed()]
         if self.others_share is not None:
@@ -92,6 +87,36 @@ class Noise:
         (count, cause), *others = counts
         text = f"{count:,} of {samples} {'was' if count == 1 else 'were'} disturbed by {cause}"
         return ", ".join([text, *(f"{count:,} by {cause}" for count, cause in others)])
+
+
+def _frequency(value: Any) -> tuple[float, float]:
+    pair: tuple[float, ...] = validate.listing(validate.not_negative)(value)
+    if len(pair) != 2:
+        raise validate.Refused(f"must be a pair of numbers, not {len(pair)}")
+    return pair[0], pair[1]
+
+
+_share, _count = validate.optional(validate.not_negative), validate.whole(0)
+NOISE = validate.instance(
+    Noise,
+    absent=(
+        *("hit", "steal_share", "others_share", "waited_seconds", "voluntary", "involuntary"),
+        *("minor_faults", "major_faults", "load", "frequency", "throttled"),
+    ),
+    seconds=validate.not_negative,
+    samples=_count,
+    hit=validate.mapping(_count),
+    steal_share=_share,
+    others_share=_share,
+    waited_seconds=_share,
+    voluntary=_count,
+    involuntary=_count,
+    minor_faults=_count,
+    major_faults=_count,
+    load=_share,
+    frequency=validate.optional(_frequency),
+    throttled=validate.optional(validate.flag),
+)
 
 
 class SystemTime(NamedTuple):

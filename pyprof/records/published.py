@@ -12,7 +12,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from pyprof.errors import UsageError
+from pyprof.records import validate
 
 
 @dataclass(frozen=True)
@@ -67,20 +67,23 @@ class Published:
         """A JSON object of all fields."""
         return asdict(self)
 
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Published:
-        """Rebuild the figures; raises UsageError where a field is missing or damaged."""
-        try:
-            return cls(
-                source=data["source"],
-                covered=tuple(data["covered"]),
-                data_sets={name: tuple(DataSet(**each) for each in some) for name, some in data["data_sets"].items()},
-                shares={name: ShareFinding(**share) for name, share in data["shares"].items()},
-                tipping={name: TippingFinding(**tipping) for name, tipping in data["tipping"].items()},
-                without_tipping=tuple(data["without_tipping"]),
-            )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise UsageError(f"the published figures in the run are damaged ({error}): measure anew") from error
+
+_length = validate.whole(1, validate.LARGE)
+_SHARE = validate.instance(ShareFinding, share=validate.figure, below=_length, unit=validate.text)
+_TIPPING = validate.instance(
+    TippingFinding, low=validate.optional(_length), high=validate.optional(_length), unit=validate.text
+)
+PUBLISHED = validate.instance(
+    Published,
+    source=validate.words,
+    covered=validate.listing(validate.text),
+    data_sets=validate.mapping(
+        validate.listing(validate.instance(DataSet, name=validate.text, length=_length)),
+    ),
+    shares=validate.mapping(_SHARE),
+    tipping=validate.mapping(_TIPPING),
+    without_tipping=validate.listing(validate.text),
+)
 
 
 @cache

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pyprof.records.rounds import Rounds, without_waits
+from pyprof.records import validate
+from pyprof.records.rounds import ROUNDS, Rounds, without_waits
+from pyprof.records.validate import Refused
 
 
 @dataclass(frozen=True)
@@ -52,16 +54,39 @@ class Reading:
             "rounds": None if self.rounds is None else self.rounds.to_json(),
         }
 
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Reading:
-        """Rebuild a reading; raises KeyError or TypeError where a field is missing or damaged."""
-        return cls(
-            data["value"],
-            data["low"],
-            data["high"],
-            tuple(data["samples"]),
-            tuple(data["warmup"]),
-            data["reason"],
-            data["detail"],
-            None if data["rounds"] is None else Rounds.from_json(data["rounds"]),
-        )
+
+def _detail(value: Any) -> Mapping[str, Any]:
+    detail: dict[str, Any] = validate.mapping(validate.plain)(value) if value != {} else value
+    if "batch" in detail:
+        try:
+            _batch(detail["batch"])
+        except Refused as refused:
+            refused.at("batch")
+            raise
+    return detail
+
+
+def _reading(value: Any) -> Reading:
+    reading: Reading = _FIELDS(value)
+    if reading.low is not None and reading.high is not None and reading.low > reading.high:
+        raise Refused(f": low ({reading.low}) is above high ({reading.high})")
+    if reading.rounds is not None:
+        if 0 in reading.samples:
+            raise Refused(": samples must be above 0 where they were taken in rounds")
+        reading.rounds.check_lengths(len(reading.samples))
+    return reading
+
+
+_batch = validate.whole(1, validate.LARGE)
+_FIELDS = validate.instance(
+    Reading,
+    value=validate.optional(validate.figure),
+    low=validate.optional(validate.figure),
+    high=validate.optional(validate.figure),
+    samples=validate.wholes(0),
+    warmup=validate.wholes(0),
+    reason=validate.optional(validate.words),
+    detail=_detail,
+    rounds=validate.optional(ROUNDS),
+)
+READING: validate.Check = _reading

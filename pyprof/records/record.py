@@ -7,9 +7,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pyprof.errors import UsageError
-from pyprof.failures import Status
-from pyprof.records.case import Case
-from pyprof.records.reading import Reading
+from pyprof.failures import STATUSES, Status
+from pyprof.plain import shown
+from pyprof.records import validate
+from pyprof.records.case import CASE, Case
+from pyprof.records.reading import READING, Reading
 
 SCHEMA = 2
 # The indicator that the parameters of the kinds are parts of.
@@ -69,25 +71,45 @@ class Record:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Record:
-        """Rebuild a record of this schema or an older one; raises UsageError for another schema or a missing field."""
+        """Rebuild a record of this schema or an older one; raises UsageError that names the field that is wrong."""
         schema = data.get("schema")
-        if schema not in (1, SCHEMA):
+        if type(schema) is not int or not 1 <= schema <= SCHEMA:
             raise UsageError(
-                f"the record has schema {schema!r} and this pyprof reads schemas 1 to {SCHEMA}: "
+                f"the record has schema {shown(schema)} and this pyprof reads schemas 1 to {SCHEMA}: "
                 "report it with the pyprof that wrote it, or measure anew"
             )
-        try:
-            if schema == 1:
-                from pyprof.records.migrate import record_from_1
+        if schema == 1:
+            from pyprof.records.migrate import record_from_1
 
-                data = record_from_1(data)
-            values = dict(data)
-            del values["schema"]
-            values.pop("key", None)
-            values["case"] = Case.from_json(data["case"])
-            values["indicators"] = {name: Reading.from_json(reading) for name, reading in data["indicators"].items()}
-            values["kinds"] = {kind: KindCost(**cost) for kind, cost in data["kinds"].items()}
-            values["notes"] = tuple(data["notes"])
-            return cls(**values)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise UsageError(f"the record is damaged ({error}): remove its line and resume the run") from error
+            data = record_from_1(data)
+        values = {name: value for name, value in data.items() if name not in ("schema", "key")}
+        record: Record = validate.checked(RECORD, values, "the record")
+        if data.get("key", record.case.key) != record.case.key:
+            raise UsageError(f"the record: key is {shown(data['key'])}, which is not that of its case")
+        return record
+
+
+KIND_COST = validate.instance(
+    KindCost,
+    absent=("faults",),
+    forward_seconds=validate.figure,
+    backward_seconds=validate.optional(validate.figure),
+    parameters=validate.whole(0),
+    faults=validate.optional(validate.whole(0)),
+)
+RECORD = validate.instance(
+    Record,
+    absent=("reason", "step_seconds", "outside_seconds", "attention"),
+    case=CASE,
+    status=validate.one_of(STATUSES, "status"),
+    environment=validate.words,
+    started=validate.words,
+    seconds=validate.not_negative,
+    reason=validate.optional(validate.words),
+    indicators=validate.mapping(READING),
+    kinds=validate.mapping(KIND_COST),
+    step_seconds=validate.optional(validate.not_negative),
+    outside_seconds=validate.optional(validate.figure),
+    attention=validate.optional(validate.text),
+    notes=validate.listing(validate.words),
+)

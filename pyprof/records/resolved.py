@@ -12,9 +12,11 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from pyprof.errors import UsageError
-from pyprof.records.comparison import Comparison, ModelFacts, Pairing, Subject
-from pyprof.records.indicator import IndicatorFacts
-from pyprof.records.published import Published
+from pyprof.plain import shown
+from pyprof.records import validate
+from pyprof.records.comparison import MODEL_FACTS, PAIRING, Comparison, ModelFacts, Pairing, Subject
+from pyprof.records.indicator import INDICATOR, IndicatorFacts
+from pyprof.records.published import PUBLISHED, Published
 from pyprof.records.record import SCHEMA
 from pyprof.records.study import Block, Study, senses
 
@@ -71,29 +73,34 @@ class Resolved:
         """Rebuild it; raises UsageError where it has another schema, or a field is missing or damaged."""
         if data.get("schema") != SCHEMA:
             raise UsageError(
-                f"the run was resolved with schema {data.get('schema')!r} and this pyprof reads schema {SCHEMA}: "
+                f"the run was resolved with schema {shown(data.get('schema'))} and this pyprof reads schema {SCHEMA}: "
                 "use the pyprof that wrote it, or measure anew"
             )
-        try:
-            return cls(
-                pairings=tuple(map(_pairing, data["pairings"])),
-                models={name: model_facts(facts) for name, facts in data["models"].items()},
-                indicators=tuple(map(IndicatorFacts.from_json, data["indicators"])),
-                published=None if data["published"] is None else Published.from_json(data["published"]),
-            )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise UsageError(f"what the run resolved is damaged ({error}): measure anew") from error
+        own = {name: value for name, value in data.items() if name != "schema"}
+        resolved: Resolved = validate.checked(RESOLVED, own, "what the run resolved")
+        return resolved
 
 
-def model_facts(data: Mapping[str, Any]) -> ModelFacts:
-    """The facts of a model from their JSON object; raises TypeError or KeyError where it is damaged."""
-    return ModelFacts(**{**data, "attentions": tuple(data["attentions"])})
+def _resolved(value: Any) -> Resolved:
+    resolved: Resolved = _FIELDS(value)
+    for pairing in resolved.pairings:
+        for subject in pairing.subjects:
+            if subject.model not in resolved.models:
+                raise validate.Refused(f": models lacks {shown(subject.model)}, which a pairing names")
+    names = [indicator.name for indicator in resolved.indicators]
+    if len(set(names)) < len(names):
+        raise validate.Refused(": indicators has one of them twice")
+    return resolved
 
 
-def _pairing(data: Mapping[str, Any]) -> Pairing:
-    variant = None if data["variant"] is None else Subject(**data["variant"])
-    vanilla = Subject(**data["vanilla"])
-    return Pairing(data["block"], data["name"], vanilla, variant, data["period"], data["allocator"])
+_FIELDS = validate.instance(
+    Resolved,
+    pairings=validate.listing(PAIRING),
+    models=validate.mapping(MODEL_FACTS),
+    indicators=validate.listing(INDICATOR),
+    published=validate.optional(PUBLISHED),
+)
+RESOLVED: validate.Check = _resolved
 
 
 def pair(study: Study, models: Mapping[str, ModelFacts], attention: Callable[[str, str], str]) -> tuple[Pairing, ...]:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pyprof.records.noise import Noise
+from pyprof.records import validate
+from pyprof.records.noise import NOISE, Noise
 from pyprof.statistics.estimate import CONFIDENCE
 
 # At least this share of a sample counts as run. The wait is that between the watch's two stamps, which stand a little
@@ -56,22 +57,27 @@ class Rounds:
             "confidence": self.confidence,
         }
 
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Rounds:
-        """Rebuild rounds; raises KeyError or TypeError where a field is missing or damaged."""
-        return cls(
-            data["id"],
-            data["stopped_by"],
-            tuple(data["yardstick"]),
-            tuple(data["hits"]),
-            tuple(data["waits"]),
-            tuple(data["faults"]),
-            tuple(data["system"]),
-            tuple(data["processor"]),
-            tuple(data["page_faults"]),
-            None if data["noise"] is None else Noise.from_json(data["noise"]),
-            data["confidence"],
-        )
+    def check_lengths(self, samples: int) -> None:
+        """Raise `Refused` unless each series is empty or has an entry for each of so many samples."""
+        for name in _SERIES:
+            count = len(getattr(self, name))
+            if count not in (0, samples):
+                raise validate.Refused(f": rounds: {name} has {count} entries for {samples} samples")
+
+
+_SERIES: Mapping[str, validate.Check] = {
+    "yardstick": validate.wholes(1),
+    **dict.fromkeys(("hits", "waits", "faults", "system", "processor", "page_faults"), validate.wholes(0)),
+}
+ROUNDS = validate.instance(
+    Rounds,
+    absent=(),
+    id=validate.words,
+    stopped_by=validate.words,
+    noise=validate.optional(NOISE),
+    confidence=validate.real(0, 1),
+    **_SERIES,
+)
 
 
 def without_waits(samples: tuple[int, ...], waits: tuple[int, ...]) -> tuple[int, ...]:

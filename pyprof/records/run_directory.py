@@ -11,23 +11,30 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pyprof.errors import IncompleteError, UsageError
+from pyprof.plain import shown
 from pyprof.records import study as studies
-from pyprof.records import toml
+from pyprof.records import toml, validate
 from pyprof.records.environment import Environment
 from pyprof.records.executor import Columns
 from pyprof.records.migrate import resolved_from_1
 from pyprof.records.record import SCHEMA, Record
 from pyprof.records.resolved import Resolved
+from pyprof.records.strict_json import parsed
 from pyprof.records.study import Study
 
 STUDY, RESOLVED, ENVIRONMENT = "study.toml", "resolved.json", "environment.json"
 RECORDS, LAYERS, LOCK = "records.jsonl", "layers.jsonl", ".lock"
+# A report says which lines are damaged, up to so many.
+MOST_WARNINGS = 20
+# Names of files need not be text: the halves of surrogate pairs that Python makes of them are written as in JSON.
+_HALVES = "backslashreplace"
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True)
@@ -61,10 +68,22 @@ def read_layers(directory: Path, key: str) -> Columns | None:
     for line in _lines(directory / LAYERS):
         if key.encode() not in line.content[:40]:
             continue
-        data = _parsed(line.content)
-        if data is not None and data.get("key") == key:
-            layers = {name: column for name, column in data.items() if name != "key"}
+        try:
+            data = parsed(line.content)
+        except ValueError:
+            continue  # a torn line, or one whose damage the record of its case shows
+        if data.pop("key", None) == key:
+            layers = validate.checked(_layers, data, f"line {line.number} of {directory / LAYERS}")
     return layers
+
+
+def _layers(value: Any) -> Columns:
+    if len({len(column) for column in _COLUMNS(value).values()}) > 1:
+        raise validate.Refused("has columns of different lengths")
+    return value  # type: ignore[no-any-return]
+
+
+_COLUMNS = validate.mapping(validate.listing(validate.plain))
 
 
 class Store:
@@ -154,13 +173,16 @@ class _Journal:
         self.size = len(content)
         whole = content.rfind(b"\n") + 1
         if whole < len(content):
-            if _parsed(content[whole:]) is None:
+            try:
+                parsed(content[whole:])
+            except ValueError:
                 self.cut(whole)
             else:
                 self._write(b"\n")
 
     def append(self, data: Mapping[str, Any]) -> None:
-        line = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        line = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode(errors=_HALVES)
+        line += b"\n"
         before = self.size
         try:
             self._write(line)
@@ -202,33 +224,25 @@ def _lines(path: Path) -> Iterator[_Line]:
         raise UsageError(f"{path} cannot be read ({error.strerror}): check its permissions") from error
 
 
-def _parsed(content: bytes) -> dict[str, Any] | None:
-    try:
-        data = json.loads(content)
-    except ValueError:
-        return None
-    return data if isinstance(data, dict) else None
-
-
 def _read_records(path: Path) -> tuple[dict[str, Record], tuple[str, ...]]:
     records: dict[str, Record] = {}
     warnings = []
+    foreign: list[str] = []
     for line in _lines(path):
-        data = _parsed(line.content)
-        if data is None and not line.whole:
+        try:
+            data = parsed(line.content)
+        except ValueError as error:
             warnings.append(
-                f"the last line of {path} is torn, as a crash leaves it: its case counts as not measured, "
+                f"line {line.number} of {path} is not a JSON object ({error}) and is left out"
+                if line.whole
+                else f"the last line of {path} is torn, as a crash leaves it: its case counts as not measured, "
                 "and --resume measures it"
             )
             continue
-        if data is None:
-            warnings.append(f"line {line.number} of {path} is not a JSON object and is left out")
+        if type(data.get("schema")) is int and not 1 <= data["schema"] <= SCHEMA:
+            foreign.append(f"line {line.number} of {path} is left out: it has schema {shown(data['schema'])}")
+            schema = shown(data["schema"])
             continue
-        if isinstance(data.get("schema"), int) and not 1 <= data["schema"] <= SCHEMA:
-            raise UsageError(
-                f"{path} was written with schema {data['schema']} and this pyprof reads schemas 1 to {SCHEMA}: "
-                "use the pyprof that wrote it, or measure anew"
-            )
         try:
             record = Record.from_json(data)
         except UsageError as error:
@@ -237,29 +251,50 @@ def _read_records(path: Path) -> tuple[dict[str, Record], tuple[str, ...]]:
         # Taking an older record out first keeps the order that of the last lines.
         records.pop(record.case.key, None)
         records[record.case.key] = record
+    if foreign and not records:
+        raise UsageError(
+            f"{path} was written with schema {schema} and this pyprof reads schemas 1 to {SCHEMA}: "
+            "use the pyprof that wrote it, or measure anew"
+        )
+    warnings += foreign
+    if len(warnings) > MOST_WARNINGS:
+        rest = f"{len(warnings) - MOST_WARNINGS} more lines of {path} are left out, as they are damaged too"
+        warnings = [*warnings[:MOST_WARNINGS], rest]
     return records, tuple(warnings)
 
 
 def _read_environment(directory: Path) -> Environment:
-    return Environment.from_json(_read_document(directory / ENVIRONMENT))
+    path = directory / ENVIRONMENT
+    return _of(path, Environment.from_json, _read_document(path))
 
 
 def _read_resolved(directory: Path, study: Study, records: Mapping[str, Record]) -> Resolved:
     """What the study resolved; a run of schema 1 has not written that down."""
-    if (directory / RESOLVED).exists():
-        return Resolved.from_json(_read_document(directory / RESOLVED))
-    return resolved_from_1(study, (record.case for record in records.values()))
+    path = directory / RESOLVED
+    if not path.exists():
+        return resolved_from_1(study, (record.case for record in records.values()))
+    resolved = _of(path, Resolved.from_json, _read_document(path))
+    last = max((pairing.block for pairing in resolved.pairings), default=0)
+    if last >= len(study.blocks):
+        raise UsageError(f"{path} has a pairing of comparison {last + 1}, which {STUDY} has not: measure anew")
+    return resolved
+
+
+def _of(path: Path, read_json: Callable[[Mapping[str, Any]], Read], data: Mapping[str, Any]) -> Read:
+    """What a document holds; raises UsageError that begins with the file."""
+    try:
+        return read_json(data)
+    except UsageError as error:
+        raise UsageError(f"{path} is damaged ({error}): measure anew") from error
 
 
 def _read_document(path: Path) -> dict[str, Any]:
     try:
-        content = path.read_bytes()
+        return parsed(path.read_bytes())
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror}): measure anew") from error
-    data = _parsed(content)
-    if data is None:
-        raise UsageError(f"{path} is not a JSON object: measure anew")
-    return data
+    except ValueError as error:
+        raise UsageError(f"{path} is not a JSON object ({error}): measure anew") from error
 
 
 def _document(data: Mapping[str, Any]) -> str:
@@ -270,7 +305,7 @@ def _write_whole(path: Path, content: str) -> None:
     """Write a file so that a crash leaves the old one or the new one, never half of one."""
     partial = path.with_name(path.name + ".partial")
     try:
-        with partial.open("w", encoding="utf-8") as stream:
+        with partial.open("w", encoding="utf-8", errors=_HALVES) as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())

@@ -16,11 +16,14 @@ from typing import Any
 
 from pyprof.errors import UsageError
 from pyprof.names import nearest
-from pyprof.quantity import parse_duration, parse_size
+from pyprof.plain import printable, shown
+from pyprof.quantity import LONGEST_SECONDS, parse_duration, parse_share, parse_size
 from pyprof.records import validate
 from pyprof.records.case import ALLOCATORS, DTYPES, MODES, Mode
+from pyprof.records.validate import Refused
 
 MAX_LENGTHS = 10_000
+MAX_SAMPLES = 1_000_000
 OPTIMIZERS = ("none", "sgd", "adamw")
 SIZES = ("base", "tiny")
 # Which names there are is known where a study is planned and settled: others may have registered more.
@@ -182,22 +185,24 @@ def parse(table: Mapping[str, Any], where: str) -> Study:
     Whether the models and the metrics exist and can do what is asked is checked when it is resolved
     (``pyprof.study.resolve``).
     """
-    values = validate.table(table, where, _STUDY, required=("name", "comparison"))
+    study: Study = validate.checked(_study, table, where)
+    return study
+
+
+def _study(value: Any) -> Study:
+    values = _TABLE(value)
     values["blocks"] = values.pop("comparison")
     if "measure" in values:
         values["care"] = values.pop("measure")
     study = Study(**values)
     for model in study.weights:
         if model not in study.models:
-            raise UsageError(
-                f"{where}: weights names {model!r}, which the study has not: {nearest(model, study.models)}"
-            )
+            raise Refused(f": weights names {shown(model)}, which the study has not: {nearest(model, study.models)}")
     asked = {implementation for block in study.blocks for implementation in block.implementations}
     for implementation in study.allocators:
         if implementation not in asked:
-            raise UsageError(
-                f"{where}: allocators names {implementation!r}, which no comparison has: "
-                f"{nearest(implementation, asked)}"
+            raise Refused(
+                f": allocators names {shown(implementation)}, which no comparison has: {nearest(implementation, asked)}"
             )
     return study
 
@@ -205,8 +210,10 @@ def parse(table: Mapping[str, Any], where: str) -> Study:
 def _parse_text(content: str, where: str) -> Study:
     try:
         table = tomllib.loads(content)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{where} is not TOML: {error}") from error
+    except ValueError as error:  # of a number that is too long it is no TOMLDecodeError
+        raise UsageError(f"{where} is not TOML: {printable(str(error))}") from error
+    except RecursionError:
+        raise UsageError(f"{where} is not a study: its lists and tables are nested too deeply") from None
     return parse(table, where)
 
 
@@ -218,123 +225,136 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _device(value: object, where: str) -> str:
+def _device(value: Any) -> str:
     if not isinstance(value, str) or not _DEVICE.fullmatch(value):
-        raise UsageError(f"{where} must be auto, cpu, cuda or cuda:N, not {value!r}")
+        raise Refused(f"must be auto, cpu, cuda or cuda:N, not {shown(value)}")
     return value
 
 
-def _lengths(value: object, where: str) -> Lengths:
+def _lengths(value: Any) -> Lengths:
     if not isinstance(value, Mapping):
-        return Lengths(tuple(sorted(_LENGTH_LIST(value, where))))
-    table = validate.table(value, where, _LENGTHS)
+        return Lengths(tuple(sorted(_LENGTH_LIST(value))))
+    table = _LENGTHS(value)
     if "values" in table:
         if {"start", "stop", "step"} & set(table):
-            raise UsageError(f"{where} has values and a range: keep one of the two")
+            raise Refused("has values and a range: keep one of the two")
         values = tuple(sorted(table["values"]))
     else:
-        values = _range(table, where)
+        values = _range(table)
     if "tolerance" in table and not table.get("auto"):
-        raise UsageError(f"{where} has a tolerance, which only auto = true uses: add that or remove it")
+        raise Refused("has a tolerance, which only auto = true uses: add that or remove it")
     return Lengths(values, table.get("auto", False), table.get("tolerance", 0))
 
 
-def _range(table: Mapping[str, Any], where: str) -> tuple[int, ...]:
+def _range(table: Mapping[str, Any]) -> tuple[int, ...]:
     for key in ("start", "stop", "step"):
         if key not in table:
-            raise UsageError(f"{where} lacks {key}: give start, stop and step, or a list")
+            raise Refused(f"lacks {key}: give start, stop and step, or a list")
     start, stop, step = table["start"], table["stop"], table["step"]
     if stop < start:
-        raise UsageError(f"{where}: stop ({stop}) is below start ({start}): swap them")
+        raise Refused(f": stop ({stop}) is below start ({start}): swap them")
     lengths = range(start, stop + 1, step)
     if len(lengths) > MAX_LENGTHS:
-        raise UsageError(
-            f"{where} has {len(lengths)} lengths and at most {MAX_LENGTHS} are possible: use a larger step"
-        )
+        raise Refused(f"has {len(lengths)} lengths and at most {MAX_LENGTHS} are possible: use a larger step")
     return tuple(lengths)
 
 
-def _block(value: object, where: str) -> Block:
-    table = validate.table(value, where, _BLOCK, required=("vanilla", "lengths"))
-    block = Block(**table)
+def _length_list(value: Any) -> tuple[int, ...]:
+    lengths: tuple[int, ...] = validate.listed(_LENGTH)(value)
+    if len(lengths) > MAX_LENGTHS:
+        raise Refused(f"has {len(lengths)} lengths and at most {MAX_LENGTHS} are possible: name fewer")
+    return lengths
+
+
+def _block(value: Any) -> Block:
+    block = Block(**_BLOCK(value))
     if block.vanilla in block.variants:
-        raise UsageError(f"{where} compares {block.vanilla!r} with itself: take it out of the variants")
+        raise Refused(f"compares {shown(block.vanilla)} with itself: take it out of the variants")
     return block
 
 
-def _blocks(value: object, where: str) -> tuple[Block, ...]:
+def _blocks(value: Any) -> tuple[Block, ...]:
     if not isinstance(value, list) or not value:
-        raise UsageError(f"{where} must be written as [[comparison]], at least once")
-    return tuple(_block(item, f"{where} {number}") for number, item in enumerate(value, start=1))
+        raise Refused("must be written as [[comparison]], at least once")
+    blocks: tuple[Block, ...] = validate.listing(_block)(value)
+    return blocks
 
 
-def _care(value: object, where: str) -> Care:
-    care = Care(**validate.table(value, where, _CARE))
+def _care(value: Any) -> Care:
+    care = Care(**_CARE(value))
     if care.max_samples < care.min_samples:
-        raise UsageError(
-            f"{where}: max_samples ({care.max_samples}) is below min_samples ({care.min_samples}): raise it"
-        )
+        raise Refused(f": max_samples ({care.max_samples}) is below min_samples ({care.min_samples}): raise it")
     return care
 
 
-def _weights(value: object, where: str) -> dict[str, str]:
-    if not isinstance(value, Mapping):
-        raise UsageError(f"{where} must be a table from models to directories")
-    return {model: validate.text(path, f"{where}: {model}") for model, path in value.items()}
+def _bytes(value: Any) -> int:
+    return int(validate.quantity(parse_size, "2 GiB", validate.MOST)(value))
 
 
-def _allocators(value: object, where: str) -> dict[str, str]:
-    if not isinstance(value, Mapping):
-        raise UsageError(f"{where} must be a table from implementations (then, now, ...) to allocators")
-    choice = validate.one_of(ALLOCATORS, "allocator")
-    return {implementation: choice(name, f"{where}: {implementation}") for implementation, name in value.items()}
+def _precision(value: Any) -> float:
+    if isinstance(value, str):
+        try:
+            value = parse_share(value)
+        except UsageError as error:
+            raise Refused(f": {error}") from error
+    share: float = validate.real(0, 1)(value)
+    return share
 
 
-def _bytes(value: object, where: str) -> int:
-    return int(validate.quantity(parse_size, "2 GiB")(value, where))
-
-
-_duration = validate.quantity(parse_duration, "8 min")
-_LENGTH_LIST = validate.listed(validate.whole(1))
-_LENGTHS: Mapping[str, validate.Check] = {
-    "start": validate.whole(1),
-    "stop": validate.whole(1),
-    "step": validate.whole(1),
-    "values": _LENGTH_LIST,
-    "auto": validate.flag,
-    "tolerance": validate.whole(0),
-}
-_BLOCK: Mapping[str, validate.Check] = {
-    "vanilla": validate.text,
-    "variants": lambda value, where: () if value == [] else validate.listed(validate.text)(value, where),
-    "lengths": _lengths,
-    "implementations": validate.listed(validate.text),
-}
-_CARE: Mapping[str, validate.Check] = {
-    "precision": validate.real(0, 1),
-    "min_samples": validate.whole(1),
-    "max_samples": validate.whole(1),
-    "max_seconds": _duration,
-    "timeout": _duration,
-}
-_STUDY: Mapping[str, validate.Check] = {
-    "name": validate.text,
-    "description": validate.text,
-    "metrics": validate.listed(validate.text),
-    "modes": validate.listed(validate.one_of(MODES, "mode")),
-    "measure": _care,
-    "seed": validate.whole(0, 2**63 - 1),
-    "dtype": validate.one_of(DTYPES, "dtype"),
-    "device": _device,
-    "size": validate.one_of(SIZES, "size"),
-    "compiled": validate.flag,
-    "optimizer": validate.one_of(OPTIMIZERS, "optimizer"),
-    "threads": validate.whole(1, 4096),
-    "memory_budget": _bytes,
-    "batch_limit": validate.whole(1),
-    "time_budget": _duration,
-    "weights": _weights,
-    "allocator": validate.one_of(ALLOCATORS, "allocator"),
-    "allocators": _allocators,
-    "comparison": _blocks,
-}
+_duration = validate.quantity(parse_duration, "8 min", LONGEST_SECONDS)
+_LENGTH = validate.whole(1, validate.LARGE)
+_LENGTH_LIST = _length_list
+_LENGTHS = validate.table(
+    {
+        "start": _LENGTH,
+        "stop": _LENGTH,
+        "step": _LENGTH,
+        "values": _LENGTH_LIST,
+        "auto": validate.flag,
+        "tolerance": validate.whole(0),
+    }
+)
+_BLOCK = validate.table(
+    {
+        "vanilla": validate.text,
+        "variants": lambda value: () if value == [] else validate.listed(validate.text)(value),
+        "lengths": _lengths,
+        "implementations": validate.listed(validate.text),
+    },
+    required=("vanilla", "lengths"),
+)
+_CARE = validate.table(
+    {
+        "precision": _precision,
+        "min_samples": validate.whole(1, MAX_SAMPLES),
+        "max_samples": validate.whole(1, MAX_SAMPLES),
+        "max_seconds": _duration,
+        "timeout": _duration,
+    }
+)
+_TABLE = validate.table(
+    {
+        "name": validate.text,
+        "description": validate.words,
+        "metrics": validate.listed(validate.text),
+        "modes": validate.listed(validate.one_of(MODES, "mode")),
+        "measure": _care,
+        "seed": validate.whole(0),
+        "dtype": validate.one_of(DTYPES, "dtype"),
+        "device": _device,
+        "size": validate.one_of(SIZES, "size"),
+        "compiled": validate.flag,
+        "optimizer": validate.one_of(OPTIMIZERS, "optimizer"),
+        "threads": validate.whole(1, 4096),
+        "memory_budget": _bytes,
+        "batch_limit": validate.whole(1, validate.LARGE),
+        "time_budget": _duration,
+        "weights": validate.mapping(validate.text, "a table from models to directories"),
+        "allocator": validate.one_of(ALLOCATORS, "allocator"),
+        "allocators": validate.mapping(
+            validate.one_of(ALLOCATORS, "allocator"), "a table from implementations (then, now, ...) to allocators"
+        ),
+        "comparison": _blocks,
+    },
+    required=("name", "comparison"),
+)

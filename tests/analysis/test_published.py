@@ -6,7 +6,7 @@ import pytest
 
 from pyprof.analysis.published import agreement, side
 from pyprof.analysis.tipping import Crossing, Tipping
-from pyprof.records.published import Published, TippingFinding
+from pyprof.records.published import PUBLISHED, TippingFinding
 from pyprof.records.published import diwan2023 as published
 
 POINT = Tipping("point", Crossing(1676.0, 1562, 1802))
@@ -25,7 +25,7 @@ def test_findings_are_by_modality() -> None:
 
 
 def test_the_figures_survive_a_run_directory() -> None:
-    assert Published.from_json(json.loads(json.dumps(published().to_json()))) == published()
+    assert PUBLISHED(json.loads(json.dumps(published().to_json()))) == published()
 
 
 def test_data_sets_are_sorted_by_length() -> None:

@@ -93,6 +93,7 @@ PLAIN_KERNELS = Family(
             "only_the_first_head_counts",
             "more_keys_than_there_are",
             "dropout_is_of_another_query",
+            "the_seed_is_not_taken",
             "tile_is_read_before_it_is_there",
         ),
         ASAN: ("rows_past_the_end_are_read", "statistics_past_the_end_are_written"),
@@ -143,6 +144,7 @@ MMA_KERNELS = Family(
             # Dropout.
             "lanes_of_a_quad_draw_the_same",
             "keys_of_a_quad_draw_the_same",
+            "the_seed_is_not_taken",
             # Stages.
             "stage_is_read_before_it_is_there",
             "first_stage_is_read_before_it_is_there",

@@ -57,7 +57,7 @@ struct Run {
              : c.type == "float16" ? Type::float16
                                    : Type::bfloat16;
     p.batch = c.batch, p.heads = c.heads, p.key_heads = c.key_heads, p.length = c.length, p.head_dim = c.head_dim;
-    p.left = c.left, p.right = c.right, p.scale = c.scale, p.dropout_p = c.dropout_p, p.seed = c.seed;
+    p.left = c.left, p.right = c.right, p.scale = c.scale, p.dropout_p = c.dropout_p, p.seed = &c.seed;
     p.query = pointer(query, exact), p.key = pointer(key, exact), p.value = pointer(value, exact);
     p.query_strides = strides(query, exact), p.key_strides = strides(key, exact),
     p.value_strides = strides(value, exact);

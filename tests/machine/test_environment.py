@@ -85,11 +85,13 @@ def test_a_value_that_moves_to_another_field_changes_the_fingerprint() -> None:
 
 def test_damaged_environments_are_refused() -> None:
     data = MACHINE.to_json()
-    with pytest.raises(UsageError, match=r"wrong fields \(colour, torch\)"):
-        Environment.from_json({**{name: value for name, value in data.items() if name != "torch"}, "colour": "red"})
-    with pytest.raises(UsageError, match="damaged"):
+    with pytest.raises(UsageError, match="the environment has no key 'colour': did you mean 'cores'"):
+        Environment.from_json({**data, "colour": "red"})
+    with pytest.raises(UsageError, match="the environment lacks the key 'torch'"):
+        Environment.from_json({name: value for name, value in data.items() if name != "torch"})
+    with pytest.raises(UsageError, match="the environment: gpus 1 lacks the key 'uuid'"):
         Environment.from_json({**data, "gpus": [{"name": "H100"}]})
-    with pytest.raises(UsageError, match="damaged"):
+    with pytest.raises(UsageError, match="the environment: gpus must be a list, not null"):
         Environment.from_json({**data, "gpus": None})
 
 

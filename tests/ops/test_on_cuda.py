@@ -48,12 +48,40 @@ def test_dropout_keeps_what_the_host_keeps(dtype):
     torch.testing.assert_close(ours.cpu().float(), expected.float(), atol=2e-2, rtol=2e-2)
 
 
-def test_auto_is_cuda_and_waits_for_nothing():
-    query = torch.randn(1, 2, 64, 64, device="cuda", requires_grad=True)
+@pytest.mark.parametrize("dropout_p", [0.0, 0.3])
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+def test_auto_is_cuda_and_waits_for_nothing(dtype, dropout_p):
+    query = torch.randn(1, 2, 64, 64, device="cuda", dtype=dtype, requires_grad=True)
     assert resolve_impl("auto", query) == "cuda"
-    window_attention(query, query, query, (8, 8))
+    window_attention(query, query, query, (8, 8), dropout_p=dropout_p)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        window_attention(query, query, query, (8, 8)).sum().backward()
+        window_attention(query, query, query, (8, 8), dropout_p=dropout_p).sum().backward()
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_graph_draws_anew_at_every_replay_and_its_backward_draws_the_same():
+    query, key, value = (torch.randn(1, 2, 200, 64, device="cuda", requires_grad=True) for _ in range(3))
+    upstream = torch.randn(1, 2, 200, 64, device="cuda")
+
+    def run() -> tuple[torch.Tensor, ...]:
+        output = window_attention(query, key, value, (20, 20), dropout_p=0.4)
+        return output, *torch.autograd.grad(output, value, upstream)
+
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        run()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        output, grad_value = run()
+    seen = []
+    for _ in range(3):
+        graph.replay()
+        seen.append(output.clone())
+        # The output is linear in value, with the very weights that forward kept.
+        torch.testing.assert_close((grad_value * value).sum(), (upstream * output).sum(), atol=1e-2, rtol=1e-4)
+    assert not torch.equal(seen[0], seen[1])
+    assert not torch.equal(seen[1], seen[2])

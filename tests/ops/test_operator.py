@@ -109,6 +109,22 @@ def test_second_derivatives_are_refused():
         gradient.sum().backward()
 
 
+def test_forward_mode_derivatives_are_refused():
+    with torch.autograd.forward_ad.dual_level():
+        query, key, value = Problem((2, 3)).tensors()
+        query = torch.autograd.forward_ad.make_dual(query, torch.ones_like(query))
+        with pytest.raises(NotImplementedError, match="no forward-mode derivatives"):
+            window_attention(query, key, value, (2, 3))
+
+
+def test_a_backward_without_retain_graph_gives_its_memory_back():
+    leaves = [tensor.requires_grad_() for tensor in Problem((2, 3)).tensors()]
+    output = window_attention(*leaves, (2, 3))
+    output.sum().backward()
+    with pytest.raises(RuntimeError, match="backward through the graph a second time"):
+        output.sum().backward()
+
+
 def step(query, key, value, key_lengths, dropout_p, impl):
     output = window_attention(query * 2.0, key, value, (3, 2), key_lengths, dropout_p=dropout_p, impl=impl)
     return output.transpose(1, 2).reshape(output.shape[0], output.shape[2], -1).sin()
