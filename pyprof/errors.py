@@ -37,6 +37,12 @@ class ExitCode(IntEnum):
         "The machine was too disturbed for a verdict: measure again when it is quieter. "
         "Reserved for `pyprof compare`, and not used yet.",
     )
+    DEFECT = (
+        70,
+        "a defect of pyprof",
+        "Something in pyprof itself went wrong, and the message is no help: please report it. "
+        "With PYPROF_TRACEBACK=1 in the environment it says where.",
+    )
     INTERRUPTED = 130, "interrupted", "Ctrl-C; what was measured is kept."
 
 

@@ -5,7 +5,17 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from pyprof.cli.options import add_attention, add_command, add_json, add_model_options, add_pin, model_setup, print_json
+from pyprof.cli.options import (
+    add_attention,
+    add_command,
+    add_json,
+    add_model_options,
+    add_pin,
+    add_seconds,
+    model_setup,
+    named,
+    print_json,
+)
 from pyprof.cli.output import models_print_to_standard_error
 
 if TYPE_CHECKING:
@@ -24,14 +34,14 @@ _TOKENS = 512
 def add(commands: Commands) -> None:
     """Add the subcommand."""
     parser = add_command(commands, "profile", _run, _DESCRIPTION)
-    parser.add_argument("model", metavar="MODEL")
+    parser.add_argument("model", metavar="MODEL", type=named)
     add_model_options(parser, tokens=_TOKENS)
     add_attention(parser)
-    parser.add_argument("--weights", metavar="PATH", help="weights of a local checkpoint instead of random ones")
-    parser.add_argument("--base-model", action="store_true", help="measure a checkpoint without the head of its task")
     parser.add_argument(
-        "--seconds", type=float, default=3.0, metavar="S", help="take steps for about S seconds (default: 3)"
+        "--weights", type=named, metavar="PATH", help="weights of a local checkpoint instead of random ones"
     )
+    parser.add_argument("--base-model", action="store_true", help="measure a checkpoint without the head of its task")
+    add_seconds(parser, default=3.0, help="take steps for about S seconds (default: 3)")
     parser.add_argument("--expand", action="store_true", help="show every block of a repeated kind, not their mean")
     add_pin(parser)
     add_json(parser)

@@ -19,6 +19,7 @@ from pyprof.layers.profile import Profile
 from pyprof.layers.recorder import RecorderName
 from pyprof.layers.snapshot import given_back
 from pyprof.layers.step_inputs import StepInputs
+from pyprof.quantity import check_seconds
 from pyprof.records.noise import SystemPart, SystemTime
 
 _MOST_STEPS = 50
@@ -42,10 +43,12 @@ def profile(
     module, its inputs and the random state are given back as they were, whatever happened: see
     `pyprof.layers.snapshot`.
 
-    Raises UsageError for another mode, and where nothing in the output can be trained on.
+    Raises UsageError for another mode, for seconds that are negative or no number, and where nothing in the output can
+    be trained on.
     """
     if mode not in ("infer", "train"):
         raise UsageError(f"there is no mode {mode!r}: choose infer or train")
+    check_seconds(seconds, "the time for the steps", or_none=True)
     check_module(module)
     inputs = StepInputs(args, kwargs)
     inference = Inference()

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from pyprof.errors import UsageError
 from pyprof.failures import Failure, attempt
+from pyprof.quantity import check_seconds
 from pyprof.records.noise import SystemTime
 from pyprof.records.rounds import LEAST_RAN
 from pyprof.statistics.estimate import CONFIDENCE, Estimate, estimate_median
@@ -46,8 +47,9 @@ class RoundLimits:
     shortest_ns: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.seconds <= 0 or not self.fewest_rounds >= 1 or self.most_rounds < 1:
-            raise UsageError("a comparison needs a positive time and at least one round")
+        check_seconds(self.seconds, "the time for the rounds")
+        if not self.fewest_rounds >= 1 or self.most_rounds < 1:
+            raise UsageError("a comparison needs at least one round")
 
     @property
     def warmup(self) -> Warmup:
