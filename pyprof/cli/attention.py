@@ -101,9 +101,8 @@ def _run(options: argparse.Namespace) -> int:
     if options.json:
         print_json(comparison.to_json())
     else:
-        from rich.console import Console
-
         from pyprof.report import attention
+        from pyprof.report.console import Console
 
         attention.write(comparison, Console())
     if interrupted:

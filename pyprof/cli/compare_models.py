@@ -80,7 +80,7 @@ def run(options: argparse.Namespace, fail_over: float | None) -> int:
     if options.json:
         print_json(document(comparison))
     else:
-        from rich.console import Console
+        from pyprof.report.console import Console
 
         write(comparison, Console())
     if comparison.failed:

@@ -44,10 +44,10 @@ def _run(options: argparse.Namespace) -> int:
     if options.json:
         print_json(environment.to_json())
         return 0
-    from rich.console import Console
     from rich.table import Table
 
     from pyprof.quantity import format_bytes
+    from pyprof.report.console import Console
 
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold")
@@ -69,9 +69,8 @@ def _check(environment: Environment, seconds: float, *, as_json: bool) -> int:
     if as_json:
         print_json({"environment": environment.to_json(), **machine.to_json()})
         return 0
-    from rich.console import Console
-
     from pyprof.report import noise
+    from pyprof.report.console import Console
 
     noise.write(machine, Console())
     return 0

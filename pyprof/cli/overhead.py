@@ -75,8 +75,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.json:
         print_json(overhead.to_json())
     else:
-        from rich.console import Console
-
+        from pyprof.report.console import Console
         from pyprof.report.overhead import write
 
         write(overhead, Console())

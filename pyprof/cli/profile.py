@@ -72,9 +72,8 @@ def _run(options: argparse.Namespace) -> int:
         }
         print_json({**about, **profile.to_json()})
         return 0
-    from rich.console import Console
-
     from pyprof.report import layers
+    from pyprof.report.console import Console
 
     what = f"{setup.length:,} {loaded.unit}s, batch {setup.batch}, {mode}, {loaded.attention}"
     layers.write(profile, Console(), title=f"{loaded.title}, {what}", expand=options.expand)

@@ -39,10 +39,9 @@ def _run(options: argparse.Namespace) -> int:
 
 def show(run: Run, *, as_json: bool) -> None:
     """Print the report of a run on standard output."""
-    from rich.console import Console
-
     from pyprof.report import as_json as json_report
     from pyprof.report import terminal
+    from pyprof.report.console import Console
     from pyprof.report.run import view_of
 
     view = view_of(run)

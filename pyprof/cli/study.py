@@ -170,10 +170,10 @@ def _preview(study: Study, *, as_json: bool) -> None:
         print_json({"study": study.name, "seconds": foreseen.seconds, "cases": cases})
         return
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     from pyprof.quantity import format_seconds
+    from pyprof.report.console import Console
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for title in ("case", "predicted", ""):

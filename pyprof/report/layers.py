@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table as Grid
 from rich.text import Text
 
 from pyprof.analysis.device_lines import DeviceLine, device_lines
 from pyprof.analysis.layer_tree import KindLine, LayerLine, fused, kind_lines, layer_lines, uncalled, unprobed
 from pyprof.quantity import format_count, format_seconds
+from pyprof.report.console import Console
 from pyprof.report.device_time import device_columns, device_footer, device_sentence
 from pyprof.report.style import ASCII, KIND_STYLES, Glyphs, glyphs, scale
 
