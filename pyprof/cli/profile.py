@@ -25,8 +25,9 @@ _DESCRIPTION = """Show what each layer of a model costs, forward and, in train m
 
 MODEL is a name from `pyprof models`, an importable factory package.module:function, or the directory of a local
 transformers checkpoint. A checkpoint is measured as the class that it names, in train mode with that class's own loss
-on random labels. A layer's own time is its total less that of the layers that it calls. The cost of the probes
-themselves is calibrated and subtracted, and stated below the table.
+on random labels. A layer's own time is its total less that of the layers that it calls. Steps with and
+without probes are taken in turn: how long a step takes is told by those without, and what the probes cost it stands
+below the table.
 """
 _TOKENS = 512
 

@@ -84,6 +84,18 @@ class Interleaved:
     begin: int = 0
     still_changing: tuple[str, ...] = ()
 
+    def enter(self, name: str, repeats: int = 1, warmups: tuple[int, ...] = ()) -> None:
+        """A contestant of the rounds that are to come."""
+        self.repeats[name], self.warmups[name] = repeats, warmups
+        self.samples[name], self.hits[name], self.waits[name], self.system[name] = [], [], [], []
+
+    def add(self, name: str, nanoseconds: int, hits: int, watch: AnyWatch) -> None:
+        """A reading of a contestant, during which the watch has looked."""
+        self.samples[name].append(max(nanoseconds, 1))  # a coarse clock may stand still
+        self.hits[name].append(hits)
+        self.waits[name].append(watch.waited_ns)
+        self.system[name].append(watch.system)
+
     @property
     def count_settled(self) -> int:
         """How many rounds are no warm-up."""
@@ -233,25 +245,21 @@ def _warm(taken: Interleaved, name: str, warm: Callable[[], tuple[int, tuple[int
     if isinstance(warmed, Failure):
         taken.failures[name] = warmed
         return
-    taken.repeats[name], taken.warmups[name] = warmed
-    taken.samples[name], taken.hits[name], taken.waits[name], taken.system[name] = [], [], [], []
+    taken.enter(name, *warmed)
 
 
 def _read(
     taken: Interleaved, name: str, call: Call, prepare: Call | None, stopwatch: Stopwatch, watch: AnyWatch
 ) -> None:
-    def reading() -> tuple[int, int, int]:
+    def reading() -> tuple[int, int]:
         if prepare is not None:
             prepare()
         watch.begin()
         nanoseconds = time_calls(stopwatch, call, taken.repeats[name])
-        return nanoseconds, watch.end(), watch.waited_ns
+        return nanoseconds, watch.end()
 
     read = attempt(reading)
     if isinstance(read, Failure):
         taken._drop(name, read)
         return
-    taken.samples[name].append(max(read[0], 1))  # a coarse clock may stand still
-    taken.hits[name].append(read[1])
-    taken.waits[name].append(read[2])
-    taken.system[name].append(watch.system)
+    taken.add(name, *read, watch)
