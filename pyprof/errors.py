@@ -23,7 +23,7 @@ class ExitCode(IntEnum):
         return member
 
     DONE = 0, "done", "The command did what it was asked for, and a gate that was set is passed."
-    GATE_FAILED = 1, "a gate failed", "A gate that was set is not passed: a regression is shown."
+    GATE_FAILED = 1, "a gate failed", "A gate that was set is not passed: a regression is shown, or cases are missing."
     WRONG_USE = 2, "wrong use", "What was asked for does not exist or cannot be done; the message says what to do."
     INCOMPLETE = (
         3,
@@ -34,14 +34,8 @@ class ExitCode(IntEnum):
     UNJUDGEABLE = (
         4,
         "too disturbed to judge",
-        "The machine was too disturbed for a verdict: measure again when it is quieter. "
-        "Reserved for `pyprof compare`, and not used yet.",
-    )
-    DEFECT = (
-        70,
-        "a defect of pyprof",
-        "Something in pyprof itself went wrong, and the message is no help: please report it. "
-        "With PYPROF_TRACEBACK=1 in the environment it says where.",
+        "Other work on the machine disturbed a gate's measurements so much that they neither pass nor fail: measure "
+        "again, as the message says.",
     )
     INTERRUPTED = 130, "interrupted", "Ctrl-C; what was measured is kept."
 
@@ -60,6 +54,12 @@ class GateError(PyprofError):
     """A gate that the user set was not passed: a regression, say."""
 
     exit_code = ExitCode.GATE_FAILED
+
+
+class DisturbedError(PyprofError):
+    """A gate that the user set can be neither passed nor failed: other work disturbed what was measured."""
+
+    exit_code = ExitCode.UNJUDGEABLE
 
 
 class IncompleteError(PyprofError):

@@ -85,7 +85,7 @@ def test_every_bench_says_what_it_does(script):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_examples(page, tmp_path):
+def test_examples(page, tmp_path, monkeypatch):
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -94,11 +94,12 @@ def test_examples(page, tmp_path):
     for language, text in blocks(page):
         if language == "yaml":
             continue  # a workflow, whose commands tests/cli/test_compare_command.py checks
-        if language == "toml":
-            resolve(studies.parse(tomllib.loads(text), page.name))
-            (tmp_path / "long.toml").write_text(text)
-            continue
         named = re.match(r"# file: (\S+)\n", text)
+        if language == "toml":
+            monkeypatch.syspath_prepend(tmp_path)
+            resolve(studies.parse(tomllib.loads(text), page.name))
+            (tmp_path / (named[1] if named else "long.toml")).write_text(text)
+            continue
         if named:
             (tmp_path / named[1]).write_text(text)
             continue

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyprof.cli.options import names, print_json
-from pyprof.errors import GateError, UsageError
-from pyprof.plain import printable
+from pyprof.errors import DisturbedError, GateError, UsageError
 
 if TYPE_CHECKING:
     from pyprof.report.gate.view import GateView, Wish
 
-OPTIONS = ("across_machines", "across_software", "metrics", "markdown")
+OPTIONS = ("across_machines", "across_software", "metrics", "markdown", "allow_missing")
 
 
 def add_options(group: argparse._ArgumentGroup) -> None:
@@ -26,18 +25,33 @@ def add_options(group: argparse._ArgumentGroup) -> None:
         "--across-software", action="store_true", help="let versions of torch, transformers, Python differ"
     )
     group.add_argument("--metrics", type=names, default=(), metavar="A,B", help="only these metrics")
+    group.add_argument(
+        "--allow-missing",
+        action="append",
+        default=[],
+        metavar="CASE",
+        help="let B lack or fail at this case, named as in the report ('bert eager infer 64') or by a pattern "
+        "('longformer*'); can be given several times",
+    )
     group.add_argument("--markdown", action="store_true", help="print Markdown for a pull request instead")
 
 
 def run(options: argparse.Namespace, fail_over: float | None) -> int:
-    """Compare the runs and show the outcome; raises GateError where the gate `fail_over` (a share) is not passed."""
+    """Compare the runs and show the outcome.
+
+    Raises GateError where the gate `fail_over` (a share) is failed, and DisturbedError where it is neither passed nor
+    failed.
+    """
     from pyprof.records.run_directory import read
     from pyprof.report.gate.view import gate_view, headline
 
     view = gate_view(read(Path(options.baseline)), read(Path(options.head)), _wish(options, fail_over))
     _show(view, options)
-    if view.failed:
-        raise GateError(f"the gate is not passed: {headline(view).removeprefix('Failed: ').rstrip('.')}")
+    said = headline(view).partition(": ")[2].rstrip(".")
+    if view.outcome == "failed":
+        raise GateError(f"the gate is not passed: {said}")
+    if view.outcome == "too disturbed":
+        raise DisturbedError(f"the gate is neither passed nor failed: {said}; measure again, as the report says")
     return 0
 
 
@@ -50,6 +64,7 @@ def _wish(options: argparse.Namespace, fail_over: float | None) -> Wish:
         fail_over=fail_over,
         across="machines" if options.across_machines else "software" if options.across_software else None,
         metrics=options.metrics,
+        may_lack=tuple(options.allow_missing),
     )
 
 
@@ -61,9 +76,10 @@ def _show(view: GateView, options: argparse.Namespace) -> None:
     elif options.markdown:
         from pyprof.report.gate.markdown import markdown
 
-        print(printable(markdown(view), keep="\n"), end="")
+        print(markdown(view), end="")
     else:
-        from pyprof.report.console import Console
+        from rich.console import Console
+
         from pyprof.report.gate import terminal
 
         terminal.write(view, Console())

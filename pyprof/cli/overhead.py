@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import TYPE_CHECKING
 
 from pyprof.cli import live
@@ -12,13 +13,11 @@ from pyprof.cli.options import (
     add_json,
     add_model_options,
     add_pin,
-    add_seconds,
     model_setup,
-    named,
     names,
     print_json,
 )
-from pyprof.cli.output import models_print_to_standard_error, say
+from pyprof.cli.output import models_print_to_standard_error
 from pyprof.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -49,12 +48,16 @@ _TOKENS = 128
 def add(commands: Commands) -> None:
     """Add the subcommand."""
     parser = add_command(commands, "overhead", _run, _DESCRIPTION)
-    parser.add_argument("model", metavar="MODEL", type=named)
+    parser.add_argument("model", metavar="MODEL")
     add_model_options(parser, tokens=_TOKENS, modes=("infer", "train", "both"), mode="both")
     add_attention(parser)
     parser.add_argument("--tools", type=names, default=(), metavar="A,B", help="see above (default: all)")
-    add_seconds(
-        parser, default=20.0, help="time for the steps of each mode; the rest takes about as long again (default: 20)"
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=20.0,
+        metavar="S",
+        help="time for the steps of each mode; the rest takes about as long again (default: 20)",
     )
     add_pin(parser)
     add_json(parser)
@@ -75,12 +78,13 @@ def _run(options: argparse.Namespace) -> int:
     if options.json:
         print_json(overhead.to_json())
     else:
-        from pyprof.report.console import Console
+        from rich.console import Console
+
         from pyprof.report.overhead import write
 
         write(overhead, Console())
     if overhead.failed:
-        say(f"tools that failed: {overhead.failed}, with their reasons above")
+        print(f"pyprof: tools that failed: {overhead.failed}, with their reasons above", file=sys.stderr)
     return ExitCode.INCOMPLETE if overhead.failed else ExitCode.DONE
 
 
@@ -89,4 +93,4 @@ def _show_progress(what: str) -> None:
     if live.is_terminal():
         live.show(what)
     elif not what.rpartition(" ")[2].isdigit() or what.endswith("round 1"):
-        live.line(f"{what} ...")
+        print(f"{what} ...", file=sys.stderr, flush=True)

@@ -22,11 +22,13 @@ class Rounds:
 
     `id` is shared by all cases that were timed together. Round by round there are the `yardstick` (nanoseconds), the
     `hits` of noise on the sample (flags of ``pyprof.records.noise.Hit``) and the `waits` in the run queue (nanoseconds,
-    a part of the sample); the `faults` of a step (pages that the system handed out) and of its `processor` time (of all
-    threads, nanoseconds) the part that was spent in the `system`; and what some `page_faults` took at that moment
-    (nanoseconds of ``pyprof.timing.page_faults.PAGES`` of them). Each is empty where it was not told. `noise` sums up
-    the whole time, and `stopped_by` names the rule that ended the rounds. `confidence` is the level to ask of intervals
-    so that they keep 95 %: more than that where the rounds ended because an interval had become narrow.
+    a part of the sample); the `others_waits` of the process's other threads together, for which a step waits at every
+    barrier, and both of the yardstick's reading (`yardstick_waits`, `yardstick_others_waits`); the `faults` of a step
+    (pages that the system handed out) and of its `processor` time (of all threads, nanoseconds) the part that was spent
+    in the `system`; and what some `page_faults` took at that moment (nanoseconds of
+    ``pyprof.timing.page_faults.PAGES`` of them). Each is empty where it was not told. `noise` sums up the whole time,
+    and `stopped_by` names the rule that ended the rounds. `confidence` is the level to ask of intervals so that they
+    keep 95 %: more than that where the rounds ended because an interval had become narrow.
     """
 
     id: str
@@ -34,12 +36,20 @@ class Rounds:
     yardstick: tuple[int, ...] = ()
     hits: tuple[int, ...] = ()
     waits: tuple[int, ...] = ()
+    others_waits: tuple[int, ...] = ()
+    yardstick_waits: tuple[int, ...] = ()
+    yardstick_others_waits: tuple[int, ...] = ()
     faults: tuple[int, ...] = ()
     system: tuple[int, ...] = ()
     processor: tuple[int, ...] = ()
     page_faults: tuple[int, ...] = ()
     noise: Noise | None = None
     confidence: float = CONFIDENCE
+
+    @property
+    def yardstick_ran(self) -> tuple[int, ...]:
+        """The yardstick's readings without what its own thread waited in the run queue."""
+        return without_waits(self.yardstick, self.yardstick_waits)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object of all fields."""
@@ -49,6 +59,9 @@ class Rounds:
             "yardstick": list(self.yardstick),
             "hits": list(self.hits),
             "waits": list(self.waits),
+            "others_waits": list(self.others_waits),
+            "yardstick_waits": list(self.yardstick_waits),
+            "yardstick_others_waits": list(self.yardstick_others_waits),
             "faults": list(self.faults),
             "system": list(self.system),
             "processor": list(self.processor),
@@ -65,13 +78,15 @@ class Rounds:
                 raise validate.Refused(f": rounds: {name} has {count} entries for {samples} samples")
 
 
+# These were not kept from the beginning.
+_LATER = ("others_waits", "yardstick_waits", "yardstick_others_waits")
 _SERIES: Mapping[str, validate.Check] = {
     "yardstick": validate.wholes(1),
-    **dict.fromkeys(("hits", "waits", "faults", "system", "processor", "page_faults"), validate.wholes(0)),
+    **dict.fromkeys(("hits", "waits", *_LATER, "faults", "system", "processor", "page_faults"), validate.wholes(0)),
 }
 ROUNDS = validate.instance(
     Rounds,
-    absent=(),
+    absent=_LATER,
     id=validate.words,
     stopped_by=validate.words,
     noise=validate.optional(NOISE),

@@ -13,7 +13,6 @@ import numpy.typing as npt
 
 from pyprof.errors import UsageError
 from pyprof.failures import Failure, attempt
-from pyprof.quantity import check_seconds
 from pyprof.records.noise import SystemTime
 from pyprof.records.rounds import LEAST_RAN
 from pyprof.statistics.estimate import CONFIDENCE, Estimate, estimate_median
@@ -47,9 +46,8 @@ class RoundLimits:
     shortest_ns: float = 0.0
 
     def __post_init__(self) -> None:
-        check_seconds(self.seconds, "the time for the rounds")
-        if not self.fewest_rounds >= 1 or self.most_rounds < 1:
-            raise UsageError("a comparison needs at least one round")
+        if self.seconds <= 0 or not self.fewest_rounds >= 1 or self.most_rounds < 1:
+            raise UsageError("a comparison needs a positive time and at least one round")
 
     @property
     def warmup(self) -> Warmup:
@@ -62,7 +60,8 @@ class Interleaved:
 
     `samples` are nanoseconds of one reading, which is one call unless `repeats` says more; `hits` has the noise that
     was seen during each of them, as flags of `pyprof.records.noise.Hit`, `waits` the nanoseconds in which the calling
-    thread stood in the run queue, and `system` what the system did for this process. All that are left have as many
+    thread stood in the run queue, `others_waits` those of the other threads of this process together (None where that
+    isn't told), and `system` what the system did for this process. All that are left have as many
     samples, and the index is the round. `stopped_by` names the rule that ended the rounds. `elapsed_ns` is the host's
     time.
 
@@ -74,6 +73,7 @@ class Interleaved:
     samples: dict[str, list[int]] = field(default_factory=dict)
     hits: dict[str, list[int]] = field(default_factory=dict)
     waits: dict[str, list[int]] = field(default_factory=dict)
+    others_waits: dict[str, list[int | None]] = field(default_factory=dict)
     system: dict[str, list[SystemTime]] = field(default_factory=dict)
     repeats: dict[str, int] = field(default_factory=dict)
     warmups: dict[str, tuple[int, ...]] = field(default_factory=dict)
@@ -83,18 +83,6 @@ class Interleaved:
     stopped_by: str = ""
     begin: int = 0
     still_changing: tuple[str, ...] = ()
-
-    def enter(self, name: str, repeats: int = 1, warmups: tuple[int, ...] = ()) -> None:
-        """A contestant of the rounds that are to come."""
-        self.repeats[name], self.warmups[name] = repeats, warmups
-        self.samples[name], self.hits[name], self.waits[name], self.system[name] = [], [], [], []
-
-    def add(self, name: str, nanoseconds: int, hits: int, watch: AnyWatch) -> None:
-        """A reading of a contestant, during which the watch has looked."""
-        self.samples[name].append(max(nanoseconds, 1))  # a coarse clock may stand still
-        self.hits[name].append(hits)
-        self.waits[name].append(watch.waited_ns)
-        self.system[name].append(watch.system)
 
     @property
     def count_settled(self) -> int:
@@ -163,7 +151,7 @@ class Interleaved:
         for name, samples in self.samples.items():
             left = (round(nanoseconds / self.repeats[name]) for nanoseconds in samples[:begin])
             self.warmups[name] = (*self.warmups[name], *left)
-            for readings in (samples, self.hits[name], self.waits[name], self.system[name]):
+            for readings in (samples, self.hits[name], self.waits[name], self.others_waits[name], self.system[name]):
                 del readings[:begin]
         self.count -= begin
 
@@ -172,6 +160,7 @@ class Interleaved:
         self.samples.pop(name, None)
         self.hits.pop(name, None)
         self.waits.pop(name, None)
+        self.others_waits.pop(name, None)
         self.system.pop(name, None)
 
 
@@ -245,7 +234,9 @@ def _warm(taken: Interleaved, name: str, warm: Callable[[], tuple[int, tuple[int
     if isinstance(warmed, Failure):
         taken.failures[name] = warmed
         return
-    taken.enter(name, *warmed)
+    taken.repeats[name], taken.warmups[name] = warmed
+    taken.samples[name], taken.hits[name], taken.system[name] = [], [], []
+    taken.waits[name], taken.others_waits[name] = [], []
 
 
 def _read(
@@ -262,4 +253,8 @@ def _read(
     if isinstance(read, Failure):
         taken._drop(name, read)
         return
-    taken.add(name, *read, watch)
+    taken.samples[name].append(max(read[0], 1))  # a coarse clock may stand still
+    taken.hits[name].append(read[1])
+    taken.waits[name].append(watch.waited_ns)
+    taken.others_waits[name].append(watch.others_waited_ns)
+    taken.system[name].append(watch.system)

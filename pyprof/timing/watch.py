@@ -33,6 +33,7 @@ class NoWatch:
     """A watch that sees nothing: for injected time, or where noise does not matter."""
 
     waited_ns = 0
+    others_waited_ns: int | None = None
     system = NOTHING
 
     def begin(self) -> None:
@@ -56,6 +57,7 @@ class Watch:
     itself.
 
     `waited_ns` is how long this thread stood runnable in the run queue during the last sample; 0 where that isn't told.
+    `others_waited_ns` is the same of the other threads of this process together; None where that isn't told.
     `system` is what the system did for this process during it.
     """
 
@@ -75,13 +77,14 @@ class Watch:
         asked = None if throttled is None or throttled() is None else throttled
         self._slow = SlowCounters(files, self._others, clock, root, asked)
         self.waited_ns = 0
+        self.others_waited_ns: int | None = None
         self.system = NOTHING
         self._samples = 0
         self._hits: dict[int, int] = {}
         self._usage = self._first_usage = resource.getrusage(resource.RUSAGE_SELF)
         self._own = self._own_switches()
         self._waited = self._first_waited = self._waited_ns()
-        self._others_waited: int | None = None
+        self._others_before: int | None = None
         self._begin = self._ended = self._made = self._now()
 
     def begin(self) -> None:
@@ -92,7 +95,7 @@ class Watch:
         self._usage = resource.getrusage(resource.RUSAGE_SELF)
         self._own = self._own_switches()
         self._waited = self._waited_ns()
-        self._others_waited = None if self._waited is None else self._others.waited_ns()
+        self._others_before = None if self._waited is None else self._others.waited_ns()
         self._begin = self._now()
 
     def end(self) -> int:
@@ -102,6 +105,7 @@ class Watch:
         flags = 0
         self.system = SystemTime.of(usage) - SystemTime.of(before)
         self.waited_ns = 0 if self._waited is None else (self._waited_ns() or 0) - self._waited
+        self.others_waited_ns = self._waited_by_others()
         if max(self.waited_ns, self._lost_by_others(usage)) > HIT_SHARE * (now - self._begin):
             flags |= Hit.PREEMPTED.value
         if usage.ru_majflt > before.ru_majflt:
@@ -154,10 +158,15 @@ class Watch:
     def _waited_ns(self) -> int | None:
         return None if self._scheduled is None else int(os.pread(self._scheduled, 64, 0).split()[1])
 
+    def _waited_by_others(self) -> int | None:
+        now = None if self._others_before is None else self._others.waited_ns()
+        # A thread that has ended takes what it waited with it.
+        return None if now is None or self._others_before is None else max(0, now - self._others_before)
+
     def _lost_by_others(self, usage: resource.struct_rusage) -> int:
         """Nanoseconds that other threads were kept waiting, or may have been where only their switches are known."""
-        if self._others_waited is not None and (waited := self._others.waited_ns()) is not None:
-            return waited - self._others_waited
+        if self.others_waited_ns is not None:
+            return self.others_waited_ns
         switches = usage.ru_nivcsw - self._usage.ru_nivcsw
         if self._waited is not None:
             # How long this thread was away is known exactly.

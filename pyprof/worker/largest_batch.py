@@ -120,4 +120,5 @@ def _reading(largest: LargestBatch, record: Record, best: BestThroughput | None)
         warmup=latency.warmup,
         reason=largest.reason,
         detail=detail,
+        rounds=latency.rounds,
     )

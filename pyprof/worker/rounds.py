@@ -82,7 +82,9 @@ def time_together(steps: Sequence[Step], care: Care, seed: int, yardstick: Yards
     shared = Rounds(
         secrets.token_hex(8),
         taken.stopped_by,
-        tuple(_each(taken, NAME)) if NAME in taken.samples else (),
+        yardstick=tuple(_each(taken, NAME)) if NAME in taken.samples else (),
+        yardstick_waits=_share(taken, NAME, taken.waits[NAME]) if NAME in taken.samples else (),
+        yardstick_others_waits=_others_waits(taken, NAME) if NAME in taken.samples else (),
         page_faults=tuple(page_faults[-taken.count :]),
         noise=noise,
         confidence=precise.confidence,
@@ -167,6 +169,7 @@ def _reading(name: str, taken: Interleaved, shared: Rounds) -> Reading:
             shared,
             hits=tuple(taken.hits[name]),
             waits=tuple(round(wait) for wait in waits.tolist()),
+            others_waits=_others_waits(taken, name),
             faults=_share(taken, name, [each.faults for each in taken.system[name]]),
             system=_share(taken, name, [each.system_ns for each in taken.system[name]]),
             processor=_share(taken, name, [each.processor_ns for each in taken.system[name]]),
@@ -177,6 +180,12 @@ def _reading(name: str, taken: Interleaved, shared: Rounds) -> Reading:
 def _share(taken: Interleaved, name: str, readings: Sequence[int]) -> tuple[int, ...]:
     """What one call of a reading had of it."""
     return tuple(round(reading / taken.repeats[name]) for reading in readings)
+
+
+def _others_waits(taken: Interleaved, name: str) -> tuple[int, ...]:
+    """What the other threads waited during each reading, in nanoseconds of one call; empty where it isn't told."""
+    waits = [wait for wait in taken.others_waits[name] if wait is not None]
+    return _share(taken, name, waits) if len(waits) == taken.count else ()
 
 
 def _each(taken: Interleaved, name: str) -> list[int]:

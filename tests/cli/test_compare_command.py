@@ -44,8 +44,11 @@ LENGTHS = (128, 256, 512, 1024)
 SPREAD = (1.0, 1.002, 0.998, 1.001, 0.999, 1.003)
 
 
-def write_run(directory, factor=lambda case: 1.0, machine=MACHINE, left_out=(), **study):
-    """A run of three models at four lengths; returns its directory."""
+def write_run(directory, factor=lambda case: 1.0, machine=MACHINE, left_out=(), stops_at=None, waits=0.0, **study):
+    """A run of three models at four lengths; returns its directory.
+
+    It ends before the case `stops_at`, as on a full disk, and other threads of its steps wait for so large a share.
+    """
     settings = {"modes": ("infer",), "metrics": ("latency", "parameters"), **study}
     with Store(directory) as store:
         study = replace(studies.load("quick"), **settings)
@@ -53,9 +56,12 @@ def write_run(directory, factor=lambda case: 1.0, machine=MACHINE, left_out=(), 
         for model, cost in MODELS.items():
             for length in LENGTHS:
                 case = Case(model, length)
+                if case == stops_at:
+                    return directory
                 seconds = length * 1e-3 * cost * factor(case)
                 samples = tuple(round(seconds * each * 1e9) for each in SPREAD)
-                rounds = Rounds(f"{length}", yardstick=(10_000_000,) * 6)
+                waited = tuple(round(waits * sample) for sample in samples)
+                rounds = Rounds(f"{length}", yardstick=(10_000_000,) * 6, others_waits=waited)
                 figures = {
                     "latency": Reading(seconds, seconds * 0.998, seconds * 1.003, samples, rounds=rounds),
                     "parameters": Reading(1000.0 * cost),
@@ -81,6 +87,8 @@ def runs(tmp_path_factory):
         "same": write_run(folder / "same"),
         "slower": write_run(folder / "slower", slower),
         "broken": write_run(folder / "broken", left_out=(Case("bert", 256),)),
+        "stopped": write_run(folder / "stopped", stops_at=Case("longformer", 128)),
+        "disturbed": write_run(folder / "disturbed", lambda case: 20.0, waits=0.95),
         "elsewhere": write_run(folder / "elsewhere", lambda case: 0.4, replace(MACHINE, cpu="Fast CPU", cores=64)),
         "newer": write_run(folder / "newer", slower, replace(MACHINE, torch="2.14.0")),
     }
@@ -120,11 +128,77 @@ def test_a_regression_ends_in_exit_code_1_only_where_a_gate_is_set(capsys, runs)
 def test_a_case_that_broke_fails_the_gate_with_its_reason(capsys, runs):
     code, out, err = run(capsys, runs["main"], runs["broken"], "--fail-over", "5%")
     assert code == 1
-    assert err == "pyprof: the gate is not passed: 1 case broken, no regression beyond 5 % is shown\n"
+    assert err == (
+        "pyprof: the gate is not passed: 1 case missing or failed in the head (bert eager infer 256), "
+        "no regression beyond 5 % is shown\n"
+    )
     assert "RuntimeError: no <such> kernel" in out
     code, out, _ = run(capsys, runs["broken"], runs["main"], "--fail-over", "5%")
     assert code == 0
     assert "failed in the baseline" in out
+
+
+def test_a_head_that_stopped_early_fails_unless_what_it_lacks_is_allowed_by_name(capsys, runs):
+    """A full disk ends a run after some cases, whose times are all well."""
+    gate = (runs["main"], runs["stopped"], "--fail-over", "5%")
+    code, out, err = run(capsys, *gate)
+    assert code == 1
+    assert "8 cases missing or failed in the head (longformer eager infer 128, " in err
+    assert "and 5 more)" in err
+    assert "Failed: 8 cases missing" in " ".join(out.split())
+    code, _, err = run(capsys, *gate, "--allow-missing", "longformer*")
+    assert code == 1
+    assert "4 cases missing" in err
+    each = [f"nystromformer eager infer {length:,}" for length in LENGTHS]
+    named = [word for case in ("longformer", *each) for word in ("--allow-missing", case)]
+    code, out, err = run(capsys, *gate, *named)
+    assert (code, err) == (0, "")
+    assert "not in the run, allowed" in out
+    code, out, _ = run(capsys, *gate, "--json")
+    document = json.loads(out)
+    assert (code, document["outcome"], len(document["missing"])) == (1, "failed", 8)
+    _, out, _ = run(capsys, *gate, "--markdown")
+    assert "#### Missing or failed in the head" in out
+
+
+def test_a_head_that_measured_nothing_fails_a_gate(capsys, runs, tmp_path):
+    nothing = write_run(tmp_path / "nothing", stops_at=Case("bert", 128))
+    code, _, err = run(capsys, runs["main"], nothing, "--fail-over", "5%")
+    assert code == 1
+    assert "12 cases missing" in err
+
+
+def test_a_run_too_disturbed_to_judge_neither_passes_nor_fails(capsys, runs, monkeypatch):
+    gate = (runs["main"], runs["disturbed"], "--fail-over", "5%")
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, err = run(capsys, *gate)
+    words = " ".join(out.split())
+    assert code == 4
+    assert err.startswith("pyprof: the gate is neither passed nor failed: 12 of 24 comparisons too disturbed to judge")
+    assert "Neither passed nor failed: 12 of 24 comparisons too disturbed to judge" in words
+    assert f"In {runs['disturbed']} other processes took the cores" in words
+    assert f"pyprof study {runs['disturbed']}/study.toml -o {runs['disturbed']}-again" in words
+    assert "--pin 0" in words
+    assert "▲" not in out.partition("Latency")[2]
+    code, out, _ = run(capsys, *gate, "--json")
+    document = json.loads(out)
+    assert (code, document["outcome"], document["failed"]) == (4, "too disturbed", False)
+    assert document["again"]["runs"] == [str(runs["disturbed"])]
+    assert document["again"]["obstacles"] == ["waits"]
+    assert len(document["again"]["cases"]) == 12
+    code, out, _ = run(capsys, *gate, "--markdown")
+    assert code == 4
+    assert out.startswith("### pyprof: Neither passed nor failed: ")
+    assert "Too disturbed to judge: 12" in out
+    code, out, err = run(capsys, *gate[:2])
+    assert (code, err) == (0, "")
+    assert "12 of 24 comparisons too disturbed to judge" in " ".join(out.split())
+
+
+def test_what_is_counted_is_judged_on_a_disturbed_machine_too(capsys, runs):
+    gate = (runs["main"], runs["disturbed"], "--fail-over", "5%", "--metrics", "parameters")
+    code, _, err = run(capsys, *gate)
+    assert (code, err) == (0, "")
 
 
 def test_json_is_one_document(capsys, runs):
@@ -211,6 +285,9 @@ def test_records_of_another_environment_are_left_out_and_told(capsys, runs, tmp_
         (("{main}", "{same}", "--length", "5"), ("--length", "two models")),
         (("{main}", "{same}", "--json", "--markdown"), ("choose one",)),
         (("{main}", "{elsewhere}", "--across-machines", "--fail-over", "3%"), ("--fail-over", "two machines")),
+        (("{main}", "{same}", "--fail-over", "3%", "--allow-missing", "brt"), ("'brt'", "bert eager infer 128")),
+        (("{main}", "{same}", "--allow-missing", "bert"), ("--fail-over",)),
+        (("bert/eager", "bert/sdpa", "--allow-missing", "bert"), ("--allow-missing", "two runs")),
         (("{main}", "bert"), ("is a run and bert is none",)),
         (("bert", "{main}"), ("is a run and bert is none",)),
         (("{main}", "."), ("study.toml", "config.json")),

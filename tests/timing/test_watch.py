@@ -122,6 +122,7 @@ def test_where_their_waits_are_told_other_threads_switches_are_not_guessed_from(
         files.write("proc/self/task/8/schedstat", f"5000000 {2000 + waited - waited // 2} 12")
         assert watch.end() == flags
         assert watch.waited_ns == 0  # that is this thread's alone
+        assert watch.others_waited_ns == waited
 
 
 def test_threads_that_begin_are_found_and_those_that_end_are_left_out(files: MachineFiles) -> None:

@@ -63,6 +63,9 @@ def test_cases_share_rounds_and_each_has_its_own_record() -> None:
     for one in (first, second):
         assert len(one.samples) == len(one.rounds.yardstick) == len(one.rounds.hits) == 6
         assert all(0 <= wait < sample for wait, sample in zip(one.rounds.waits, one.samples, strict=True))
+        for waits in (one.rounds.others_waits, one.rounds.yardstick_waits, one.rounds.yardstick_others_waits):
+            assert len(waits) == 6
+            assert all(wait >= 0 for wait in waits)
         assert one.warmup
         assert one.rounds.stopped_by in ("samples", "precision")
         assert one.rounds.noise.samples == 3 * 6

@@ -13,6 +13,10 @@ for, the slope of a step's logarithm on the yardstick's was 0.85 to 1.0 for step
 ones, so a slope is taken as 1 with a standard deviation of 0.1, and so much of the yardstick's own change between the
 runs stays uncertain. Where slopes are further off, the shifts scatter, and the next part grows.
 
+*doubt*: how much of a time was a wait for other processes is known within bounds (``pyprof.analysis.disturbance``). It
+is no error that would scatter, so it adds in full: the true shift lies between the one where all waits delayed the head
+and none the baseline, and the reverse.
+
 *scatter*: what differs from run to run and stays the same within one (where memory came to lie, a neighbour that was
 there all the time), which no number of samples of one run shows. It is estimated from all cases together: two
 neighbours, the same model at the next length, were measured at different times and share what a change of the code did
@@ -29,7 +33,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -43,8 +47,9 @@ LEVEL = 0.05
 TRIMMED = 0.2
 # The standard deviation of a step's slope on the yardstick.
 SLOPE_DEVIATION = 0.1
-# Pairs of neighbours that an estimate of the scatter needs; with fewer it is assumed, with and without a yardstick.
-FEWEST_NEIGHBOURS = 8
+# Pairs of neighbours that an estimate of the scatter needs; with fewer it is assumed, with and without a yardstick, and
+# more than that where as many as these typically show more.
+FEWEST_NEIGHBOURS, FEWEST_THAT_WARN = 8, 4
 ASSUMED_SCATTER = {True: 0.02, False: 0.1}
 # The power at which a difference counts as one that would have been shown.
 POWER = 0.8
@@ -57,10 +62,31 @@ Logs = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Timings:
-    """The logarithms of one case's times in one run, and of the yardstick in the same rounds where there was one."""
+    """The logarithms of one case's times in one run, and of the yardstick in the same rounds where there was one.
+
+    `doubt` and `yardstick_doubt` say how far each of them may lie too high.
+    """
 
     times: Logs
     yardstick: Logs | None = None
+    doubt: Logs | None = None
+    yardstick_doubt: Logs | None = None
+
+    @property
+    def relative(self) -> Logs:
+        """The times in units of the yardstick's, if there is one."""
+        return self.times if self.yardstick is None else self.times - self.yardstick
+
+    @property
+    def least(self) -> Logs:
+        """The same if all that was waited delayed the case and not the yardstick."""
+        return self.relative if self.doubt is None else self.relative - self.doubt
+
+    @property
+    def most(self) -> Logs:
+        """The same if it delayed the yardstick and not the case."""
+        beside = None if self.yardstick is None else self.yardstick_doubt
+        return self.relative if beside is None else self.relative + beside
 
 
 @dataclass(frozen=True)
@@ -68,7 +94,8 @@ class Shift:
     """How far the logarithm of a case's time moved between two runs.
 
     `within` and `drift` are standard deviations, `freedom` the degrees of freedom of the first. `corrected` says that
-    times are in units of a yardstick.
+    times are in units of a yardstick, and `speed` how far the yardstick itself moved. The true value lies between
+    `below` under and `above` over the estimate even without any error, as it isn't known what waits delayed.
     """
 
     value: float
@@ -76,6 +103,9 @@ class Shift:
     freedom: float
     drift: float = 0.0
     corrected: bool = False
+    speed: float = 0.0
+    below: float = 0.0
+    above: float = 0.0
 
     def error(self, scatter: float) -> float:
         """The standard error, with the scatter between runs."""
@@ -90,20 +120,21 @@ class Shift:
     def interval(self, scatter: float, level: float = LEVEL) -> tuple[float, float]:
         """The interval that holds the true shift with a probability of 1 - level."""
         half = student_quantile(1 - level / 2, self.degrees(scatter)) * self.error(scatter)
-        return self.value - half, self.value + half
+        return self.value - self.below - half, self.value + self.above + half
 
     def exceeds(self, margin: float, scatter: float) -> float:
         """The one-sided p value of the shift being no larger than the margin."""
-        return self._tail(self.value - margin, scatter)
+        return self._tail(self.value - self.below - margin, scatter)
 
     def falls_below(self, margin: float, scatter: float) -> float:
         """The one-sided p value of the shift being no smaller than the margin."""
-        return self._tail(margin - self.value, scatter)
+        return self._tail(margin - self.value - self.above, scatter)
 
     def detectable(self, scatter: float, level: float) -> float:
         """The smallest excess over a margin that would have been shown at a level with a probability of 80 %."""
         degrees = self.degrees(scatter)
-        return (student_quantile(1 - level, degrees) + student_quantile(POWER, degrees)) * self.error(scatter)
+        errors = student_quantile(1 - level, degrees) + student_quantile(POWER, degrees)
+        return errors * self.error(scatter) + self.below + self.above
 
     def _tail(self, distance: float, scatter: float) -> float:
         error = self.error(scatter)
@@ -126,14 +157,36 @@ def shift(baseline: Timings, head: Timings) -> Shift | None:
     if min(len(baseline.times), len(head.times)) < 2:
         return None
     corrected = baseline.yardstick is not None and head.yardstick is not None
-    x, y, drift = baseline.times, head.times, 0.0
+    speed = 0.0
     if baseline.yardstick is not None and head.yardstick is not None:
-        x, y = x - baseline.yardstick, y - head.yardstick
-        drift = SLOPE_DEVIATION * abs(float(head.yardstick.mean() - baseline.yardstick.mean()))
+        speed = float(head.yardstick.mean() - baseline.yardstick.mean())
+    else:
+        baseline, head = replace(baseline, yardstick=None), replace(head, yardstick=None)
+    x, y = baseline.relative, head.relative
+    value = median_difference(x, y)
+    below, above = _bounds(baseline, head, value)
     parts = [_squared_error(each) for each in (x, y)]
     variance = sum(part for part, _ in parts)
     freedom = variance**2 / sum(part**2 / count for part, count in parts) if variance > 0 else math.inf
-    return Shift(median_difference(x, y), math.sqrt(variance), freedom, drift, corrected)
+    return Shift(
+        value=value,
+        within=math.sqrt(variance),
+        freedom=freedom,
+        drift=SLOPE_DEVIATION * abs(speed),
+        corrected=corrected,
+        speed=speed,
+        below=below,
+        above=above,
+    )
+
+
+def _bounds(baseline: Timings, head: Timings, value: float) -> tuple[float, float]:
+    """How far the true shift may lie under and over the value, by what waits may have delayed."""
+    if all(each.doubt is None and each.yardstick_doubt is None for each in (baseline, head)):
+        return 0.0, 0.0
+    least = median_difference(baseline.most, head.least)
+    most = median_difference(baseline.least, head.most)
+    return max(0.0, value - least), max(0.0, most - value)
 
 
 def _squared_error(values: Logs) -> tuple[float, int]:
@@ -153,11 +206,17 @@ def scatter_of(neighbours: Sequence[tuple[Shift, Shift]], corrected: bool) -> Sc
     Of the order statistics the one is taken below which the true median lies with a probability of 84 %.
     """
     if len(neighbours) < FEWEST_NEIGHBOURS:
-        return Scatter(ASSUMED_SCATTER[corrected], len(neighbours), False)
+        # One length that changed by itself shifts two pairs, which must not hide it.
+        shown = _shown_scatter(neighbours, len(neighbours) // 2) if len(neighbours) >= FEWEST_THAT_WARN else 0.0
+        return Scatter(max(ASSUMED_SCATTER[corrected], shown), len(neighbours), False)
+    return Scatter(_shown_scatter(neighbours), len(neighbours), True)
+
+
+def _shown_scatter(neighbours: Sequence[tuple[Shift, Shift]], rank: int | None = None) -> float:
     known = np.array([shorter.error(0) ** 2 + longer.error(0) ** 2 for shorter, longer in neighbours])
     sizes = np.array([abs(shorter.value - longer.value) for shorter, longer in neighbours])
     best = np.argsort(known, kind="stable")[: max(FEWEST_NEIGHBOURS, len(neighbours) // 3)]
     # The scatter, squared, at which each size is as long as half of all normal deviates are at most.
     squares = np.sort((sizes[best] / _PROBABLE) ** 2 - known[best]) / 2
-    rank = math.ceil(len(best) / 2 + math.sqrt(len(best)) / 2)
-    return Scatter(math.sqrt(max(0.0, float(squares[rank - 1]))), len(neighbours), True)
+    rank = math.ceil(len(best) / 2 + math.sqrt(len(best)) / 2) if rank is None else rank
+    return math.sqrt(max(0.0, float(squares[rank - 1])))

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from pyprof.analysis.gate.compare import Change, Gate
+from pyprof.analysis.gate.change import Change
+from pyprof.analysis.gate.compare import Gate
 from pyprof.analysis.gate.shapes import Shape
 from pyprof.analysis.gate.unpaired import Unpaired
 from pyprof.analysis.ratio import RatioPoint
 from pyprof.analysis.tipping import Tipping
-from pyprof.report.gate.view import (
-    GateView,
+from pyprof.report.gate.view import GateView, headline
+from pyprof.report.gate.words import (
     bounds,
     certainty,
-    headline,
     listed,
     margin_words,
     metric_words,
+    outcome_words,
     percent,
     same_counts,
     setting_of,
@@ -35,6 +36,9 @@ def markdown(view: GateView) -> str:
     gate = view.gate
     lines = [f"### pyprof: {_escaped(headline(view))}", ""]
     lines += [f"> **Warning:** {_escaped(warning)}" for warning in view.warnings]
+    if view.again is not None:
+        lines += [_escaped(each) for each in view.again.advice]
+        lines += ["", "```sh", *view.again.commands, "```", ""]
     if gate is not None:
         lines += _changes(gate)
     lines += _tippings(view.shapes)
@@ -58,16 +62,18 @@ def _changes(gate: Gate) -> Iterator[str]:
     worse, better = gate.having("regression"), gate.having("improvement")
     if worse:
         yield from _table(f"#### Costs more{beyond}", _CHANGES, _rows(gate, worse), _SIDES)
-    broken = gate.broken
-    if broken:
-        yield from _table("#### Failed in the head", ("case", "status", "reason"), _outcomes(broken))
+    if gate.missing:
+        yield from _table("#### Missing or failed in the head", ("case", "status", "reason"), _outcomes(gate.missing))
+    disturbed = gate.having("too disturbed")
+    if disturbed:
+        yield from _folded(f"Too disturbed to judge: {len(disturbed)}", _CHANGES, _rows(gate, disturbed), _SIDES)
     if better:
         yield from _folded(f"Costs less{beyond}: {len(better)}", _CHANGES, _rows(gate, better), _SIDES)
     same = same_counts(gate)
     if same:
         yield f"{same}."
         yield ""
-    shown = ("regression", "improvement")
+    shown = ("regression", "improvement", "too disturbed")
     rest = [
         change
         for change in gate.changes
@@ -75,7 +81,7 @@ def _changes(gate: Gate) -> Iterator[str]:
     ]
     if rest:
         yield from _folded(f"No change shown: {len(rest)}", _CHANGES, _rows(gate, rest), _SIDES)
-    others = [outcome for outcome in gate.unpaired if outcome.kind != "broken"]
+    others = [outcome for outcome in gate.unpaired if not outcome.is_missing]
     if others:
         title = f"In one run only: {plural(len(others), 'case')}"
         yield from _folded(title, ("case", "status", "reason"), _outcomes(others))
@@ -99,10 +105,9 @@ def _rows(gate: Gate, changes: Sequence[Change]) -> Iterator[Sequence[str]]:
 
 def _outcomes(unpaired: Iterable[Unpaired]) -> Iterator[Sequence[str]]:
     for outcome in unpaired:
-        metric = f", {outcome.indicator.title.lower()}" if outcome.indicator else ""
         statuses = f"{outcome.baseline or 'none'} → {outcome.head or 'none'}"
         yield (
-            f"{_escaped(subject_words(outcome))} {outcome.case.length:,}, {outcome.case.mode}{metric}",
+            _escaped(outcome_words(outcome)),
             statuses if outcome.indicator is None else outcome.kind,
             _escaped(outcome.reason or ""),
         )
@@ -116,9 +121,9 @@ def _tippings(shapes: Sequence[Shape]) -> Iterator[str]:
     for shape in shapes:
         pair = shape.comparison
         row = (
-            _escaped(f"**{pair.variant}** {pair.variant_attention}"),
-            _escaped(f"{pair.vanilla} {pair.vanilla_attention}"),
-            _escaped(metric_words(shape, settings)),
+            f"**{pair.variant}** {pair.variant_attention}",
+            f"{pair.vanilla} {pair.vanilla_attention}",
+            metric_words(shape, settings),
             _tipping(shape.baseline),
             _tipping(shape.head),
             shape.move,
@@ -184,10 +189,6 @@ def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-# A bracket begins a link or an image.
-_ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "[": "&#91;"})
-
-
 def _escaped(text: str) -> str:
     """Text that is not taken for markup: names come from the user's files."""
-    return text.translate(_ENTITIES)
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

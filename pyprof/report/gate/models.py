@@ -11,7 +11,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from pyprof.quantity import format_seconds
-from pyprof.report.gate.view import percent
+from pyprof.report.gate.words import percent
 from pyprof.report.style import Glyphs, glyphs
 from pyprof.statistics.estimate import Estimate
 from pyprof.timing.compare import PairedComparison

@@ -10,16 +10,16 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from pyprof.analysis.curves import Setting
-from pyprof.analysis.gate.compare import Change, Gate
+from pyprof.analysis.gate.change import Change
+from pyprof.analysis.gate.compare import Gate
 from pyprof.analysis.gate.shapes import RatioChange, Shape
 from pyprof.analysis.gate.unpaired import Unpaired
 from pyprof.analysis.tipping import Tipping
 from pyprof.records.indicator import IndicatorFacts
-from pyprof.report.gate.view import (
-    GateView,
+from pyprof.report.gate.view import GateView, headline
+from pyprof.report.gate.words import (
     bounds,
     certainty,
-    headline,
     listed,
     margin_words,
     metric_words,
@@ -30,12 +30,15 @@ from pyprof.report.gate.view import (
     subject_words,
     summary,
 )
-from pyprof.report.style import Glyphs, figure, glyphs, interval, plural, rule, usable_width
+from pyprof.report.style import Glyphs, figure, glyphs, interval, named, plural, rule, usable_width
 from pyprof.report.tables import blocks_of
 
 # As many lines a list has at most; the rest is in the tables and in the JSON document.
 MOST_LISTED = 30
-_STYLES = {"regression": "bold red", "improvement": "green", "unchanged": "", "open": "dim", "too few samples": "dim"}
+_STYLES = {"regression": "bold red", "improvement": "green", "unchanged": "", "open": "dim"} | dict.fromkeys(
+    ("too disturbed", "too few samples"), "yellow"
+)
+_OUTCOMES = {None: "bold", "passed": "bold green", "failed": "bold red", "too disturbed": "bold yellow"}
 _MOVES = {"earlier": "green", "later": "red"}
 
 
@@ -78,11 +81,14 @@ def _header(view: GateView, marks: Glyphs) -> RenderableType:
 
 def _outcome(view: GateView) -> list[RenderableType]:
     gate = view.gate
-    bad = view.failed or (gate is not None and gate.failed)
-    style = "bold red" if bad else "bold green" if view.fail_over is not None else "bold"
     lines: list[RenderableType] = []
     if gate is not None:
         lines += [Text(summary(gate)), *(Text(each, "dim") for each in certainty(gate))]
+    if view.again is not None:
+        lines += [Text(each, "yellow") for each in view.again.advice]
+        lines += [Text(f"  {command}", "cyan") for command in view.again.commands]
+    outcome = None if gate is None else gate.outcome
+    style = "bold" if outcome == "passed" and view.fail_over is None else _OUTCOMES[outcome]
     return [*lines, Text(headline(view), style)]
 
 
@@ -95,7 +101,8 @@ def _matrices(gate: Gate, width: int, marks: Glyphs) -> Iterator[RenderableType]
     legend = f"{marks.spread} the larger half of its 95 % interval; "
     legend += f"{marks.dearer} costs more, {marks.cheaper} costs less{margin_words(gate.margin)}: "
     legend += "shown over all cases together"
-    yield Text(legend + (f"; = within {100 * gate.margin:.4g} %" if gate.margin else ""), "dim")
+    legend += f"; = within {100 * gate.margin:.4g} %" if gate.margin else ""
+    yield Text(legend + ("; ? too disturbed to judge" if gate.having("too disturbed") else ""), "dim")
     for (indicator, setting), changes in groups.items():
         if not indicator.exact or any(change.ratio != 1 for change in changes):
             yield Text.assemble((f"\n{indicator.title}", "bold"), f", {setting_words(setting, settings)}")
@@ -128,16 +135,24 @@ def _heading(subject: str) -> Text:
 
 def _cell(change: Change, marks: Glyphs) -> Text:
     style = _STYLES[change.verdict]
+    if change.obstacle == "waits":
+        return Text("?", style)  # such a ratio is none
     text = Text(percent(change.ratio).removesuffix(" %"), style)
     if not change.indicator.exact:
         text.append(f" {_spread(change, marks):>5}", "dim")
-    sign = {"regression": marks.dearer, "improvement": marks.cheaper, "unchanged": "="}.get(change.verdict, " ")
-    return text.append(sign, style)
+    return text.append({**_SIGNS, **_directions(marks)}.get(change.verdict, " "), style)
+
+
+_SIGNS = {"unchanged": "=", "too disturbed": "?"}
+
+
+def _directions(marks: Glyphs) -> dict[str, str]:
+    return {"regression": marks.dearer, "improvement": marks.cheaper}
 
 
 def _spread(change: Change, marks: Glyphs) -> str:
     if change.low is None or change.high is None:
-        return f"{marks.spread}?"
+        return "" if change.verdict == "too disturbed" else f"{marks.spread}?"
     half = 100 * max(change.high - change.ratio, change.ratio - change.low)
     if half >= 99.5:
         return f"{marks.spread}99+"
@@ -177,23 +192,23 @@ def _unpaired(unpaired: Sequence[Unpaired], width: int, marks: Glyphs) -> Iterat
         "broken": "failed in the head, measured in the baseline",
     }
     for kind, title in titles.items():
-        groups: dict[tuple[IndicatorFacts | None, str | None], list[Unpaired]] = {}
+        groups: dict[tuple[IndicatorFacts | None, str | None, bool], list[Unpaired]] = {}
         for outcome in unpaired:
             if outcome.kind == kind:
                 other = outcome.head if kind in ("lost", "broken") else outcome.baseline
-                groups.setdefault((outcome.indicator, other), []).append(outcome)
+                groups.setdefault((outcome.indicator, other, outcome.allowed), []).append(outcome)
         if groups:
             yield rule(title, width, marks)
-        for (indicator, status), group in groups.items():
-            yield _unpaired_line(group, indicator, status, "bold red" if kind == "broken" else "yellow")
+        for (indicator, status, _), group in groups.items():
+            yield _unpaired_line(group, indicator, status, "bold red" if group[0].is_missing else "yellow")
 
 
 def _unpaired_line(group: Sequence[Unpaired], indicator: IndicatorFacts | None, status: str | None, style: str) -> Text:
     what = plural(len(group), "case")
     what = what if indicator is None else f"{indicator.title.lower()} of {what}"
     cases = [f"{subject_words(outcome)} {outcome.case.length:,} {outcome.case.mode}" for outcome in group]
-    named = ", ".join(cases[:6]) + (f" and {len(cases) - 6} more" if len(cases) > 6 else "")
-    text = Text.assemble((what, style), f" ({status or 'not in the run'}): {named}")
+    state = (status or "not in the run") + (", allowed" if group[0].allowed else "")
+    text = Text.assemble((what, style), f" ({state}): {named(cases, 6)}")
     reason = next((outcome.reason for outcome in group if outcome.reason), None)
     return text.append(f"\n  {reason}", "dim") if reason else text
 

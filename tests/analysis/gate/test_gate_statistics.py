@@ -73,10 +73,12 @@ def test_what_is_detectable_is_detected_in_four_of_five():
 
 
 def test_few_neighbours_leave_the_scatter_to_an_assumption():
-    pairs = [(Shift(0.0, 0.01, 10), Shift(0.5, 0.01, 10))] * (FEWEST_NEIGHBOURS - 1)
+    apart, alike = ((Shift(0.0, 0.01, 10), Shift(by, 0.01, 10)) for by in (0.5, 0.0))
     for corrected in (True, False):
-        found = scatter_of(pairs, corrected)
-        assert (found.value, found.measured, found.pairs) == (ASSUMED_SCATTER[corrected], False, len(pairs))
+        for pairs in ([apart] * 3, [apart] * 2 + [alike] * 2, [alike] * (FEWEST_NEIGHBOURS - 1)):
+            found = scatter_of(pairs, corrected)
+            assert (found.value, found.measured, found.pairs) == (ASSUMED_SCATTER[corrected], False, len(pairs))
+        assert scatter_of([apart] * 4, corrected).value > 0.3  # all of few show more than what is assumed
 
 
 @pytest.mark.parametrize("uniform", [0.0, 0.3])

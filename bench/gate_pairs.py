@@ -1,0 +1,189 @@
+"""What the gate says of pairs of real runs of which the answer is known. Prints the method, a table and the bars."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+from gate_models import VARIABLE
+from harness import Bar, Figures, note, parser, publish
+
+from pyprof.records.run_directory import Run, read
+from pyprof.report.gate.view import Wish, gate_view
+
+METHOD = """\
+Each pair is a baseline and heads measured after it by one and the same study (bench/gate_models.py: an encoder of tiny
+parallel regions and one of base size, at five lengths): the same code again, the same with 10 % more arithmetic in
+every step, and, beside one process that keeps a core busy all the time, the same code and the same with 30 % more
+arithmetic. pyprof compare judges each head against the baseline with --fail-over 3%.
+
+A regression shown in equal code is a false alarm. On a quiet machine a run too disturbed to judge is one too; beside
+the busy process it is the right answer, and a planted regression that passes is the wrong one. Quiet pairs need a
+machine on which nothing else runs. --keep collects runs, so that a bench can be made in pieces: the bars are over all
+pairs that were kept.
+"""
+MARGIN, PLANTED_QUIET, PLANTED_BUSY = 0.03, 0.10, 0.30
+LENGTHS = (32, 64, 96, 128, 160)
+STUDY = f"""\
+name = "gate pairs"
+metrics = ["latency"]
+modes = ["infer"]
+device = "cpu"
+
+[measure]
+precision = 0.005
+min_samples = 12
+max_samples = 60
+max_seconds = "1.2 s"
+timeout = "5 min"
+
+[[comparison]]
+vanilla = "gate_models:base"
+variants = ["gate_models:tiny"]
+lengths = {list(LENGTHS)}
+"""
+# What is planted in a head of each kind, and whether a neighbour is there.
+HEADS = {
+    "quiet, equal": (0.0, False),
+    "quiet, +10 %": (PLANTED_QUIET, False),
+    "busy, equal": (0.0, True),
+    "busy, +30 %": (PLANTED_BUSY, True),
+}
+OUTCOMES = ("passed", "failed", "too disturbed")
+
+
+@contextlib.contextmanager
+def busy() -> Iterator[None]:
+    """A process that keeps a core busy; it ends with this one too."""
+    loop = f"import os\nwhile os.getppid() == {os.getpid()}:\n    for _ in range(10**6): pass"
+    process = subprocess.Popen([sys.executable, "-c", loop])
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@dataclass
+class Bench:
+    """Runs in a folder: `calibration`, then `0`, `1`, ... each with a baseline and its heads."""
+
+    folder: Path
+    kinds: Sequence[str]
+    rounds: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.study = self.folder / "study.toml"
+        self.study.write_text(STUDY)
+        self.rounds = self.calibrated()
+
+    def measure(self, directory: Path, share: float = 0.0, beside: bool = False) -> None:
+        """Measure one run; with `share`, so much of the shortest step's time is planted in all steps of a model."""
+        rounds = {name: round(share * each) for name, each in self.rounds.items()}
+        paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+        environment = {**os.environ, VARIABLE: json.dumps(rounds), "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+        command = [sys.executable, "-m", "pyprof", "study", str(self.study), "-o", str(directory)]
+        with busy() if beside else contextlib.nullcontext():
+            done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        if done.returncode:
+            raise SystemExit(f"the study ended with {done.returncode}: {done.stderr[-2000:]}")
+
+    def calibrated(self) -> dict[str, float]:
+        """How many rounds of arithmetic take as long as a step of each model, at its middle length."""
+        kept = self.folder / "rounds.json"
+        if not kept.exists():
+            from pyprof.timing.planted import work_rounds
+
+            directory = self.folder / "calibration"
+            if not directory.exists():
+                self.measure(directory)
+            a_second = work_rounds(1.0)
+            steps = {name: step_seconds(read(directory), name) for name in ("tiny", "base")}
+            kept.write_text(json.dumps({name: a_second * seconds for name, seconds in steps.items()}))
+        return dict(json.loads(kept.read_text()))
+
+    def take(self, pairs: int) -> None:
+        """Measure so many more pairs, each in the heads that are asked for."""
+        begin = len(self.pairs())
+        for index in range(begin, begin + pairs):
+            folder = self.folder / f"pair-{index}"
+            self.measure(folder / "baseline")
+            for kind in self.kinds:
+                self.measure(folder / kind, *HEADS[kind])
+            said = ", ".join(f"{kind}: {outcome}" for kind, outcome in outcomes(folder).items())
+            note(f"pair {index + 1} of {begin + pairs}: {said}")
+
+    def pairs(self) -> list[Path]:
+        return sorted(path for path in self.folder.glob("pair-*") if path.is_dir())
+
+
+def step_seconds(run: Run, name: str) -> float:
+    """A step of a model at the middle length."""
+    latencies = [
+        record.indicators["latency"].value
+        for record in run.records.values()
+        if (record.case.model, record.case.length) == (f"gate_models:{name}", LENGTHS[len(LENGTHS) // 2])
+    ]
+    return median(value for value in latencies if value is not None)
+
+
+def outcomes(folder: Path) -> dict[str, str]:
+    """What the gate says of the heads that a pair has."""
+    baseline = read(folder / "baseline")
+    found = {}
+    for kind in HEADS:
+        if (folder / kind / "records.jsonl").exists():
+            view = gate_view(baseline, read(folder / kind), Wish(fail_over=MARGIN))
+            assert view.outcome is not None
+            found[kind] = view.outcome
+    return found
+
+
+def bars(counts: Mapping[str, Counter[str]]) -> Iterator[Bar]:
+    def share(kind: str, outcome: str) -> float:
+        return 100 * counts[kind][outcome] / counts[kind].total()
+
+    if counts["quiet, equal"]:
+        yield Bar("quiet, equal code: a regression is shown", share("quiet, equal", "failed"), "% of pairs", 5)
+        yield Bar("quiet, equal code: too disturbed", share("quiet, equal", "too disturbed"), "% of pairs", 5)
+    if counts["quiet, +10 %"]:
+        found = share("quiet, +10 %", "failed")
+        yield Bar("quiet, 10 % planted: found", found, "% of pairs", 90, better="higher")
+    if counts["busy, equal"]:
+        yield Bar("busy neighbour, equal code: a regression is shown", share("busy, equal", "failed"), "% of pairs", 0)
+    if counts["busy, +30 %"]:
+        yield Bar("busy neighbour, 30 % planted: passes", share("busy, +30 %", "passed"), "% of pairs", 0)
+
+
+def main() -> int:
+    options = parser(METHOD)
+    options.add_argument("--pairs", type=int, default=20, help="measure so many more pairs (default: 20)")
+    options.add_argument("--kinds", choices=("all", "quiet", "busy"), default="all", help="which heads to measure")
+    options.add_argument("--keep", type=Path, help="collect the runs here, beside those that are there already")
+    chosen = options.parse_args()
+    kinds = [kind for kind in HEADS if chosen.kinds == "all" or kind.startswith(chosen.kinds)]
+    with contextlib.ExitStack() as stack:
+        folder = chosen.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        bench = Bench(folder, kinds)
+        bench.take(chosen.pairs)
+        counts: dict[str, Counter[str]] = {kind: Counter() for kind in HEADS}
+        for pair in bench.pairs():
+            for kind, outcome in outcomes(pair).items():
+                counts[kind][outcome] += 1
+    rows = [(kind, found.total(), *(found[outcome] for outcome in OUTCOMES)) for kind, found in counts.items()]
+    table = Figures("what the gate says of the head", ("head", "pairs", *OUTCOMES), rows)
+    return publish(METHOD, [table], list(bars(counts)), chosen.json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
