@@ -13,8 +13,7 @@ from pyprof.worker.profile_model import profile_model
 METHOD = """\
 Each model at base size and a typical length, best attention, in inference and in training: a step of warm-up, then
 steps with all probes for some seconds. `other` and `outside` (of all layers: the loss, the engine's start) are shares
-of the step; the gap is what all own times and the outside miss of the step's own measurement, after the calibrated
-cost of the probes was taken off both.
+of the probed step; the gap is what all own times and the outside miss of that step's own measurement.
 """
 
 

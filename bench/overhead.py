@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -42,11 +43,12 @@ recorded inside. The inputs are short ones: profiling overhead hardly depends on
 there, and a short step gives more pairs a second. Slowdown: the Hodges-Lehmann estimate of the pairs' ratios less 1,
 with the 95 % interval of the signed-rank test. Pairs are taken until its upper end is below the bar, or the time is up;
 each look at the interval is paid for out of the 5 % in proportion to the time that has passed, so that looking early
-does not make the interval less sure. Beside it the share of a step that the probes take by their calibrated cost per
-call and per backward node, the machine's noise left out. The peers follow in rounds of their own, a step with each and
-one without any; with fewer than six rounds there is no interval. With --clock cpu the process's own time on a processor
-is taken, of all its threads, instead of the time on the wall: probes never wait, so that nothing of what they add is
-lost, and what the scheduler gives to other processes is left out, which on a busy machine is most of the noise.
+does not make the interval less sure. Beside it what a profile of the same step states of its own overhead, from rounds
+of its own; the two may differ by no more than their intervals, added as independent errors are. The peers follow in
+rounds of their own, a step with each and one without any; with fewer than six rounds there is no interval. With --clock
+cpu the process's own time on a processor is taken, of all its threads, instead of the time on the wall: probes never
+wait, so that nothing of what they add is lost, and what the scheduler gives to other processes is left out, which on a
+busy machine is most of the noise.
 """
 ROUNDS, ROUNDS_SECONDS = 300, 60.0
 BAR = 1.0  # percent, of the slowdown's upper end
@@ -63,7 +65,9 @@ STEP_COLUMNS = (
     "step slower, %",
     "from, %",
     "to, %",
-    "share by calibration, %",
+    "a profile states, %",
+    "from, %",
+    "to, %",
     "remark",
 )
 Instrument = Callable[[nn.Module], AbstractContextManager[object]]
@@ -169,15 +173,16 @@ class CpuStopwatch:
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds for our probes and for the peers, and what times them."""
+    """Seconds for our probes, for a profile and for the peers, and what times the steps from outside."""
 
     ours: float
+    profile: float
     peers: float
     stopwatch: Stopwatch
 
 
-def on_model(model: str, mode: str, times: Times) -> Iterator[tuple[tuple[object, ...], Bar | None]]:
-    """Rows of our probes and of the peers on one model, and the bar of ours."""
+def on_model(model: str, mode: str, times: Times) -> Iterator[tuple[tuple[object, ...], list[Bar]]]:
+    """Rows of our probes and of the peers on one model, and the bars of ours."""
     length = SHORT[model]
     loaded = registry.load(model, attention="best", mode=mode, longest=length)
     loaded.fit(length)
@@ -189,15 +194,29 @@ def on_model(model: str, mode: str, times: Times) -> Iterator[tuple[tuple[object
     if PYPROF.name in rounds.failures:
         raise RuntimeError(rounds.failures[PYPROF.name].reason)
     ratio = exponential(rule.final(rounds))
-    profile = profile_model(loaded, length, 1, 0.0)
-    share = 100 * profile.probe_seconds / rounds.seconds(UNPROFILED).value
-    row = _row(model, mode, PYPROF.name, rounds, ratio, (profile.calls // profile.steps, share))
+    profile = profile_model(loaded, length, 1, times.profile)
+    stated = profile.plain.ratio if profile.plain else None
+    row = _row(model, mode, PYPROF.name, rounds, ratio, (profile.calls // profile.steps, stated))
     # Too few pairs for an interval show nothing, not even that a step does not take twice as long.
     upper = 100.0 if ratio.high is None else 100 * (ratio.high - 1)
-    yield row, Bar(f"{model} {mode}: upper end of the slowdown with all probes", upper, "%", BAR)
+    yield (
+        row,
+        [
+            Bar(f"{model} {mode}: upper end of the slowdown with all probes", upper, "%", BAR),
+            Bar(f"{model} {mode}: a profile's own statement against it", apart(stated, ratio), "of the intervals", 1.0),
+        ],
+    )
     if times.peers > 0:
         peers = [tool for tool in TOOLS if tool is not PYPROF]
-        yield from ((row, None) for row in beside(model, mode, switch, peers, times))
+        yield from ((row, []) for row in beside(model, mode, switch, peers, times))
+
+
+def apart(stated: Estimate | None, outside: Estimate) -> float:
+    """How far two ratios lie apart, in half-widths of the difference's interval; infinite without intervals."""
+    if stated is None or stated.interval is None or outside.interval is None:
+        return math.inf
+    halves = [math.log(ratio.interval[1] / ratio.interval[0]) / 2 for ratio in (stated, outside) if ratio.interval]
+    return abs(math.log(stated.value / outside.value)) / math.hypot(*halves)
 
 
 def beside(
@@ -213,7 +232,7 @@ def beside(
         if tool.name in rounds.samples:
             yield _row(model, mode, tool.name, rounds, rounds.ratio(tool.name, UNPROFILED), (None, None))
         else:
-            yield (model, mode, tool.name, *[None] * 7, reasons[tool.name])
+            yield (model, mode, tool.name, *[None] * 9, reasons[tool.name])
 
 
 def _row(
@@ -222,12 +241,16 @@ def _row(
     tool: str,
     rounds: Interleaved,
     ratio: Estimate,
-    calibrated: tuple[int | None, float | None],
+    profile: tuple[float | None, Estimate | None],
 ) -> tuple[object, ...]:
-    percent = [None if value is None else 100 * (value - 1) for value in (ratio.value, ratio.low, ratio.high)]
+    calls, stated = profile
+    percent, of_profile = _percent(ratio), _percent(stated) if stated else [None] * 3
     step = 1e3 * rounds.seconds(UNPROFILED).value
-    calls, share = calibrated
-    return (model, mode, tool, step, calls, rounds.count, *percent, share, rounds.stopped_by)
+    return (model, mode, tool, step, calls, rounds.count, *percent, *of_profile, rounds.stopped_by)
+
+
+def _percent(ratio: Estimate) -> list[float | None]:
+    return [None if value is None else 100 * (value - 1) for value in (ratio.value, ratio.low, ratio.high)]
 
 
 def main() -> int:
@@ -237,6 +260,9 @@ def main() -> int:
     )
     options.add_argument(
         "--peer-seconds", type=float, default=30.0, help="time for the peers; 0 leaves them out (default: 30)"
+    )
+    options.add_argument(
+        "--profile-seconds", type=float, default=30.0, help="time for a profile of each model and mode (default: 30)"
     )
     options.add_argument("--threads", type=int, default=1, help="threads of PyTorch in part 2 (default: 1)")
     options.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="what times part 2 (default: wall)")
@@ -249,13 +275,13 @@ def main() -> int:
     tables = [Figures("one probe", columns, rows)]
     steps = []
     stopwatch = CpuStopwatch() if chosen.clock == "cpu" else HostStopwatch()
-    measured = partial(on_model, times=Times(chosen.seconds, chosen.peer_seconds, stopwatch))
+    measured = partial(on_model, times=Times(chosen.seconds, chosen.profile_seconds, chosen.peer_seconds, stopwatch))
     for model in filter(None, chosen.models.split(",")):
         for mode in chosen.modes.split(","):
-            for row, bar in measured(model, mode):
+            for row, its_bars in measured(model, mode):
                 note(" ".join(f"{value:.3g}" if isinstance(value, float) else str(value) for value in row))
                 steps.append(row)
-                bars += [bar] if bar else []
+                bars += its_bars
     if steps:
         tables.append(Figures("all probes, and the peers", STEP_COLUMNS, steps))
     return publish(METHOD, tables, bars, chosen.json)

@@ -48,7 +48,6 @@ py::dict drain(Recorder& recorder) {
 struct CellSum {
   uint64_t count;
   double nanoseconds;
-  uint64_t probed;
 };
 
 py::dict sums(Recorder& recorder) {
@@ -56,8 +55,7 @@ py::dict sums(Recorder& recorder) {
   const double scale = TickScale::get().nanoseconds_per_tick();
   std::vector<CellSum> cells;
   cells.reserve(sums.cells.size());
-  for (const Cell& cell : sums.cells)
-    cells.push_back({cell.count, static_cast<double>(cell.ticks) * scale, cell.probed});
+  for (const Cell& cell : sums.cells) cells.push_back({cell.count, static_cast<double>(cell.ticks) * scale});
   py::dict result;
   result["sites"] = as_array(std::move(sums.sites));
   result["cells"] = as_array(std::move(cells));
@@ -112,7 +110,7 @@ PYBIND11_MODULE(_native, m) {
   PYBIND11_NUMPY_DTYPE(Span, begin, end, sequence_begin, sequence_end, thread, layer, phase, device_begin, device_end,
                        site);
   PYBIND11_NUMPY_DTYPE(Site, parent, layer, phase);
-  PYBIND11_NUMPY_DTYPE(CellSum, count, nanoseconds, probed);
+  PYBIND11_NUMPY_DTYPE(CellSum, count, nanoseconds);
   py::class_<Recorder, std::shared_ptr<Recorder>>(m, "Recorder")
       .def(py::init(&make_recorder), py::arg("backward") = false, py::arg("spans") = 1 << 16,
            py::arg("nodes") = 1 << 16, py::arg("device") = py::none())

@@ -33,7 +33,7 @@ def find(model: str) -> Entry | None:
     """The entry that `model` names, None for a factory or a checkpoint; raises UsageError otherwise."""
     if any(candidate.name == model for candidate in ENTRIES):
         return entry(model)
-    if is_reference(model) or Path(model).exists():
+    if is_reference(model) or (model.strip() and Path(model).exists()):
         return None
     return entry(model)
 

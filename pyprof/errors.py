@@ -37,6 +37,12 @@ class ExitCode(IntEnum):
         "Other work on the machine disturbed a gate's measurements so much that they neither pass nor fail: measure "
         "again, as the message says.",
     )
+    DEFECT = (
+        70,
+        "a defect of pyprof",
+        "Something in pyprof itself went wrong, and the message is no help: please report it. "
+        "With PYPROF_TRACEBACK=1 in the environment it says where.",
+    )
     INTERRUPTED = 130, "interrupted", "Ctrl-C; what was measured is kept."
 
 

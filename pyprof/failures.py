@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from pyprof.errors import ModelError, PyprofError, UsageError
+from pyprof.plain import printable, shown
 
 Result = TypeVar("Result")
 Status = Literal["ok", "oom", "timeout", "error", "skipped"]
@@ -52,6 +54,24 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     return isinstance(error, RuntimeError) and says_out_of_memory(str(error))
+
+
+# What the system says where there is no room, or no working disk, for what is written.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
+
+
+def is_full(error: OSError) -> bool:
+    """Whether a file could not be written because there is no room for it."""
+    return error.errno in _FULL
+
+
+def said_of_file(error: OSError) -> str:
+    """What the system has against a file, in one sentence; a name of a thousand letters is shortened."""
+    named = [shown(str(name)) for name in (error.filename, error.filename2) if name is not None]
+    what = " and ".join(named) or "a file"
+    return (
+        f"{what} cannot be used ({error.strerror or sentence(error)}): {'make room' if is_full(error) else 'check it'}"
+    )
 
 
 def failure_of(error: BaseException, unable: Status = "error") -> Failure:
@@ -104,4 +124,4 @@ def blamed(what: str, error_type: type[PyprofError] = ModelError, *, memory_too:
 
 def _first_line(error: BaseException) -> str:
     lines = (line.strip() for line in str(error).splitlines())
-    return next((line for line in lines if line), "")[:_LONGEST]
+    return printable(next((line for line in lines if line), "")[:_LONGEST])

@@ -71,7 +71,7 @@ def check_seconds(seconds: object, what: str, *, or_none: bool = False) -> None:
     """Raise UsageError unless a time that work may take is a finite number above zero, or zero with `or_none`."""
     number: Any = math.nan if isinstance(seconds, bool) or not isinstance(seconds, Real) else seconds
     if not (0 < number <= LONGEST_SECONDS or (or_none and number == 0)):
-        raise UsageError(f"{what} has to be a positive number of seconds, not {shown(seconds)}")
+        raise UsageError(f"{what} has to be positive, a number of seconds, not {shown(seconds)}")
 
 
 def _parse(text: str | float, units: Mapping[str, float], plain: float, what: str, examples: str) -> float:

@@ -39,7 +39,7 @@ ROOMS = {
     "worker": {"timing", "layers", "device", "indicators", "models", "machine", "records", "statistics"},
     "machine": {"timing", "device", "records", "statistics"},
     "models": {"layers", "device", "ops"},
-    "layers": {"device", "timing", "records"},
+    "layers": {"device", "timing", "records", "statistics"},
     "indicators": {"records", "device"},
     "device": {"timing", "records"},
     "timing": {"records", "statistics"},

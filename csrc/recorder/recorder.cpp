@@ -63,7 +63,7 @@ uint32_t ThreadBuffer::begin_step() noexcept {
 }
 
 void ThreadBuffer::end_step(int64_t took) noexcept {
-  add(calls_cell(kSteps), 1, took, 0);
+  add(calls_cell(kSteps), 1, took);
   recorder_.open_steps_.fetch_sub(1, std::memory_order_relaxed);
 }
 
@@ -115,7 +115,7 @@ uint32_t ThreadBuffer::begin_node(int64_t sequence, uint64_t forward_thread, int
   frame.device_begin = device_ ? device_->stamp() : kNoEvent;
   frame.begin = ticks();
   if (follows) {
-    add(outer.last_cell, 0, frame.begin - outer.last_end, 0);
+    add(outer.last_cell, 0, frame.begin - outer.last_end);
     outer.inner += frame.begin - outer.last_end;
   }
   return depth_;
@@ -155,15 +155,14 @@ void ThreadBuffer::end_node(uint32_t token) noexcept {
   around.last_cell = frame.cell;
   around.last_made = frame.owner;
   around.last_end = now;
-  add(frame.cell, 1, now - frame.begin - frame.inner, frame.probed);
+  add(frame.cell, 1, now - frame.begin - frame.inner);
   if (depth_ == 0) publish();
 }
 
 void ThreadBuffer::publish() noexcept {
   Frame& top = frames_[0];
-  add(calls_cell(top.context), 1, top.inner, top.probed);
+  add(calls_cell(top.context), 1, top.inner);
   top.inner = 0;
-  top.probed = 0;
   spans_.publish();
   nodes_.publish();
   const std::lock_guard lock(published_mutex_);
@@ -171,7 +170,6 @@ void ThreadBuffer::publish() noexcept {
     Cell& sum = published_[cell];
     sum.count += open_[cell].count;
     sum.ticks += open_[cell].ticks;
-    sum.probed += open_[cell].probed;
     open_[cell] = {};
   }
   touched_.clear();
@@ -295,7 +293,6 @@ Recorder::Sums Recorder::sums() {
     for (size_t i = 0; i < cells.size(); ++i) {
       all.cells[i].count += cells[i].count;
       all.cells[i].ticks += cells[i].ticks;
-      all.cells[i].probed += cells[i].probed;
     }
     all.lost += owned.buffer->lost_.load(std::memory_order_relaxed);
     all.unplaced += owned.buffer->unplaced_.load(std::memory_order_relaxed);

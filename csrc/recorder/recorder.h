@@ -83,7 +83,6 @@ struct Options {
 struct Cell {
   uint64_t count = 0;  // intervals
   int64_t ticks = 0;
-  uint64_t probed = 0;  // calls of layers right inside of them, whose probes cost them time
   uint64_t touched = 0;
 };
 // Each site has a cell for its calls, and then two for each context in which nodes that it made can run: of the first
@@ -137,8 +136,7 @@ class ThreadBuffer {
   // An open interval; the first one of a thread stands for the thread itself. What a call needs fills one cache line.
   struct alignas(64) Frame {
     int64_t begin = 0;
-    int64_t inner = 0;  // ticks of what ran right inside, and of the gaps after nodes
-    uint64_t probed = 0;
+    int64_t inner = 0;                     // ticks of what ran right inside, and of the gaps after nodes
     int64_t index = Ring<Span>::kDropped;  // of its stamps
     uint64_t sequence_begin = 0;
     uint32_t site = 0, cell = 0, layer = kStep;
@@ -167,7 +165,6 @@ class ThreadBuffer {
     frames_[depth_].follows_node = false;
     Frame& frame = frames_[++depth_];
     frame.inner = 0;
-    frame.probed = 0;
     frame.site = site;
     frame.cell = cell;
     frame.context = context;
@@ -208,13 +205,12 @@ class ThreadBuffer {
     }
     const int64_t took = now - frame.begin;
     around.inner += took;
-    around.probed += frame.kind == Kind::kCall;
-    add(frame.cell, frame.kind != Kind::kInnerStep, took - frame.inner, frame.probed);
+    add(frame.cell, frame.kind != Kind::kInnerStep, took - frame.inner);
     if (frame.kind == Kind::kStep) end_step(took);
     if (depth_ == 0) publish();
   }
 
-  void add(uint32_t cell, uint64_t count, int64_t ticks, uint64_t probed) noexcept {
+  void add(uint32_t cell, uint64_t count, int64_t ticks) noexcept {
     Cell& sum = open_[cell];
     if (!sum.touched) {
       sum.touched = 1;
@@ -222,7 +218,6 @@ class ThreadBuffer {
     }
     sum.count += count;
     sum.ticks += ticks;
-    sum.probed += probed;
   }
 
   void set_context(Frame& top) noexcept;

@@ -6,6 +6,7 @@ written out, over one block of queries at a time, so that long inputs need no L 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pyprof.attention.problem import Inputs
+from pyprof.errors import UsageError
 
 # An implementation may be off by as much as the eager result of the same dtype, times this,
 TOLERANCE = 2.0
@@ -76,12 +78,22 @@ class Standard:
         return cls(exact, eager, rounding)
 
     def judge(self, results: Mapping[str, Tensor], tolerance: float = TOLERANCE) -> Accuracy:
-        """The accuracy of the worst of these tensors; a NaN counts as infinitely far off."""
+        """The accuracy of the worst of these tensors; a NaN counts as infinitely far off.
+
+        Raises UsageError for a tolerance that is not a finite number above zero, which would let anything pass.
+        """
+        check_tolerance(tolerance)
         accuracies = []
         for name, tensor in results.items():
             allowed = max(tolerance * self.eager[name], self.rounding[name])
             accuracies.append(Accuracy(name, _distance(tensor, self.exact[name]), self.eager[name], allowed))
         return max(accuracies, key=lambda each: each.error / each.allowed if each.allowed else each.error)
+
+
+def check_tolerance(tolerance: float) -> None:
+    """Raise UsageError unless a tolerance is a finite number above zero."""
+    if not 0 < tolerance < math.inf:
+        raise UsageError(f"the tolerance has to be a finite number above 0, not {tolerance}")
 
 
 def dense(inputs: Inputs, dtype: torch.dtype) -> dict[str, Tensor]:

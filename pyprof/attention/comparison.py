@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from pyprof.attention import kernel, peers
-from pyprof.attention.check import TOLERANCE
+from pyprof.attention.check import TOLERANCE, check_tolerance
 from pyprof.attention.kernel import Kernel
 from pyprof.attention.measure import ProblemResult, measure
 from pyprof.attention.problem import Problem
@@ -51,6 +51,7 @@ class Grid:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_tolerance(self.tolerance)
         unknown = sorted(set(self.modes) - set(MODES))
         if unknown:
             raise UsageError(f"there is no mode {unknown[0]!r}: choose from {', '.join(MODES)}")

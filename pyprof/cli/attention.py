@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import TYPE_CHECKING
 
 from pyprof.cli import live
-from pyprof.cli.options import add_command, add_json, names, print_json
-from pyprof.cli.output import models_print_to_standard_error
+from pyprof.cli.options import MOST_THREADS, add_command, add_json, add_seconds, names, positive, print_json, whole
+from pyprof.cli.output import models_print_to_standard_error, say
 from pyprof.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -64,9 +63,9 @@ def add(commands: Commands) -> None:
     what.add_argument(
         "--modes", type=names, default=("forward", "backward"), metavar="A,B", help="forward, backward (default: both)"
     )
-    what.add_argument("--batch", type=int, default=1, metavar="N", help="sequences (default: 1)")
-    what.add_argument("--heads", type=int, default=12, metavar="N", help="heads (default: 12)")
-    what.add_argument("--head-dim", type=int, default=64, metavar="N", help="size of a head (default: 64)")
+    what.add_argument("--batch", type=whole(1), default=1, metavar="N", help="sequences (default: 1)")
+    what.add_argument("--heads", type=whole(1), default=12, metavar="N", help="heads (default: 12)")
+    what.add_argument("--head-dim", type=whole(1), default=64, metavar="N", help="size of a head (default: 64)")
     what.add_argument(
         "--impls",
         type=names,
@@ -78,18 +77,17 @@ def add(commands: Commands) -> None:
         "--impl", action="append", default=[], metavar="M:F", help="also a kernel of yours; may be repeated"
     )
     how = parser.add_argument_group("how")
+    add_seconds(how, default=2.0, help="time for each length, window, dtype and mode (default: 2)")
     how.add_argument(
-        "--seconds",
-        type=float,
-        default=2.0,
-        metavar="S",
-        help="time for each length, window, dtype and mode (default: 2)",
+        "--threads",
+        type=whole(1, MOST_THREADS),
+        metavar="N",
+        help="threads that PyTorch may use (default: its own choice)",
     )
-    how.add_argument("--threads", type=int, metavar="N", help="threads that PyTorch may use (default: its own choice)")
     how.add_argument("--device", default="cpu", metavar="DEVICE", help="cpu (default), cuda or cuda:N")
     how.add_argument(
         "--tolerance",
-        type=float,
+        type=positive,
         default=2.0,
         metavar="X",
         help="allowed error, as a multiple of that of eager attention (default: 2)",
@@ -103,15 +101,14 @@ def _run(options: argparse.Namespace) -> int:
     if options.json:
         print_json(comparison.to_json())
     else:
-        from rich.console import Console
-
         from pyprof.report import attention
+        from pyprof.report.console import Console
 
         attention.write(comparison, Console())
     if interrupted:
         raise KeyboardInterrupt
     if comparison.failed:
-        print(f"pyprof: measurements that failed: {comparison.failed}, with their reasons above", file=sys.stderr)
+        say(f"measurements that failed: {comparison.failed}, with their reasons above")
     return ExitCode.INCOMPLETE if comparison.failed else ExitCode.DONE
 
 
@@ -122,8 +119,6 @@ def _grid(options: argparse.Namespace) -> Grid:
     from pyprof.attention import Grid, RoundLimits, kernel, peers
 
     if options.threads is not None:
-        if options.threads < 1:
-            raise UsageError(f"the number of threads is at least 1, not {options.threads}")
         torch.set_num_threads(options.threads)
     devices.usable(options.device)
     named = [*(name for name in options.impls if ":" in name), *options.impl]
@@ -181,4 +176,4 @@ def _show_progress(done: int, total: int, result: ProblemResult | None, what: st
         live.show(f"[{done}/{total}] {what}")
     else:
         live.clear()
-        print(f"[{done}/{total}] {what}: {outcome(result)}", file=sys.stderr, flush=True)
+        live.line(f"[{done}/{total}] {what}: {outcome(result)}")

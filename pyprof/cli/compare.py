@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyprof.cli import compare_models, compare_runs
-from pyprof.cli.options import add_command, add_json, parse_share
+from pyprof.cli.options import add_command, add_json, named, share
 from pyprof.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ is known well enough.
 _EPILOG = """\
 examples:
   pyprof compare runs/main runs/change                  changes beyond the noise
-  pyprof compare runs/main runs/change --fail-over 3%   exit code 1 if slower, 4 if disturbed
+  pyprof compare runs/main runs/change --fail-over 3%   1 if slower, 4 disturbed
   pyprof compare runs/main runs/change --markdown       for a pull request
   pyprof compare bert/eager bert/sdpa --length 512      two models, now
 """
@@ -36,10 +36,11 @@ def add(commands: Commands) -> None:
     """Add the subcommand."""
     parser = add_command(commands, "compare", _run, _DESCRIPTION)
     parser.epilog = _EPILOG
-    parser.add_argument("baseline", metavar="A", help="the baseline: a run directory or a model")
-    parser.add_argument("head", metavar="B", help="what is compared with it, of the same kind")
+    parser.add_argument("baseline", metavar="A", type=named, help="the baseline: a run directory or a model")
+    parser.add_argument("head", metavar="B", type=named, help="what is compared with it, of the same kind")
     parser.add_argument(
         "--fail-over",
+        type=share,
         metavar="SHARE",
         help="exit with code 1 where B is shown to cost more than A by over this, such as 3%%, or lacks a case of A, "
         "and with code 4 where other work disturbed the measurements too much to tell",
@@ -50,16 +51,15 @@ def add(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    fail_over = None if options.fail_over is None else parse_share(options.fail_over, "--fail-over")
     runs = [_is_run(operand) for operand in (options.baseline, options.head)]
     if all(runs):
         _refuse(options, compare_models.OPTIONS, "two models")
-        return compare_runs.run(options, fail_over)
+        return compare_runs.run(options, options.fail_over)
     if any(runs):
         run, model = (options.baseline, options.head) if runs[0] else (options.head, options.baseline)
         raise UsageError(f"{run} is a run and {model} is none: compare two runs, or two models")
     _refuse(options, compare_runs.OPTIONS, "two runs")
-    return compare_models.run(options, fail_over)
+    return compare_models.run(options, options.fail_over)
 
 
 def _is_run(operand: str) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pyprof.cli.options import add_model_options, add_pin, model_setup, parse_share, print_json
+from pyprof.cli.options import add_model_options, add_pin, add_seconds, model_setup, precision, print_json
 from pyprof.cli.output import models_print_to_standard_error
 from pyprof.errors import GateError, ModelError, UsageError
 from pyprof.failures import blamed
@@ -26,11 +26,12 @@ _PRECISION = 0.005
 def add_options(group: argparse._ArgumentGroup) -> None:
     """Add what can be given for two models only."""
     add_model_options(group, tokens=_TOKENS)
+    add_seconds(group, default=None, help=f"compare for at most S seconds (default: {_SECONDS:g})")
     group.add_argument(
-        "--seconds", type=float, metavar="S", help=f"compare for at most S seconds (default: {_SECONDS:g})"
-    )
-    group.add_argument(
-        "--precision", metavar="SHARE", help="stop when the ratio is known to this, such as 0.5%% (the default)"
+        "--precision",
+        type=precision,
+        metavar="SHARE",
+        help="stop when the ratio is known to this, such as 0.5%% (the default)",
     )
     add_pin(group)
 
@@ -39,7 +40,6 @@ def run(options: argparse.Namespace, fail_over: float | None) -> int:
     """Compare the models and show the outcome; raises GateError where the gate `fail_over` (a share) is not passed."""
     from pyprof.machine import pin
 
-    precision = _PRECISION if options.precision is None else parse_share(options.precision, "--precision")
     pinned = pin.apply(options.pin)
     from pyprof import device as devices
     from pyprof.report.gate.models import ModelComparison, document, write
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace, fail_over: float | None) -> int:
             paired = compare(
                 baseline,
                 head,
-                precision=precision,
+                precision=_PRECISION if options.precision is None else options.precision,
                 max_seconds=_SECONDS if options.seconds is None else options.seconds,
                 stopwatch=devices.of(setups[0].device).stopwatch(),
             )
@@ -80,7 +80,7 @@ def run(options: argparse.Namespace, fail_over: float | None) -> int:
     if options.json:
         print_json(document(comparison))
     else:
-        from rich.console import Console
+        from pyprof.report.console import Console
 
         write(comparison, Console())
     if comparison.failed:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pyprof.cli.options import names, print_json
 from pyprof.errors import DisturbedError, GateError, UsageError
+from pyprof.plain import printable
 
 if TYPE_CHECKING:
     from pyprof.report.gate.view import GateView, Wish
@@ -76,10 +77,9 @@ def _show(view: GateView, options: argparse.Namespace) -> None:
     elif options.markdown:
         from pyprof.report.gate.markdown import markdown
 
-        print(markdown(view), end="")
+        print(printable(markdown(view), keep="\n"), end="")
     else:
-        from rich.console import Console
-
+        from pyprof.report.console import Console
         from pyprof.report.gate import terminal
 
         terminal.write(view, Console())

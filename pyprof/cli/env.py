@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import math
 from typing import TYPE_CHECKING
 
-from pyprof.cli.options import add_command, add_json, add_pin, print_json
+from pyprof.cli.options import add_command, add_json, add_pin, add_seconds, print_json
 from pyprof.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,9 +24,7 @@ def add(commands: Commands) -> None:
     """Add the subcommand."""
     parser = add_command(commands, "env", _run, _DESCRIPTION)
     parser.add_argument("--check", action="store_true", help="check how quiet the machine is, and say what to change")
-    parser.add_argument(
-        "--seconds", type=float, default=None, metavar="S", help=f"how long --check takes (default: {_SECONDS:g})"
-    )
+    add_seconds(parser, default=None, help=f"how long --check takes (default: {_SECONDS:g})")
     add_pin(parser)
     add_json(parser)
 
@@ -38,8 +35,6 @@ def _run(options: argparse.Namespace) -> int:
     if options.seconds is not None and not options.check:
         raise UsageError("--seconds belongs to --check: give both, or neither")
     seconds = _SECONDS if options.seconds is None else options.seconds
-    if not (math.isfinite(seconds) and seconds > 0):
-        raise UsageError("--seconds takes a number above 0")
     pin.apply(options.pin)
     from pyprof.machine.environment import current_environment
 
@@ -49,10 +44,10 @@ def _run(options: argparse.Namespace) -> int:
     if options.json:
         print_json(environment.to_json())
         return 0
-    from rich.console import Console
     from rich.table import Table
 
     from pyprof.quantity import format_bytes
+    from pyprof.report.console import Console
 
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold")
@@ -74,9 +69,8 @@ def _check(environment: Environment, seconds: float, *, as_json: bool) -> int:
     if as_json:
         print_json({"environment": environment.to_json(), **machine.to_json()})
         return 0
-    from rich.console import Console
-
     from pyprof.report import noise
+    from pyprof.report.console import Console
 
     noise.write(machine, Console())
     return 0

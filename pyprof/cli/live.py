@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from pyprof.plain import printable
+
 # Return to the beginning of the line and clear it.
 _ERASE = "\r\x1b[K"
 
@@ -16,7 +18,12 @@ def is_terminal() -> bool:
 def show(text: str) -> None:
     """Put a text into the live line; does nothing elsewhere than in a terminal."""
     if is_terminal():
-        print(f"{_ERASE}{text} ...", end="", file=sys.stderr, flush=True)
+        print(f"{_ERASE}{printable(text)} ...", end="", file=sys.stderr, flush=True)
+
+
+def line(text: str) -> None:
+    """A line that stays, in a terminal and elsewhere."""
+    print(printable(text), file=sys.stderr, flush=True)
 
 
 def clear() -> None:

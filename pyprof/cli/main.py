@@ -5,13 +5,18 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 
 import pyprof
 from pyprof.cli import attention, compare, env, models, overhead, profile, report, study
+from pyprof.cli.options import CommandParser
+from pyprof.cli.output import say, standard_streams
 from pyprof.errors import ExitCode, PyprofError
+from pyprof.failures import FOREIGN, failure_of, is_full, is_out_of_memory, said_of_file, sentence
 
 _COMMANDS = (study, report, compare, profile, overhead, attention, models, env)
+_TRACEBACK = "PYPROF_TRACEBACK"
 _EPILOG = f"""\
 examples:
   pyprof study quick -o runs/quick          measure all models, print where time goes and where variants pay off
@@ -28,7 +33,7 @@ exit codes: {", ".join(f"{code:d} {code.summary}" for code in ExitCode)}
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line; importing and building it loads neither torch nor transformers."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="pyprof",
         description="Where does this transformer's time go, and from which input length does another one cost less?",
         epilog=_EPILOG,
@@ -43,21 +48,43 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code; errors are printed here and nowhere else."""
-    options = build_parser().parse_args(arguments)
+    with standard_streams() as streams:
+        code = _run(arguments)
+        sys.stdout.flush()
+        if streams.failure is not None:
+            say(f"standard output cannot be written ({streams.failure.strerror}): make room, or write it elsewhere")
+            code = ExitCode.INCOMPLETE
+    return code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
+        options = build_parser().parse_args(arguments)
+    except SystemExit:  # --help and --version have printed what they were asked for
+        return ExitCode.DONE
+    except PyprofError as error:
+        say(error)
+        return error.exit_code
     try:
         code: int = options.run(options)
-        sys.stdout.flush()
         return code
     except PyprofError as error:
-        print(f"pyprof: {error}", file=sys.stderr)
+        say(error)
         return error.exit_code
     except KeyboardInterrupt:
-        print("pyprof: interrupted", file=sys.stderr)
+        say("interrupted")
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        # The reader of the pipe (head, less) has gone; Python must not complain when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.DONE
+    except OSError as error:
+        say(said_of_file(error))
+        return ExitCode.INCOMPLETE if is_full(error) else ExitCode.WRONG_USE
+    except FOREIGN as error:
+        if is_out_of_memory(error):
+            say(f"{failure_of(error).reason}: ask for less at a time")
+            return ExitCode.INCOMPLETE
+        if os.environ.get(_TRACEBACK):
+            traceback.print_exc()
+        say(f"a defect of pyprof: {sentence(error)} (with {_TRACEBACK}=1 the traceback shows where: please report it)")
+        return ExitCode.DEFECT
 
 
 if __name__ == "__main__":

@@ -55,10 +55,11 @@ def _run(options: argparse.Namespace) -> int:
 
 def _table(descriptions: Sequence[Description]) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from pyprof.quantity import format_count
+    from pyprof.report.console import Console
 
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     table.add_column("model", no_wrap=True, style="bold")
@@ -69,7 +70,7 @@ def _table(descriptions: Sequence[Description]) -> None:
     table.add_column("family", overflow="fold")
     for modality, group in groupby(descriptions, key=lambda each: each.entry.modality):
         of_modality = list(group)
-        table.add_row(f"[cyan]{modality}[/cyan]", "", "", f"[cyan]{of_modality[0].entry.unit}s[/cyan]")
+        table.add_row(Text(modality, "cyan"), "", "", Text(f"{of_modality[0].entry.unit}s", "cyan"))
         for each in of_modality:
             entry = each.entry
             table.add_row(

@@ -8,9 +8,14 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pyprof.errors import UsageError
+from pyprof.names import nearest
+from pyprof.plain import json_safe, shown
+from pyprof.quantity import LONGEST_SECONDS, parse_duration, parse_share
+from pyprof.records import validate
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -21,7 +26,8 @@ if TYPE_CHECKING:
 
 Run = Callable[[argparse.Namespace], int]
 Parser = argparse.ArgumentParser | argparse._ArgumentGroup
-_SHARE = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(%?)\s*")
+MOST_THREADS = 4096
+_ARGUMENT = re.compile(r"argument (\S+): (must|has|lacks)?")
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
@@ -30,6 +36,27 @@ class _Help(argparse.RawDescriptionHelpFormatter):
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         blocks = text.strip().split("\n\n")
         return "\n\n".join(block if "\n " in block else textwrap.fill(block, width) for block in blocks) + "\n"
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser whose errors are a UsageError of one sentence, as all others are."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UsageError."""
+        message = _ARGUMENT.sub(lambda match: f"{match[1]} {match[2]}" if match[2] else f"{match[1]}: ", message, 1)
+        unknown = message.removeprefix("unrecognized arguments: ")
+        if unknown != message:
+            name = unknown.split("=")[0].split(" ")[0]
+            known = [option for action in self._actions for option in action.option_strings]
+            raise UsageError(f"there is no option {shown(name)}: {nearest(name, known, f'see {self.prog} --help')}")
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        known, unknown = super().parse_known_args(args, namespace)
+        # Here and not in the outermost parser, which does not know the options of the command.
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return known, unknown
 
 
 def add_command(commands: Commands, name: str, run: Run, description: str) -> argparse.ArgumentParser:
@@ -54,11 +81,11 @@ def add_model_options(
     """
     parser.add_argument(
         "--length",
-        type=int,
+        type=whole(1),
         metavar="N",
         help=f"tokens, or pixels of an image's side (default: {tokens} tokens or 224 pixels)",
     )
-    parser.add_argument("--batch", type=int, metavar="N", help="number of examples (default: 1)")
+    parser.add_argument("--batch", type=whole(1), metavar="N", help="number of examples (default: 1)")
     parser.add_argument("--mode", choices=modes, help=f"default: {mode}")
     parser.add_argument("--size", choices=("base", "tiny"), help="default: base")
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="default: float32")
@@ -92,21 +119,82 @@ def add_pin(parser: Parser) -> None:
     )
 
 
+def add_seconds(parser: Parser, *, default: float | None, help: str) -> None:
+    """--seconds: a time above zero; the help begins with `help`."""
+    parser.add_argument("--seconds", type=seconds, default=default, metavar="S", help=help)
+
+
 def names(text: str) -> tuple[str, ...]:
-    """An argument of the form a,b,c."""
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+    """An argument of the form a,b,c, with at least one name."""
+    parts = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not parts:
+        raise argparse.ArgumentTypeError(f"must name at least one, such as a,b, not {shown(text)}")
+    return parts
 
 
-def parse_share(text: str, option: str) -> float:
-    """A share such as 3% or 0.03; raises UsageError for a plain number of 1 or more, which could mean either."""
-    match = _SHARE.fullmatch(text)
-    value = float(match[1]) / (100 if match[2] else 1) if match else -1.0
-    if match is None or not (match[2] or value < 1):
-        raise UsageError(f"{option} takes a share such as 3% or 0.03, not {text!r}")
-    return value
+def whole(least: int, most: int = validate.LARGE) -> Callable[[str], int]:
+    """The type of an argument that is a whole number from `least` to `most`."""
+    check = validate.whole(least, most)
+
+    def number(text: str) -> int:
+        try:
+            return int(_argument(check, int(text)))
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"must be a whole number, not {shown(text)}") from None
+
+    return number
+
+
+def seconds(text: str) -> float:
+    """An argument that is a time above zero, in seconds or with a unit."""
+    return float(_argument(validate.quantity(parse_duration, "3 s", LONGEST_SECONDS), text))
+
+
+def positive(text: str) -> float:
+    """An argument that is a finite number above zero."""
+    try:
+        return float(_argument(validate.real(0, 1e6), float(text)))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number, not {shown(text)}") from None
+
+
+def share(text: str) -> float:
+    """An argument that is a share such as 5%, 5 % or 0.05, of at least zero."""
+    try:
+        return parse_share(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def precision(text: str) -> float:
+    """An argument that is a share above zero and below one."""
+    return float(_argument(validate.real(0, 1), share(text)))
+
+
+def named(text: str) -> str:
+    """An argument that is not empty."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("must not be empty")
+    return text
+
+
+def directory(text: str) -> Path:
+    """An argument that is the path of a directory, which may not exist."""
+    return Path(named(text))
+
+
+def _argument(check: validate.Check, value: object) -> Any:
+    try:
+        return check(value)
+    except validate.Refused as refused:
+        raise argparse.ArgumentTypeError(str(refused).removeprefix(": ")) from None
 
 
 def print_json(document: Any) -> None:
     """Write a document to standard output; a value that is no number is an error here, never `NaN` in a file."""
-    json.dump(document, sys.stdout, indent=2, ensure_ascii=False, allow_nan=False)
-    sys.stdout.write("\n")
+    written = json.dumps(document, indent=2, ensure_ascii=not _holds_all_letters(), allow_nan=False)
+    sys.stdout.write(f"{json_safe(written)}\n")
+
+
+def _holds_all_letters() -> bool:
+    return (sys.stdout.encoding or "").lower().replace("-", "") in ("utf8", "utf16", "utf32")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import TYPE_CHECKING
 
 from pyprof.cli import live
@@ -13,11 +12,13 @@ from pyprof.cli.options import (
     add_json,
     add_model_options,
     add_pin,
+    add_seconds,
     model_setup,
+    named,
     names,
     print_json,
 )
-from pyprof.cli.output import models_print_to_standard_error
+from pyprof.cli.output import models_print_to_standard_error, say
 from pyprof.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -48,16 +49,12 @@ _TOKENS = 128
 def add(commands: Commands) -> None:
     """Add the subcommand."""
     parser = add_command(commands, "overhead", _run, _DESCRIPTION)
-    parser.add_argument("model", metavar="MODEL")
+    parser.add_argument("model", metavar="MODEL", type=named)
     add_model_options(parser, tokens=_TOKENS, modes=("infer", "train", "both"), mode="both")
     add_attention(parser)
     parser.add_argument("--tools", type=names, default=(), metavar="A,B", help="see above (default: all)")
-    parser.add_argument(
-        "--seconds",
-        type=float,
-        default=20.0,
-        metavar="S",
-        help="time for the steps of each mode; the rest takes about as long again (default: 20)",
+    add_seconds(
+        parser, default=20.0, help="time for the steps of each mode; the rest takes about as long again (default: 20)"
     )
     add_pin(parser)
     add_json(parser)
@@ -78,13 +75,12 @@ def _run(options: argparse.Namespace) -> int:
     if options.json:
         print_json(overhead.to_json())
     else:
-        from rich.console import Console
-
+        from pyprof.report.console import Console
         from pyprof.report.overhead import write
 
         write(overhead, Console())
     if overhead.failed:
-        print(f"pyprof: tools that failed: {overhead.failed}, with their reasons above", file=sys.stderr)
+        say(f"tools that failed: {overhead.failed}, with their reasons above")
     return ExitCode.INCOMPLETE if overhead.failed else ExitCode.DONE
 
 
@@ -93,4 +89,4 @@ def _show_progress(what: str) -> None:
     if live.is_terminal():
         live.show(what)
     elif not what.rpartition(" ")[2].isdigit() or what.endswith("round 1"):
-        print(f"{what} ...", file=sys.stderr, flush=True)
+        live.line(f"{what} ...")

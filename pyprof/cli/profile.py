@@ -5,7 +5,17 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from pyprof.cli.options import add_attention, add_command, add_json, add_model_options, add_pin, model_setup, print_json
+from pyprof.cli.options import (
+    add_attention,
+    add_command,
+    add_json,
+    add_model_options,
+    add_pin,
+    add_seconds,
+    model_setup,
+    named,
+    print_json,
+)
 from pyprof.cli.output import models_print_to_standard_error
 
 if TYPE_CHECKING:
@@ -15,8 +25,9 @@ _DESCRIPTION = """Show what each layer of a model costs, forward and, in train m
 
 MODEL is a name from `pyprof models`, an importable factory package.module:function, or the directory of a local
 transformers checkpoint. A checkpoint is measured as the class that it names, in train mode with that class's own loss
-on random labels. A layer's own time is its total less that of the layers that it calls. The cost of the probes
-themselves is calibrated and subtracted, and stated below the table.
+on random labels. A layer's own time is its total less that of the layers that it calls. Steps with and
+without probes are taken in turn: how long a step takes is told by those without, and what the probes cost it stands
+below the table.
 """
 _TOKENS = 512
 
@@ -24,14 +35,14 @@ _TOKENS = 512
 def add(commands: Commands) -> None:
     """Add the subcommand."""
     parser = add_command(commands, "profile", _run, _DESCRIPTION)
-    parser.add_argument("model", metavar="MODEL")
+    parser.add_argument("model", metavar="MODEL", type=named)
     add_model_options(parser, tokens=_TOKENS)
     add_attention(parser)
-    parser.add_argument("--weights", metavar="PATH", help="weights of a local checkpoint instead of random ones")
-    parser.add_argument("--base-model", action="store_true", help="measure a checkpoint without the head of its task")
     parser.add_argument(
-        "--seconds", type=float, default=3.0, metavar="S", help="take steps for about S seconds (default: 3)"
+        "--weights", type=named, metavar="PATH", help="weights of a local checkpoint instead of random ones"
     )
+    parser.add_argument("--base-model", action="store_true", help="measure a checkpoint without the head of its task")
+    add_seconds(parser, default=3.0, help="take steps for about S seconds (default: 3)")
     parser.add_argument("--expand", action="store_true", help="show every block of a repeated kind, not their mean")
     add_pin(parser)
     add_json(parser)
@@ -62,9 +73,8 @@ def _run(options: argparse.Namespace) -> int:
         }
         print_json({**about, **profile.to_json()})
         return 0
-    from rich.console import Console
-
     from pyprof.report import layers
+    from pyprof.report.console import Console
 
     what = f"{setup.length:,} {loaded.unit}s, batch {setup.batch}, {mode}, {loaded.attention}"
     layers.write(profile, Console(), title=f"{loaded.title}, {what}", expand=options.expand)

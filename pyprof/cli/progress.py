@@ -6,11 +6,11 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from pyprof.indicators import registry
 from pyprof.quantity import format_seconds
+from pyprof.report.console import Console
 from pyprof.report.style import figure
 
 if TYPE_CHECKING:

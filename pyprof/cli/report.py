@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import gc
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pyprof.cli.options import add_command, add_json, print_json
+from pyprof.cli.options import add_command, add_json, directory, print_json
 
 if TYPE_CHECKING:
     from pyprof.cli.options import Commands
@@ -22,7 +21,7 @@ DIR is the directory that `pyprof study -o DIR` has written, of a run that is st
 def add(commands: Commands) -> None:
     """Add the subcommand."""
     parser = add_command(commands, "report", _run, _DESCRIPTION)
-    parser.add_argument("directory", metavar="DIR", type=Path, help="the directory of a run")
+    parser.add_argument("directory", metavar="DIR", type=directory, help="the directory of a run")
     add_json(parser)
 
 
@@ -40,10 +39,9 @@ def _run(options: argparse.Namespace) -> int:
 
 def show(run: Run, *, as_json: bool) -> None:
     """Print the report of a run on standard output."""
-    from rich.console import Console
-
     from pyprof.report import as_json as json_report
     from pyprof.report import terminal
+    from pyprof.report.console import Console
     from pyprof.report.run import view_of
 
     view = view_of(run)

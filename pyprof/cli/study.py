@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pyprof.cli.options import add_command, add_json, add_pin, names
-from pyprof.cli.output import models_print_to_standard_error
+from pyprof.cli.options import MOST_THREADS, add_command, add_json, add_pin, directory, named, names, precision, whole
+from pyprof.cli.output import models_print_to_standard_error, say
 from pyprof.errors import ExitCode, UsageError
+from pyprof.records import validate
 
 if TYPE_CHECKING:
     from pyprof.cli.options import Commands
@@ -39,17 +40,22 @@ _SETTINGS = {
     "optimizer": "none, sgd or adamw: what follows the backward in train mode",
 }
 _MEASURE = {
-    "precision": "half-width of the median's 95 %% interval at which sampling stops, such as 0.02",
+    "precision": "half-width of the median's 95 %% interval at which sampling stops, such as 2%%",
     "timeout": "the longest that one case may take, such as '15 min'",
 }
-_WHOLE = ("threads", "seed", "batch_limit")
+_TYPES: Mapping[str, Callable[[str], Any]] = {
+    "threads": whole(1, MOST_THREADS),
+    "seed": whole(0, validate.MOST),
+    "batch_limit": whole(1),
+    "precision": precision,
+}
 
 
 def add(commands: Commands) -> None:
     """Add the subcommand."""
     parser = add_command(commands, "study", _run, _DESCRIPTION)
-    parser.add_argument("study", metavar="STUDY", nargs="?", help="quick, diwan2023 or a TOML file")
-    parser.add_argument("-o", "--output", metavar="DIR", type=Path, help="the run directory (default: runs/STUDY)")
+    parser.add_argument("study", metavar="STUDY", nargs="?", type=named, help="quick, diwan2023 or a TOML file")
+    parser.add_argument("-o", "--output", metavar="DIR", type=directory, help="the run directory (default: runs/STUDY)")
     parser.add_argument("--resume", action="store_true", help="go on with the run in that directory")
     parser.add_argument("--dry-run", action="store_true", help="list the cases and their predicted times, and stop")
     narrow = parser.add_argument_group("narrowing the study")
@@ -57,7 +63,10 @@ def add(commands: Commands) -> None:
     narrow.add_argument("--modes", type=names, default=(), metavar="A,B", help="only these modes: infer, train")
     narrow.add_argument("--metrics", type=names, default=(), metavar="A,B", help="only these metrics")
     narrow.add_argument(
-        "--lengths", metavar="L", help="128,512 or 128:2048:64 (stop included) or auto (few, where a crossing is)"
+        "--lengths",
+        type=named,
+        metavar="L",
+        help="128,512 or 128:2048:64 (stop included) or auto (few, where a crossing is)",
     )
     narrow.add_argument(
         "--attention",
@@ -67,7 +76,7 @@ def add(commands: Commands) -> None:
         help="implementations to compare: then (as in 2023), now (each model's best), a name, or vanilla's/variant's",
     )
     for name, text in (*_SETTINGS.items(), *_MEASURE.items()):
-        kind = int if name in _WHOLE else float if name == "precision" else str
+        kind = _TYPES.get(name, named)
         narrow.add_argument(
             f"--{name.replace('_', '-')}", type=kind, metavar=name.rpartition("_")[2].upper(), help=text
         )
@@ -97,8 +106,8 @@ def _run(options: argparse.Namespace) -> int:
     show(run_directory.read(directory), as_json=options.json)
     failed = sum(result.counts[status] for status in ("error", "oom", "timeout"))
     if failed:
-        print(f"pyprof: {failed} of {len(result.records)} cases failed: the report says which and why", file=sys.stderr)
-    print(f"pyprof: the run is in {directory}: pyprof report {directory} prints it again", file=sys.stderr)
+        say(f"{failed} of {len(result.records)} cases failed: the report says which and why")
+    say(f"the run is in {directory}: pyprof report {directory} prints it again")
     return ExitCode.INCOMPLETE if failed else ExitCode.DONE
 
 
@@ -123,7 +132,8 @@ def _study(options: argparse.Namespace) -> Study:
         measure=measure,
     )
     stored = options.output / "study.toml" if options.resume and options.study is None and options.output else None
-    study = studies.read(stored) if stored and stored.exists() else studies.load(options.study or "quick")
+    name = "quick" if options.study is None else options.study
+    study = studies.read(stored) if stored and stored.exists() else studies.load(name)
     return study if narrowing == Narrowing() else narrow(study, narrowing)
 
 
@@ -160,10 +170,10 @@ def _preview(study: Study, *, as_json: bool) -> None:
         print_json({"study": study.name, "seconds": foreseen.seconds, "cases": cases})
         return
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     from pyprof.quantity import format_seconds
+    from pyprof.report.console import Console
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for title in ("case", "predicted", ""):

@@ -70,7 +70,7 @@ class CallTree:
         """Add what one thread has added up in its outermost interval."""
         with self.lock:
             for cell, values in sums.items():
-                total = self._cells.setdefault(cell, [0, 0, 0])
+                total = self._cells.setdefault(cell, [0, 0])
                 for i, value in enumerate(values):
                     total[i] += value
         sums.clear()
@@ -148,7 +148,6 @@ class Interval:
     is_step: bool = False
     begin: int = 0
     inner: int = 0  # time of what ran right inside, and of the gaps after nodes
-    probed: int = 0
     ranges: Ranges | None = None
     owner_before: Owner | None = None
     gap_of: tuple[tuple[int, int], int] | None = None  # the cell of the node before, and when that one ended
@@ -213,10 +212,9 @@ class Stack:
         """Close a call or a step, and whatever was begun in it and never ended."""
         around = self._close(opened, time, sequence)
         if around is not None:
-            around.probed += opened.is_call
             if opened.is_step:
                 self._tree.open_steps -= 1
-                self._add((STEPS, CALLS), 1, time - opened.begin, 0)
+                self._add((STEPS, CALLS), 1, time - opened.begin)
             self._publish()
 
     def end_node(self, opened: Interval, time: int, sequence: int) -> None:
@@ -231,7 +229,7 @@ class Stack:
             return
         if opened.gap_of is not None:
             cell, begin = opened.gap_of
-            self._add(cell, 0, opened.begin - begin, 0)
+            self._add(cell, 0, opened.begin - begin)
             around.inner += opened.begin - begin
         around.follows_node = True
         around.last_made, around.last_cell = opened.owner, opened.cell
@@ -271,20 +269,19 @@ class Stack:
         opened.ranges.set(sequence, opened.owner_before)
         took = time - opened.begin
         around.inner += took
-        self._add(opened.cell, opened.counts, took - opened.inner, opened.probed)
+        self._add(opened.cell, opened.counts, took - opened.inner)
         return around
 
-    def _add(self, cell: tuple[int, int], count: int, time: int, probed: int) -> None:
-        values = self._sums.setdefault(cell, [0, 0, 0])
+    def _add(self, cell: tuple[int, int], count: int, time: int) -> None:
+        values = self._sums.setdefault(cell, [0, 0])
         values[0] += count
         values[1] += time
-        values[2] += probed
 
     def _publish(self) -> None:
         if self.is_idle:
             top = self._intervals[0]
-            self._add((top.context, CALLS), 1, top.inner, top.probed)
-            top.inner = top.probed = 0
+            self._add((top.context, CALLS), 1, top.inner)
+            top.inner = 0
             self._tree.publish(self._sums)
 
 

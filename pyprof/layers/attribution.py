@@ -27,7 +27,7 @@ class Attribution:
 
     `steps` is the number of marked steps, `step` their measured time together (or that of the outermost intervals,
     where none was marked), `outside` the part of it that no layer owns. `events` and `nodes` are the calls and backward
-    nodes that the costs of the probes were taken off for. `used` says which paths anything was seen of.
+    nodes that were recorded. `used` says which paths anything was seen of.
     """
 
     calls: list[int]
@@ -46,20 +46,15 @@ class Attribution:
     nodes: int
 
 
-def attribute(
-    sums: Sums, paths: Sequence[str], modules: Sequence[int], *, inside: float, outside: float, node: float
-) -> Attribution:
+def attribute(sums: Sums, paths: Sequence[str], modules: Sequence[int]) -> Attribution:
     """What every path costs; `modules[i]` is the number by which the recorder knows the module at `paths[i]`.
 
-    With marked steps only what ran in them and beside them counts. The costs (ns) of a probed call inside and outside
-    of its interval, and of a node, are taken off.
+    With marked steps only what ran in them and beside them counts.
     """
     parents, layers, phases = (sums.sites[name].tolist() for name in ("parent", "layer", "phase"))
-    count, took, probed = sums.cells["count"].astype(np.int64), sums.cells["nanoseconds"], sums.cells["probed"]
-    each = np.full(count.shape, node)
-    each[:, CALLS] = inside
-    each[: STEPS + 1, CALLS] = 0.0
-    own: _Floats = np.maximum(took - probed * outside - count * each, 0.0)
+    count = sums.cells["count"].astype(np.int64)
+    # A device's times of what follows closely can come out the wrong way round.
+    own: _Floats = np.maximum(sums.cells["nanoseconds"], 0.0)
 
     steps = int(count[STEPS, CALLS])
     measured = IN_STEP if steps else UNMARKED
@@ -80,8 +75,7 @@ def attribute(
     totals, backward_totals = _totals(parents, phases, own_forward, own_backward, nodes > 0)
     outermost = outermost_of(parents, places)
     # Without a step around them, the gaps between backward nodes lie in no interval, but belong to the nodes.
-    all_took = took[STEPS if steps else UNMARKED, CALLS]
-    probes = calls.sum() * (inside + outside) + nodes.sum() * node
+    all_took = own[STEPS if steps else UNMARKED, CALLS]
     outside_layers = own_backward[:STEPS].sum() + (own[IN_STEP, CALLS] if steps else 0.0)
     used = by_place.sum((calls + calls_beside + nodes + nodes_beside).astype(float))
     return Attribution(
@@ -95,7 +89,7 @@ def attribute(
         by_place.seen(own_beside, calls_beside + nodes_beside > 0),
         [events > 0 for events in used],
         steps,
-        max(float(all_took - probes), 0.0),
+        float(all_took),
         float(outside_layers),
         int((calls + calls_beside).sum()),
         int((nodes + nodes_beside).sum()),

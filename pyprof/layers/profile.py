@@ -13,6 +13,7 @@ from pyprof.errors import InvariantError
 from pyprof.layers.attribution import Attribution, attribute
 from pyprof.layers.device_time import DeviceTime, by_layer, used_paths
 from pyprof.layers.device_work import DeviceSums
+from pyprof.layers.plain_steps import PlainSteps
 from pyprof.layers.sums import Sums
 from pyprof.layers.uncalled import counted_kinds, explained
 from pyprof.printing import printed
@@ -37,22 +38,6 @@ class LayerFacts:
     parameters: int
     attached: str
     module: int | None = None
-
-
-@dataclass(frozen=True)
-class ProbeCost:
-    """Calibrated cost of the probes, in seconds: of a call, inside and outside of its own interval, and of one backward
-    node.
-    """
-
-    inside: float = 0.0
-    outside: float = 0.0
-    node: float = 0.0
-
-    @property
-    def call(self) -> float:
-        """What one probed call costs, in seconds."""
-        return self.inside + self.outside
 
 
 @dataclass(frozen=True)
@@ -91,15 +76,17 @@ class LayerCost:
 class Profile:
     """What each layer cost; printed, it is the table of the command line in plain text, as wide as the terminal.
 
-    `layers` holds the root first. `step_seconds` is the measured duration of a step less what the probes cost;
-    `outside_seconds` is the part of it outside of every layer (the loss, the optimizer, the start of the autograd
-    engine). Without marked steps (`steps` is 0) the recording's calls and backward nodes make up the step. `calls`
-    and `nodes` are the events that `cost` was subtracted for. `overflowed` counts the events that could not be kept:
-    the times of the layers that they belong to are part of their callers' own times. `unplaced` counts the backward
-    nodes whose call was too long ago to be known: their time is outside. `omissions` says both in words. `notes` say in
-    sentences what was different from what was asked for. `system` is what the system took of a step, None where it
-    doesn't tell or nobody counted. `device_time` is what a GPU did for each layer, where its work was recorded: the
-    times of the layers themselves are then the host's, which launches that work.
+    `layers` holds the root first. `step_seconds` is the mean duration of the steps that were looked at, and what the
+    layers' times are parts of; `outside_seconds` is the part of it outside of every layer (the loss, the optimizer, the
+    start of the autograd engine). `plain` are the steps without probes that were taken in turn with these: how long a
+    step takes when nobody looks, and what the probes cost; None where there were none. Nothing is subtracted. Without
+    marked steps (`steps` is 0) the recording's calls and backward nodes make up the step. `calls` and `nodes` are the
+    events that were recorded. `overflowed` counts the events that could not be kept: the times of the layers that they
+    belong to are part of their callers' own times. `unplaced` counts the backward nodes whose call was too long ago to
+    be known: their time is outside. `omissions` says both in words. `notes` say in sentences what was different from
+    what was asked for. `system` is what the system took of a step, None where it doesn't tell or nobody counted.
+    `device_time` is what a GPU did for each layer, where its work was recorded: the times of the layers themselves are
+    then the host's, which launches that work.
     """
 
     layers: tuple[LayerCost, ...]
@@ -108,17 +95,12 @@ class Profile:
     outside_seconds: float
     calls: int
     nodes: int
-    cost: ProbeCost
     overflowed: int
     unplaced: int = 0
+    plain: PlainSteps | None = None
     notes: tuple[str, ...] = ()
     system: SystemPart | None = None
     device_time: DeviceTime | None = None
-
-    @property
-    def probe_seconds(self) -> float:
-        """What the probes cost a step, in seconds; it has been subtracted everywhere."""
-        return (self.calls * self.cost.call + self.nodes * self.cost.node) / max(self.steps, 1)
 
     @property
     def beside_seconds(self) -> float:
@@ -141,6 +123,8 @@ class Profile:
 
     def __repr__(self) -> str:
         step = f"a step of {format_seconds(self.step_seconds)}" if self.steps else format_seconds(self.step_seconds)
+        if self.plain is not None:
+            step = f"a step of {format_seconds(self.plain.step.value)} without probes, {self.plain}"
         system = [str(self.system)] if self.system and self.system.is_much else []
         return "; ".join([f"profile of {len(self.layers)} layers, {step}", *system, *self.omissions()])
 
@@ -159,17 +143,16 @@ class Profile:
         return sums
 
     def self_check(self, tolerance: float = 0.01) -> None:
-        """Raise InvariantError unless all own times and the outside sum to the step.
+        """Raise InvariantError unless all own times and the outside sum to the step, but for `tolerance` of it.
 
-        They may differ by `tolerance` of it and by the probes' own cost: no time is let fall below zero by
-        subtracting that. What the device did has to sum to its whole exactly.
+        What the device did has to sum to its whole exactly.
         """
         if self.device_time:
             self.device_time.self_check()
         total = self.outside_seconds + sum(
             forward + (backward or 0.0) for forward, backward, _ in self.kinds().values()
         )
-        if abs(total - self.step_seconds) > tolerance * self.step_seconds + self.probe_seconds + 1e-6:
+        if abs(total - self.step_seconds) > tolerance * self.step_seconds + 1e-6:
             raise InvariantError(
                 f"the layers' own times sum to {total:.9f} s and the step took {self.step_seconds:.9f} s: "
                 "report this as a defect of pyprof, with the model"
@@ -183,7 +166,7 @@ class Profile:
             "steps": self.steps,
             "step_seconds": self.step_seconds,
             "outside_seconds": self.outside_seconds,
-            "probe_seconds": self.probe_seconds,
+            "plain": None if self.plain is None else self.plain.to_json(),
             "beside_seconds": self.beside_seconds,
             "overflowed": self.overflowed,
             "unplaced": self.unplaced,
@@ -193,13 +176,7 @@ class Profile:
         }
 
 
-def assemble(
-    sums: Sums,
-    facts: Sequence[LayerFacts],
-    cost: ProbeCost,
-    dropped: int = 0,
-    device: DeviceSums | None = None,
-) -> Profile:
+def assemble(sums: Sums, facts: Sequence[LayerFacts], dropped: int = 0, device: DeviceSums | None = None) -> Profile:
     """The profile of what was added up, in the order of `facts`.
 
     With marked steps only what ran in them and beside them counts, and all times are means over the steps. A further
@@ -208,8 +185,7 @@ def assemble(
     """
     modules = [index if fact.module is None else fact.module for index, fact in enumerate(facts)]
     paths = [fact.path for fact in facts]
-    costs = {name: value * 1e9 for name, value in vars(cost).items()}
-    by_path = attribute(sums, paths, modules, **costs)
+    by_path = attribute(sums, paths, modules)
     steps = max(by_path.steps, 1)
     scale = 1e-9 / steps
     children: list[list[int]] = [[] for _ in facts]
@@ -252,7 +228,6 @@ def assemble(
         by_path.outside * scale,
         by_path.events,
         by_path.nodes,
-        cost,
         sums.lost + dropped,
         sums.unplaced,
         device_time=None

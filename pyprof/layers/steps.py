@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,13 +17,21 @@ from torch.utils._pytree import tree_leaves
 from pyprof.errors import UsageError
 from pyprof.layers.inference import Inference
 from pyprof.layers.instrument import Probes, Rules, check_module, instrument
+from pyprof.layers.plain_steps import PLAIN, PROBED, PlainSteps
 from pyprof.layers.profile import Profile
 from pyprof.layers.recorder import RecorderName
 from pyprof.layers.snapshot import given_back
 from pyprof.layers.step_inputs import StepInputs
-from pyprof.records.noise import SystemPart, SystemTime
+from pyprof.quantity import check_seconds
+from pyprof.records.noise import SystemPart
+from pyprof.statistics.sequential import PrecisionLooks
+from pyprof.timing.clock import time_calls
+from pyprof.timing.interleave import Interleaved
+from pyprof.timing.watch import Watch
 
-_MOST_STEPS = 50
+_MOST_ROUNDS = 1000
+_FEWEST_ROUNDS = 25
+_PRECISION = 0.005
 
 
 def profile(
@@ -38,14 +48,16 @@ def profile(
     `mode` is "infer" (inference_mode, or what of it the module bears: see the profile's notes) or "train" (forward,
     loss, backward; the loss is the output's own `loss`, or else the mean of its floating-point tensors). Where the
     module is in that mode already, its parts keep theirs. Probes are attached after a warm-up, so that what the first
-    forward builds is seen; then steps are taken for about `seconds`, at least one and at most 50. Afterwards the
-    module, its inputs and the random state are given back as they were, whatever happened: see
-    `pyprof.layers.snapshot`.
+    forward builds is seen; then steps with and without them are taken in turn for about `seconds`, at least one of
+    each: what a step takes and what looking at it costs is in the profile's `plain`. Afterwards the module, its inputs
+    and the random state are given back as they were, whatever happened: see `pyprof.layers.snapshot`.
 
-    Raises UsageError for another mode, and where nothing in the output can be trained on.
+    Raises UsageError for another mode, for seconds that are negative or no number, and where nothing in the output can
+    be trained on.
     """
     if mode not in ("infer", "train"):
         raise UsageError(f"there is no mode {mode!r}: choose infer or train")
+    check_seconds(seconds, "the time for the steps", or_none=True)
     check_module(module)
     inputs = StepInputs(args, kwargs)
     inference = Inference()
@@ -80,29 +92,53 @@ def profile(
             given.adopt()
             probes = instrument(module, backward=mode == "train", rules=rules, recorder=recorder)
             with probes:
-                system = record_steps(probes, step, prepare, seconds)
-    profile = replace(probes.profile(), system=system)
+                plain, system = record_steps(probes, step, prepare, seconds)
+    profile = replace(probes.profile(), plain=plain, system=system)
     return replace(profile, notes=(*profile.notes, *(note for note in (inference.note, inputs.note) if note)))
 
 
 def record_steps(
     probes: Probes, step: Callable[[], object], prepare: Callable[[], object], seconds: float
-) -> SystemPart | None:
-    """Take marked steps for about `seconds`, 1 to 50; `prepare` runs before each one, outside of it.
+) -> tuple[PlainSteps, SystemPart | None]:
+    """Take rounds of a marked step and one without probes, in random order, with `prepare` before each of the two.
 
-    Returns what the system took of a step, None where it doesn't tell.
+    They end when the time of a plain step and the ratio of the two are known to half a percent, when another round
+    would end beyond `seconds`, or after 1,000; there is one at least. The device's stopwatch times both. Returns what
+    the plain steps tell, and what the system took of one, None where it doesn't tell.
     """
-    begin = time.monotonic()
-    system: list[SystemTime] = []
-    for _ in range(_MOST_STEPS):
-        prepare()
-        before = SystemTime.now()
-        with probes.step():
-            step()
-        system.append(SystemTime.now() - before)
-        if time.monotonic() - begin >= seconds:
-            break
-    return SystemPart.of(system)
+    stopwatch, order = probes.device.stopwatch(), random.Random(0)
+    looks = PrecisionLooks(_PRECISION, _FEWEST_ROUNDS, _MOST_ROUNDS)
+    calls: dict[str, Callable[[], object]] = {PLAIN: step, PROBED: partial(probes.run_marked, step)}
+    rounds = Interleaved()
+    for name in calls:
+        rounds.enter(name)
+    begin = now = time.monotonic()
+    with Watch(probes.device.throttled) as watch:
+        while True:
+            before = now
+            for name in order.sample(list(calls), len(calls)):
+                prepare()
+                probes.pause() if name == PLAIN else probes.resume()
+                watch.begin()
+                nanoseconds = time_calls(stopwatch, calls[name])
+                rounds.add(name, nanoseconds, watch.end(), watch)
+                if name == PROBED:
+                    probes.hand_over()
+            rounds.count += 1
+            now = time.monotonic()
+            if rounds.count == _MOST_ROUNDS or 2 * now - before - begin > seconds or _suffice(rounds, looks):
+                break
+    plain = PlainSteps.of_rounds(rounds, looks.confidence)
+    return plain, SystemPart.of(rounds.system[PLAIN][rounds.begin :])
+
+
+def _suffice(rounds: Interleaved, looks: PrecisionLooks) -> bool:
+    """Whether the rounds tell a step's time and the probes' cost well enough."""
+    if not looks.is_due(rounds.count):
+        return False
+    rounds.settle()
+    estimates = [rounds.seconds(PLAIN, looks.confidence), rounds.ratio(PROBED, PLAIN, looks.confidence)]
+    return looks.look(rounds.count, estimates) and rounds.count_settled >= _FEWEST_ROUNDS
 
 
 def loss_of(output: Any) -> torch.Tensor:

@@ -27,7 +27,7 @@ CELLS: Final = 8
 """Cells of a site: its calls, and then two for each context in which its nodes can run, see `node_cell`."""
 
 SITE_DTYPE: Final = np.dtype([("parent", "u4"), ("layer", "u4"), ("phase", "u4")], align=True)
-CELL_DTYPE: Final = np.dtype([("count", "u8"), ("nanoseconds", "f8"), ("probed", "u8")], align=True)
+CELL_DTYPE: Final = np.dtype([("count", "u8"), ("nanoseconds", "f8")], align=True)
 
 
 def node_cell(context: int, second_order: bool) -> int:
@@ -40,11 +40,10 @@ class Sums:
     """Everything that had ended by one moment, of all threads together.
 
     `sites` (SITE_DTYPE, parents before children) are the places; `cells` (CELL_DTYPE, a row of CELLS for each site)
-    hold the number of intervals, their own time, and how many calls of layers were right inside of them. A site's
-    calls are of the context that its outermost parent names. The first cell of UNMARKED is the whole time of the
-    outermost intervals, gaps between backward nodes included. `lost` counts calls that could not be added up, since no
-    memory was left: their time is part of their callers' own. `unplaced` counts backward nodes whose call was too long
-    ago to be known: their time belongs to no layer.
+    hold the number of intervals and their own time. A site's calls are of the context that its outermost parent names.
+    The first cell of UNMARKED is the whole time of the outermost intervals, gaps between backward nodes included.
+    `lost` counts calls that could not be added up, since no memory was left: their time is part of their callers' own.
+    `unplaced` counts backward nodes whose call was too long ago to be known: their time belongs to no layer.
     """
 
     sites: npt.NDArray[np.void]

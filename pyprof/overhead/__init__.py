@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from pyprof.overhead.measure import measure_overhead
 from pyprof.overhead.request import OverheadRequest
-from pyprof.overhead.result import Calibration, ModeResult, Overhead, Row
+from pyprof.overhead.result import ModeResult, Overhead, Row, Stated
 
-__all__ = ["Calibration", "ModeResult", "Overhead", "OverheadRequest", "Row", "measure_overhead"]
+__all__ = ["ModeResult", "Overhead", "OverheadRequest", "Row", "Stated", "measure_overhead"]

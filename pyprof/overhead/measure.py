@@ -15,7 +15,7 @@ from pyprof.models.loaded import LoadedModel
 from pyprof.overhead.accuracy import Accuracy, Errors, accuracy
 from pyprof.overhead.empty_module import Added, bytes_per_call, tools_per_call
 from pyprof.overhead.request import OverheadRequest
-from pyprof.overhead.result import Calibration, ModeResult, Overhead, Row
+from pyprof.overhead.result import ModeResult, Overhead, Row, Stated
 from pyprof.overhead.slowdown import UNPROFILED, ToolSwitch, slowdowns
 from pyprof.overhead.tool import Tool
 from pyprof.overhead.tools import find, missing
@@ -24,7 +24,7 @@ from pyprof.timing.watch import Watch
 from pyprof.worker.profile_model import at_work, profile_model, step_of
 
 Progress = Callable[[str], None]
-# Of the time for the steps, what goes to each of these: the empty module, the known model, and the calibration.
+# Of the time for the steps, what goes to each of these: the empty module, the known model, and our own profile.
 _SHARE = 0.25
 # All contestants run the same model, so that one of them warms it up for all.
 _WARMUP_SHARE = 0.02
@@ -83,8 +83,8 @@ def _in_mode(request: OverheadRequest, loaded: LoadedModel, tools: Sequence[Tool
         kept = {tool.name: bytes_per_call(tool) for tool in present}
         progress(f"{mode}: layers of known durations")
         truth = accuracy(present, backward=backward, seconds=_SHARE * seconds)
-        progress(f"{mode}: calibration")
-        calibration = _calibration(loaded, setup.length, setup.batch, _SHARE * seconds)
+        progress(f"{mode}: what a profile states")
+        stated = _stated(loaded, setup.length, setup.batch, _SHARE * seconds)
     figures = _Figures(rounds, calls, kept, truth)
     return ModeResult(
         mode,
@@ -95,21 +95,20 @@ def _in_mode(request: OverheadRequest, loaded: LoadedModel, tools: Sequence[Tool
         tuple(_row(tool, absent.get(tool.name), figures) for tool in tools),
         plain,
         truth.unseen_call_ns,
-        calibration,
+        stated,
         noise,
         loaded.notes(setup.length),
     )
 
 
-def _calibration(loaded: LoadedModel, length: int, batch: int, seconds: float) -> Calibration:
+def _stated(loaded: LoadedModel, length: int, batch: int, seconds: float) -> Stated:
     profile = profile_model(loaded, length, batch, seconds)
     loaded.step.zero_grad(set_to_none=True)
-    return Calibration(
-        profile.cost,
-        profile.calls / profile.steps,
-        profile.nodes / profile.steps,
-        profile.probe_seconds,
-        profile.step_seconds,
+    plain = profile.plain
+    assert plain is not None
+    assert plain.ratio is not None  # it takes both kinds of steps
+    return Stated(
+        profile.calls / profile.steps, profile.nodes / profile.steps, plain.step, plain.ratio, len(plain.samples)
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from pyprof.errors import UsageError
 from pyprof.models.setup import ModelSetup
+from pyprof.quantity import check_seconds
 
 MODES = ("infer", "train")
 
@@ -25,8 +26,7 @@ class OverheadRequest:
     tools: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.seconds > 0:
-            raise UsageError(f"the time for the steps has to be positive, not {self.seconds} s")
+        check_seconds(self.seconds, "the time for the steps")
         for mode in self.modes:
             if mode not in MODES:
                 raise UsageError(f"there is no mode {mode!r}: choose infer, train or both")

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pyprof.failures import Status
-from pyprof.layers.profile import ProbeCost
 from pyprof.overhead.accuracy import Errors
 from pyprof.overhead.empty_module import Added
 from pyprof.overhead.request import OverheadRequest
@@ -40,21 +39,18 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """The probes' cost by their own calibration: the `cost` of an event, in seconds, and what was subtracted from a
-    step for its `calls` and backward `nodes`. `step_seconds` is what remained.
+class Stated:
+    """What a profile of the same step says of its own overhead, from as many `rounds` of its own.
+
+    `step` is a step without probes, in seconds, `ratio` how many times as long one with them takes; `calls` of layers
+    and backward `nodes` are those of one step.
     """
 
-    cost: ProbeCost
     calls: float
     nodes: float
-    probe_seconds: float
-    step_seconds: float
-
-    @property
-    def share(self) -> float:
-        """What was subtracted, relative to the step."""
-        return self.probe_seconds / self.step_seconds if self.step_seconds else 0.0
+    step: Estimate
+    ratio: Estimate
+    rounds: int
 
 
 @dataclass(frozen=True)
@@ -73,7 +69,7 @@ class ModeResult:
     rows: tuple[Row, ...]
     plain_call_ns: float
     unseen_call_ns: float
-    calibration: Calibration
+    stated: Stated
     noise: Noise
     notes: tuple[str, ...] = ()
 
@@ -90,7 +86,6 @@ class ModeResult:
             **asdict(self),
             "noise": self.noise.to_json(),
             "rounds": self.rounds,
-            "calibration": {**asdict(self.calibration), "share": self.calibration.share},
         }
 
 

@@ -1,10 +1,10 @@
 """How much longer a step takes under a tool: rounds of one step without a profiler and one with each tool.
 
-Attaching lies outside of what is timed, but it takes some milliseconds in which caches go cold. So our probes, whose
-calibration takes longest, are attached and detached before every step, the one without a tool included, and so is an
-empty recording, which fills megabytes of buffers; without this the tools would seem slower than they are by up to a
-hundredth of a step. A tool's own empty recording follows its attachment too, so that what it does only once, when its
-first recording begins, is not paid for in each step.
+Attaching lies outside of what is timed, but it takes a millisecond in which caches go cold. So our probes are attached
+and detached before every step, the one without a tool included, and so is an empty recording, which fills megabytes of
+buffers; without this the tools would seem slower than they are by up to a hundredth of a step. A tool's own empty
+recording follows its attachment too, so that what it does only once, when its first recording begins, is not paid for
+in each step.
 """
 
 from __future__ import annotations

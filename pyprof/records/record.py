@@ -12,6 +12,7 @@ from pyprof.plain import shown
 from pyprof.records import validate
 from pyprof.records.case import CASE, Case
 from pyprof.records.reading import READING, Reading
+from pyprof.statistics.estimate import Estimate
 
 SCHEMA = 2
 # The indicator that the parameters of the kinds are parts of.
@@ -37,7 +38,8 @@ class Record:
     """The outcome of one case.
 
     `kinds` maps a layer's kind to its cost; `outside_seconds` is the part of the instrumented step that lies outside of
-    every layer (the loss, the start of the engine), so that kinds and outside sum to `step_seconds`. The single
+    every layer (the loss, the start of the engine), so that kinds and outside sum to `step_seconds`. `overhead` is how
+    many times as long that step took as one without probes, None where none was taken beside it. The single
     layers are in the run's layers.jsonl under the case's key, because a report of many thousand records never needs
     them all. `attention` is the implementation that really ran, None where the case did not get that far.
     `environment` is the fingerprint of the machine and its software; `started` an ISO 8601 time in UTC, `seconds` what
@@ -56,6 +58,7 @@ class Record:
     outside_seconds: float | None = None
     attention: str | None = None
     notes: tuple[str, ...] = ()
+    overhead: Estimate | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object of all fields, with the schema and the case's key."""
@@ -66,6 +69,7 @@ class Record:
             "case": self.case.to_json(),
             "indicators": {name: reading.to_json() for name, reading in self.indicators.items()},
             "kinds": {kind: asdict(cost) for kind, cost in self.kinds.items()},
+            "overhead": None if self.overhead is None else asdict(self.overhead),
             "notes": list(self.notes),
         }
 
@@ -97,9 +101,15 @@ KIND_COST = validate.instance(
     parameters=validate.whole(0),
     faults=validate.optional(validate.whole(0)),
 )
+OVERHEAD = validate.instance(
+    Estimate,
+    value=validate.not_negative,
+    low=validate.optional(validate.not_negative),
+    high=validate.optional(validate.not_negative),
+)
 RECORD = validate.instance(
     Record,
-    absent=("reason", "step_seconds", "outside_seconds", "attention"),
+    absent=("reason", "step_seconds", "outside_seconds", "attention", "overhead"),
     case=CASE,
     status=validate.one_of(STATUSES, "status"),
     environment=validate.words,
@@ -112,4 +122,5 @@ RECORD = validate.instance(
     outside_seconds=validate.optional(validate.figure),
     attention=validate.optional(validate.text),
     notes=validate.listing(validate.words),
+    overhead=validate.optional(OVERHEAD),
 )

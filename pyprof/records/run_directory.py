@@ -95,7 +95,10 @@ class Store:
 
     def __init__(self, directory: Path, resume: bool = False) -> None:
         self.directory = directory
-        has_run = any((directory / name).exists() for name in (STUDY, RECORDS))
+        try:
+            has_run = any((directory / name).exists() for name in (STUDY, RECORDS))
+        except OSError as error:
+            raise UsageError(f"{directory} cannot be used ({error.strerror}): choose another -o") from error
         if has_run and not resume:
             raise UsageError(f"{directory} already holds a run: go on with it by --resume, or choose another -o")
         if resume and not has_run:

@@ -164,7 +164,7 @@ def load(name: str) -> Study:
     """Read a built-in study or a TOML file; raises UsageError."""
     if name in built_in():
         return _parse_text((_studies() / f"{name}.toml").read_text(encoding="utf-8"), name)
-    if not name.endswith(".toml") and not Path(name).exists():
+    if not name.endswith(".toml") and not (name.strip() and Path(name).exists()):
         raise UsageError(f"there is no study {name!r}: {nearest(name, built_in())}, or give a TOML file")
     return read(Path(name))
 

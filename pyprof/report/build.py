@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pyprof.analysis.curves import Curves, Setting
 from pyprof.analysis.noise import run_noise
 from pyprof.analysis.omitted import notes, omitted
+from pyprof.analysis.probed_steps import probed_steps
 from pyprof.analysis.published import agreement, side
 from pyprof.analysis.shares import ShareCurve, ShareRow, share_curves, share_summaries
 from pyprof.analysis.system_time import system_time
@@ -62,6 +63,7 @@ def build_view(records: Iterable[Record], resolved: Resolved, about: About) -> V
         quiet=run_noise(every),
         indicators=resolved.indicators,
         system=system_time(every),
+        probed=probed_steps(every),
     )
 
 

@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table as Grid
 from rich.text import Text
 
 from pyprof.analysis.device_lines import DeviceLine, device_lines
 from pyprof.analysis.layer_tree import KindLine, LayerLine, fused, kind_lines, layer_lines, uncalled, unprobed
 from pyprof.quantity import format_count, format_seconds
+from pyprof.report.console import Console
 from pyprof.report.device_time import device_columns, device_footer, device_sentence
-from pyprof.report.style import ASCII, KIND_STYLES, Glyphs, glyphs, scale
+from pyprof.report.style import ASCII, KIND_STYLES, Glyphs, glyphs, scale, spread
 
 if TYPE_CHECKING:
     from pyprof.layers.profile import Profile
@@ -54,7 +55,7 @@ def render(profile: Profile, width: int, marks: Glyphs, *, title: str, fold: boo
     """
     lines = layer_lines(profile, fold=fold)
     head = Text.assemble(("pyprof", "bold bright_blue"), f" {marks.dot} ", (title, "bold"))
-    step = Text(f"one step takes {format_seconds(profile.step_seconds)}")
+    step = Text(f"one step takes {_step(profile, marks)}")
     on_device = device_lines(profile, lines)
     if profile.device_time:
         step.append("; ").append(device_sentence(profile.device_time))
@@ -211,16 +212,29 @@ def _bar(kind: str, share: float, own_share: float, width: int, marks: Glyphs) -
     return text.append(marks.line * (whole - own), "dim")
 
 
+def _step(profile: Profile, marks: Glyphs) -> str:
+    if profile.plain is None:
+        return f"{format_seconds(profile.step_seconds)} with the probes on"
+    step = profile.plain.step
+    return f"{format_seconds(step.value)} {spread(step.value, step.low, step.high, marks)} without probes"
+
+
+def _overhead(profile: Profile) -> Text:
+    """What looking has cost, or why that is not known."""
+    if profile.plain is None:
+        return Text("profiling overhead: not measured, as no step was taken without probes (plain_step)", "yellow")
+    return Text(
+        f"profiling overhead: a step is {profile.plain}; the layers' times are those of the probed steps, "
+        f"{format_seconds(profile.step_seconds)} each, with nothing subtracted",
+        "dim",
+    )
+
+
 def _footer(profile: Profile, lines: Sequence[LayerLine], width: int, marks: Glyphs) -> list[RenderableType]:
     share = profile.outside_seconds / profile.step_seconds if profile.step_seconds else 0.0
-    cost = profile.probe_seconds / profile.step_seconds if profile.step_seconds else 0.0
     footer: list[RenderableType] = [
         Text(f"outside all layers: {format_seconds(profile.outside_seconds)} ({100 * share:.1f} %)"),
-        Text(
-            f"subtracted for the probes: {format_seconds(profile.probe_seconds)} a step ({100 * cost:.2g} %), "
-            f"calibrated, {format_seconds(profile.cost.call)} a call",
-            "dim",
-        ),
+        _overhead(profile),
     ]
     if profile.device_time:
         footer += device_footer(profile.device_time, width >= WIDE)

@@ -34,7 +34,7 @@ def render(overhead: Overhead, marks: Glyphs) -> Group:
     """A table for each mode, the reasons for missing figures, and how to read it all."""
     blocks: list[RenderableType] = [*_header(overhead, marks)]
     for mode in overhead.modes:
-        blocks += [Text(""), _title(mode, marks), _table(mode, marks), *_reasons(mode), _calibration(mode)]
+        blocks += [Text(""), _title(mode, marks), _table(mode, marks), *_reasons(mode), _stated(mode)]
         blocks.append(Text(f"noise during the steps: {mode.noise}", "dim"))
     return Group(*blocks, Text(""), *_reading(overhead))
 
@@ -122,15 +122,15 @@ def _reasons(mode: ModeResult) -> Iterator[Text]:
             yield Text.assemble(("no figure", "yellow"), f" {row.tool}, {_FIGURES[figure]}: {reason}")
 
 
-def _calibration(mode: ModeResult) -> Text:
-    """What our own layer table subtracts, and where that comes from."""
-    calibration = mode.calibration
-    cost, nodes = calibration.cost, calibration.nodes
-    per_node = f", {format_seconds(cost.node)} for each of {nodes:,.0f} backward nodes" if nodes else ""
+def _stated(mode: ModeResult) -> Text:
+    """What our own profile says of its overhead, to hold beside what was measured from outside."""
+    stated = mode.stated
+    nodes = f" and {stated.nodes:,.0f} backward nodes" if stated.nodes else ""
+    interval = "too few rounds" if stated.ratio.interval is None else f"{_interval(stated.ratio)} %"
     return Text(
-        f"calibrated: {format_seconds(cost.call)} for each of {calibration.calls:,.0f} calls of layers "
-        f"({format_seconds(cost.inside)} of it inside the layer's own time){per_node}; the layer table of "
-        f"pyprof profile subtracts {format_seconds(calibration.probe_seconds)} a step ({100 * calibration.share:.2g} %)"
+        f"pyprof profile states: a step takes {format_seconds(stated.step.value)} without probes, and "
+        f"{_percent(stated.ratio.value - 1)} % longer ({interval}) with them on its {stated.calls:,.0f} calls of "
+        f"layers{nodes}; {plural(stated.rounds, 'round')}"
     )
 
 

@@ -11,6 +11,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from pyprof.analysis.omitted import Note, Omission
+from pyprof.analysis.probed_steps import ProbedSteps
 from pyprof.quantity import format_seconds
 from pyprof.report.axis import tipping_axis
 from pyprof.report.bars import fixed_figures, parameter_bars, share_charts
@@ -76,6 +77,8 @@ def _modality(part: ModalityView, view: View, width: int, marks: Glyphs) -> Iter
         yield _reading(headlines, marks)
     if part.shares:
         yield share_charts(part.shares, part.unit, width, marks)
+    if part.shares and view.probed is not None:
+        yield _probed(view.probed)
     if part.share_lines:
         yield _share_lines(part, part.share_lines)
     if part.tipping:
@@ -89,6 +92,16 @@ def _modality(part: ModalityView, view: View, width: int, marks: Glyphs) -> Iter
         yield parameter_bars(part.models, width, marks)
     if any(line.fixed for line in part.models):
         yield fixed_figures(part.models, marks)
+
+
+def _probed(steps: ProbedSteps) -> Text:
+    """What looking cost the steps of which the shares are."""
+    typical, most = (f"{100 * (ratio - 1):.1f} %" for ratio in (steps.typical, steps.most))
+    return Text(
+        f"the shares are of steps with probes, which took {typical} longer than those without (median of "
+        f"{plural(steps.cases, 'case')}; {most} at most); no other figure is of these",
+        "dim",
+    )
 
 
 def _reading(tables: Iterable[Table], marks: Glyphs) -> Text:

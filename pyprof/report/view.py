@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pyprof.analysis.noise import RunNoise
 from pyprof.analysis.omitted import Note, Omission
+from pyprof.analysis.probed_steps import ProbedSteps
 from pyprof.analysis.published import Agreement, Side
 from pyprof.analysis.ratio import RatioPoint
 from pyprof.analysis.shares import ShareRow
@@ -186,7 +187,8 @@ class View:
 
     `machine` describes the machine and its software in one line, `started` is an ISO 8601 time in UTC, `seconds` what
     all cases took together. `warnings` are sentences. `quiet` tells how quiet the machine was, and
-    `system` what the system took of the steps, if the records do.
+    `system` what the system took of the steps, if the records do; `probed` what the probes cost the steps of which the
+    layers' shares are.
     """
 
     study: str
@@ -202,4 +204,5 @@ class View:
     quiet: RunNoise | None = None
     indicators: tuple[IndicatorFacts, ...] = ()
     system: SystemSummary | None = None
+    probed: ProbedSteps | None = None
     schema: int = SCHEMA

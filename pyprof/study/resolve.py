@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pyprof import device as devices
 from pyprof.errors import UsageError
 from pyprof.indicators import registry as indicators
 from pyprof.machine import allocator as allocators
 from pyprof.models import registry as models
+from pyprof.plain import shown
 from pyprof.records.comparison import ModelFacts
 from pyprof.records.published import diwan2023
 from pyprof.records.resolved import Resolved, pair, relatives
@@ -16,13 +19,16 @@ from pyprof.records.study import Block, Study
 def resolve(study: Study) -> Resolved:
     """What the study stands for on this machine, each pair of models and implementations once.
 
-    Raises UsageError for a device, an allocator, a metric or a model that does not exist, or a model that cannot do
-    what is asked: an implementation it lacks, a length below its shortest or beyond its longest.
+    Raises UsageError for a device, an allocator, a metric, a model or weights that do not exist, or a model that cannot
+    do what is asked: an implementation it lacks, a length below its shortest or beyond its longest.
     """
     if study.device != devices.AUTO:
         devices.of(study.device)
     for implementation in {each for block in study.blocks for each in block.implementations}:
         allocators.variables(study.allocator_of(implementation))
+    for model, path in study.weights.items():
+        if not Path(path).exists():
+            raise UsageError(f"the weights of {model} are not there: check the path {shown(path)}")
     chosen = indicators.chosen(study.metrics, f"{study.name}: metrics")
     facts: dict[str, ModelFacts] = {}
     for block in study.blocks:

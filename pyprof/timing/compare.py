@@ -20,6 +20,7 @@ from functools import partial
 from typing import Any, Literal
 
 from pyprof.errors import ExitCode, PyprofError, UsageError
+from pyprof.quantity import check_seconds
 from pyprof.records.noise import Noise
 from pyprof.statistics.estimate import CONFIDENCE, Estimate
 from pyprof.statistics.ranks import detectable
@@ -193,7 +194,6 @@ def _precise(logarithm: Estimate, precision: float) -> bool:
 def _check(precision: float, max_seconds: float, confidence: float) -> None:
     if not 0 < precision < 1:
         raise UsageError(f"the precision has to lie between 0 and 1, not at {precision}: write 0.01 for 1 %")
-    if not max_seconds > 0:
-        raise UsageError(f"the time to compare has to be positive, not {max_seconds} s")
+    check_seconds(max_seconds, "the time to compare")
     if not 0.5 <= confidence < 1:
         raise UsageError(f"the confidence has to lie between 0.5 and 1, not at {confidence}: write 0.95 for 95 %")

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from pyprof.errors import UsageError
 from pyprof.failures import Failure, attempt
+from pyprof.quantity import check_seconds
 from pyprof.records.noise import SystemTime
 from pyprof.records.rounds import LEAST_RAN
 from pyprof.statistics.estimate import CONFIDENCE, Estimate, estimate_median
@@ -46,8 +47,9 @@ class RoundLimits:
     shortest_ns: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.seconds <= 0 or not self.fewest_rounds >= 1 or self.most_rounds < 1:
-            raise UsageError("a comparison needs a positive time and at least one round")
+        check_seconds(self.seconds, "the time for the rounds")
+        if not self.fewest_rounds >= 1 or self.most_rounds < 1:
+            raise UsageError("a comparison needs at least one round")
 
     @property
     def warmup(self) -> Warmup:
@@ -83,6 +85,20 @@ class Interleaved:
     stopped_by: str = ""
     begin: int = 0
     still_changing: tuple[str, ...] = ()
+
+    def enter(self, name: str, repeats: int = 1, warmups: tuple[int, ...] = ()) -> None:
+        """A contestant of the rounds that are to come."""
+        self.repeats[name], self.warmups[name] = repeats, warmups
+        self.samples[name], self.hits[name], self.system[name] = [], [], []
+        self.waits[name], self.others_waits[name] = [], []
+
+    def add(self, name: str, nanoseconds: int, hits: int, watch: AnyWatch) -> None:
+        """A reading of a contestant, during which the watch has looked."""
+        self.samples[name].append(max(nanoseconds, 1))  # a coarse clock may stand still
+        self.hits[name].append(hits)
+        self.waits[name].append(watch.waited_ns)
+        self.others_waits[name].append(watch.others_waited_ns)
+        self.system[name].append(watch.system)
 
     @property
     def count_settled(self) -> int:
@@ -234,9 +250,7 @@ def _warm(taken: Interleaved, name: str, warm: Callable[[], tuple[int, tuple[int
     if isinstance(warmed, Failure):
         taken.failures[name] = warmed
         return
-    taken.repeats[name], taken.warmups[name] = warmed
-    taken.samples[name], taken.hits[name], taken.system[name] = [], [], []
-    taken.waits[name], taken.others_waits[name] = [], []
+    taken.enter(name, *warmed)
 
 
 def _read(
@@ -253,8 +267,4 @@ def _read(
     if isinstance(read, Failure):
         taken._drop(name, read)
         return
-    taken.samples[name].append(max(read[0], 1))  # a coarse clock may stand still
-    taken.hits[name].append(read[1])
-    taken.waits[name].append(watch.waited_ns)
-    taken.others_waits[name].append(watch.others_waited_ns)
-    taken.system[name].append(watch.system)
+    taken.add(name, *read, watch)

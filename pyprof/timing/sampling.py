@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pyprof.errors import UsageError
-from pyprof.quantity import format_seconds
+from pyprof.quantity import check_seconds, format_seconds
 from pyprof.records.noise import Noise, SystemPart
 from pyprof.statistics.dependence import dependence
 from pyprof.statistics.estimate import Estimate, Samples, estimate_median
@@ -221,5 +221,4 @@ def _check(precision: float, min_samples: int, max_samples: int, max_seconds: fl
         raise UsageError(
             f"the least and the most samples make no range ({min_samples} to {max_samples}): write 6 to 1000, say"
         )
-    if not max_seconds > 0:
-        raise UsageError(f"the time to measure has to be positive, not {max_seconds} s")
+    check_seconds(max_seconds, "the time to measure")

@@ -27,8 +27,9 @@ from pyprof.worker.largest_batch import CONFIRMED, Search
 from pyprof.worker.rounds import Tell, time_together
 from pyprof.worker.step import Step, free
 
-# Steps with the probes on, as many as fit a second: one where steps are long.
-MOST_PROBED_STEPS = 5
+# Rounds of a step with the probes on and one without, as many as fit a second, up to the fewest that give an interval.
+# Where steps are long there is a probed one alone.
+MOST_PROBED_ROUNDS = 6
 PROBED_SECONDS = 1.0
 # From so many page faults a step on it is worth a step to know which layers they are of.
 MANY_FAULTS = 10_000
@@ -173,19 +174,24 @@ class Bench:
             step.close()
 
     def _probe(self, step: Step, case: CaseInProgress, weighed: Sequence[Indicator], seconds: float) -> None:
-        steps = max(1, min(MOST_PROBED_STEPS, int(PROBED_SECONDS / max(seconds, 1e-9))))
+        rounds = min(MOST_PROBED_ROUNDS, int(PROBED_SECONDS / max(2 * seconds, 1e-9)))
         probes = instrument(step.model.step, backward=step.case.mode == "train", rules=step.model.kinds)
 
         def marked() -> None:
-            with probes.step():
-                step()
+            probes.run_marked(step)
+            probes.hand_over()
 
         try:
             with probes:
                 for indicator in weighed:
                     case.read(indicator, step, marked)
-                for _ in range(steps - len(weighed)):
+                if not rounds and not weighed:
                     marked()
+                for number in range(rounds):
+                    # The order changes from round to round, so that what a step leaves behind hits both alike.
+                    for turn in (probes.step, probes.plain_step)[:: -1 if number % 2 else 1]:
+                        with turn():
+                            step()
             case.profile = probes.profile()
         except (InvariantError, UsageError) as error:
             # The step was timed before and without the probes, so its time stands: they contradict one another, say, or

@@ -90,6 +90,7 @@ class CaseInProgress:
             kinds={} if profile is None else self._kinds(profile),
             step_seconds=None if profile is None else profile.step_seconds,
             outside_seconds=None if profile is None else profile.outside_seconds,
+            overhead=None if profile is None or profile.plain is None else profile.plain.ratio,
             attention=self.attention,
             notes=tuple(self.notes),
         )

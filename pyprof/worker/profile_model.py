@@ -27,7 +27,7 @@ def step_of(loaded: LoadedModel, length: int, batch: int) -> Call:
 
 
 def profile_model(loaded: LoadedModel, length: int, batch: int, seconds: float) -> Profile:
-    """Some marked steps of what a study would time, after one step of warm-up; times in seconds.
+    """Steps of what a study would time, with and without probes in turn, after one of warm-up; times in seconds.
 
     Raises ModelError where the model fails.
     """
@@ -40,9 +40,9 @@ def profile_model(loaded: LoadedModel, length: int, batch: int, seconds: float) 
         step()
         # Only now, as the first step may have built some of the layers.
         with instrument(loaded.step, backward=loaded.mode == "train", rules=loaded.kinds) as probes:
-            system = record_steps(probes, step, prepare, seconds)
+            plain, system = record_steps(probes, step, prepare, seconds)
     profile = probes.profile()
-    return replace(profile, system=system, notes=(*profile.notes, *loaded.notes(length)))
+    return replace(profile, plain=plain, system=system, notes=(*profile.notes, *loaded.notes(length)))
 
 
 def at_work(model: str, length: int, batch: int, mode: str) -> str:

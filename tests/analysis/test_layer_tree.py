@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from pyprof.analysis.layer_tree import layer_lines, unprobed
-from pyprof.layers.profile import LayerCost, ProbeCost, Profile
+from pyprof.layers.profile import LayerCost, Profile
 
 
 def layer(index: int, parent: int | None, path: str, own: float, **changes: object) -> LayerCost:
@@ -23,7 +23,7 @@ def layer(index: int, parent: int | None, path: str, own: float, **changes: obje
 
 
 def profile(*layers: LayerCost, step: float = 10.0) -> Profile:
-    return Profile(layers, 1, step, 0.0, 5, 0, ProbeCost(), 0)
+    return Profile(layers, 1, step, 0.0, 5, 0, 0)
 
 
 def stack(blocks: int) -> Profile:

@@ -137,7 +137,7 @@ def test_an_interruption_loses_nothing(capsys, monkeypatch):
         (("--dtypes", "int8"), ("int8", "bfloat16")),
         (("--modes", "infer"), ("infer", "forward")),
         (("--threads", "0"), ("threads",)),
-        (("--seconds", "0"), ("positive time",)),
+        (("--seconds", "0"), ("must be above zero",)),
         (("--device", "tpu"), ("tpu", "cuda")),
     ],
 )

@@ -165,13 +165,16 @@ def test_profile_shows_layers_and_gives_json(capsys):
         capsys, "profile", "bert", "--size", "tiny", "--length", "16", "--seconds", "0.05", "--mode", "train"
     )
     assert code == 0
-    for word in ("embeddings", "attention", "subtracted for the probes"):
+    for word in ("embeddings", "attention", "profiling overhead: a step is "):
         assert word in out
     code, out, _ = run(capsys, "profile", "vit", "--size", "tiny", "--length", "32", "--seconds", "0.05", "--json")
     document = json.loads(out)
     layers = document["layers"]
     own = sum(layers["own_forward_seconds"]) + document["outside_seconds"]
-    assert own == pytest.approx(document["step_seconds"], rel=0.02, abs=document["probe_seconds"] + 1e-5)
+    assert own == pytest.approx(document["step_seconds"], rel=0.02, abs=1e-5)
+    plain = document["plain"]
+    assert len(plain["samples"]) == plain["pairs"] > 0
+    assert plain["step"]["value"] > 0 < plain["ratio"]["value"]
 
 
 def test_models_and_env_give_json(capsys):

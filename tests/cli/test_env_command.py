@@ -36,8 +36,14 @@ def test_the_check_as_json_holds_what_it_was_derived_from(capsys: pytest.Capture
     ("arguments", "words"),
     [
         (["--seconds", "3"], "--seconds belongs to --check: give both, or neither"),
-        (["--check", "--seconds", "0"], "--seconds takes a number above 0"),
-        (["--check", "--seconds", "nan"], "--seconds takes a number above 0"),
+        (
+            ["--check", "--seconds", "0"],
+            "--seconds must be above zero, such as '3 s', not 0.0 (see pyprof env --help)",
+        ),
+        (
+            ["--check", "--seconds", "nan"],
+            "--seconds: 'nan' is not a duration: write 90 s, 8 min or 2 h (see pyprof env --help)",
+        ),
         (["--pin", "a"], "--pin takes processors such as 0,2-3 or the word auto, not 'a'"),
     ],
 )

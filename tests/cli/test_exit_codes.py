@@ -21,6 +21,7 @@ def test_the_codes_are_those_that_scripts_rely_on():
         "WRONG_USE": 2,
         "INCOMPLETE": 3,
         "UNJUDGEABLE": 4,
+        "DEFECT": 70,
         "INTERRUPTED": 130,
     }
 

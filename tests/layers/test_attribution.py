@@ -7,11 +7,10 @@ import pytest
 
 from pyprof.errors import InvariantError
 from pyprof.layers.adding_up import Replay
-from pyprof.layers.profile import LayerFacts, ProbeCost, Profile, assemble
+from pyprof.layers.profile import LayerFacts, Profile, assemble
 from pyprof.layers.trace import FORWARD, NODE_DTYPE, RECOMPUTE, SPAN_DTYPE, STEP, Trace
 
 MS = 1_000_000
-FREE = ProbeCost()
 
 
 def span(begin, end, layer, sequence=(0, 0), phase=FORWARD, thread=0):
@@ -30,9 +29,9 @@ def added_up(spans, nodes=(), threads=(7, 8)):
     return replay.sums()
 
 
-def profile_of(spans, nodes=(), layers=("", "a", "b"), cost=FREE, threads=(7, 8)):
+def profile_of(spans, nodes=(), layers=("", "a", "b"), threads=(7, 8)):
     facts = [LayerFacts(path, "Module", "other", None if i == 0 else 0, 0, "replaced") for i, path in enumerate(layers)]
-    profile = assemble(added_up(spans, nodes, threads), facts, cost)
+    profile = assemble(added_up(spans, nodes, threads), facts)
     profile.self_check(1e-9)
     return profile
 
@@ -145,30 +144,19 @@ def test_a_layer_that_calls_itself_is_counted_once():
     assert milliseconds(profile, "own_forward_seconds") == [50, 50, None]
 
 
-def test_the_probes_cost_is_taken_off_where_it_fell():
-    cost = ProbeCost(inside=1e-3, outside=2e-3, node=0.5e-3)
-    spans = [span(0, 100, STEP), span(10, 60, 0, (5, 9)), span(20, 40, 1, (5, 7))]
-    profile = profile_of(spans, [node(70, 80, 6)], cost=cost)
-    assert milliseconds(profile, "own_forward_seconds") == [50 - 20 - 2 - 1, 20 - 1, None]
-    assert milliseconds(profile, "own_backward_seconds") == [None, 9.5, None]
-    assert profile.step_seconds == pytest.approx(0.100 - 2 * 3e-3 - 0.5e-3)
-    assert profile.probe_seconds == pytest.approx(2 * 3e-3 + 0.5e-3)
-    assert profile.outside_seconds == pytest.approx(0.040 - 2e-3)
-
-
 def test_a_module_that_is_never_called_shows_the_sum_of_its_children():
     facts = [
         LayerFacts("", "Model", "other", None, 0, "replaced"),
         LayerFacts("list", "ModuleList", "other", 0, 0, "skipped: has no forward of its own"),
         LayerFacts("list.0", "Linear", "other", 1, 3, "replaced"),
     ]
-    profile = assemble(added_up([span(0, 10, 0), span(2, 8, 2)]), facts, ProbeCost())
+    profile = assemble(added_up([span(0, 10, 0), span(2, 8, 2)]), facts)
     assert profile.layers[1].calls == 0
     assert milliseconds(profile, "forward_seconds") == [10, 6, 6]
 
 
 def test_self_check_tells_a_contradiction():
     profile = profile_of([span(0, 100, 0), span(10, 30, 1)])
-    wrong = Profile(profile.layers, 0, profile.step_seconds * 1.05, 0.0, 2, 0, ProbeCost(), 0)
+    wrong = Profile(profile.layers, 0, profile.step_seconds * 1.05, 0.0, 2, 0, 0)
     with pytest.raises(InvariantError, match="sum to"):
         wrong.self_check()

@@ -441,15 +441,6 @@ def test_tied_parameters_are_counted_once():
     assert [layer.parameters for layer in probes.profile().layers] == [0, 16, 0]
 
 
-def test_the_profiling_overhead_is_calibrated_and_stated(recorder):
-    module = nn.Sequential(*[nn.Identity() for _ in range(50)])
-    with instrument(module, recorder=recorder) as probes:
-        module(1)
-    profile = probes.profile()
-    assert 0 < profile.cost.call < 1e-3
-    assert profile.probe_seconds == pytest.approx(51 * profile.cost.call)
-
-
 def test_only_modules_can_be_instrumented():
     with pytest.raises(UsageError, match="function"):
         instrument(lambda value: value)

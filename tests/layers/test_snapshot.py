@@ -365,11 +365,11 @@ def test_a_cache_of_transformers_does_not_grow():
     from transformers import DynamicCache, GPT2Config, GPT2LMHeadModel
 
     config = GPT2Config(
-        n_layer=1, n_embd=16, n_head=2, vocab_size=50, n_positions=64, bos_token_id=None, eos_token_id=None
+        n_layer=1, n_embd=16, n_head=2, vocab_size=50, n_positions=16, bos_token_id=None, eos_token_id=None
     )
     model, cache, tokens = GPT2LMHeadModel(config).eval(), DynamicCache(), torch.zeros(1, 8, dtype=torch.long)
     model(tokens, past_key_values=cache)
-    assert pyprof.profile(model, tokens[:, :1], past_key_values=cache, seconds=1.0).steps == 50  # 64 would not suffice
+    assert pyprof.profile(model, tokens[:, :1], past_key_values=cache, seconds=5.0).steps > 8  # the positions left
     assert cache.get_seq_length() == 8
 
 

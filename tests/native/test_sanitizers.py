@@ -45,7 +45,7 @@ def test_recorder(tmp_path, sanitizer):
     ("file", "correct", "planted"),
     [
         ("recorder.h", "if (depth_ == 0) publish();", "publish();"),  # hands over what is still open
-        ("recorder.h", "took - frame.inner, frame.probed", "took, frame.probed"),
+        ("recorder.h", "took - frame.inner)", "took)"),
         ("recorder.cpp", "open_[cell] = {};", ""),
         ("ranges.h", "if (owner == last_owner_)", "if (owner == last_owner_ || owner == kNobody)"),
         ("ranges.cpp", "  forget(step_);", ""),

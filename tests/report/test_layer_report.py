@@ -7,9 +7,11 @@ import pytest
 from rich.console import Console
 
 from pyprof.layers.device_time import BusyTime, DeviceTime, KernelTime, LayerWork, Work
-from pyprof.layers.profile import LayerCost, ProbeCost, Profile
+from pyprof.layers.plain_steps import PlainSteps
+from pyprof.layers.profile import LayerCost, Profile
 from pyprof.report.layers import render, write
 from pyprof.report.style import ASCII, Glyphs
+from pyprof.statistics.estimate import Estimate
 
 
 def model(blocks: int = 12, train: bool = True) -> Profile:
@@ -29,7 +31,7 @@ def model(blocks: int = 12, train: bool = True) -> Profile:
         add(above, f"encoder.{block}.attention_with_a_very_long_name", "self-attention", 0.02, 0.02)
         add(above, f"encoder.{block}.feedforward", "feedforward", 0.03, 0.03)
     step = (0.001 + blocks * 0.05) * (3 if train else 1) + 0.01
-    return Profile(tuple(layers), 2, step, 0.01, 2 * len(layers), 0, ProbeCost(4e-8, 2e-8), 0)
+    return Profile(tuple(layers), 2, step, 0.01, 2 * len(layers), 0, 0)
 
 
 def printed(profile: Profile, width: int = 80, marks: Glyphs | None = None, fold: bool = True) -> list[str]:
@@ -76,11 +78,22 @@ def test_what_no_layer_has_is_no_column() -> None:
     assert any("again" in line for line in printed(replace(model(), layers=tuple(layers))))
 
 
-def test_the_footer_states_the_probes_cost_and_what_lies_outside() -> None:
-    text = " ".join(printed(model()))
+def test_the_step_is_one_that_nobody_looked_at_and_the_footer_says_what_looking_cost() -> None:
+    plain = PlainSteps(Estimate(1.7, 1.69, 1.72), Estimate(1.0653, 1.0512, 1.0788), (17,) * 30, (18,) * 30)
+    text = " ".join(printed(replace(model(), plain=plain), 200))
+    assert "one step takes 1.70 s ±1.2% without probes" in text
     assert "outside all layers: 10.0 ms (0.6 %)" in text
-    assert "subtracted for the probes: 2.28 µs a step (0.00013 %), calibrated, 60.0 ns a call" in text
+    assert "profiling overhead: a step is 6.53 % longer with probes (5.12 to 7.88 %, 30 rounds)" in text
+    assert "the layers' times are those of the probed steps, 1.81 s each, with nothing subtracted" in " ".join(
+        text.split()
+    )
     assert "found no room" not in text
+
+
+def test_without_plain_steps_the_overhead_is_blank_with_its_reason() -> None:
+    text = " ".join(printed(model(), 140))
+    assert "one step takes 1.81 s with the probes on" in text
+    assert "profiling overhead: not measured, as no step was taken without probes (plain_step)" in text
 
 
 def test_events_without_room_and_layers_without_probe_are_told() -> None:

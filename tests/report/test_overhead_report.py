@@ -3,12 +3,10 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 
-import pytest
 from rich.console import Console
 
-from pyprof.layers.profile import ProbeCost
 from pyprof.models.setup import ModelSetup
-from pyprof.overhead import Calibration, ModeResult, Overhead, OverheadRequest, Row
+from pyprof.overhead import ModeResult, Overhead, OverheadRequest, Row, Stated
 from pyprof.overhead.accuracy import Errors, PhaseError
 from pyprof.overhead.empty_module import Added
 from pyprof.records.environment import Environment
@@ -36,7 +34,7 @@ def an_overhead(mode: str = "train") -> Overhead:
     heavy = replace(heavy, gaps={"call": "RuntimeError: it broke"})
     failed = Row("Python hooks", "error", "nothing", "RuntimeError: an operation in place")
     absent = Row("DeepSpeed", "skipped", "nothing", "not installed: pip install deepspeed")
-    calibration = Calibration(ProbeCost(12e-9, 20e-9, 100e-9), 231.0, 400.0 if mode == "train" else 0.0, 47.4e-6, 0.1)
+    stated = Stated(231.0, 400.0 if mode == "train" else 0.0, Estimate(0.1), Estimate(1.0024, 0.999, 1.0061), 40)
     result = ModeResult(
         mode,
         "sdpa",
@@ -46,7 +44,7 @@ def an_overhead(mode: str = "train") -> Overhead:
         (ours, heavy, failed, absent),
         1_100.0,
         9_000.0,
-        calibration,
+        stated,
         Noise(1.0, 10, {"preempted": 3}),
         ("padded to 512",),
     )
@@ -81,17 +79,16 @@ def test_what_has_no_figure_has_its_reason():
     assert "no figure torchprof, added per call: RuntimeError: it broke" in text
 
 
-def test_the_calibrated_cost_and_what_it_takes_off_is_shown():
+def test_what_a_profile_states_stands_beside_what_was_measured():
     text = " ".join(lines(an_overhead()))
-    assert "calibrated: 32.0 ns for each of 231 calls of layers (12.0 ns of it inside" in text
-    assert "100 ns for each of 400 backward nodes" in text
-    assert "subtracts 47.4 µs a step (0.047 %)" in text
+    assert "pyprof profile states: a step takes 100 ms without probes, and 0.24 % longer (-0.10 to 0.61 %)" in text
+    assert "with them on its 231 calls of layers and 400 backward nodes; 40 rounds" in text
 
 
 def test_inference_has_no_columns_of_backward():
     text = "\n".join(lines(an_overhead("infer")))
     assert "bwd. " in "\n".join(lines(an_overhead("train")))
-    assert "bwd. " not in text.partition("calibrated")[0]
+    assert "bwd. " not in text.partition("states")[0]
     assert "backward nodes" not in text
     assert "a step takes 100 ms ±1.0 % without a profiler, 2 rounds" in text
     assert "padded to 512" in text
@@ -102,7 +99,7 @@ def test_the_document_has_everything():
     document = an_overhead().to_json()
     assert document["model"] == "bert"
     [mode] = document["modes"]
-    assert mode["calibration"]["share"] == pytest.approx(47.4e-5)
+    assert mode["stated"]["ratio"] == {"value": 1.0024, "low": 0.999, "high": 1.0061}
     assert mode["rounds"] == 2
     assert mode["rows"][0]["ratio"] == {"value": 1.0011, "low": 0.9952, "high": 1.0063}
     assert mode["rows"][0]["errors"]["forward"]["worst_layer"] == "blocks.0"

@@ -16,6 +16,7 @@ from pyprof.report.build import About, build_view
 from pyprof.report.style import ASCII, Glyphs, Scale, glyphs, scale
 from pyprof.report.terminal import render, write
 from pyprof.report.view import Placement, View
+from pyprof.statistics.estimate import Estimate
 
 ABOUT = About("quick", "2 slow cores, torch 2.13.0")
 
@@ -238,3 +239,11 @@ def test_one_unit_serves_a_whole_table() -> None:
 )
 def test_figures_have_three_digits(value: float, text: str) -> None:
     assert Scale("s").number(value) == text
+
+
+def test_what_the_probes_cost_stands_below_the_shares(view: View) -> None:
+    assert "of steps with probes" not in printed(view)
+    records = [replace(record, overhead=Estimate(1.004)) for record in synthetic.quick()]
+    records[0] = replace(records[0], overhead=Estimate(1.0312, 1.02, 1.04))
+    text = " ".join(printed(build_view(records, synthetic.RESOLVED, ABOUT), 200).split())
+    assert f"which took 0.4 % longer than those without (median of {len(records)} cases; 3.1 % at most)" in text

@@ -217,6 +217,9 @@ def test_rules_stop_exactly_at_their_limits() -> None:
         ({"min_samples": 20, "max_samples": 10}, "make no range"),
         ({"max_seconds": 0}, "has to be positive"),
         ({"max_seconds": float("nan")}, "has to be positive"),
+        ({"max_seconds": float("inf")}, "has to be positive"),
+        ({"max_seconds": "3"}, "has to be positive, a number of seconds, not '3'"),
+        ({"precision": float("nan")}, "write 0.01 for 1 %"),
     ],
 )
 def test_senseless_limits_are_refused_before_the_first_call(limits: dict[str, Any], message: str) -> None:

@@ -121,6 +121,15 @@ def test_training_counts_gradients_and_the_optimizer(optimizer: str) -> None:
     assert without + state <= resident <= without + state + (64 if state else 0)
 
 
+def test_the_layers_steps_are_taken_in_turn_with_some_that_nobody_looks_at() -> None:
+    record = measure(a_case("quiet")).record
+    assert record.overhead is not None
+    assert record.overhead.low is not None
+    assert record.overhead.high is not None
+    assert record.overhead.low <= record.overhead.value <= record.overhead.high
+    assert Record.from_json(record.to_json()).overhead == record.overhead
+
+
 def test_looking_comes_after_sampling(monkeypatch: pytest.MonkeyPatch) -> None:
     """No probe is attached while latency is sampled."""
     from pyprof.worker import bench

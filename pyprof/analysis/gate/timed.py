@@ -130,7 +130,7 @@ def scatters(timings: Sequence[Timing]) -> dict[_Kind, TimedMetric]:
 
 
 def _neighbours(group: Sequence[Timing]) -> list[tuple[Shift, Shift]]:
-    """Pairs at neighbouring lengths of a curve; where these are too few, any two that follow each other, if that helps."""
+    """Pairs at neighbouring lengths of a curve; where these are too few, two that follow each other, if it helps."""
 
     def pairs(near: Callable[[Timing, Timing], bool]) -> list[tuple[Shift, Shift]]:
         shifts = [(a.shift, b.shift) for a, b in pairwise(ordered) if near(a, b) and a.apart(b)]

@@ -121,9 +121,9 @@ def _tippings(shapes: Sequence[Shape]) -> Iterator[str]:
     for shape in shapes:
         pair = shape.comparison
         row = (
-            f"**{pair.variant}** {pair.variant_attention}",
-            f"{pair.vanilla} {pair.vanilla_attention}",
-            metric_words(shape, settings),
+            _escaped(f"**{pair.variant}** {pair.variant_attention}"),
+            _escaped(f"{pair.vanilla} {pair.vanilla_attention}"),
+            _escaped(metric_words(shape, settings)),
             _tipping(shape.baseline),
             _tipping(shape.head),
             shape.move,
@@ -189,6 +189,10 @@ def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+# A bracket begins a link or an image.
+_ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "[": "&#91;"})
+
+
 def _escaped(text: str) -> str:
     """Text that is not taken for markup: names come from the user's files."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return text.translate(_ENTITIES)
