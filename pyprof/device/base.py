@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pyprof.device.memory import MemoryBudget, MemoryReading
+from pyprof.errors import UsageError
 
 if TYPE_CHECKING:
     from pyprof.timing.clock import Stopwatch
@@ -40,6 +41,8 @@ class Device(ABC):
     # Whether the measuring process is to have no more of the host's memory than the study's budget: where tensors live
     # in the host's memory, which would otherwise begin to swap.
     limits_host_memory = False
+    # Whether work goes on beside the host's, so that the device's time is another one than that of the call.
+    has_own_time = False
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -94,6 +97,13 @@ class Device(ABC):
         where the device has times of its own that cannot be had.
         """
         return None
+
+    def busy_ns(self, fn: Callable[[], object]) -> int:
+        """Call `fn` once, and tell for how many nanoseconds the device worked for it: the union of all its work.
+
+        Raises UsageError where that cannot be told: why, and what to do instead.
+        """
+        raise UsageError(f"{self.name} tells no time of its own: measure its latency")
 
     def throttled(self) -> bool | None:
         """Whether heat or power holds the device's clock down now; None where the device doesn't tell.

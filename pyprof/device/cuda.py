@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from itertools import repeat
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pyprof.device.base import Device
 from pyprof.device.memory import MemoryBudget, MemoryReading
@@ -38,9 +39,12 @@ class CudaDevice(Device):
     and throttling needs nvidia-ml-py.
     """
 
-    def __init__(self, name: str = "cuda", cuda: Any = None) -> None:
+    has_own_time = True
+
+    def __init__(self, name: str = "cuda", cuda: Any = None, activity: Activity | None = None) -> None:
         super().__init__(name)
         self._given = cuda
+        self._activity = activity
 
     @property
     def _cuda(self) -> Any:
@@ -89,6 +93,16 @@ class CudaDevice(Device):
     def layer_times(self, capacity: int) -> EventTimes:
         return EventTimes(capacity)
 
+    def busy_ns(self, fn: Callable[[], object]) -> int:
+        """Call `fn` once, with the device idle before and after, and tell how long it worked."""
+        if self._activity is None:
+            raise UsageError(f"the work of {self.name} is not recorded here: measure its latency")
+        self.synchronize()
+        with self._activity.recording() as records:
+            fn()
+            self.synchronize()
+        return union_ns(records())
+
     @cached_property
     def nvml(self) -> Nvml | None:
         """The card in NVIDIA's management library; None where that isn't there."""
@@ -100,6 +114,26 @@ class CudaDevice(Device):
     def guessed_rate(self, threads: int) -> float:
         """The same for every card and whatever the threads."""
         return RATE
+
+
+class Activity(Protocol):
+    """Who records what a device does: CUPTI."""
+
+    def recording(self) -> AbstractContextManager[Callable[[], Sequence[tuple[int, int]]]]:
+        """Record while it is entered; afterwards what it gave has the begin and the end of each piece of work, in ns.
+
+        Raises UsageError where nothing can be recorded.
+        """
+        ...
+
+
+def union_ns(intervals: Iterable[tuple[int, int]]) -> int:
+    """For how long any of the intervals lasts: work on several streams at once counts once."""
+    busy, until = 0, 0
+    for begin, end in sorted(intervals):
+        busy += max(0, end - max(begin, until))
+        until = max(until, end)
+    return busy
 
 
 class CudaStopwatch:

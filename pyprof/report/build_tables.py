@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from pyprof.analysis.curves import Curve, Curves, Setting, describe, distinguishing
+from pyprof.analysis.launch_bound import launch_bound
 from pyprof.analysis.shares import rank
 from pyprof.analysis.tipping_points import TippingPoint
 from pyprof.records.case import MODES
@@ -170,7 +171,8 @@ class _Builder:
             detail["rounds"] = reading.rounds.id
             if reading.rounds.stopped_by:
                 detail["stopped_by"] = reading.rounds.stopped_by
-        return Cell(reading.value, reading.low, reading.high, record.status, cheaper, detail or None)
+        bound = self.indicator.name == "latency" and bool(launch_bound(record))
+        return Cell(reading.value, reading.low, reading.high, record.status, cheaper, bound, detail or None)
 
 
 def model_lines(part: Part) -> tuple[ModelLine, ...]:

@@ -80,6 +80,7 @@ class Glyphs:
     arrow: str = "→"
     fold: str = "⋯"
     cut: str = "…"
+    launch: str = "◇"
 
     def filling(self, kind: str) -> str:
         """The character that fills a kind's part of a bar."""
@@ -115,6 +116,7 @@ ASCII = Glyphs(
     arrow="to",
     fold="...",
     cut="~",
+    launch="!",
 )
 
 

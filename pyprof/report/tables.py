@@ -72,6 +72,8 @@ def _figure(cell: Cell, unit: Scale, table: Table, index: int, glyphs: Glyphs) -
     text = Text(unit.number(cell.value), style)
     if not table.counted:
         text.append(f" {spread(cell.value, cell.low, cell.high, glyphs):>6}", "dim")
+    if cell.launch_bound:
+        text.append(glyphs.launch, "yellow")
     if any(table.compared):
         text.append((glyphs.cheaper if every else glyphs.partly) if cell.cheaper_in else " ", style)
     return text

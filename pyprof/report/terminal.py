@@ -112,6 +112,8 @@ def _reading(tables: Iterable[Table], marks: Glyphs) -> Text:
         text.append(f", {marks.spread}? fewer than five samples")
     if any(cell.cheaper_in for cell, _ in cells):
         text.append(f"; {marks.cheaper} shown to cost less than the vanilla model")
+    if any(cell.launch_bound for cell, _ in cells):
+        text.append(f"; {marks.launch} launch-bound: the device works for less than half of it")
     if any(0 < len(set(cell.cheaper_in)) < compared for cell, compared in cells):
         text.append(f", {marks.partly} than one of its implementations only")
     return text

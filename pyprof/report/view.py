@@ -35,7 +35,8 @@ class Cell:
     """One figure in the table's unit with its 95 % interval, or the status that stands in its place.
 
     `status` is None where the case was never asked for. `cheaper_in` names the comparisons in which the interval of the
-    ratio to the vanilla model shows that this costs less. `detail` holds what belongs to the figure: a batch, say.
+    ratio to the vanilla model shows that this costs less. `launch_bound` says of a latency that the device works for
+    less than half of it. `detail` holds what belongs to the figure: a batch, say.
     """
 
     value: float | None = None
@@ -43,6 +44,7 @@ class Cell:
     high: float | None = None
     status: str | None = None
     cheaper_in: tuple[str, ...] = ()
+    launch_bound: bool = False
     detail: Mapping[str, float | int | str] | None = None
 
 

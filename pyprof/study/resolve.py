@@ -11,6 +11,7 @@ from pyprof.machine import allocator as allocators
 from pyprof.models import registry as models
 from pyprof.plain import shown
 from pyprof.records.comparison import ModelFacts
+from pyprof.records.indicator import IndicatorFacts
 from pyprof.records.published import diwan2023
 from pyprof.records.resolved import Resolved, pair, relatives
 from pyprof.records.study import Block, Study
@@ -29,7 +30,7 @@ def resolve(study: Study) -> Resolved:
     for model, path in study.weights.items():
         if not Path(path).exists():
             raise UsageError(f"the weights of {model} are not there: check the path {shown(path)}")
-    chosen = indicators.chosen(study.metrics, f"{study.name}: metrics")
+    chosen = facts_of(study)
     facts: dict[str, ModelFacts] = {}
     for block in study.blocks:
         _check_lengths(study, block)
@@ -37,9 +38,15 @@ def resolve(study: Study) -> Resolved:
     return Resolved(
         pairings=pair(study, facts, models.resolve),
         models=facts,
-        indicators=tuple(indicator.facts for indicator in chosen),
+        indicators=chosen,
         published=diwan2023(),
     )
+
+
+def facts_of(study: Study) -> tuple[IndicatorFacts, ...]:
+    """What is known of the study's indicators; raises UsageError for one that does not exist."""
+    chosen = indicators.chosen(study.metrics, f"{study.name}: metrics")
+    return tuple(indicator.facts for indicator in chosen)
 
 
 def _facts(model: str, block: Block) -> ModelFacts:

@@ -24,7 +24,7 @@ from pyprof.records.study import Study
 from pyprof.study.foregone import why_foregone
 from pyprof.study.plan import Group, Plan
 from pyprof.study.prediction import Prediction
-from pyprof.study.resolve import resolve
+from pyprof.study.resolve import facts_of, resolve
 from pyprof.worker.executors import WorkerExecutor
 
 # Outcomes that measuring again would only repeat. What was skipped may fit another time, and an error may be mended.
@@ -104,6 +104,8 @@ def run_study(
             _check_machine(store, ready)
             if not devices.of(ready.study.device).limits_host_memory:
                 resolved = resolved.on_device()
+            if store.previous is None:
+                resolved = replace(resolved, indicators=facts_of(ready.study))
             store.begin(ready.study, resolved, ready.environment)
             run = _Run(ready, resolved, store, executor, progress, clock, begin)
             run.go()

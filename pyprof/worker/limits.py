@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 
 from pyprof import device as devices
+from pyprof.indicators import registry
+from pyprof.indicators.device_time import INDICATOR
 from pyprof.machine.environment import current_environment
 from pyprof.records.executor import Ready
 from pyprof.records.study import Study
@@ -16,11 +18,13 @@ from pyprof.records.study import Study
 # What libraries take beside PyTorch's tensors, as a share of the budget and at least.
 _MARGIN_SHARE = 0.1
 _LEAST_MARGIN = 256 * 2**20
+DEVICE_TIME = INDICATOR.name
 
 
 def settle(study: Study) -> Ready:
     """Fill in the device, the number of threads and the memory budget, and set the threads of this process.
 
+    The time of a device of its own is measured beside every latency; where there is none, only who names it asks.
     Raises UsageError for a device that is not there.
     """
     device = devices.automatic() if study.device == devices.AUTO else devices.usable(study.device)
@@ -29,10 +33,19 @@ def settle(study: Study) -> Ready:
     settled = replace(
         study,
         device=device.name,
+        metrics=_metrics(study.metrics, device),
         threads=torch.get_num_threads(),
         memory_budget=study.memory_budget or device.memory_budget().bytes,
     )
     return Ready(settled, current_environment())
+
+
+def _metrics(names: tuple[str, ...], device: devices.Device) -> tuple[str, ...]:
+    if not device.has_own_time:
+        return names or tuple(indicator.name for indicator in registry.every() if indicator.name != DEVICE_TIME)
+    if "latency" in names and DEVICE_TIME not in names:
+        return (*names, DEVICE_TIME)
+    return names
 
 
 def limit_memory(study: Study) -> None:

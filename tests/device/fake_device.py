@@ -67,6 +67,8 @@ class FakeStopwatch:
 class FakeDevice(Device):
     """The chip; PyTorch knows nothing of it, so that its tensors lie in the host's memory."""
 
+    has_own_time = True
+
     @property
     def torch_name(self) -> str:
         return "cpu"
@@ -91,6 +93,11 @@ class FakeDevice(Device):
 
     def release(self) -> None:
         CHIP.released += 1
+
+    def busy_ns(self, fn: Callable[[], object]) -> int:
+        begin = CHIP.now
+        fn()
+        return CHIP.now - begin
 
     def throttled(self) -> bool | None:
         return CHIP.hot

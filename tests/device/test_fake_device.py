@@ -60,6 +60,7 @@ def test_records_hold_the_devices_time_and_memory(chip: fake_device.Chip, tmp_pa
     records, _ = run(a_study(metrics=["latency", "peak_memory"]), tmp_path / "run")
     assert sorted(record.case.length for record in records) == list(LENGTHS)
     for record in records:
+        assert record.reason is None
         assert (record.status, record.reason, record.case.device) == ("ok", None, "fake:1")
         latency, peak = record.indicators["latency"], record.indicators["peak_memory"]
         assert latency.samples == (LAUNCH_NS + record.case.length * TOKEN_NS,) * 6

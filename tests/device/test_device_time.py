@@ -1,0 +1,144 @@
+"""Device time: an indicator where a device has a time of its own, and blank with its reason where it has none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+import fake_device
+import pytest
+import synthetic_run as synthetic
+from synthetic_run import RESOLVED
+
+from pyprof import device as devices
+from pyprof.analysis.launch_bound import launch_bound
+from pyprof.device.cuda import CudaDevice, union_ns
+from pyprof.device.host import HostDevice
+from pyprof.errors import UsageError
+from pyprof.indicators import device_time
+from pyprof.records.reading import Reading
+from pyprof.records.record import Record
+from pyprof.records.study import parse
+from pyprof.report.as_json import document
+from pyprof.report.build import About, build_view
+from pyprof.worker.limits import settle
+
+STUDY = {
+    "name": "one",
+    "metrics": ["latency"],
+    "comparison": [{"vanilla": "bert", "variants": ["longformer"], "lengths": [64]}],
+}
+
+
+class OneStep:
+    """A step of 3 µs on a device."""
+
+    def __init__(self, device: devices.Device) -> None:
+        self.device = device
+        self.calls = 0
+
+    def __call__(self) -> None:
+        self.calls += 1
+        fake_device.CHIP.now += 3_000
+
+
+class Recorded:
+    """What a device did, told in advance."""
+
+    def __init__(self, *work: tuple[int, int]) -> None:
+        self.work, self.log = work, list[str]()
+
+    @contextmanager
+    def recording(self) -> Iterator[Callable[[], Sequence[tuple[int, int]]]]:
+        self.log.append("recording")
+        yield lambda: self.work
+        self.log.append("ended")
+
+
+class Cuda:
+    """As much of torch.cuda as waiting takes."""
+
+    def __init__(self, log: list[str]) -> None:
+        self.log = log
+
+    def synchronize(self, _: str) -> None:
+        self.log.append("waited")
+
+
+def test_the_median_of_some_steps() -> None:
+    step = OneStep(fake_device.FakeDevice("chip"))
+    assert device_time.read(step) == Reading(3e-6, 3e-6, 3e-6, (3_000,) * 5)  # type: ignore[arg-type]
+    assert step.calls == 6
+
+
+def test_the_host_has_none_and_says_why() -> None:
+    reading = device_time.read(OneStep(HostDevice()))  # type: ignore[arg-type]
+    assert reading.value is None
+    assert reading.reason == "cpu does its work in the call itself: latency is its time"
+    with pytest.raises(UsageError, match="measure its latency"):
+        HostDevice().busy_ns(lambda: None)
+
+
+def test_work_on_several_streams_counts_once() -> None:
+    assert union_ns([]) == 0
+    assert union_ns([(10, 20), (15, 30), (40, 41), (16, 18), (40, 41)]) == 21
+
+
+def test_a_card_is_idle_before_and_after() -> None:
+    recorded = Recorded((5, 9), (20, 30))
+    card = CudaDevice("cuda", Cuda(recorded.log), recorded)
+    assert card.busy_ns(lambda: recorded.log.append("called")) == 14
+    assert recorded.log == ["waited", "recording", "called", "waited", "ended"]
+
+
+def test_without_records_a_card_says_so() -> None:
+    with pytest.raises(UsageError, match="not recorded here: measure its latency"):
+        CudaDevice("cuda", Cuda([])).busy_ns(lambda: None)
+
+
+@pytest.mark.parametrize(("asked", "there", "here"), [(["latency"], True, False), (["peak_memory"], False, False)])
+def test_it_comes_beside_a_latency_where_the_device_has_it(asked: list[str], there: bool, here: bool) -> None:
+    devices.register("chip", fake_device.FakeDevice)
+    try:
+        on_chip = settle(replace(parse({**STUDY, "metrics": asked}, "one"), device="chip")).study.metrics
+    finally:
+        devices.registry.unregister("chip")
+    assert ("device_time" in on_chip) == there
+    assert "latency" in on_chip or not there
+    on_host = settle(replace(parse({**STUDY, "metrics": asked}, "one"), device="cpu")).study.metrics
+    assert ("device_time" in on_host) == here
+    every = settle(replace(parse(STUDY, "one"), metrics=(), device="cpu")).study.metrics
+    assert "device_time" not in every
+    assert "parameters" in every
+    named = settle(replace(parse({**STUDY, "metrics": ["device_time"]}, "one"), device="cpu")).study.metrics
+    assert named == ("device_time",)
+
+
+def with_device_time(record: Record, share: float) -> Record:
+    latency = record.indicators["latency"]
+    assert latency.value is not None
+    return replace(record, indicators={**record.indicators, "device_time": Reading(share * latency.value)})
+
+
+def test_a_latency_that_the_device_fills_less_than_half_of_is_launch_bound() -> None:
+    record = next(record for record in synthetic.quick() if record.status == "ok" and "latency" in record.indicators)
+    assert launch_bound(record) is None
+    assert launch_bound(with_device_time(record, 0.49)) is True
+    assert launch_bound(with_device_time(record, 0.5)) is False
+
+
+def test_the_marks_are_in_the_table_and_in_json() -> None:
+    records = [
+        with_device_time(record, 0.2 if record.case.length < 1000 else 0.9)
+        for record in synthetic.quick()
+        if record.status == "ok" and record.case.mode == "infer" and "latency" in record.indicators
+    ]
+    data = document(build_view(records, RESOLVED, About("quick", "m")))
+    [latency] = [table for table in data["modalities"][0]["tables"] if table["metric"] == "latency"]
+    [device] = [table for table in data["modalities"][0]["tables"] if table["metric"] == "device_time"]
+    marked = {row["length"]: row["cells"][0]["launch_bound"] for row in latency["rows"]}
+    assert marked == {length: length < 1000 for length in marked}
+    assert {True, False} == set(marked.values())
+    assert not any(cell["launch_bound"] for row in device["rows"] for cell in row["cells"])
+    assert any(line["metric"] == "device_time" for line in data["modalities"][0]["tipping"])
