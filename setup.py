@@ -50,6 +50,14 @@ def cuda_home() -> Path | None:
     return next(found, None)
 
 
+def nvtx_include() -> list[str]:
+    """Where NVTX's headers are: in the wheel nvidia-nvtx, or else in CUDA's toolkit; pyprof is built without, too."""
+    folders = [folder for place in sys.path for folder in Path(place).glob("nvidia/*/include")]
+    home = cuda_home()
+    folders += [home / "include"] if home else []
+    return [str(folder) for folder in folders if (folder / "nvtx3" / "nvToolsExt.h").exists()][:1]
+
+
 def cuda_extensions() -> list[CppExtension]:
     """The CUDA part: PYPROF_CUDA=1 builds it, 0 leaves it out, auto (the default) decides by the installed PyTorch."""
     wanted = os.environ.get("PYPROF_CUDA", "auto")
@@ -95,8 +103,8 @@ def cuda_extensions() -> list[CppExtension]:
 
 native = CppExtension(
     "pyprof._native",
-    sources=sources("csrc", "csrc/recorder", "csrc/memory", "csrc/planted"),
-    include_dirs=[INCLUDE],
+    sources=sources("csrc", "csrc/recorder", "csrc/nvtx", "csrc/memory", "csrc/planted"),
+    include_dirs=[INCLUDE, *nvtx_include()],
     extra_compile_args=FLAGS,
 )
 # Needs nothing of PyTorch, so that a measurement doesn't load it.

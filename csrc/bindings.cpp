@@ -1,8 +1,11 @@
 // Everything that Python may call, except the probe's hot path.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
 #include "memory/host_memory.h"
+#include "nvtx/nvtx.h"
+#include "nvtx/optimizer.h"
 #include "planted/planted.h"
 #include "recorder/backward.h"
 #include "recorder/probe.h"
@@ -20,13 +23,15 @@ py::array_t<T> as_array(std::vector<T>&& values) {
   return py::array_t<T>(owner->size(), owner->data(), release);
 }
 
-std::shared_ptr<Recorder> make_recorder(bool backward, uint32_t spans, uint32_t nodes, const py::object& device) {
+std::shared_ptr<Recorder> make_recorder(bool backward, uint32_t spans, uint32_t nodes, const py::object& device,
+                                        std::shared_ptr<nvtx::LayerRanges> ranges) {
   if (spans == 0 || nodes == 0) throw py::value_error("a recorder needs room for at least one span and one node");
   Options options;
   options.span_capacity = spans;
   options.node_capacity = nodes;
   options.nodes = backward;
   options.autograd = torch_autograd;
+  if (ranges && nvtx::Domain::get().is_watched()) options.annotations = std::move(ranges);
   if (!device.is_none()) {
     // Made by pyprof._cuda, which this library must not refer to.
     options.device = *device.cast<py::capsule>().get_pointer<std::shared_ptr<DeviceClock>>();
@@ -81,6 +86,15 @@ void end(Recorder& recorder, uint32_t token) {
   if (ThreadBuffer* buffer = recorder.this_thread()) buffer->end(token);
 }
 
+void push_case(const std::string& name) {
+  nvtx::Domain& domain = nvtx::Domain::get();
+  if (domain.is_watched()) domain.push(domain.name(name), Category::kCase);
+}
+
+void pop_case() {
+  if (nvtx::Domain::get().is_watched()) nvtx::Domain::get().pop();
+}
+
 // Attached to the thread that enters it, until that thread leaves it.
 class Attachment {
  public:
@@ -111,9 +125,16 @@ PYBIND11_MODULE(_native, m) {
                        site);
   PYBIND11_NUMPY_DTYPE(Site, parent, layer, phase);
   PYBIND11_NUMPY_DTYPE(CellSum, count, nanoseconds);
+  m.attr("has_nvtx") = nvtx::is_built_in;
+  py::class_<nvtx::LayerRanges, std::shared_ptr<nvtx::LayerRanges>>(m, "LayerRanges")
+      .def(py::init<std::vector<std::string>, const std::vector<uint32_t>&, const std::string&>(), py::arg("paths"),
+           py::arg("modules"), py::arg("root"));
+  py::class_<nvtx::OptimizerRanges>(m, "OptimizerRanges").def(py::init<>());
+  m.def("push_case", &push_case);
+  m.def("pop_case", &pop_case);
   py::class_<Recorder, std::shared_ptr<Recorder>>(m, "Recorder")
       .def(py::init(&make_recorder), py::arg("backward") = false, py::arg("spans") = 1 << 16,
-           py::arg("nodes") = 1 << 16, py::arg("device") = py::none())
+           py::arg("nodes") = 1 << 16, py::arg("device") = py::none(), py::arg("ranges") = nullptr)
       .def("probe", &probe, py::arg("original"), py::arg("layer"))
       .def("begin", &begin)
       .def("end", &end)

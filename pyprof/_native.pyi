@@ -5,7 +5,12 @@ from typing import Any, Self
 
 class Recorder:
     def __init__(
-        self, backward: bool = False, spans: int = 65536, nodes: int = 65536, device: object = None
+        self,
+        backward: bool = False,
+        spans: int = 65536,
+        nodes: int = 65536,
+        device: object = None,
+        ranges: LayerRanges | None = None,
     ) -> None: ...
     def probe(self, original: Callable[..., Any], layer: int) -> Callable[..., Any]: ...
     def begin(self, layer: int) -> int: ...
@@ -15,6 +20,12 @@ class Recorder:
 
 class BackwardObserver:
     def __init__(self, recorder: Recorder) -> None: ...
+
+class LayerRanges:
+    def __init__(self, paths: list[str], modules: list[int], root: str) -> None: ...
+
+class OptimizerRanges:
+    """Opens a range for every step of an optimizer as long as it lives."""
 
 class HostMemory:
     """Counts the bytes that PyTorch allocates on the host while it is entered, by the thread that enters it."""
@@ -39,6 +50,10 @@ class Spin:
     @property
     def lengths_ns(self) -> list[int]: ...
 
+has_nvtx: bool
+
+def push_case(name: str) -> None: ...
+def pop_case() -> None: ...
 def silence(probe: Callable[..., Any]) -> None: ...
 def uses_tsc() -> bool: ...
 def ticks_per_second() -> float: ...

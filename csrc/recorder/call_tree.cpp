@@ -1,5 +1,6 @@
 #include "call_tree.h"
 
+#include <algorithm>
 #include <new>
 
 #include "span.h"
@@ -30,6 +31,14 @@ uint32_t CallTree::child(uint32_t parent, uint32_t layer, uint32_t phase) noexce
 std::vector<Site> CallTree::sites() const {
   const std::lock_guard lock(mutex_);
   return sites_;
+}
+
+std::vector<CallTree::Numbered> CallTree::path(uint32_t site, uint32_t above) const {
+  std::vector<Numbered> path;
+  const std::lock_guard lock(mutex_);
+  for (; site > kSteps && site != above; site = sites_[site].parent) path.push_back({site, sites_[site]});
+  std::reverse(path.begin(), path.end());
+  return path;
 }
 
 void SiteCache::add(uint64_t key, uint32_t site) {

@@ -32,6 +32,13 @@ class CallTree {
   uint32_t child(uint32_t parent, uint32_t layer, uint32_t phase) noexcept;
   std::vector<Site> sites() const;
 
+  struct Numbered {
+    uint32_t number;
+    Site site;
+  };
+  // A site and those around it, outermost first, up to the one inside of `above`; throws std::bad_alloc.
+  std::vector<Numbered> path(uint32_t site, uint32_t above = kNoSite) const;
+
  private:
   static constexpr size_t kMostSites = size_t{1} << 18;
 

@@ -34,6 +34,7 @@ ThreadBuffer::ThreadBuffer(uint32_t thread, const Options& options, Recorder& re
       nodes_(options.nodes ? options.node_capacity : 1),
       autograd_(options.autograd),
       device_(options.device.get()),
+      annotations_(options.annotations.get()),
       frames_(64),
       deepest_(frames_.size()) {
   if (!make_room(kSteps)) throw std::bad_alloc();
@@ -112,6 +113,7 @@ uint32_t ThreadBuffer::begin_node(int64_t sequence, uint64_t forward_thread, int
     node.thread = thread_;
     node.graph_task = graph_task;
   }
+  if (annotations_ && owned) frame.ranges = annotate_node(frame.site, outer);
   frame.device_begin = device_ ? device_->stamp() : kNoEvent;
   frame.begin = ticks();
   if (follows) {
@@ -156,7 +158,37 @@ void ThreadBuffer::end_node(uint32_t token) noexcept {
   around.last_made = frame.owner;
   around.last_end = now;
   add(frame.cell, 1, now - frame.begin - frame.inner);
+  for (uint32_t range = 0; range < frame.ranges; ++range) annotations_->pop();
   if (depth_ == 0) publish();
+}
+
+void ThreadBuffer::annotate(const Frame& frame) noexcept {
+  if (frame.kind != Kind::kCall) {
+    annotations_->push(kNoPlace, Category::kStep);
+  } else {
+    annotations_->push(places_[frame.site], frame.phase == kForward ? Category::kForward : Category::kRecompute);
+  }
+}
+
+// A node runs when its call and all calls around that have long ended. So it opens a range for each of them, that of
+// its own layer innermost, and ends them all: who runs the next node, on this thread or another, is not known to any.
+uint32_t ThreadBuffer::annotate_node(uint32_t site, const Frame& around) noexcept {
+  // What runs inside of another node (re-entrant checkpointing, say) finds the ranges of that one open.
+  const uint32_t open = around.kind == Kind::kNode && around.ranges > 0 ? around.site : kNoSite;
+  try {
+    const std::vector<CallTree::Numbered> path = recorder_.tree_.path(site, open);
+    uint32_t ranges = 0;
+    for (const auto& [number, called] : path) {
+      if (!make_room(number)) break;
+      const uint32_t caller = called.parent > kSteps ? places_[called.parent] : kNoPlace;
+      places_[number] = annotations_->place(caller, called.layer);
+      annotations_->push(places_[number], Category::kBackward);
+      ++ranges;
+    }
+    return ranges;
+  } catch (const std::bad_alloc&) {
+    return 0;
+  }
 }
 
 void ThreadBuffer::publish() noexcept {
@@ -195,6 +227,7 @@ bool ThreadBuffer::make_room(uint32_t site) noexcept {
   if (cells <= open_.size()) return true;
   try {
     touched_.reserve(cells);
+    if (annotations_) places_.resize(cells / kCells, kNoPlace);
     {
       const std::lock_guard lock(published_mutex_);
       published_.resize(cells);
@@ -209,6 +242,9 @@ bool ThreadBuffer::make_room(uint32_t site) noexcept {
 uint32_t ThreadBuffer::learn(uint32_t parent, uint32_t layer, uint32_t phase) noexcept {
   const uint32_t site = recorder_.tree_.child(parent, layer, phase);
   if (site == kNoSite || !make_room(site)) return kNoSite;
+  if (annotations_ && places_[site] == kNoPlace) {
+    places_[site] = annotations_->place(parent > kSteps ? places_[parent] : kNoPlace, layer);
+  }
   try {
     known_.add(site_key(parent, layer, phase), site);
   } catch (const std::bad_alloc&) {

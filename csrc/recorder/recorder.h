@@ -10,6 +10,7 @@
 #include <mutex>
 #include <vector>
 
+#include "annotations.h"
 #include "call_tree.h"
 #include "clock.h"
 #include "ranges.h"
@@ -77,6 +78,7 @@ struct Options {
   bool nodes = false;
   Autograd autograd = {};
   std::shared_ptr<DeviceClock> device;
+  std::shared_ptr<Annotations> annotations;  // nullptr where nobody looks on
 };
 
 // What one thread adds up. `ticks` are own times: what ran inside is not part of them, but in that one's own cell.
@@ -151,6 +153,7 @@ class ThreadBuffer {
     Owner last_owner = kNobody, last_made = kNobody;  // of the node; of what was made in it
     int64_t last_end = 0;
     uint64_t last_sequence = 0;
+    uint32_t ranges = 0;  // that a node has opened; a call or a step opens one
   };
 
   // Recomputation runs inside of a node. Where nodes are not observed autograd is asked, which takes a sixth of a
@@ -175,6 +178,7 @@ class ThreadBuffer {
   }
 
   uint32_t start_span(Frame& frame) noexcept {
+    if (annotations_) annotate(frame);
     frame.index = spans_.open();
     if (observes_nodes_) {
       frame.sequence_begin = autograd_.sequence();
@@ -207,6 +211,7 @@ class ThreadBuffer {
     around.inner += took;
     add(frame.cell, frame.kind != Kind::kInnerStep, took - frame.inner);
     if (frame.kind == Kind::kStep) end_step(took);
+    if (annotations_) annotations_->pop();
     if (depth_ == 0) publish();
   }
 
@@ -220,6 +225,8 @@ class ThreadBuffer {
     sum.ticks += ticks;
   }
 
+  void annotate(const Frame& frame) noexcept;
+  uint32_t annotate_node(uint32_t site, const Frame& around) noexcept;
   void set_context(Frame& top) noexcept;
   uint32_t begin_step() noexcept;
   void end_step(int64_t took) noexcept;
@@ -241,6 +248,8 @@ class ThreadBuffer {
   Ring<Node> nodes_;
   const Autograd autograd_;
   DeviceClock* const device_;
+  Annotations* const annotations_;
+  std::vector<uint32_t> places_;  // of the sites that this thread has called or run nodes of
   uint32_t depth_ = 0, node_depth_ = 0;
   std::vector<Frame> frames_;
   size_t deepest_;  // how many of them there are

@@ -44,6 +44,9 @@ def add(commands: Commands) -> None:
     parser.add_argument("--base-model", action="store_true", help="measure a checkpoint without the head of its task")
     add_seconds(parser, default=3.0, help="take steps for about S seconds (default: 3)")
     parser.add_argument("--expand", action="store_true", help="show every block of a repeated kind, not their mean")
+    parser.add_argument(
+        "--nvtx", action="store_true", help="open NVTX ranges for a tool that is attached (also: PYPROF_NVTX=1)"
+    )
     add_pin(parser)
     add_json(parser)
 
@@ -52,12 +55,15 @@ def _run(options: argparse.Namespace) -> int:
     from pyprof.machine import pin
 
     pinned = pin.apply(options.pin)
+    from pyprof.layers import nvtx
     from pyprof.worker.profile_model import profile_model
 
     setup, mode = model_setup(options, options.model, tokens=_TOKENS), options.mode or "infer"
+    ranges = nvtx.wanted(options.nvtx or None)
     with models_print_to_standard_error():
         loaded = setup.load(mode)
-        profile = profile_model(loaded, setup.length, setup.batch, options.seconds)
+        with nvtx.case_range("profile", ranges):
+            profile = profile_model(loaded, setup.length, setup.batch, options.seconds, ranges)
     if options.json:
         about = {
             "model": setup.model,

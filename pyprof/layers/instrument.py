@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import nn
@@ -20,6 +20,7 @@ from torch.nn.parameter import is_lazy
 from pyprof import device as devices
 from pyprof.device.weights import WeightCount
 from pyprof.errors import UsageError
+from pyprof.layers import nvtx as ranges
 from pyprof.layers.adding_up import Replay
 from pyprof.layers.attachment import Attachment, BackwardWatch, Hooks, Replacement
 from pyprof.layers.compiled import has_compiled, refuse_if_loaded
@@ -30,6 +31,9 @@ from pyprof.layers.recorder import Recorder, RecorderName, make_recorder
 from pyprof.layers.sums import Sums
 from pyprof.layers.trace import STEP, Trace
 from pyprof.layers.uncalled import NO_FORWARD
+
+if TYPE_CHECKING:
+    from pyprof import _native
 
 Rules = Sequence[tuple[str, str]]
 # Stamps of at most so many intervals are kept, 64 bytes each, and of so many steps.
@@ -45,6 +49,7 @@ def instrument(
     rules: Rules = (),
     recorder: RecorderName = "native",
     capacity: int = 1 << 14,
+    nvtx: bool | None = None,
 ) -> Probes:
     """Probes on every layer of `module` while the returned context is entered, around any code of yours.
 
@@ -52,15 +57,16 @@ def instrument(
     the profile then knows what the probes cost. `backward` also times the layers' backward. `rules` are (regular
     expression on the path, kind) pairs that come before the built-in guesses of a layer's kind. `recorder` is "native"
     or its twin "python". `capacity` is the number of calls that each thread can hold between two marked steps; what
-    finds no room is counted in the profile.
+    finds no room is counted in the profile. With `nvtx`, or where PYPROF_NVTX=1 is set, layers, steps and optimizers
+    open ranges of the NVTX domain `pyprof` for a tool that is attached to the program (docs/traces.md).
 
     A module that torch.compile compiled stays compiled, and is one layer; see `pyprof.layers.compiled` for functions
     that are compiled around `module`. What the first forward builds has to be there before: call the module once.
 
-    Raises UsageError where `module` is no nn.Module.
+    Raises UsageError where `module` is no nn.Module, and where there can be no ranges that were asked for.
     """
     check_module(module)
-    return Probes(module, backward, rules, recorder, capacity)
+    return Probes(module, backward, rules, recorder, capacity, nvtx)
 
 
 def check_module(module: object) -> None:
@@ -72,15 +78,30 @@ def check_module(module: object) -> None:
 class Probes:
     """The probes of one module: a context that attaches and detaches them; afterwards it still gives the profile."""
 
-    def __init__(self, module: nn.Module, backward: bool, rules: Rules, recorder: RecorderName, capacity: int) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        backward: bool,
+        rules: Rules,
+        recorder: RecorderName,
+        capacity: int,
+        nvtx: bool | None,
+    ) -> None:
         self.device = devices.of_module(module)
         self._device_times = self.device.layer_times(capacity)
         clock = self._device_times.clock if self._device_times else None
-        self._recorder: Recorder = make_recorder(recorder, backward=backward, capacity=capacity, device_clock=clock)
         self._plan = list(_plan(module))
         self._paths = list(module.named_modules(remove_duplicate=False))
+        opened = ranges.wanted(False if nvtx is None and recorder == "python" else nvtx)
+        self._recorder: Recorder = make_recorder(
+            recorder,
+            backward=backward,
+            capacity=capacity,
+            device_clock=clock,
+            ranges=self._layer_ranges(module) if opened else None,
+        )
         self._kinds = classify(module, rules)
-        self._attachments = self._to_attach(backward)
+        self._attachments = [*([ranges.OptimizerRanges()] if opened else []), *self._to_attach(backward)]
         self._attached: list[Attachment] = []
         self._entered = self._paused = False
         self._kept: deque[dict[str, Any]] = deque()
@@ -120,6 +141,11 @@ class Probes:
             elif spot.attached == "hooked":
                 attachments.append(Hooks(self._recorder, spot.module, index))
         return attachments
+
+    def _layer_ranges(self, module: nn.Module) -> _native.LayerRanges:
+        numbers = _numbers(self._plan)
+        modules = [numbers[id(layer)] for _, layer in self._paths]
+        return ranges.layer_ranges([path for path, _ in self._paths], modules, type(module).__name__)
 
     def pause(self) -> None:
         """Take the probes out, in all threads, until `resume`; nothing where they are out."""
@@ -262,9 +288,14 @@ def _attachment(module: nn.Module) -> str:
     return "hooked" if hasattr(inspect.getattr_static(type(module), "forward", None), "__set__") else "replaced"
 
 
+def _numbers(plan: Sequence[_Spot]) -> dict[int, int]:
+    """By the identity of each module, the number by which the recorder knows it."""
+    return {id(spot.module): number for number, spot in enumerate(plan)}
+
+
 def _facts(plan: Sequence[_Spot], paths: Sequence[tuple[str, nn.Module]], kinds: Mapping[str, str]) -> list[LayerFacts]:
     """The facts of every path of every module, in the order of nn.Module.named_modules without removing duplicates."""
-    modules = {id(spot.module): number for number, spot in enumerate(plan)}
+    modules = _numbers(plan)
     numbers: dict[str, int] = {}
     weights = WeightCount()
     facts: list[LayerFacts] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -14,6 +14,9 @@ from torch.utils._pytree import tree_leaves
 from pyprof.errors import UsageError
 from pyprof.layers.adding_up import CallTree, Interval, Ranges, Stack
 from pyprof.layers.trace import FORWARD, NODE_DTYPE, RECOMPUTE, SPAN_DTYPE, STEP
+
+if TYPE_CHECKING:
+    from pyprof import _native
 
 RecorderName = Literal["native", "python"]
 Forward = Callable[..., Any]
@@ -44,18 +47,27 @@ class Recorder(Protocol):
         """The stamps of what has ended since the last call: spans, nodes, threads, dropped, as in `Trace`."""
 
 
-def make_recorder(name: RecorderName, *, backward: bool, capacity: int, device_clock: object = None) -> Recorder:
+def make_recorder(
+    name: RecorderName,
+    *,
+    backward: bool,
+    capacity: int,
+    device_clock: object = None,
+    ranges: _native.LayerRanges | None = None,
+) -> Recorder:
     """A recorder with room for the stamps of `capacity` spans and as many nodes on each thread, between two drains.
 
-    What finds no room is added up all the same. `device_clock` stamps a device's stream beside the host's clock; only
-    the native recorder can use one. Raises UsageError.
+    What finds no room is added up all the same. `device_clock` stamps a device's stream beside the host's clock, and
+    `ranges` says what NVTX ranges to open; only the native recorder can use them. Raises UsageError.
     """
     if capacity < 1:
         raise UsageError(
             f"a recorder needs room for at least one span, not {capacity}: leave capacity out for the default"
         )
     if name == "native":
-        return NativeRecorder(backward, capacity, device_clock)
+        return NativeRecorder(backward, capacity, device_clock, ranges)
+    if ranges is not None:
+        raise UsageError("the recorder in Python opens no NVTX ranges: use recorder='native'")
     if device_clock is not None:
         raise UsageError("the recorder in Python cannot take a device's own times: use recorder='native'")
     return PythonRecorder(capacity)
@@ -64,11 +76,13 @@ def make_recorder(name: RecorderName, *, backward: bool, capacity: int, device_c
 class NativeRecorder:
     """The recorder of pyprof._native: stamps cost tens of nanoseconds."""
 
-    def __init__(self, backward: bool, capacity: int, device_clock: object) -> None:
+    def __init__(self, backward: bool, capacity: int, device_clock: object, ranges: _native.LayerRanges | None) -> None:
         from pyprof import _native
 
         self._native = _native
-        self._recorder = _native.Recorder(backward=backward, spans=capacity, nodes=capacity, device=device_clock)
+        self._recorder = _native.Recorder(
+            backward=backward, spans=capacity, nodes=capacity, device=device_clock, ranges=ranges
+        )
         self.probe = self._recorder.probe
         self.silence = _native.silence
         self.begin = self._recorder.begin

@@ -10,6 +10,7 @@ from typing import Any
 
 from pyprof.failures import FOREIGN, Failure, Status, attempt, failure_of
 from pyprof.indicators.indicator import Indicator
+from pyprof.layers.nvtx import case_range
 from pyprof.layers.profile import Profile
 from pyprof.records.case import Case
 from pyprof.records.executor import Columns, Outcome
@@ -44,7 +45,8 @@ class CaseInProgress:
             return
         begin = time.perf_counter()
         try:
-            work(self)
+            with case_range(str(self.case)):
+                work(self)
         except NothingFitsError as error:
             self.fail("oom", str(error))
         except FOREIGN as error:  # a model may raise anything, and the other cases are still to be measured

@@ -26,8 +26,10 @@ def step_of(loaded: LoadedModel, length: int, batch: int) -> Call:
     return step
 
 
-def profile_model(loaded: LoadedModel, length: int, batch: int, seconds: float) -> Profile:
+def profile_model(loaded: LoadedModel, length: int, batch: int, seconds: float, nvtx: bool | None = None) -> Profile:
     """Steps of what a study would time, with and without probes in turn, after one of warm-up; times in seconds.
+
+    `nvtx` as for `pyprof.instrument`.
 
     Raises ModelError where the model fails.
     """
@@ -39,7 +41,7 @@ def profile_model(loaded: LoadedModel, length: int, batch: int, seconds: float) 
     with blamed(at_work(loaded.name, length, batch, loaded.mode)):
         step()
         # Only now, as the first step may have built some of the layers.
-        with instrument(loaded.step, backward=loaded.mode == "train", rules=loaded.kinds) as probes:
+        with instrument(loaded.step, backward=loaded.mode == "train", rules=loaded.kinds, nvtx=nvtx) as probes:
             plain, system = record_steps(probes, step, prepare, seconds)
     profile = probes.profile()
     return replace(profile, plain=plain, system=system, notes=(*profile.notes, *loaded.notes(length)))

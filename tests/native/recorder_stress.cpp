@@ -217,6 +217,56 @@ void steps_and_threads() {
   REQUIRE(beside == 1);
 }
 
+// Whoever is told of intervals is told of each end, on the same thread, also of those that were never ended themselves.
+struct Listener : Annotations {
+  static inline thread_local int open = 0;
+  std::atomic<uint64_t> calls{0}, nodes{0}, steps{0};
+  uint32_t place(uint32_t caller, uint32_t layer) const noexcept override {
+    return caller == kNoPlace ? layer : 10 * caller + layer;
+  }
+  void push(uint32_t place, Category category) noexcept override {
+    ++open;
+    if (category == Category::kStep) ++steps;
+    if (category == Category::kForward) ++calls;
+    if (category == Category::kBackward) ++nodes;
+    REQUIRE((category == Category::kStep) == (place == kNoPlace));
+    REQUIRE(place == kNoPlace || place == 1 || place == 12);
+  }
+  void pop() noexcept override { REQUIRE(--open >= 0); }
+};
+
+void every_range_is_closed() {
+  constexpr int kThreads = 4, kRounds = 500;
+  const auto listener = std::make_shared<Listener>();
+  Recorder recorder({.span_capacity = 64,
+                     .node_capacity = 64,
+                     .nodes = true,
+                     .autograd = {.sequence = next_sequence, .thread_number = thread_number},
+                     .annotations = listener});
+  std::vector<std::thread> threads;
+  for (int thread = 0; thread < kThreads; ++thread) {
+    threads.emplace_back([&] {
+      for (int round = 0; round < kRounds; ++round) {
+        ThreadBuffer* buffer = recorder.this_thread();
+        const uint32_t step = buffer->begin(kStep);
+        const uint32_t outer = buffer->begin(1);
+        buffer->begin(2);
+        const int64_t made = static_cast<int64_t>(sequence);
+        buffer->end(outer);
+        REQUIRE(Listener::open == 1);
+        buffer->begin_node(made, thread_number(), 0);
+        REQUIRE(Listener::open == 3);
+        buffer->end(step);
+        REQUIRE(Listener::open == 0);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  REQUIRE(listener->steps == kThreads * kRounds);
+  REQUIRE(listener->calls == 2 * kThreads * kRounds);
+  REQUIRE(listener->nodes == 2 * kThreads * kRounds);
+}
+
 // Layers that call each other have a site each, however deep that goes.
 void recursion_stays_where_it_began() {
   Recorder recorder({.span_capacity = 8});
@@ -250,6 +300,7 @@ int main() {
   ended_threads_leave_their_buffers();
   steps_and_threads();
   recursion_stays_where_it_began();
+  every_range_is_closed();
   clock_agrees_with_the_system();
   std::puts("recorder: all held");
 }

@@ -47,6 +47,8 @@ def test_recorder(tmp_path, sanitizer):
         ("recorder.h", "if (depth_ == 0) publish();", "publish();"),  # hands over what is still open
         ("recorder.h", "took - frame.inner)", "took)"),
         ("recorder.cpp", "open_[cell] = {};", ""),
+        ("recorder.h", "if (annotations_) annotations_->pop();", ""),
+        ("recorder.cpp", "for (uint32_t range = 0; range < frame.ranges; ++range) annotations_->pop();", ""),
         ("ranges.h", "if (owner == last_owner_)", "if (owner == last_owner_ || owner == kNobody)"),
         ("ranges.cpp", "  forget(step_);", ""),
         ("call_tree.cpp", "if (sites_[site].layer == layer) return site;", ""),
