@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,6 +19,7 @@ from statistics import median
 from gate_models import VARIABLE
 from harness import Bar, Figures, note, parser, publish
 
+from pyprof.analysis.noise import run_noise
 from pyprof.records.run_directory import Run, read
 from pyprof.report.gate.view import Wish, gate_view
 
@@ -27,11 +30,14 @@ every step, and, beside one process that keeps a core busy all the time, the sam
 arithmetic. pyprof compare judges each head against the baseline with --fail-over 3%.
 
 A regression shown in equal code is a false alarm. On a quiet machine a run too disturbed to judge is one too; beside
-the busy process it is the right answer, and a planted regression that passes is the wrong one. Quiet pairs need a
-machine on which nothing else runs. --keep collects runs, so that a bench can be made in pieces: the bars are over all
-pairs that were kept.
+the busy process it is the right answer, and a planted regression that passes is the wrong one.
+
+Quiet pairs need a machine on which nothing else runs: a pair in whose runs other processes used more than 3 % of the
+cores is counted as not quiet and told, and the bars leave it out. --keep collects runs, so that a bench can be made in
+pieces: a pair that lacks a head gets it first, and the bars are over all pairs.
 """
 MARGIN, PLANTED_QUIET, PLANTED_BUSY = 0.03, 0.10, 0.30
+MOST_USED = 0.03
 LENGTHS = (32, 64, 96, 128, 160)
 STUDY = f"""\
 name = "gate pairs"
@@ -58,7 +64,9 @@ HEADS = {
     "busy, equal": (0.0, True),
     "busy, +30 %": (PLANTED_BUSY, True),
 }
-OUTCOMES = ("passed", "failed", "too disturbed")
+# Lies in a run that was measured to its end.
+DONE = "done"
+OUTCOMES = ("passed", "failed", "too disturbed", "not quiet")
 
 
 @contextlib.contextmanager
@@ -114,17 +122,30 @@ class Bench:
 
     def take(self, pairs: int) -> None:
         """Measure so many more pairs, each in the heads that are asked for."""
-        begin = len(self.pairs())
-        for index in range(begin, begin + pairs):
-            folder = self.folder / f"pair-{index}"
-            self.measure(folder / "baseline")
-            for kind in self.kinds:
-                self.measure(folder / kind, *HEADS[kind])
+        every = (self.folder / f"pair-{index:02}" for index in itertools.count())
+        lacking = (folder for folder in every if any(not is_there(folder / kind) for kind in self.kinds))
+        for folder in itertools.islice(lacking, pairs):
+            for kind in ("baseline", *self.kinds):
+                if not is_there(folder / kind):
+                    # What an interrupted bench has left.
+                    shutil.rmtree(folder / kind, ignore_errors=True)
+                    self.measure(folder / kind, *HEADS.get(kind, ()))
+                    (folder / kind / DONE).touch()
             said = ", ".join(f"{kind}: {outcome}" for kind, outcome in outcomes(folder).items())
-            note(f"pair {index + 1} of {begin + pairs}: {said}")
+            note(f"{folder.name}: {said}")
 
     def pairs(self) -> list[Path]:
-        return sorted(path for path in self.folder.glob("pair-*") if path.is_dir())
+        return sorted(path for path in self.folder.glob("pair-*") if is_there(path / "baseline"))
+
+
+def is_there(directory: Path) -> bool:
+    """Whether a run has been measured to its end."""
+    return (directory / DONE).exists()
+
+
+def is_quiet(run: Run) -> bool:
+    noise = run_noise(run.records.values())
+    return noise is not None and (noise.others_share or 0.0) <= MOST_USED
 
 
 def step_seconds(run: Run, name: str) -> float:
@@ -142,32 +163,37 @@ def outcomes(folder: Path) -> dict[str, str]:
     baseline = read(folder / "baseline")
     found = {}
     for kind in HEADS:
-        if (folder / kind / "records.jsonl").exists():
-            view = gate_view(baseline, read(folder / kind), Wish(fail_over=MARGIN))
-            assert view.outcome is not None
-            found[kind] = view.outcome
+        if is_there(folder / kind):
+            head = read(folder / kind)
+            outcome = gate_view(baseline, head, Wish(fail_over=MARGIN)).outcome
+            assert outcome is not None
+            quiet = is_quiet(baseline) and (HEADS[kind][1] or is_quiet(head))
+            found[kind] = outcome if quiet else "not quiet"
     return found
 
 
 def bars(counts: Mapping[str, Counter[str]]) -> Iterator[Bar]:
     def share(kind: str, outcome: str) -> float:
-        return 100 * counts[kind][outcome] / counts[kind].total()
+        return 100 * counts[kind][outcome] / judged(kind)
 
-    if counts["quiet, equal"]:
+    def judged(kind: str) -> int:
+        return counts[kind].total() - counts[kind]["not quiet"]
+
+    if judged("quiet, equal"):
         yield Bar("quiet, equal code: a regression is shown", share("quiet, equal", "failed"), "% of pairs", 5)
         yield Bar("quiet, equal code: too disturbed", share("quiet, equal", "too disturbed"), "% of pairs", 5)
-    if counts["quiet, +10 %"]:
+    if judged("quiet, +10 %"):
         found = share("quiet, +10 %", "failed")
         yield Bar("quiet, 10 % planted: found", found, "% of pairs", 90, better="higher")
-    if counts["busy, equal"]:
+    if judged("busy, equal"):
         yield Bar("busy neighbour, equal code: a regression is shown", share("busy, equal", "failed"), "% of pairs", 0)
-    if counts["busy, +30 %"]:
+    if judged("busy, +30 %"):
         yield Bar("busy neighbour, 30 % planted: passes", share("busy, +30 %", "passed"), "% of pairs", 0)
 
 
 def main() -> int:
     options = parser(METHOD)
-    options.add_argument("--pairs", type=int, default=20, help="measure so many more pairs (default: 20)")
+    options.add_argument("--pairs", type=int, default=20, help="measure so many pairs more (default: 20)")
     options.add_argument("--kinds", choices=("all", "quiet", "busy"), default="all", help="which heads to measure")
     options.add_argument("--keep", type=Path, help="collect the runs here, beside those that are there already")
     chosen = options.parse_args()

@@ -14,12 +14,14 @@ from pyprof.analysis.published import agreement, side
 from pyprof.analysis.shares import ShareCurve, ShareRow, share_curves, share_summaries
 from pyprof.analysis.system_time import system_time
 from pyprof.analysis.tipping_points import TippingPoint, tipping_points
+from pyprof.analysis.trust import trust
 from pyprof.failures import STATUSES
 from pyprof.records.case import MODES
 from pyprof.records.comparison import Comparison, ModelFacts, Subject
 from pyprof.records.record import Record
 from pyprof.records.resolved import Resolved
 from pyprof.report.build_tables import Part, brief, model_lines, tables
+from pyprof.report.trust import judgement
 from pyprof.report.view import (
     Axis,
     ModalityView,
@@ -49,6 +51,8 @@ def build_view(records: Iterable[Record], resolved: Resolved, about: About) -> V
     curves = Curves.of(records)
     every = list(curves.records)
     counts = Counter(record.status for record in every)
+    quiet = run_noise(every)
+    judged = trust(every, quiet)
     return View(
         study=about.study,
         machine=about.machine,
@@ -60,7 +64,8 @@ def build_view(records: Iterable[Record], resolved: Resolved, about: About) -> V
         omitted=omitted(curves, resolved.models, resolved.indicators),
         warnings=about.warnings + _apart({setting.environment for _, setting in curves.all}),
         notes=notes(curves),
-        quiet=run_noise(every),
+        quiet=quiet,
+        trust=None if judged is None else judgement(judged),
         indicators=resolved.indicators,
         system=system_time(every),
         probed=probed_steps(every),

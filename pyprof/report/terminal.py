@@ -15,11 +15,11 @@ from pyprof.analysis.probed_steps import ProbedSteps
 from pyprof.quantity import format_seconds
 from pyprof.report.axis import tipping_axis
 from pyprof.report.bars import fixed_figures, parameter_bars, share_charts
-from pyprof.report.noise import quiet_lines
 from pyprof.report.style import STATUS_STYLES, Glyphs, batch_words, glyphs, length_range, plural, rule, usable_width
 from pyprof.report.system_time import system_lines
 from pyprof.report.tables import metric_table
 from pyprof.report.tipping_table import published, terse_verdict, tipping_table
+from pyprof.report.trust import STYLES, trust_lines
 from pyprof.report.view import ModalityView, ShareLine, Table, TippingLine, View
 
 
@@ -40,8 +40,8 @@ def render(view: View, width: int, marks: Glyphs) -> Group:
     if view.notes:
         blocks.append(rule("notes", width, marks))
         blocks += [Text(f"{note.text}{_cases(note)}") for note in view.notes]
-    if view.quiet is not None:
-        blocks += [rule("how quiet the machine was", width, marks), *quiet_lines(view.quiet)]
+    if view.trust is not None and view.quiet is not None:
+        blocks += [rule("whether to trust these times", width, marks), *trust_lines(view.trust, view.quiet)]
     if view.system is not None and (lines := list(system_lines(view.system))):
         blocks += [rule("what the system took", width, marks), *lines]
     short = _in_short(view, marks)
@@ -59,6 +59,8 @@ def _header(view: View, marks: Glyphs) -> RenderableType:
         counts.append(f"{', ' if index else ''}{count:,} {status}", STATUS_STYLES.get(status, ""))
     counts.append(f" {marks.dot} {format_seconds(view.seconds)} of measuring", "dim")
     warnings = [Text(f"warning: {warning}", "bold yellow") for warning in view.warnings]
+    if view.trust is not None and view.trust.level == "do not trust":
+        warnings.append(Text(view.trust.sentence, STYLES[view.trust.level]))
     return Group(title, Text(view.machine), counts, *warnings)
 
 

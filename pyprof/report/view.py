@@ -16,6 +16,7 @@ from pyprof.analysis.tipping import Tipping
 from pyprof.records.comparison import Comparison
 from pyprof.records.indicator import IndicatorFacts, OfIndicator
 from pyprof.records.published import DataSet, TippingFinding
+from pyprof.report.trust import Judgement
 
 SCHEMA = 2
 
@@ -188,9 +189,9 @@ class View:
     """A whole run: what the header needs, one part for each modality, and what is missing.
 
     `machine` describes the machine and its software in one line, `started` is an ISO 8601 time in UTC, `seconds` what
-    all cases took together. `warnings` are sentences. `quiet` tells how quiet the machine was, and
-    `system` what the system took of the steps, if the records do; `probed` what the probes cost the steps of which the
-    layers' shares are.
+    all cases took together. `warnings` are sentences. `quiet` tells how quiet the machine was, `trust` what that means
+    for the times, and `system` what the system took of the steps, if the records do; `probed` what the probes cost the
+    steps of which the layers' shares are.
     """
 
     study: str
@@ -204,6 +205,7 @@ class View:
     warnings: tuple[str, ...] = ()
     notes: tuple[Note, ...] = ()
     quiet: RunNoise | None = None
+    trust: Judgement | None = None
     indicators: tuple[IndicatorFacts, ...] = ()
     system: SystemSummary | None = None
     probed: ProbedSteps | None = None

@@ -179,17 +179,22 @@ def test_a_run_too_disturbed_to_judge_neither_passes_nor_fails(capsys, runs, mon
     assert f"In {runs['disturbed']} other processes took the cores" in words
     assert f"pyprof study {runs['disturbed']}/study.toml -o {runs['disturbed']}-again" in words
     assert "--pin 0" in words
+    assert f"{runs['disturbed']}: Do not trust these times: other processes held up 12 of 12 cases" in words
+    assert f"{runs['main']}: Trust these times: other processes held up none of 12 cases." in words
     assert "▲" not in out.partition("Latency")[2]
     code, out, _ = run(capsys, *gate, "--json")
     document = json.loads(out)
     assert (code, document["outcome"], document["failed"]) == (4, "too disturbed", False)
     assert document["again"]["runs"] == [str(runs["disturbed"])]
+    levels = {name: judged["level"] for name, judged in document["trust"].items()}
+    assert levels == {"baseline": "trust", "head": "do not trust"}
     assert document["again"]["obstacles"] == ["waits"]
     assert len(document["again"]["cases"]) == 12
     code, out, _ = run(capsys, *gate, "--markdown")
     assert code == 4
     assert out.startswith("### pyprof: Neither passed nor failed: ")
     assert "Too disturbed to judge: 12" in out
+    assert f"> **Warning:** {runs['disturbed']}: Do not trust these times" in out
     code, out, err = run(capsys, *gate[:2])
     assert (code, err) == (0, "")
     assert "12 of 24 comparisons too disturbed to judge" in " ".join(out.split())

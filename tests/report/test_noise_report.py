@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import synthetic_run as synthetic
 from rich.console import Console
 
 from pyprof.analysis.noise import RunNoise, SlowCase
+from pyprof.analysis.trust import trust
 from pyprof.machine.check import MachineCheck, Observation
 from pyprof.machine.settings import Check
 from pyprof.machine.steadiness import Steadiness
@@ -21,9 +22,10 @@ from pyprof.report.as_json import document
 from pyprof.report.build import About, build_view
 from pyprof.report.style import Glyphs
 from pyprof.report.terminal import render
+from pyprof.report.trust import judgement, trust_lines
 from pyprof.report.view import View
 
-HEADING = "how quiet the machine was"
+HEADING = "whether to trust these times"
 
 
 def printed(view: View, width: int = 100) -> str:
@@ -49,26 +51,76 @@ def with_noise() -> Iterator[Record]:
         yield record
 
 
-def test_a_report_says_how_quiet_the_machine_was() -> None:
+def test_a_report_says_whether_to_trust_its_times() -> None:
     view = build_view(with_noise(), synthetic.RESOLVED, About("quick", "m"))
-    assert view.quiet is not None
+    assert view.trust is not None
+    assert view.trust.level == "trust with care"
     text = " ".join(printed(view).split())
     swin = sum(record.case.model == "swin" and "latency" in record.indicators for record in synthetic.quick())
-    every = sum("latency" in record.indicators for record in synthetic.quick())
-    share = 100 * (every + swin) / (7 * every)
     assert f"{HEADING} ━" in text
-    assert f"{share:.1f} % of {7 * every:,} samples were hit by noise ({every:,} by preemption, {swin} by" in text
-    assert "other processes used 25 % of all cores; the hypervisor withheld 0.4 % of the time." in text
-    assert "A fixed work timed between the samples ran at 67 to 100 % of its best speed" in text
-    assert f"{swin} of {every:,} cases ran while the machine was slow (typically below 85 %): swin eager infer" in text
-    assert f"and {swin - 3} more. This makes their times longer" in text
+    assert f"Trust these times with care: {swin} cases ran while the machine was slow (typically below 85 %" in text
+    assert f"and {swin - 3} more). Their times are longer by that; ratios within the same rounds" in text
+    assert "hardly change. Compare ratios rather than times, or measure again" in text
+    assert (
+        "Other processes used 25 % of all cores; the hypervisor withheld 0.4 % of the time; a fixed work timed" in text
+    )
+    assert "were hit by noise" not in text
     assert text.index(HEADING) < text.index("in short: from where")
+
+
+def held_up(records: Iterable[Record], share: float, models: tuple[str, ...] = ()) -> Iterator[Record]:
+    """The records with other threads that waited for a share of each sample, of some models or of all."""
+    for record in records:
+        latency = record.indicators.get("latency")
+        if latency is not None:
+            lost = share if not models or record.case.model in models else 0.0
+            waits = tuple(round(lost * sample) for sample in latency.samples)
+            name = f"{record.case.model}-{record.case.length}-{record.case.mode}"
+            rounds = Rounds(name, others_waits=waits, hits=tuple(int(wait > 0) for wait in waits))
+            record = replace(record, indicators={**record.indicators, "latency": replace(latency, rounds=rounds)})
+        yield record
+
+
+def test_a_run_that_was_held_up_is_not_to_be_trusted_and_says_so_first() -> None:
+    view = build_view(held_up(synthetic.quick(), 0.95), synthetic.RESOLVED, About("quick", "m"))
+    assert view.trust is not None
+    assert view.trust.level == "do not trust"
+    text = " ".join(printed(view).split())
+    assert text.index("Do not trust these times: other processes held up") < text.index("━━")
+    assert "neither times nor ratios nor tipping points say anything of the models. Measure again while nothing" in text
+    (reason,) = document(view)["trust"]["reasons"]
+    assert set(reason) == {"what", "consequence", "action"}
+
+
+def test_a_few_cases_that_were_held_up_are_named() -> None:
+    view = build_view(held_up(synthetic.quick(), 0.5, ("vit",)), synthetic.RESOLVED, About("quick", "m"))
+    assert view.trust is not None
+    assert view.trust.level == "trust with care"
+    text = " ".join(printed(view).split())
+    assert "for more than 10 % of the time (vit " in text
+    assert "the other cases are sound. Measure again while nothing else runs" in text
+
+
+def test_little_that_was_waited_says_how_much_too_long_times_may_be() -> None:
+    view = build_view(held_up(synthetic.quick(), 0.06), synthetic.RESOLVED, About("quick", "m"))
+    assert view.trust is not None
+    assert view.trust.level == "trust with care"
+    assert "a difference of more than 10 % is real" in " ".join(printed(view).split())
+
+
+def test_a_run_that_was_left_alone_is_to_be_trusted() -> None:
+    view = build_view(held_up(synthetic.quick(), 0.0), synthetic.RESOLVED, About("quick", "m"))
+    assert view.trust is not None
+    cases = sum("latency" in record.indicators for record in synthetic.quick())
+    assert view.trust.sentence == f"Trust these times: other processes held up none of {cases} cases."
+    assert view.trust.reasons == ()
 
 
 def test_the_document_holds_the_summary_and_not_the_readings() -> None:
     view = build_view(with_noise(), synthetic.RESOLVED, About("quick", "m"))
     data = json.loads(json.dumps(document(view), allow_nan=False))
     assert data["quiet"]["others_share"] == 0.25
+    assert data["trust"]["level"] == "trust with care"
     first = data["quiet"]["slow"][0]
     assert (first["case"]["model"], round(first["speed"], 3)) == ("swin", 0.667)
     cells = [
@@ -89,26 +141,22 @@ def test_a_run_of_before_says_nothing() -> None:
 
 
 def sentences(quiet: RunNoise) -> list[str]:
-    return [text.plain for text in report.quiet_lines(quiet)]
-
-
-def test_a_quiet_run_is_told_in_two_sentences() -> None:
-    assert sentences(RunNoise(1200, 0, {}, 0.97, 30, (), 0.01, 0.0, False)) == [
-        "None of 1,200 samples was hit by noise; other processes used 1 % of all cores.",
-        "A fixed work timed between the samples ran at 97 to 100 % of its best speed; no case ran while the machine "
-        "was slow (typically below 85 %).",
-    ]
+    found = trust([], quiet)
+    assert found is not None
+    return [text.plain for text in trust_lines(judgement(found), quiet)]
 
 
 def test_only_what_is_known_is_told() -> None:
-    assert sentences(RunNoise(0, 0, {}, throttled=True)) == ["The clock was lowered for heat or power."]
-    assert sentences(RunNoise(0, 0, {})) == ["The system reported nothing."]
-    slow = RunNoise(2, 2, {"steal": 2}, 0.5, 1, (SlowCase(Case("bert", 1024, "train"), 0.5),))
-    assert sentences(slow)[0] == "100.0 % of 2 samples were hit by noise (2 by stolen time)."
+    assert sentences(RunNoise(0, 0, {})) == ["Trust these times: nothing is known to have disturbed them."]
+    throttled = sentences(RunNoise(0, 0, {}, throttled=True))
+    assert throttled[0] == "Trust these times with care: the clock was lowered for heat or power."
+    assert throttled[1].startswith("Times are longer than those of a cool machine")
+    slow = sentences(RunNoise(2, 2, {"steal": 2}, 0.5, 1, (SlowCase(Case("bert", 1024, "train"), 0.5),)))
     assert (
-        "1 of 1 case ran while the machine was slow (typically below 85 %): bert eager train 1,024 (50 %)."
-        in sentences(slow)[1]
+        "1 case ran while the machine was slow (typically below 85 % of its best speed: bert eager train 1,024: 50 %"
+        in slow[0]
     )
+    assert slow[-1] == "A fixed work timed between the samples ran at 50 to 100 % of its best speed."
 
 
 def test_the_checks_are_a_table_with_a_sentence() -> None:

@@ -10,7 +10,7 @@ from pyprof.analysis.gate.shapes import Shape
 from pyprof.analysis.gate.unpaired import Unpaired
 from pyprof.analysis.ratio import RatioPoint
 from pyprof.analysis.tipping import Tipping
-from pyprof.report.gate.view import GateView, headline
+from pyprof.report.gate.view import GateView, headline, trusts
 from pyprof.report.gate.words import (
     bounds,
     certainty,
@@ -35,7 +35,8 @@ def markdown(view: GateView) -> str:
     """The whole comparison."""
     gate = view.gate
     lines = [f"### pyprof: {_escaped(headline(view))}", ""]
-    lines += [f"> **Warning:** {_escaped(warning)}" for warning in view.warnings]
+    warnings = [*view.warnings, *(f"{name}: {each.sentence}" for name, each in trusts(view) if each.level != "trust")]
+    lines += [f"> **Warning:** {_escaped(warning)}" for warning in warnings]
     if view.again is not None:
         lines += [_escaped(each) for each in view.again.advice]
         lines += ["", "```sh", *view.again.commands, "```", ""]
@@ -50,6 +51,7 @@ def markdown(view: GateView) -> str:
 
 def _small(view: GateView) -> Iterator[str]:
     yield f"{view.head} against {view.baseline}; " + "; ".join(view.machines)
+    yield from (f"{name}: {judged.sentence}" for name, judged in trusts(view) if judged.level == "trust")
     if view.different:
         yield "differs: " + "; ".join(view.different)
     if view.gate is not None:

@@ -16,7 +16,7 @@ from pyprof.analysis.gate.shapes import RatioChange, Shape
 from pyprof.analysis.gate.unpaired import Unpaired
 from pyprof.analysis.tipping import Tipping
 from pyprof.records.indicator import IndicatorFacts
-from pyprof.report.gate.view import GateView, headline
+from pyprof.report.gate.view import GateView, headline, trusts
 from pyprof.report.gate.words import (
     bounds,
     certainty,
@@ -32,6 +32,7 @@ from pyprof.report.gate.words import (
 )
 from pyprof.report.style import Glyphs, figure, glyphs, interval, named, plural, rule, usable_width
 from pyprof.report.tables import blocks_of
+from pyprof.report.trust import STYLES
 
 # As many lines a list has at most; the rest is in the tables and in the JSON document.
 MOST_LISTED = 30
@@ -84,6 +85,8 @@ def _outcome(view: GateView) -> list[RenderableType]:
     lines: list[RenderableType] = []
     if gate is not None:
         lines += [Text(summary(gate)), *(Text(each, "dim") for each in certainty(gate))]
+    for name, judged in trusts(view):
+        lines.append(Text.assemble((f"{name}: ", "bold"), (judged.sentence, STYLES[judged.level])))
     if view.again is not None:
         lines += [Text(each, "yellow") for each in view.again.advice]
         lines += [Text(f"  {command}", "cyan") for command in view.again.commands]

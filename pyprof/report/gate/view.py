@@ -9,6 +9,8 @@ from typing import Any, Literal
 from pyprof.analysis.gate.compare import Gate, Outcome, compare_records
 from pyprof.analysis.gate.shapes import Shape, shapes
 from pyprof.analysis.gate.unpaired import is_named
+from pyprof.analysis.noise import run_noise
+from pyprof.analysis.trust import trust
 from pyprof.errors import UsageError
 from pyprof.names import nearest
 from pyprof.records.environment import differences
@@ -20,6 +22,7 @@ from pyprof.report.gate.again import Again, again
 from pyprof.report.gate.words import margin_words
 from pyprof.report.run import machine_line
 from pyprof.report.style import named, plural, short_case
+from pyprof.report.trust import Judgement, judgement
 
 # What a change of the code may bring along; all else is the machine and how it was used.
 SOFTWARE = ("Python", "torch", "transformers", "pyprof", "BLAS", "oneDNN", "CUDA", "cuDNN")
@@ -44,7 +47,8 @@ class GateView:
     """A comparison of two runs. `gate` is None across machines, where only shapes are comparable.
 
     `indicators` are those that were compared.
-    `again` says what to measure again where something was too disturbed to judge.
+    `again` says what to measure again where something was too disturbed to judge. `trust` says of the baseline and of
+    the head whether to trust its times, None where nothing is known.
     `machines` are the machine of both, or of each; `different` says in what the environments differ.
     """
 
@@ -58,6 +62,7 @@ class GateView:
     indicators: tuple[IndicatorFacts, ...]
     warnings: tuple[str, ...] = ()
     again: Again | None = None
+    trust: tuple[Judgement | None, Judgement | None] = (None, None)
 
     @property
     def outcome(self) -> Outcome | None:
@@ -95,7 +100,14 @@ def gate_view(baseline: Run, head: Run, wish: Wish) -> GateView:
         indicators=tuple(indicators),
         warnings=tuple(_warnings(baseline, ours, head, theirs)),
         again=None if gate is None else again(gate, baseline, head),
+        trust=(_trust(ours), _trust(theirs)),
     )
+
+
+def _trust(records: Mapping[str, Record]) -> Judgement | None:
+    every = list(records.values())
+    judged = trust(every, run_noise(every))
+    return None if judged is None else judgement(judged)
 
 
 def _is_about_the_missing(gate: Gate, head: Mapping[str, Record], wish: Wish) -> bool:
@@ -182,6 +194,12 @@ def headline(view: GateView) -> str:
     return f"{outcome[view.outcome]}{text if view.outcome else text[0].upper() + text[1:]}."
 
 
+def trusts(view: GateView) -> list[tuple[str, Judgement]]:
+    """What the two runs are called, and whether to trust their times, where that is known."""
+    pairs = zip((view.baseline, view.head), view.trust, strict=True)
+    return [(name, judged) for name, judged in pairs if judged is not None]
+
+
 def document(view: GateView) -> dict[str, Any]:
     """The comparison in plain objects, lists, numbers and texts."""
     gate = view.gate
@@ -199,6 +217,7 @@ def document(view: GateView) -> dict[str, Any]:
         "indicators": as_plain(view.indicators),
         "missing": [] if gate is None else as_plain(gate.missing),
         "again": as_plain(view.again),
+        "trust": dict(zip(("baseline", "head"), as_plain(view.trust), strict=True)),
         "warnings": list(view.warnings),
     }
     return plain
