@@ -53,10 +53,19 @@ class CommandParser(argparse.ArgumentParser):
 
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
         known, unknown = super().parse_known_args(args, namespace)
+        for action in self._actions:
+            # Of `--name=--` argparse makes an empty list in place of a value.
+            value = getattr(known, action.dest, None)
+            if action.option_strings and action.nargs is None and value is not action.default and _has_none(value):
+                self.error(f"argument {'/'.join(action.option_strings)}: expected one argument")
         # Here and not in the outermost parser, which does not know the options of the command.
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
         return known, unknown
+
+
+def _has_none(value: object) -> bool:
+    return isinstance(value, list) and (not value or [] in value)
 
 
 def add_command(commands: Commands, name: str, run: Run, description: str) -> argparse.ArgumentParser:

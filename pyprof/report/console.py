@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,6 +12,8 @@ from rich.segment import Segment
 
 from pyprof.plain import without_controls
 
+_LEAST, _DIGITS = 10, 6
+
 
 class Console(rich.console.Console):
     """Rich's console without its markup, so that a name may hold brackets, and without control characters in texts.
@@ -19,6 +22,11 @@ class Console(rich.console.Console):
     """
 
     def __init__(self, **options: Any) -> None:
+        for variable, name, otherwise in (("COLUMNS", "width", 80), ("LINES", "height", 25)):
+            size = os.environ.get(variable, "")
+            # In a width of 0 rich prints nothing, and of five thousand digits it makes no number.
+            if size.isdigit() and not (size.isascii() and len(size) <= _DIGITS and int(size) >= _LEAST):
+                options.setdefault(name, otherwise)
         super().__init__(markup=False, emoji=False, highlight=False, **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:

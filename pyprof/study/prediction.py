@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -59,9 +60,25 @@ class _Known:
 
 @dataclass
 class _Measured:
-    """What is known of one curve, by length."""
+    """What is known of one curve, by length.
+
+    A study may have ten thousand lengths, each of which is predicted after every other one was measured: so the lengths
+    are kept in order, and only those around are looked at.
+    """
 
     points: dict[int, _Known] = field(default_factory=dict)
+    _lengths: list[int] = field(default_factory=list)
+
+    def add(self, length: int, known: _Known) -> None:
+        """Learn what was measured at a length."""
+        if length not in self.points:
+            insort(self._lengths, length)
+        self.points[length] = known
+
+    def nearest(self, length: int) -> int:
+        """The measured length that is nearest by its ratio; the shorter of two that are equally near."""
+        at = bisect_left(self._lengths, length)
+        return min(self._lengths[max(at - 1, 0) : at + 1], key=lambda each: abs(math.log(each / length)))
 
     def seconds(self, length: int, work: float, tokens: float) -> float:
         """The seconds of a step at any length.
@@ -73,8 +90,8 @@ class _Measured:
         apart, and time goes with the operations at the nearest length's pace. So it does where operations grow like
         the tokens, as the two terms are then one.
         """
-        near = sorted(self.points, key=lambda each: abs(math.log(each / length)))
-        first, second = self.points[near[0]], self._partner(near, length)
+        near = self.nearest(length)
+        first, second = self.points[near], self._partner(near, length)
         if second is not None:
             determinant = first.tokens * second.work - second.tokens * first.work
             if abs(determinant) > 1e-6 * first.tokens * second.work:
@@ -85,11 +102,16 @@ class _Measured:
                     return seconds
         return first.pace * work
 
-    def _partner(self, near: Sequence[int], length: int) -> _Known | None:
+    def _partner(self, near: int, length: int) -> _Known | None:
         """The second length to judge by: the nearest on the other side, or else the nearest that is far enough off."""
-        across = [each for each in near if (each - length) * (near[0] - length) < 0]
-        apart = [each for each in near if abs(math.log(each / near[0])) >= APART]
-        chosen = (across or apart)[:1]
+        lengths = self._lengths
+        at = bisect_left(lengths, length)
+        chosen = [] if near == length else lengths[at : at + 1] if near < length else lengths[max(at - 1, 0) : at]
+        if not chosen:
+            below = bisect_right(lengths, -APART, key=lambda each: math.log(each / near))
+            above = bisect_left(lengths, APART, key=lambda each: math.log(each / near))
+            apart = [*lengths[max(below - 1, 0) : below], *lengths[above : above + 1]]
+            chosen = [min(apart, key=lambda each: abs(math.log(each / length)))] if apart else []
         return self.points[chosen[0]] if chosen else None
 
 
@@ -162,10 +184,10 @@ class Prediction:
         self._learn_samples(seconds, math.inf if cut_short else count)
         around = max(0.0, record.seconds - seconds * (count + OTHER_STEPS))
         built = curve in self._measured
-        self._extra[built].append(around)
+        insort(self._extra[built], around)  # the median of a list in order is quickly found
         self._around[built] = statistics.median(self._extra[built])
         size = self._size(curve, case.length)
-        self._measured.setdefault(curve, _Measured()).points[case.length] = _Known(seconds, *size)
+        self._measured.setdefault(curve, _Measured()).add(case.length, _Known(seconds, *size))
         # What is known of other measured curves does not depend on this one; all else may.
         self._known = {
             other: known for other, known in self._known.items() if other in self._measured and other != curve
@@ -202,8 +224,8 @@ class Prediction:
 
     def _pace(self, curve: _Curve, length: int) -> float:
         """Seconds for each operation of a measured curve at about that length of its own."""
-        points = self._measured[curve].points
-        return points[min(points, key=lambda each: abs(math.log(each / length)))].pace
+        measured = self._measured[curve]
+        return measured.points[measured.nearest(length)].pace
 
     def _relatives(self, case: Case) -> Iterable[list[_Curve]]:
         """Measured curves that tell something about a case, the nearest relation first.

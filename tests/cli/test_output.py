@@ -97,6 +97,15 @@ def test_a_posix_locale_gets_the_same_document(run):
     assert json.loads(posix.stdout.decode("ascii")) == json.loads(plain.stdout)
 
 
+@pytest.mark.parametrize("columns", ["0", "1", "-5", "abc", "", "9" * 5000, "²", "100000"])
+def test_whatever_the_terminal_says_of_its_width_a_report_is_printed(run, capsys, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setenv("LINES", columns)
+    for arguments in (["report", str(run)], ["--help"], ["profile", "--help"]):
+        assert main(arguments) == 0
+        assert len(capsys.readouterr().out) > 500
+
+
 def test_names_that_are_no_text_are_written_out(run, tmp_path):
     odd = os.fsencode(tmp_path) + b"/n\xffr"
     os.mkdir(odd)

@@ -78,6 +78,8 @@ ESCAPES = "a\x1b[2Jb\x07\u202ec\x9bd"
         ("study . --dry-run", "Is a directory"),
         ("profile bert --lenght 3", "there is no option '--lenght': did you mean '--length'?"),
         ("study --dryrun", "there is no option '--dryrun': did you mean '--dry-run'?"),
+        ("profile bert --device=--", "--device: expected one argument"),
+        ("attention --impl=--", "--impl: expected one argument"),
         ("report", "the following arguments are required: DIR"),
         ("", "the following arguments are required: COMMAND"),
         ("profil", "invalid choice: 'profil'"),

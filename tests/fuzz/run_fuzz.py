@@ -1,0 +1,116 @@
+"""Spoil runs, study files and command lines at random, and look for tracebacks, hangs and wrong exit codes.
+
+    PYTHONPATH=. python tests/fuzz/run_fuzz.py --runs 5000 --studies 5000 --lines 500
+
+A number is a seed: `--runs 17:18` repeats the case 17 alone, and prints what the command said.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from command_lines import line
+from corruptions import spoil_bytes, spoil_encoding, spoil_run, spoil_toml
+from outcomes import Outcome, outcome
+from subjects import copied, make_broken, make_runs, study_files
+
+Fuzz = Callable[[range, Path], Iterator[tuple[int, str, Outcome]]]
+
+
+def runs(numbers: range, directory: Path) -> Iterator[tuple[int, str, Outcome]]:
+    """Spoiled runs: reported, compared with what they were, and asked to be gone on with."""
+    right = make_runs(directory)
+    for number in numbers:
+        draw = random.Random(f"run {number}")
+        run = draw.choice((right[0], right[1], right[1]))
+        spoiled = copied(run, directory / "spoiled")
+        how = spoil_run(draw, spoiled)
+        pair = draw.choice(((run, spoiled), (spoiled, run)))
+        commands: Sequence[Sequence[object]] = (
+            ("report", spoiled),
+            ("report", spoiled, "--json"),
+            ("compare", *pair),
+            ("compare", *pair, "--json"),
+            ("compare", *pair, "--markdown", "--fail-over", "3%"),
+            ("compare", *pair, draw.choice(("--across-machines", "--across-software")), "--json"),
+            ("study", spoiled / "study.toml", "--dry-run", "--json"),
+        )
+        for command in draw.sample(commands, 2):
+            yield number, how, outcome([str(word) for word in command])
+
+
+def studies(numbers: range, directory: Path) -> Iterator[tuple[int, str, Outcome]]:
+    """Spoiled study files: what they would measure."""
+    right, path = study_files(), directory / "study.toml"
+    for number in numbers:
+        draw = random.Random(f"study {number}")
+        spoil = draw.choices((spoil_toml, spoil_bytes, spoil_encoding), (10, 3, 1))[0]
+        path.write_bytes(spoil(draw, draw.choice(right)))
+        flags = draw.choice(((), ("--json",), ("--models", "bert"), ("--size", "tiny"), ("--lengths", "128,256")))
+        yield number, spoil.__name__, outcome(["study", str(path), "--dry-run", *flags])
+
+
+def lines(numbers: range, directory: Path) -> Iterator[tuple[int, str, Outcome]]:
+    """Command lines."""
+    right = make_runs(directory)
+    study = directory / "mine.toml"
+    study.write_bytes(study_files()[0])
+    paths = {
+        "RUN": str(right[1]),
+        "BROKEN": str(make_broken(copied(right[1], directory / "broken"))),
+        "STUDY": str(study),
+    }
+    for number in numbers:
+        arguments = line(random.Random(f"line {number}"), paths)
+        yield number, " ".join(arguments)[:100], outcome(arguments)
+
+
+KINDS: dict[str, Fuzz] = {"runs": runs, "studies": studies, "lines": lines}
+
+
+def faults(kind: str, numbers: range, directory: Path, counts: Counter[str]) -> list[str]:
+    """What was found to be wrong, one text each; `counts` gets how many commands ended in each code."""
+    found = []
+    for number, how, each in KINDS[kind](numbers, directory):
+        counts[f"exit code {each.code}"] += 1
+        counts["slowest, s"] = max(counts["slowest, s"], round(each.seconds))
+        if each.fault is not None:
+            found.append(f"{kind} {number} ({how}): {' '.join(each.arguments)[:300]}\n  {each.fault}")
+    return found
+
+
+def _range(text: str) -> range:
+    begin, colon, end = text.rpartition(":")
+    return range(int(begin) if colon else 0, int(end))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for kind in KINDS:
+        parser.add_argument(f"--{kind}", type=_range, default=range(0), metavar="[FIRST:]END")
+    options = parser.parse_args()
+    failed = False
+    for kind in KINDS:
+        numbers = getattr(options, kind)
+        if not numbers:
+            continue
+        counts: Counter[str] = Counter()
+        with tempfile.TemporaryDirectory() as directory:
+            found = faults(kind, numbers, Path(directory), counts)
+        for text in found:
+            print(text)
+        print(f"{kind} {numbers.start}:{numbers.stop}: {len(found)} faults; {dict(sorted(counts.items()))}", flush=True)
+        failed |= bool(found)
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,108 @@
+"""Spoiled runs, study files and command lines: no traceback, no hang, no wrong exit code. `run_fuzz.py` repeats one."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from outcomes import outcome
+from run_fuzz import faults
+from subjects import make_runs, study_files
+
+from pyprof.records import validate
+
+QUICK = {"runs": range(60), "studies": range(80), "lines": range(25)}
+WHOLE = {"runs": 5000, "studies": 5000, "lines": 500}
+SHARE = 500
+
+
+@pytest.mark.parametrize("kind", QUICK)
+def test_a_few_of_each(tmp_path: Path, kind: str) -> None:
+    counts: Counter[str] = Counter()
+    found = faults(kind, QUICK[kind], tmp_path, counts)
+    assert not found, "\n".join(found)
+    # Some are refused and some are let pass, or there would be nothing to be learned from them.
+    assert counts["exit code 0"] > 5
+    assert counts["exit code 2"] > 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "first"), [(kind, first) for kind, end in WHOLE.items() for first in range(0, end, SHARE)]
+)
+def test_all(tmp_path: Path, kind: str, first: int) -> None:
+    found = faults(kind, range(first, first + SHARE), tmp_path, Counter())
+    assert not found, "\n".join(found)
+
+
+def test_what_is_not_spoiled_passes(tmp_path: Path) -> None:
+    for run in make_runs(tmp_path):
+        for command in (("report", run), ("report", run, "--json"), ("compare", run, run, "--markdown")):
+            done = outcome([str(word) for word in command])
+            assert (done.code, done.fault) in {(0, None), (4, None)}
+            assert "left out" not in done.out
+    for number, content in enumerate(study_files()):
+        path = tmp_path / f"{number}.toml"
+        path.write_bytes(content)
+        assert outcome(["study", str(path), "--dry-run"]).code == 0
+
+
+def test_a_check_that_lets_all_pass_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fuzz is tested itself: without the checks of a record's values it finds what they kept out."""
+    monkeypatch.setattr(validate, "checked", _unchecked)
+    assert len(faults("runs", range(60), tmp_path, Counter())) > 3
+
+
+def _unchecked(check: validate.Check, value: object, where: str) -> object:
+    try:
+        return check(value)
+    except validate.Refused as refused:
+        raise TypeError(where) from refused
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("raises",), "exit code 70"),
+        (("exits",), "exit code 70"),
+        (("hangs",), "it took longer than"),
+        (("says nothing",), "more or less than one sentence"),
+        (("escapes",), "a control character"),
+        (("no json", "--json"), "no JSON document"),
+        (("fails the gate",), "exit code 1"),
+    ],
+)
+def test_each_fault_is_seen(monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], words: str) -> None:
+    import time
+
+    from pyprof.errors import GateError
+
+    def read(path: Path) -> object:
+        if path.name == "raises":
+            raise KeyError("spam")
+        if path.name == "exits":
+            raise SystemExit("spam")
+        if path.name == "hangs":
+            while True:
+                time.sleep(0.01)
+        if path.name == "fails the gate":
+            raise GateError("the gate is not passed")
+        if path.name == "escapes":
+            print("\x1b[2J")
+        if path.name == "no json":
+            print(json.dumps({"a": float("nan")}))
+        return path
+
+    def show(run: object, *, as_json: bool) -> None:
+        del run, as_json
+
+    monkeypatch.setattr("pyprof.records.run_directory.read", read)
+    monkeypatch.setattr("pyprof.cli.report.show", show)
+    if arguments == ("says nothing",):
+        monkeypatch.setattr("pyprof.cli.report.show", lambda *_, **__: None)
+        monkeypatch.setattr("outcomes.main", lambda _: 2)
+    found = outcome(["report", *arguments], seconds=0.5).fault
+    assert found is not None
+    assert words in found
