@@ -29,6 +29,7 @@ def test_minimal_study_has_the_documented_defaults() -> None:
     assert study.metrics == ()
     assert [indicator.name for indicator in resolve(study).indicators] == [
         "latency",
+        "device_time",
         "throughput",
         "peak_memory",
         "parameters",
