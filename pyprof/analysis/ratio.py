@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -62,7 +63,7 @@ def costs(curve: Curve, metric: IndicatorFacts) -> dict[int, Cost]:
 
 def ratio_points(variant: Mapping[int, Cost], vanilla: Mapping[int, Cost]) -> tuple[RatioPoint, ...]:
     """The ratios at all lengths where both have a cost, shortest first."""
-    return tuple(_ratio(length, variant[length], vanilla[length]) for length in sorted(variant) if length in vanilla)
+    return tuple(ratio_of(length, variant[length], vanilla[length]) for length in sorted(variant) if length in vanilla)
 
 
 def ratio_point(length: int, variant: Reading, vanilla: Reading, metric: IndicatorFacts) -> RatioPoint | None:
@@ -78,10 +79,11 @@ def ratio_point(length: int, variant: Reading, vanilla: Reading, metric: Indicat
     rest on few distinct medians where a slow step has six samples.
     """
     ours, theirs = _cost(variant, metric), _cost(vanilla, metric)
-    return None if ours is None or theirs is None else _ratio(length, ours, theirs)
+    return None if ours is None or theirs is None else ratio_of(length, ours, theirs)
 
 
-def _ratio(length: int, ours: Cost, theirs: Cost) -> RatioPoint:
+def ratio_of(length: int, ours: Cost, theirs: Cost) -> RatioPoint:
+    """The ratio of two costs; see ``ratio_point``."""
     if ours.rounds is not None and ours.rounds == theirs.rounds and len(ours.samples) == len(theirs.samples):
         return RatioPoint(length, *_paired(ours.samples, theirs.samples, ours.confidence), paired=True)
     value = ours.value - theirs.value
@@ -89,6 +91,20 @@ def _ratio(length: int, ours: Cost, theirs: Cost) -> RatioPoint:
     known = math.isfinite(below) and math.isfinite(above)
     low, high = (math.exp(value - below), math.exp(value + above)) if known else (None, None)
     return RatioPoint(length, math.exp(value), low, high)
+
+
+def widening(looks: int) -> float:
+    """By how much a 95 % interval has to grow so that all of `looks` such intervals hold together with 95 %."""
+    normal = NormalDist()
+    return normal.inv_cdf(1 - 0.025 / max(looks, 1)) / normal.inv_cdf(0.975)
+
+
+def shown_dearer(point: RatioPoint, looks: int = 1) -> bool:
+    """Whether the interval, widened for a number of looks, lies above 1."""
+    if point.low is None:
+        return False
+    middle = math.log(point.ratio)
+    return middle - widening(looks) * (middle - math.log(point.low)) > 0
 
 
 @lru_cache(maxsize=4096)

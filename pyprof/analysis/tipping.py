@@ -23,10 +23,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
-from statistics import NormalDist
 from typing import Literal
 
-from pyprof.analysis.ratio import RatioPoint
+from pyprof.analysis.ratio import RatioPoint, widening
 
 _HAIR = 1e-12
 
@@ -110,9 +109,9 @@ class _Band:
     @classmethod
     def of(cls, points: Sequence[RatioPoint]) -> _Band:
         y, low, high = zip(*map(_logs, points), strict=True)
-        widening = _widening(sum(point.low is not None for point in points))
+        wider = widening(sum(point.low is not None for point in points))
         signs = tuple(
-            1 if mid - widening * (mid - below) > 0 else -1 if mid + widening * (above - mid) < 0 else 0
+            1 if mid - wider * (mid - below) > 0 else -1 if mid + wider * (above - mid) < 0 else 0
             for mid, below, above in zip(y, low, high, strict=True)
         )
         lengths = tuple(point.length for point in points)
@@ -140,12 +139,6 @@ def _logs(point: RatioPoint) -> tuple[float, float, float]:
     if point.low == point.high == 1:
         return _HAIR, _HAIR, _HAIR
     return math.log(point.ratio), math.log(point.low), math.log(point.high)
-
-
-def _widening(looks: int) -> float:
-    """By how much a 95 % interval has to grow so that all of `looks` such intervals hold together with 95 %."""
-    normal = NormalDist()
-    return normal.inv_cdf(1 - 0.025 / max(looks, 1)) / normal.inv_cdf(0.975)
 
 
 def _crossings(band: _Band) -> tuple[Crossing, ...]:

@@ -40,13 +40,18 @@ _SETTINGS = {
     "optimizer": "none, sgd or adamw: what follows the backward in train mode",
 }
 _MEASURE = {
-    "precision": "half-width of the median's 95 %% interval at which sampling stops, such as 2%%",
+    "precision": "half-width of the medians' and ratios' 95 %% intervals at which sampling stops, such as 2%%",
+    "min_samples": "samples of a case before precision may end them (6 or more for an interval)",
+    "max_samples": "samples of a case at most",
+    "max_seconds": "seconds of sampling for one case at most, such as 20 or '2 min'",
     "timeout": "the longest that one case may take, such as '15 min'",
 }
 _TYPES: Mapping[str, Callable[[str], Any]] = {
     "threads": whole(1, MOST_THREADS),
     "seed": whole(0, validate.MOST),
     "batch_limit": whole(1),
+    "min_samples": whole(1),
+    "max_samples": whole(1),
     "precision": precision,
 }
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from pyprof.analysis.curves import Curves, Setting
 from pyprof.analysis.noise import run_noise
 from pyprof.analysis.omitted import notes, omitted
 from pyprof.analysis.probed_steps import probed_steps
 from pyprof.analysis.published import agreement, side
+from pyprof.analysis.ranking import rankings
 from pyprof.analysis.shares import ShareCurve, ShareRow, share_curves, share_summaries
 from pyprof.analysis.system_time import system_time
 from pyprof.analysis.tipping_points import TippingPoint, tipping_points
@@ -20,6 +22,8 @@ from pyprof.records.case import MODES
 from pyprof.records.comparison import Comparison, ModelFacts, Subject
 from pyprof.records.record import Record
 from pyprof.records.resolved import Resolved
+from pyprof.records.study import Study
+from pyprof.report.build_rankings import least_lines, measure_longer, ranking_lines
 from pyprof.report.build_tables import Part, brief, model_lines, tables
 from pyprof.report.trust import judgement
 from pyprof.report.view import (
@@ -39,17 +43,23 @@ BRIEF_SHARES = 4
 
 @dataclass(frozen=True)
 class About:
-    """What the records do not say: the study's name, the machine in one line, warnings to show."""
+    """What the records do not say: the study's name, the machine in one line, warnings to show.
+
+    With the `plan`, the study as it was measured, and its `directory`, a report can say how to measure longer.
+    """
 
     study: str
     machine: str
     warnings: tuple[str, ...] = ()
+    plan: Study | None = None
+    directory: Path | None = None
 
 
 def build_view(records: Iterable[Record], resolved: Resolved, about: About) -> View:
     """All that a report says about a run; figures of different environments stay apart, with a warning."""
     curves = Curves.of(records)
     every = list(curves.records)
+    modalities = tuple(_modality(part) for part in _parts(curves, resolved))
     counts = Counter(record.status for record in every)
     quiet = run_noise(every)
     judged = trust(every, quiet)
@@ -60,7 +70,7 @@ def build_view(records: Iterable[Record], resolved: Resolved, about: About) -> V
         seconds=sum(record.seconds for record in every),
         counts={status: counts[status] for status in STATUSES if counts[status]},
         source="" if resolved.published is None else resolved.published.source,
-        modalities=tuple(_modality(part) for part in _parts(curves, resolved)),
+        modalities=modalities,
         omitted=omitted(curves, resolved.models, resolved.indicators),
         warnings=about.warnings + _apart({setting.environment for _, setting in curves.all}),
         notes=notes(curves),
@@ -69,6 +79,7 @@ def build_view(records: Iterable[Record], resolved: Resolved, about: About) -> V
         indicators=resolved.indicators,
         system=system_time(every),
         probed=probed_steps(every),
+        longer=measure_longer(modalities, about.plan, about.directory),
     )
 
 
@@ -96,15 +107,21 @@ def _modality(part: Part) -> ModalityView:
     own = [comparison for comparison in part.resolved.comparisons if comparison.modality == part.name]
     points = tipping_points(part.curves, own, part.resolved.indicators)
     shares = share_curves(part.curves)
+    ranked = rankings(part.curves, part.resolved.pairings, part.resolved.indicators)
+    lengths = tuple(sorted({length for curve in part.curves.all.values() for length in curve}))
+    several = len(lengths) > 1
     return ModalityView(
         name=part.name,
         unit=part.unit,
         tables=tables(part, points),
         shares=_share_charts(part, shares),
         share_lines=_share_lines(part, shares, own),
-        tipping=tuple(_tipping_line(part, point) for point in points),
-        axis=_axis(part),
+        tipping=tuple(_tipping_line(part, point) for point in points) if several else (),
+        axis=_axis(part) if several else None,
         models=model_lines(part),
+        rankings=ranking_lines(part, ranked),
+        least=least_lines(part, ranked),
+        lengths=lengths,
     )
 
 

@@ -11,7 +11,7 @@ from pyprof.report.view import View
 
 def view_of(run: Run) -> View:
     """All that a report says about a run."""
-    about = About(study=run.study.name, machine=machine_line(run.environment), warnings=run.warnings)
+    about = About(run.study.name, machine_line(run.environment), run.warnings, run.study, run.directory)
     return build_view(run.records.values(), run.resolved, about)
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
-from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
-from rich.table import Table as Grid
 from rich.text import Text
 
 from pyprof.analysis.omitted import Note, Omission
@@ -15,23 +13,26 @@ from pyprof.analysis.probed_steps import ProbedSteps
 from pyprof.quantity import format_seconds
 from pyprof.report.axis import tipping_axis
 from pyprof.report.bars import fixed_figures, parameter_bars, share_charts
+from pyprof.report.in_short import in_short
+from pyprof.report.ranking import least_table
 from pyprof.report.style import STATUS_STYLES, Glyphs, batch_words, glyphs, length_range, plural, rule, usable_width
 from pyprof.report.system_time import system_lines
 from pyprof.report.tables import metric_table
-from pyprof.report.tipping_table import published, terse_verdict, tipping_table
+from pyprof.report.tipping_table import tipping_table
 from pyprof.report.trust import STYLES, trust_lines
-from pyprof.report.view import ModalityView, ShareLine, Table, TippingLine, View
+from pyprof.report.view import ModalityView, ShareLine, Table, View
 
 
 def write(view: View, console: Console) -> None:
     """Write the report to a console, in its width, colours and encoding."""
-    console.print(render(view, console.width, glyphs(console.encoding)))
+    console.print(render(view, console.width, glyphs(console.encoding), repeat=console.is_terminal))
 
 
-def render(view: View, width: int, marks: Glyphs) -> Group:
-    """The whole report for a width in columns."""
+def render(view: View, width: int, marks: Glyphs, *, repeat: bool = False) -> Group:
+    """The whole report for a width in columns; `repeat` says its beginning again at the end."""
     width = usable_width(width)
-    blocks: list[RenderableType] = [_header(view, marks)]
+    short = list(in_short(view, width, marks))
+    blocks: list[RenderableType] = [_header(view, marks), *short]
     for part in view.modalities:
         blocks.append(rule(part.name, width, marks))
         blocks += _spaced(_modality(part, view, width, marks))
@@ -44,9 +45,8 @@ def render(view: View, width: int, marks: Glyphs) -> Group:
         blocks += [rule("whether to trust these times", width, marks), *trust_lines(view.trust, view.quiet)]
     if view.system is not None and (lines := list(system_lines(view.system))):
         blocks += [rule("what the system took", width, marks), *lines]
-    short = _in_short(view, marks)
-    if short is not None:
-        blocks += [rule("in short: from where a variant costs less", width, marks), short]
+    if repeat:
+        blocks += short
     return Group(*blocks)
 
 
@@ -87,6 +87,8 @@ def _modality(part: ModalityView, view: View, width: int, marks: Glyphs) -> Iter
         yield tipping_table(part, marks)
     if part.tipping and part.axis is not None:
         yield tipping_axis(part, part.axis, width, marks)
+    if not part.one_length and (least := list(least_table(part, marks))):
+        yield Group(*least)
     for table in part.tables:
         if not table.indicator.headline:
             yield metric_table(table, width, marks)
@@ -112,12 +114,15 @@ def _reading(tables: Iterable[Table], marks: Glyphs) -> Text:
     cells = [pair for row in rows for pair in row]
     if any(cell.value is not None and cell.low is None for cell, _ in cells):
         text.append(f", {marks.spread}? fewer than five samples")
+    vanilla = " and ".join(
+        dict.fromkeys(column.model for table in tables for column in table.columns if column.vanilla)
+    )
     if any(cell.cheaper_in for cell, _ in cells):
-        text.append(f"; {marks.cheaper} shown to cost less than the vanilla model")
+        text.append(f"; {marks.cheaper} shown to cost less than {vanilla}")
+    if any(0 < len(set(cell.cheaper_in)) < compared for cell, compared in cells):
+        text.append(f", {marks.partly} less than {vanilla} with one implementation of attention but not with all")
     if any(cell.launch_bound for cell, _ in cells):
         text.append(f"; {marks.launch} launch-bound: the device works for less than half of it")
-    if any(0 < len(set(cell.cheaper_in)) < compared for cell, compared in cells):
-        text.append(f", {marks.partly} than one of its implementations only")
     return text
 
 
@@ -159,35 +164,3 @@ def _omissions(omitted: Iterable[Omission]) -> list[RenderableType]:
         reason = Text(omission.reason + (" (the numbers differ)" if omission.alike else ""), "dim")
         lines.append(Padding(reason, (0, 0, 0, 2), expand=False))
     return lines
-
-
-def _in_short(view: View, marks: Glyphs) -> Group | None:
-    """The headline tipping points of all variants, a line for each: what a reader who scrolls to the end came for."""
-    lines = [line for part in view.modalities for line in part.tipping if line.indicator.headline]
-    grids = [
-        _short_grid([line for line in lines if line.indicator == indicator], indicator.title.lower(), marks)
-        for indicator in dict.fromkeys(line.indicator for line in lines)
-    ]
-    return Group(*filter(None, grids)) if any(grids) else None
-
-
-def _short_grid(lines: Sequence[TippingLine], title: str, marks: Glyphs) -> Grid | None:
-    heads = list(dict.fromkeys((line.mode, line.comparison.name, line.setting) for line in lines))
-    if len(heads) > 4:
-        return None
-    grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), show_edge=False, pad_edge=False)
-    grid.add_column(f"\n{title}", no_wrap=True)
-    for mode, name, setting in heads:
-        grid.add_column(Text(f"{mode}{f' {setting}' if setting else ''}\n{name}"), justify="right", no_wrap=True)
-    grid.add_column("published\n2023", justify="right", no_wrap=True)
-    for variant in dict.fromkeys(line.comparison.variant for line in lines):
-        own = {
-            (line.mode, line.comparison.name, line.setting): line
-            for line in lines
-            if line.comparison.variant == variant
-        }
-        first = next(iter(own.values()))
-        cells = [terse_verdict(own[head]) if head in own else Text("") for head in heads]
-        label = Text.assemble((variant, "bold"), (f" ({first.comparison.unit}s)", "dim"))
-        grid.add_row(label, *cells, published(first, marks))
-    return grid

@@ -23,7 +23,7 @@ AGREEMENT: Mapping[Agreement, tuple[str, str]] = {
     "new": ("!", "none was found in 2023"),
 }
 NAMES: Mapping[str, str] = {
-    "then": "implementations comparable with 2023",
+    "then": "implementations comparable with 2023 (eager against eager)",
     "now": "each model's best implementation",
 }
 
@@ -79,16 +79,22 @@ def _row(metric: str, lines: Sequence[TippingLine], modes: Sequence[str], glyphs
 
 
 def verdict(line: TippingLine, glyphs: Glyphs) -> Text:
+    """The tipping point with its interval and how it relates to the published one."""
+    text = plain_verdict(line, glyphs)
+    return text.append(f" {AGREEMENT[line.agreement][0]}", "not bold cyan") if line.agreement else text
+
+
+def plain_verdict(line: TippingLine, glyphs: Glyphs) -> Text:
     """The tipping point with its interval, or the status with the range of lengths that it is about."""
-    text = terse_verdict(line)
+    text = _terse_verdict(line)
     if line.tipping.crossing is not None:
         text.append(f" {_interval(line.tipping.crossing, glyphs)}", "not bold dim")
     elif line.tipping.status in ("everywhere", "nowhere") and line.shortest is not None:
         text.append(f" {line.shortest:,}{glyphs.dash}{line.longest:,}", "not bold dim")
-    return text.append(f" {AGREEMENT[line.agreement][0]}", "not bold cyan") if line.agreement else text
+    return text
 
 
-def terse_verdict(line: TippingLine) -> Text:
+def _terse_verdict(line: TippingLine) -> Text:
     """The tipping point alone, or the status in its place: a question mark where the measurements cannot tell."""
     tipping = line.tipping
     if tipping.crossing is not None:
@@ -100,15 +106,24 @@ def terse_verdict(line: TippingLine) -> Text:
 
 def _legend(lines: Sequence[TippingLine]) -> list[Text]:
     """What the names of the comparisons and the signs behind a tipping point mean; only those that occur."""
-    allocators = {line.comparison.name: line.comparison.allocator for line in lines}
-    words = {name: meaning for name, meaning in NAMES.items() if name in allocators}
-    kept = {name: ALLOCATOR_WORDS.get(own, own) for name, own in allocators.items() if own != "default"}
-    said = [f"{name}: {', '.join(filter(None, (words.get(name), kept.get(name))))}" for name in {**words, **kept}]
+    said = senses({line.comparison.name: line.comparison.allocator for line in lines})
     signs = {line.agreement for line in lines}
     against = [f"{sign} {meaning}" for agreement, (sign, meaning) in AGREEMENT.items() if agreement in signs]
     if against:
-        said.append(", ".join(against))
+        said.append(f"2023: {', '.join(against)}")
     return [Text("; ".join(said), "dim")] if said else []
+
+
+def senses(allocators: Mapping[str, str]) -> list[str]:
+    """What the names of comparisons mean, and what their allocators do, by name; only where a name does not say it."""
+    words = {name: meaning for name, meaning in NAMES.items() if name in allocators}
+    kept = {name: ALLOCATOR_WORDS.get(own, own) for name, own in allocators.items() if own != "default"}
+    said = [f"{name}: {', '.join(filter(None, (words.get(name), kept.get(name))))}" for name in {**words, **kept}]
+    if "keep" in allocators.values():
+        said.append(
+            "memory kept: what a step frees stays with the process, so the next one is not charged for it again"
+        )
+    return said
 
 
 def _interval(crossing: Crossing, glyphs: Glyphs) -> str:

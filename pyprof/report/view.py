@@ -9,6 +9,7 @@ from pyprof.analysis.noise import RunNoise
 from pyprof.analysis.omitted import Note, Omission
 from pyprof.analysis.probed_steps import ProbedSteps
 from pyprof.analysis.published import Agreement, Side
+from pyprof.analysis.ranking import Longer
 from pyprof.analysis.ratio import RatioPoint
 from pyprof.analysis.shares import ShareRow
 from pyprof.analysis.system_time import SystemSummary
@@ -137,6 +138,72 @@ class TippingLine(OfIndicator):
 
 
 @dataclass(frozen=True)
+class RankingPlace:
+    """A model's place in a ranking: its figure in the indicator's unit, and its cost in units of the least.
+
+    The ratio and its 95 % interval are None for the one that costs least. `shown`: the interval, widened for the
+    number of models, shows that it costs more, or it is counted and costs exactly as much.
+    """
+
+    column: Column
+    value: float
+    ratio: float | None
+    low: float | None
+    high: float | None
+    shown: bool
+
+
+@dataclass(frozen=True)
+class RankingLine(OfIndicator):
+    """What the models of one sense (`name`: then, now, ...) cost at one length in one mode, the least first.
+
+    `leaders` are those that may cost least: one where that is `decided`, several where it is not, or where counted
+    figures are equal. `allocator` hands out the host's memory. `missing` are those without a figure, with the status
+    in its place. `longer` says what would decide it, where more samples can.
+    """
+
+    name: str
+    allocator: str
+    indicator: IndicatorFacts
+    mode: str
+    setting: str
+    length: int
+    places: tuple[RankingPlace, ...]
+    leaders: tuple[Column, ...]
+    decided: bool
+    missing: tuple[tuple[Column, str], ...]
+    longer: Longer | None
+
+
+@dataclass(frozen=True)
+class Reign:
+    """Neighbouring measured lengths at which the same models may cost least: one alone where that is shown."""
+
+    shortest: int
+    longest: int
+    leaders: tuple[Column, ...]
+
+
+@dataclass(frozen=True)
+class LeastLine(OfIndicator):
+    """Which model costs least over all measured lengths, in one sense and mode."""
+
+    name: str
+    indicator: IndicatorFacts
+    mode: str
+    setting: str
+    reigns: tuple[Reign, ...]
+
+
+@dataclass(frozen=True)
+class MeasureLonger:
+    """What would decide the rankings that are not: the command to paste, and its predicted seconds of measuring."""
+
+    command: str
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Axis:
     """The range of lengths that a modality is shown on, with what lies there."""
 
@@ -172,7 +239,7 @@ class ModelLine:
 
 @dataclass(frozen=True)
 class ModalityView:
-    """All about one modality; `unit` is what its lengths count."""
+    """All about one modality; `unit` is what its `lengths` count. At one length there is no `tipping` and no `axis`."""
 
     name: str
     unit: str
@@ -182,6 +249,14 @@ class ModalityView:
     tipping: tuple[TippingLine, ...]
     axis: Axis | None
     models: tuple[ModelLine, ...]
+    rankings: tuple[RankingLine, ...] = ()
+    least: tuple[LeastLine, ...] = ()
+    lengths: tuple[int, ...] = ()
+
+    @property
+    def one_length(self) -> bool:
+        """Whether there is one length only, so that nothing can tip."""
+        return len(self.lengths) == 1
 
 
 @dataclass(frozen=True)
@@ -191,7 +266,8 @@ class View:
     `machine` describes the machine and its software in one line, `started` is an ISO 8601 time in UTC, `seconds` what
     all cases took together. `warnings` are sentences. `quiet` tells how quiet the machine was, `trust` what that means
     for the times, and `system` what the system took of the steps, if the records do; `probed` what the probes cost the
-    steps of which the layers' shares are.
+    steps of which the layers' shares are. `longer` is what to measure where a headline ranking is not
+    decided at the only length.
     """
 
     study: str
@@ -209,4 +285,5 @@ class View:
     indicators: tuple[IndicatorFacts, ...] = ()
     system: SystemSummary | None = None
     probed: ProbedSteps | None = None
+    longer: MeasureLonger | None = None
     schema: int = SCHEMA

@@ -1,15 +1,20 @@
 from __future__ import annotations
 
 import io
+import shlex
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import synthetic_run as synthetic
 from rich.console import Console
+from simulated_machine import make_study
 
 from pyprof.analysis.omitted import Note
 from pyprof.analysis.published import Side
 from pyprof.analysis.tipping import Crossing, Tipping
+from pyprof.records.case import Mode
 from pyprof.report.axis import data_set_sentences
 from pyprof.report.bars import bar, legend
 from pyprof.report.build import About, build_view
@@ -150,9 +155,53 @@ def test_what_is_missing_takes_few_lines(view: View) -> None:
     assert sum(line.startswith("skipped ") for line in lines) == 3
 
 
-def test_the_end_says_it_in_short(view: View) -> None:
-    lines = section(printed(view), "━━ in short", 9)
-    assert lines[4].split() == ["longformer", "(tokens)", "1,676", "1,682", "2,469", "nowhere", "1,750–2,000"]
+def test_the_report_begins_with_the_tipping_points(view: View) -> None:
+    lines = section(printed(view), "━━ in short", 6)
+    assert lines[1] == "Latency of one example in tokens (swin: pixels) [95 % interval]"
+    assert lines[4].split() == ["longformer", "then", "1,676", "[1,562–1,802]", "1,682", "[1,562–1,802]", "1,750–2,000"]
+    assert lines[5].split()[:3] == ["now", "2,469", "[2,042–2,582]"]
+    assert "━━ in short" not in printed(view).partition("━━ text")[2]
+
+
+def test_a_terminal_says_it_again_at_the_end(view: View) -> None:
+    file = io.StringIO()
+    write(view, Console(file=file, width=80, force_terminal=True, color_system=None))
+    assert file.getvalue().rindex("in short") > file.getvalue().index("━━ not measured")
+
+
+MODELS = ("bert", "longformer", "nystromformer")
+
+
+def at_one_length(noise: float, modes: Sequence[Mode] = ("infer",), about: About = ABOUT) -> View:
+    """Three models at 1,562 tokens, where bert takes 1.02 times as long as nystromformer, give or take the noise."""
+    records = [synthetic.record(model, "eager", 1562, mode, 7, noise) for model in MODELS for mode in modes]
+    return build_view(records, synthetic.RESOLVED, about)
+
+
+def test_at_one_length_it_begins_with_the_fastest() -> None:
+    text = printed(at_one_length(0.001))
+    lines = section(text, "━━ in short", 9)
+    assert lines[0].startswith("━━ in short: which model costs least at 1,562 tokens ━")
+    assert lines[2].startswith("  infer then  nystromformer is fastest; bert takes 1.2")
+    assert "Tipping points" not in text
+    assert "On the axis" not in text
+    assert "measure about" not in text
+    table = section(text, "then ", 5)
+    assert [line.split()[0] for line in table[2:]] == ["nystromformer", "bert", "longformer"]
+    assert table[2].split()[2:4] == ["1.85", "s"]
+
+
+def test_an_order_that_is_not_shown_says_what_to_measure() -> None:
+    study = make_study()
+    text = printed(at_one_length(0.3, about=replace(ABOUT, plan=study, directory=Path("runs/a run"))))
+    lines = section(text, "━━ in short", 12)
+    assert lines[2].startswith("  infer then  not shown which: ")
+    assert "To tell what is not shown, measure about " in text
+    printed_command = text[text.index("pyprof study ") :].partition("\n\n")[0].replace("\\\n", " ")
+    command = shlex.split(printed_command)
+    assert command[:3] == ["pyprof", "study", "runs/a run/study.toml"]
+    assert command[-2:] == ["-o", "runs/a run-longer"]
+    assert int(command[command.index("--max-samples") + 1]) > study.care.max_samples
 
 
 def changed(view: View, tipping: Tipping) -> str:
@@ -193,10 +242,11 @@ def test_an_empty_run_is_a_header() -> None:
 
 def test_brackets_in_a_name_are_no_markup() -> None:
     one = synthetic.record("bert", "eager", 62, "infer")
-    two = replace(one, case=replace(one.case, model="a[red]b:c", length=62))
+    two = replace(one, case=replace(one.case, model="a[red]b:c"))
+    longer = [replace(each, case=replace(each.case, length=99)) for each in (one, two)]
     facts = {**synthetic.FACTS, "a[red]b:c": synthetic.FACTS["longformer"]}
     comparison = replace(synthetic.COMPARISONS[0], variant="a[red]b:c")
-    text = printed(build_view([one, two], synthetic.resolved([comparison], facts), About("x", "y")), width=120)
+    text = printed(build_view([one, two, *longer], synthetic.resolved([comparison], facts), About("x", "y")), width=120)
     assert text.count("a[red]b:c") == 7
     assert "a[red]b:c eager against bert eager" in text
 

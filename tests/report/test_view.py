@@ -128,11 +128,31 @@ def test_the_axis_holds_the_measured_and_the_published_range(view: View) -> None
     axis = part(view, "vision").axis
     assert axis is not None
     assert (axis.low, axis.high) == (32, 1024)
-    short = (
-        build_view([synthetic.record("bert", "eager", 62, "infer")], synthetic.resolved(()), ABOUT).modalities[0].axis
-    )
+    two = [synthetic.record("bert", "eager", length, "infer") for length in (62, 242)]
+    short = build_view(two, synthetic.resolved(()), ABOUT).modalities[0].axis
     assert short is not None
     assert (short.low, short.high) == (62, 2000)
+
+
+def test_at_one_length_nothing_tips_and_the_models_are_ranked() -> None:
+    models = ("bert", "longformer", "nystromformer")
+    records = [synthetic.record(model, "eager", 3362, mode) for model in models for mode in ("infer", "train")]
+    (text,) = build_view(records, synthetic.RESOLVED, ABOUT).modalities
+    assert (text.tipping, text.axis, text.lengths) == ((), None, (3362,))
+    latency = [line for line in text.rankings if (line.metric, line.name) == ("latency", "then")]
+    assert [(line.name, line.mode) for line in latency] == [("then", "infer"), ("then", "train")]
+    assert [place.column.model for place in latency[0].places] == ["nystromformer", "longformer", "bert"]
+    assert latency[0].decided
+    assert [column.model for column in latency[0].leaders] == ["nystromformer"]
+    assert all(point.low < point.ratio < point.high for point in latency[0].places[1:])
+
+
+def test_over_many_lengths_it_is_told_who_costs_least_where(view: View) -> None:
+    line = next(
+        line for line in part(view, "text").least if (line.name, line.metric, line.mode) == ("then", "latency", "infer")
+    )
+    told = [(reign.shortest, reign.longest, [each.model for each in reign.leaders]) for reign in line.reigns]
+    assert told == [(62, 242, ["bert"]), (542, 3362, ["nystromformer"])]
 
 
 def test_environments_stay_apart_and_are_warned_of() -> None:
