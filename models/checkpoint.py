@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from pyprof.errors import UsageError
-from pyprof.failures import sentence
+from pyprof.failures import blamed, sentence
 from pyprof.models.blueprint import Blueprint
 
 # What a checkpoint may lack, because its task did not need it: random weights do for a layer that nothing depends on.
@@ -135,7 +135,7 @@ def then(directory: str) -> str:
 def _settings(directory: str) -> dict[str, Any]:
     try:
         settings = json.loads(Path(directory, "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(
             f"{directory} is no local transformers checkpoint, its config.json cannot be read ({sentence(error)}): "
             "give a directory with config.json and *.safetensors"
@@ -153,12 +153,9 @@ def _config(directory: str) -> Any:
     if _settings(directory).get("model_type") == L_HUBERT:
         # transformers learns of it here, and loads it without any code of the checkpoint's.
         importlib.import_module("pyprof.models.l_hubert")
-    try:
+    # Each class of a configuration checks its own fields, and raises what it likes.
+    with blamed(f"the configuration in {directory} is not one that transformers knows", UsageError):
         return AutoConfig.from_pretrained(directory, **_OFFLINE)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(
-            f"the configuration in {directory} is not one that transformers knows ({sentence(error)})"
-        ) from error
 
 
 def _from_pretrained(model: Any, directory: str, config: Any, attention: str) -> tuple[nn.Module, tuple[str, ...]]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pyprof.errors import IncompleteError, UsageError
+from pyprof.failures import is_full
 from pyprof.plain import shown
 from pyprof.records import study as studies
 from pyprof.records import toml, validate
@@ -107,7 +108,8 @@ class Store:
             directory.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
-            raise UsageError(f"{directory} cannot be written ({error.strerror}): choose another -o") from error
+            kind = IncompleteError if is_full(error) else UsageError
+            raise kind(f"{directory} cannot be written ({error.strerror}): choose another -o") from error
         try:
             self._take_lock()
             self.previous = read(directory) if resume else None
