@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyprof.cli.options import add_model_options, add_pin, add_seconds, model_setup, precision, print_json
 from pyprof.cli.output import models_print_to_standard_error
-from pyprof.errors import GateError, ModelError, UsageError
+from pyprof.errors import DisturbedError, GateError, ModelError, UsageError
 from pyprof.failures import blamed
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def add_options(group: argparse._ArgumentGroup) -> None:
 
 
 def run(options: argparse.Namespace, fail_over: float | None) -> int:
-    """Compare the models and show the outcome; raises GateError where the gate `fail_over` (a share) is not passed."""
+    """Compare the models and show the outcome; raises GateError or DisturbedError where a gate is not passed."""
     from pyprof.machine import pin
 
     pinned = pin.apply(options.pin)
@@ -83,7 +83,11 @@ def run(options: argparse.Namespace, fail_over: float | None) -> int:
         from pyprof.report.console import Console
 
         write(comparison, Console())
-    if comparison.failed:
+    if comparison.outcome == "too disturbed":
+        raise DisturbedError(
+            f"the gate is neither passed nor failed: {comparison.sentence}; measure again while nothing else runs"
+        )
+    if comparison.outcome == "failed":
         raise GateError(f"the gate is not passed: {comparison.sentence}")
     return 0
 

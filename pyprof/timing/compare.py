@@ -60,8 +60,11 @@ class PairedComparison:
     smallest relative difference that as much data would have shown in four of five cases, None where no data could.
     `seconds_a` and `seconds_b` are the median times of a call. `samples_a` and `samples_b` are nanoseconds of
     `repeats_a` and `repeats_b` calls, one for each round; `hits_a` and `hits_b` mark those that noise has hit (see
-    `pyprof.records.noise.Hit`). `stopped_by` is precision, samples or time. Rounds in which one of the two was still
-    warming up are left out; where one was `still_changing` its level in the end, the intervals cover all rounds.
+    `pyprof.records.noise.Hit`). `held_up` is the share of a typical call of each that may have been waits of the
+    process's other threads for a processor, None where that isn't told: they aren't subtracted, and where they are much
+    the ratio is that of the two calls' barriers. `stopped_by` is precision, samples or time. Rounds in which one of the
+    two was still warming up are left out; where one was `still_changing` its level in the end, the intervals cover all
+    rounds.
     """
 
     ratio: Estimate
@@ -81,6 +84,7 @@ class PairedComparison:
     hits_b: tuple[int, ...] = field(default=(), repr=False)
     noise: Noise | None = None
     still_changing: bool = False
+    held_up: tuple[float | None, float | None] = (None, None)
 
     @property
     def pairs(self) -> int:
@@ -181,6 +185,7 @@ def compare(
         hits_b=tuple(rounds.hits[_B]),
         noise=watch.noise(),
         still_changing=rounds.changing,
+        held_up=(rounds.held_up(_A), rounds.held_up(_B)),
     )
 
 

@@ -135,6 +135,12 @@ class Interleaved:
         """Nanoseconds of each reading without what it waited in the run queue."""
         return self._ran_from(name, self.begin)
 
+    def held_up(self, name: str) -> float | None:
+        """The share of a typical reading, its own waits left out, that may have been waits of other threads."""
+        others = [wait for wait in self.others_waits[name][self.begin :] if wait is not None]
+        ran = self.ran(name)
+        return min(1.0, float(np.median(np.asarray(others) / ran))) if 0 < len(others) == len(ran) else None
+
     def _ran_from(self, name: str, begin: int) -> npt.NDArray[np.float64]:
         samples = np.asarray(self.samples[name][begin:], dtype=np.float64)
         waits = np.asarray(self.waits[name][begin:])

@@ -181,5 +181,22 @@ def test_what_waits_in_the_run_queue_is_no_part_of_a_ratio(work_clock, work_stop
     taken = interleave({"a": kept_waiting, "b": work_clock.work("b", 500)}, RoundLimits(), work_stopwatch, watch=watch)
     assert set(taken.samples["a"]) == {5_000}
     assert taken.ratio("a", "b").value == pytest.approx(2.0)
+    assert taken.held_up("a") is None  # what other threads waited isn't told
     watch_seen = Interleaved(samples={"a": [100], "b": [100]}, waits={"a": [900], "b": [0]}, repeats={"a": 1, "b": 1})
     assert watch_seen.log_ratios("a", "b") == pytest.approx(math.log(0.05))  # a wait beyond the sample is cut
+
+
+def test_the_share_that_other_threads_waited_is_told_of_what_ran(work_clock, work_stopwatch):
+    class Watching(NoWatch):
+        def begin(self):
+            self.waited_ns, self.others_waited_ns = 0, 0
+
+    watch = Watching()
+
+    def kept_waiting():
+        watch.waited_ns, watch.others_waited_ns = 4_000, 750
+        work_clock.now += 1_000 + 4_000
+
+    taken = interleave({"a": kept_waiting, "b": work_clock.work("b", 500)}, RoundLimits(), work_stopwatch, watch=watch)
+    assert taken.held_up("a") == pytest.approx(0.75)
+    assert taken.held_up("b") == 0

@@ -10,12 +10,18 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
+from pyprof.analysis.disturbance import MOST_LOST
+from pyprof.analysis.gate.compare import Outcome
 from pyprof.quantity import format_seconds
 from pyprof.report.gate.words import percent
 from pyprof.report.style import Glyphs, glyphs
 from pyprof.statistics.estimate import Estimate
 from pyprof.timing.compare import PairedComparison
 
+_AGAIN = (
+    "Measure again while nothing else runs on the cores (pyprof env --check says what does), or leave the others a "
+    "core by --pin."
+)
 _STYLES = {"faster": "bold green", "slower": "bold red"}
 
 
@@ -31,15 +37,30 @@ class ModelComparison:
     notes: tuple[str, ...] = ()
 
     @property
-    def failed(self) -> bool:
-        """Whether there is a gate and the head is shown to be slower by more than it lets pass."""
+    def is_too_disturbed(self) -> bool:
+        """Whether other processes held up the threads of one of the two so much that the ratio says nothing of them."""
+        return any(share is not None and share > MOST_LOST for share in self.paired.held_up)
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """What the gate says: failed where the head is shown to be slower by more than it lets pass; None without."""
+        if self.fail_over is None:
+            return None
+        if self.is_too_disturbed:
+            return "too disturbed"
         low = self.paired.ratio.low
-        return self.fail_over is not None and low is not None and low > 1 + self.fail_over
+        return "failed" if low is not None and low > 1 + self.fail_over else "passed"
 
     @property
     def sentence(self) -> str:
         """The verdict in one sentence."""
         paired = self.paired
+        if self.is_too_disturbed:
+            most = max(share for share in paired.held_up if share is not None)
+            return (
+                f"{self.head} and {self.baseline}: too disturbed to tell, as other processes held up their threads for "
+                f"up to {100 * most:.0f} % of the time"
+            )
         if paired.ratio.low is None or paired.ratio.high is None:
             return f"{paired.pairs} rounds are too few to tell {self.head} from {self.baseline}"
         bounds = sorted(abs(bound - 1) for bound in (paired.ratio.low, paired.ratio.high))
@@ -61,8 +82,10 @@ def write(comparison: ModelComparison, console: Console) -> None:
         grid.add_row(Text(name, "bold"), _seconds(seconds, marks))
     grid.add_row(Text("ratio", "bold"), _ratio(paired, marks))
     console.print(grid)
-    style = _STYLES.get(paired.verdict, "bold")
+    style = "bold yellow" if comparison.is_too_disturbed else _STYLES.get(paired.verdict, "bold")
     console.print(Text(f"{comparison.sentence}.", style))
+    if comparison.is_too_disturbed:
+        console.print(Text(_AGAIN, "yellow"))
     console.print(Text(_data(paired), "dim"))
     if paired.noise is not None:
         console.print(Text(str(paired.noise), "dim"))
@@ -103,7 +126,9 @@ def document(comparison: ModelComparison) -> dict[str, Any]:
         "head": comparison.head,
         **comparison.setting,
         "fail_over": comparison.fail_over,
-        "failed": comparison.failed,
+        "outcome": comparison.outcome,
+        "failed": comparison.outcome == "failed",
+        "too_disturbed": comparison.is_too_disturbed,
         "sentence": comparison.sentence,
         "notes": list(comparison.notes),
         **comparison.paired.to_json(),
