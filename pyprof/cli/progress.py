@@ -25,7 +25,11 @@ def progress(console: Console | None = None) -> Iterator[Callable[[Event], None]
     if not console.is_terminal:
         yield lambda event: _line(console, event)
         return
-    columns = (BarColumn(20), MofNCompleteColumn(), TextColumn("{task.fields[times]}  {task.description}"))
+    columns = (
+        BarColumn(20),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[times]}  {task.description}", markup=False),
+    )
     # The display must not spin while a case is being timed: it is drawn when something has happened, never by itself.
     with Progress(*columns, console=console, auto_refresh=False, transient=True) as bar:
         task = bar.add_task("starting", total=None, times="")

@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 import json
 import re
+from pathlib import Path
 
 import pytest
 from rich.text import Text
 from simulated_machine import Simulated, make_study
 
+import pyprof.cli
+import pyprof.report.layers
 from pyprof.cli.main import main
 from pyprof.report.console import Console
 from pyprof.study.run import run_study
@@ -83,6 +86,14 @@ def test_a_progress_line_holds_them_as_text(tmp_path, monkeypatch, capsys):
         out, err = capsys.readouterr()
         assert "ValueError" in out + err
         assert not CONTROL.search(out + err), arguments
+
+
+def test_no_command_makes_a_console_that_takes_orders():
+    files = [*Path(pyprof.cli.__file__).parent.glob("*.py"), Path(pyprof.report.layers.__file__)]
+    assert len(files) > 10
+    for path in files:
+        text = path.read_text()
+        assert not re.search(r"from rich(\.console)? import .*\b(Console|print)\b", text), path
 
 
 def test_what_is_taken_out_moves_nothing():

@@ -11,6 +11,7 @@ from pyprof.cli.progress import progress
 from pyprof.records.case import Case
 from pyprof.records.reading import Reading
 from pyprof.records.record import Record
+from pyprof.report.console import Console as OwnConsole
 from pyprof.study.run import Event
 
 BERT, LONGFORMER = Case("bert", 512), Case("longformer", 512)
@@ -34,6 +35,15 @@ def test_a_terminal_shows_what_is_measured_together() -> None:
     assert f"2 together: {BERT}" in text
     # When the first is done, the other one is still on.
     assert text.rindex(str(LONGFORMER)) > text.rindex(f"2 together: {BERT}")
+
+
+def test_a_name_is_no_markup() -> None:
+    odd = Case("runs/[/]\x1b[2J[red]x", 8)
+    output = io.StringIO()
+    with progress(OwnConsole(file=output, force_terminal=True, width=200)) as tell:
+        tell(event("started", odd, 0))
+        tell(event("finished", odd, 1))
+    assert output.getvalue().count("runs/[/][2J[red]x") >= 2
 
 
 def test_elsewhere_there_is_a_line_for_each_finished_case() -> None:
