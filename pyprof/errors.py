@@ -83,4 +83,4 @@ class ModelError(PyprofError):
 class InvariantError(PyprofError):
     """A measurement contradicts itself (children and own time do not sum to the total, say): a defect of pyprof."""
 
-    exit_code = ExitCode.INCOMPLETE
+    exit_code = ExitCode.DEFECT
