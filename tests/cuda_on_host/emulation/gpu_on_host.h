@@ -35,6 +35,7 @@ void write(V* to, V value, const emulation::Place& place = emulation::Place::cur
   static_assert(sizeof(V) == 4 || sizeof(V) == 8 || sizeof(V) == 16);
   emulation::check_aligned(to, sizeof(V), place);
   if (emulation::options.count_conflicts) emulation::count_access(to, sizeof(V), place);
+  if (emulation::options.note_writes) emulation::note_write(to, sizeof(V), place);
   *to = value;
 }
 

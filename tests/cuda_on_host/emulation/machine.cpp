@@ -19,6 +19,7 @@ namespace pyprof::gpu::emulation {
 Here here;
 Options options;
 Counters counters;
+Hooks hooks = {[] {}, [] {}, [] { return false; }};
 
 void compute(Slot* const (&lanes)[kWarp]);  // arithmetic.cpp
 
@@ -28,11 +29,12 @@ constexpr unsigned char kNan = 0xff;  // repeated, it is a NaN in every floating
 constexpr unsigned char kGuard = 0xa5;
 constexpr size_t kGuardBytes = 256;
 
-enum class State { ready, waits_for_warp, waits_for_block, left };
+enum class State { ready, waits_for_warp, waits_for_block, paused, left };
 
 struct Thread {
   State state;
   Place place;
+  const char* why;  // it is paused
   Slot* slot;
   int block_syncs, warp_syncs;
   // Copies in the order of their opening; those from `committed` on belong to no group yet.
@@ -62,7 +64,14 @@ Machine& machine() {
 
 // What ThreadSanitizer takes for the order of memory. Each address is used for one block only: after it, what threads
 // of another block did is no longer ordered, as on a GPU.
-enum Order { kStart = 0, kEnd = 8, kBlockSync = 16, kWarpSync = 32, kOrders = 32 + 16 * kThreadsMost / kWarp };
+enum Order {
+  kStart = 0,
+  kEnd = 8,
+  kBlockSync = 16,
+  kWarpSync = 32,
+  kNamedSync = kWarpSync + 16 * kThreadsMost / kWarp,
+  kOrders = kNamedSync + 16 * kNamedBarriers
+};
 
 #if defined(PYPROF_TSAN)
 char end_of_launch;
@@ -105,6 +114,7 @@ int next_ready(int after) {
   for (int t = 0; t < m.threads; ++t) {
     const Thread& it = *m.thread[t];
     const char* does = it.state == State::left             ? "has left the kernel"
+                       : it.state == State::paused         ? it.why
                        : it.state == State::waits_for_warp ? "waits for its warp"
                                                            : "waits for its block";
     if (t > 0 && m.thread[t - 1]->state == it.state && m.thread[t - 1]->place.line() == it.place.line()) continue;
@@ -116,7 +126,9 @@ int next_ready(int after) {
 
 // Lets others run until this thread is ready again.
 void wait() {
-  const int me = here.thread, next = next_ready(me);
+  const int me = here.thread;
+  int next = next_ready(me);
+  if (next < 0 && hooks.all_wait()) next = next_ready(me);
   if (next < 0) stuck();
   if (next == me) return;
   here.thread = next;
@@ -132,7 +144,8 @@ void leave() {
   it.state = State::left;
   release(kEnd);
   Fibre& mine = fibre_of(me);
-  const int next = next_ready(me);
+  int next = next_ready(me);
+  if (next < 0 && hooks.all_wait()) next = next_ready(me);
   if (next >= 0) {
     here.thread = next;
     fibre_of(next).switch_from(mine);
@@ -196,9 +209,11 @@ void run_block() {
     it.place = {};
     it.block_syncs = it.warp_syncs = it.done = it.committed = it.opened = it.groups = it.groups_done = 0;
   }
+  hooks.begin();
   release(kStart);
   here.thread = options.reversed ? m.threads - 1 : 0;
   fibre_of(here.thread).switch_from(m.outside);
+  hooks.end();
   check_guard();
   if (options.count_conflicts) flush_accesses();
   ++m.started;
@@ -294,13 +309,39 @@ bool next_due(int open_groups, Copy& copy) {
   return true;
 }
 
-void run(Index3 grid, int threads, size_t shared_bytes, Body body, const void* kernel, const void* params) {
+void pause(const char* why, const Place& place) {
+  Thread& me = *machine().thread[here.thread];
+  me.place = place;
+  me.why = why;
+  me.state = State::paused;
+  wait();
+}
+
+void resume(int thread) {
+  Thread& it = *machine().thread[thread];
+  if (it.state == State::paused) it.state = State::ready;
+}
+
+const void* order_of_named(int id, int turn) {
+  return here.shared + here.shared_bytes + kNamedSync + 16 * id + 8 * turn;
+}
+
+#if defined(PYPROF_TSAN)
+void release_at(const void* address) { __tsan_release(const_cast<void*>(address)); }
+void acquire_at(const void* address) { __tsan_acquire(const_cast<void*>(address)); }
+#else
+void release_at(const void*) {}
+void acquire_at(const void*) {}
+#endif
+
+void run(Index3 grid, int threads, size_t shared_bytes, Body body, const void* kernel, const void* params,
+         size_t shared_most) {
   Machine& m = machine();
   here = {0, {0, 0, 0}, grid, nullptr, shared_bytes};
   const Place place = Place::current();
   if (threads <= 0 || threads > kThreadsMost || threads % kWarp != 0)
     broken("a block has a bad number of threads", place);
-  if (shared_bytes > kSharedMost) broken("a block asks for more shared memory than there is", place);
+  if (shared_bytes > shared_most) broken("a block asks for more shared memory than there is", place);
   if (grid.x < 0 || grid.y < 0 || grid.z < 0 || grid.y > 65535 || grid.z > 65535) broken("a grid is too large", place);
   m.threads = threads, m.started = 0, m.body = body, m.kernel = kernel, m.params = params;
   while (m.thread.size() < static_cast<size_t>(threads)) {

@@ -32,6 +32,7 @@ extern Here here;
 struct Options {
   bool reversed = false;         // the last thread and the last block run first
   bool count_conflicts = false;  // of read and write; those of load_matrices are always counted
+  bool note_writes = false;      // to shared memory, which copies and products of Hopper see behind a fence only
 };
 extern Options options;
 
@@ -69,8 +70,28 @@ bool next_due(int open_groups, Copy& copy);  // one copy of a group that has to 
 void count_access(const void* address, size_t bytes, const Place& place);
 void check_aligned(const void* address, size_t bytes, const Place& place);
 
+void note_write(const void* address, size_t bytes, const Place& place);  // hopper_machine.cpp
+
 using Body = void (*)(const void* kernel, const void* params);
-void run(Index3 grid, int threads, size_t shared_bytes, Body body, const void* kernel, const void* params);
+void run(Index3 grid, int threads, size_t shared_bytes, Body body, const void* kernel, const void* params,
+         size_t shared_most = kSharedMost);
+
+// For what else threads can wait for: a thread pauses until another one resumes it. `hooks` are called at the beginning
+// and the end of each block, and when all threads wait: true when one of them has been resumed.
+void pause(const char* why, const Place& place);
+void resume(int thread);
+struct Hooks {
+  void (*begin)();
+  void (*end)();
+  bool (*all_wait)();
+};
+extern Hooks hooks;
+
+// What ThreadSanitizer takes for the order of memory, at any address that is used in one block only.
+inline constexpr int kNamedBarriers = 16;
+const void* order_of_named(int id, int turn);
+void release_at(const void* address);
+void acquire_at(const void* address);
 
 // Conversions, to nearest even.
 float widen_float16(uint16_t bits);

@@ -1,0 +1,33 @@
+// Small instances of the Hopper kernels: with overlap and two warpgroups, and with neither; for mutants, and for the
+// quick tests. Slots are few, so that all of them are used again and again.
+#include <stdexcept>
+
+#include "window_attention/hopper_launch.cuh"
+#include "window_problem.h"
+
+namespace pyprof::window {
+
+extern const char* const kImplementation = "hopper_small";
+
+void forward_under_test(const Problem& problem, const Forward& forward) {
+  if (problem.type != Type::float16 || problem.head_dim != 64) {
+    throw std::invalid_argument("only float16 with head_dim 64 is compiled here");
+  }
+  const bool overlap = problem.left % 2 == 1;  // as good as any other way to have cases of both
+  if (problem.dropout_p > 0) {
+    hopper::launch_forward<hopper::ForwardConfig<gpu::Float16, 64, true, 64, 1, 3, 1, false, 1>>(problem, forward,
+                                                                                                 nullptr);
+  } else if (overlap) {
+    hopper::launch_forward<hopper::ForwardConfig<gpu::Float16, 64, false, 64, 2, 4, 1, true, 1>>(problem, forward,
+                                                                                                 nullptr);
+  } else {
+    hopper::launch_forward<hopper::ForwardConfig<gpu::Float16, 64, false, 96, 1, 2, 2, false, 1>>(problem, forward,
+                                                                                                  nullptr);
+  }
+}
+
+void backward_under_test(const Problem&, const Backward&) {
+  throw std::invalid_argument("there is no backward here: say backward=0");
+}
+
+}  // namespace pyprof::window
