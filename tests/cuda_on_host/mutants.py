@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import test_hopper_kernels
 import test_mma_kernels
 import test_plain_kernels
 from building import ASAN, PLAIN, ROOT, TSAN, Variant, Workshop, run
@@ -160,4 +161,32 @@ MMA_KERNELS = Family(
         ),
     },
 )
-FAMILIES = (PLAIN_KERNELS, MMA_KERNELS)
+HOPPER_KERNELS = Family(
+    "hopper_small",
+    "hopper*",
+    tuple(test_hopper_kernels.SMALL),
+    {
+        PLAIN: (
+            "tiles_are_not_aligned",
+            "hopper_tiles_split_quads",
+            "hopper_heads_of_a_group_read_another_key",
+            "hopper_tile_counts_as_whole_too_early",
+            "hopper_total_is_not_scaled",
+            "hopper_sums_are_not_scaled",
+            "hopper_band_ends_a_key_late",
+            "hopper_what_is_masked_shows",
+            # Slots, barriers and products that are not waited for.
+            "slot_is_filled_while_it_is_read",
+            "query_is_overwritten_while_it_is_read",
+            "slot_is_read_before_it_is_there",
+            "query_is_read_before_it_is_there",
+            "one_warp_releases_a_slot_for_all",
+            "scores_are_read_before_they_are_there",
+            "values_are_released_before_they_are_used",
+            "sums_are_scaled_before_they_are_there",
+        ),
+        ASAN: ("hopper_rows_past_the_end_are_written",),
+        TSAN: (),
+    },
+)
+FAMILIES = (PLAIN_KERNELS, MMA_KERNELS, HOPPER_KERNELS)

@@ -4,9 +4,25 @@
 
 #include "window_attention/gpu_hopper.h"
 
+#if defined(PYPROF_TSAN)
+extern "C" void __tsan_ignore_thread_begin();
+extern "C" void __tsan_ignore_thread_end();
+#endif
+
 namespace pyprof::gpu::emulation {
 
 namespace {
+
+// While one lives, ThreadSanitizer does not look at this thread: containers allocate, and it watches allocations in
+// code that it does not watch otherwise.
+struct Unwatched {
+#if defined(PYPROF_TSAN)
+  Unwatched() { __tsan_ignore_thread_begin(); }
+  ~Unwatched() { __tsan_ignore_thread_end(); }
+#else
+  Unwatched() {}
+#endif
+};
 
 // Not a multiple of kSwizzle, as nobody promises one: a kernel has to align its tiles itself.
 constexpr uint32_t kWindow = 5 * kLine;
@@ -75,6 +91,7 @@ void end_phase_if_complete(BarrierState& it) {
 
 // A waiter of a barrier whose bytes are all that is missing, or else of any one with boxes on their way.
 bool resume_a_carrier() {
+  const Unwatched unwatched;
   for (const bool only_bytes : {true, false}) {
     for (auto& [address, it] : hopper().barriers) {
       if (it.boxes.empty() || it.waiting.empty() || (only_bytes && it.missing > 0)) continue;
@@ -88,6 +105,7 @@ bool resume_a_carrier() {
 }
 
 void begin_block() {
+  const Unwatched unwatched;
   Hopper& h = hopper();
   h.barriers.clear();
   h.unfenced.clear();
@@ -97,6 +115,7 @@ void begin_block() {
 }
 
 void end_block() {
+  const Unwatched unwatched;
   for (const auto& [address, it] : hopper().barriers) {
     if (!it.boxes.empty()) broken("a block ends while copies are on their way", Place::current());
   }
@@ -161,6 +180,7 @@ void multiply(GroupState& group) {
 }  // namespace
 
 void init_barrier(const void* barrier, int count, const Place& place) {
+  const Unwatched unwatched;
   check_aligned(barrier, 8, place);
   window_address(barrier, place);
   BarrierState state;
@@ -170,10 +190,12 @@ void init_barrier(const void* barrier, int count, const Place& place) {
 }
 
 void show_barriers() {
+  const Unwatched unwatched;
   for (auto& [address, it] : hopper().barriers) it.visible = it.visible || it.initialised_by == here.thread;
 }
 
 void arrive(const void* barrier, int bytes, const Place& place) {
+  const Unwatched unwatched;
   BarrierState& it = barrier_at(barrier, place);
   if (it.missing == 0) broken("more threads arrive at a barrier than it counts", place);
   release_at(barrier);
@@ -183,6 +205,7 @@ void arrive(const void* barrier, int bytes, const Place& place) {
 }
 
 bool wait_for(const void* barrier, uint32_t parity, const Place& place) {
+  const Unwatched unwatched;
   BarrierState& it = barrier_at(barrier, place);
   const auto ended = [&] { return (it.phase & 1) != parity; };
   if (!ended() && options.reversed && !it.boxes.empty()) {
@@ -199,6 +222,7 @@ bool wait_for(const void* barrier, uint32_t parity, const Place& place) {
 }
 
 void issue(const void* barrier, const Box& box, const Place& place) {
+  const Unwatched unwatched;
   BarrierState& it = barrier_at(barrier, place);
   if (!it.visible) broken("a copy counts at a barrier that is not visible to it", place);
   release_at(barrier);
@@ -206,6 +230,7 @@ void issue(const void* barrier, const Box& box, const Place& place) {
 }
 
 bool box_due(const void* barrier, Box& box) {
+  const Unwatched unwatched;
   BarrierState& it = barrier_at(barrier, Place::current());
   const auto me = std::find(it.fetching.begin(), it.fetching.end(), here.thread);
   if (me == it.fetching.end()) return false;
@@ -220,6 +245,7 @@ bool box_due(const void* barrier, Box& box) {
 }
 
 void box_is_there(const void* barrier, const Box& box) {
+  const Unwatched unwatched;
   BarrierState& it = barrier_at(barrier, Place::current());
   release_at(barrier);
   it.bytes -= int64_t{box.rows} * kLine;
@@ -227,6 +253,7 @@ void box_is_there(const void* barrier, const Box& box) {
 }
 
 void sync_named(int id, int threads, const Place& place) {
+  const Unwatched unwatched;
   if (id <= 0 || id >= kNamedBarriers || threads <= 0 || threads % kWarp != 0)
     broken("a named barrier makes no sense", place);
   NamedState& it = hopper().named[id];
@@ -247,23 +274,27 @@ void sync_named(int id, int threads, const Place& place) {
 }
 
 uint32_t window_address(const void* pointer, const Place& place) {
+  const Unwatched unwatched;
   const auto* at = static_cast<const unsigned char*>(pointer);
   if (at < here.shared || at >= here.shared + here.shared_bytes) broken("an address is not in shared memory", place);
   return kWindow + static_cast<uint32_t>(at - here.shared);
 }
 
 const unsigned char* at_window(uint32_t address, const Place& place) {
+  const Unwatched unwatched;
   if (address < kWindow || address >= kWindow + here.shared_bytes) broken("an address is not in shared memory", place);
   return here.shared + (address - kWindow);
 }
 
 void note_write(const void* address, size_t bytes, const Place&) {
+  const Unwatched unwatched;
   const auto* at = static_cast<const unsigned char*>(address);
   if (at < here.shared || at >= here.shared + here.shared_bytes) return;
   for (size_t i = 0; i < bytes; i += 4) hopper().unfenced[at + i] = here.thread;
 }
 
 void check_fenced(const void* address, const Place& place) {
+  const Unwatched unwatched;
   const auto& unfenced = hopper().unfenced;
   if (unfenced.empty()) return;
   const auto* at = reinterpret_cast<const unsigned char*>(reinterpret_cast<uintptr_t>(address) / 4 * 4);
@@ -271,12 +302,14 @@ void check_fenced(const void* address, const Place& place) {
 }
 
 void fence_writes() {
+  const Unwatched unwatched;
   std::erase_if(hopper().unfenced, [](const auto& write) { return write.second == here.thread; });
 }
 
 void begin_products() { hopper().threads[here.thread].begun = true; }
 
 void issue_product(Product& product, const Place& place) {
+  const Unwatched unwatched;
   ThreadState& me = hopper().threads[here.thread];
   if (!me.begun) broken("a product is issued without products_begin", place);
   product.group = -1;
@@ -299,6 +332,7 @@ void issue_product(Product& product, const Place& place) {
 }
 
 void commit_products(const Place& place) {
+  const Unwatched unwatched;
   ThreadState& me = hopper().threads[here.thread];
   if (!me.begun) broken("products are committed that were not begun", place);
   for (; me.committed < static_cast<int>(me.pending.size()); ++me.committed) {
@@ -309,6 +343,7 @@ void commit_products(const Place& place) {
 }
 
 bool product_due(int open_groups, Product& product, std::vector<float>& result) {
+  const Unwatched unwatched;
   ThreadState& me = hopper().threads[here.thread];
   if (me.committed == 0 || me.pending.front().product.group >= me.groups - open_groups) return false;
   product = std::move(me.pending.front().product);

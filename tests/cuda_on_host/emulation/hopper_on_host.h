@@ -63,6 +63,7 @@ void each_pair(const Location& at, int first, int rows, const Place& place, cons
 }
 
 inline void read_operand(const Location& at, int first, int rows, std::vector<uint32_t>& words, const Place& place) {
+  if (at.address & (kSwizzle - kLine)) broken("an operand does not begin at a multiple of 1024 bytes", place);
   words.resize(rows * 8);
   each_pair(at, first, rows, place, [&](int i, const volatile uint16_t* low, const volatile uint16_t* high) {
     check_fenced(const_cast<const uint16_t*>(low), place);
@@ -238,6 +239,7 @@ void launch_persistent(void (*kernel)(Params), int items, int blocks, int thread
   if (threads * blocks > 2048 || shared_bytes > emulation::kSharedMostHopper / blocks) {
     emulation::broken("more blocks are to share a multiprocessor than it has room for", emulation::Place::current());
   }
+  emulation::options.note_writes = true;
   emulation::run({items < most ? items : most, 1, 1}, threads, shared_bytes, body, &kernel, &params,
                  emulation::kSharedMostHopper);
 }

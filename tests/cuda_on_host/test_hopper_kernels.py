@@ -1,0 +1,72 @@
+"""The Hopper kernels on the host, against the reference in float64."""
+
+from __future__ import annotations
+
+import pytest
+from building import ASAN, COMPILER, NO_COMPILER, PLAIN, VARIANTS, holds, run
+
+pytestmark = pytest.mark.skipif(COMPILER is None, reason=NO_COMPILER)
+
+# Tiles are of 64 to 192 rows and 64 to 128 columns. Rows behind a key length hold NaN, which whole tiles meet.
+CASES = [
+    "length=70 left=3 right=17 heads=2",
+    "length=200 left=64 right=30 layout=gaps batch=2 heads=4 key_heads=2 key_lengths=131,199",
+    "length=150 left=13 right=22 dropout_p=0.4 heads=2 seed=12345678901234",
+    "length=1",
+    "length=64 left=0 right=0",
+    "length=137 left=40 right=0 size=20",
+    "length=129 left=0 right=65 layout=blhd heads=3",
+    "length=90 left=500 right=501 scale=-0.2",
+    "length=33 left=4 right=4 scale=0",
+    "length=300 left=21 right=9 heads=3",
+    "length=300 left=101 right=70",  # a tile ends one key behind what the first row of a warp sees
+    "length=260 left=101 right=40 key_lengths=150 size=6",
+    "length=132 left=33 right=33 dropout_p=0.2 batch=2 heads=4 key_heads=2 key_lengths=68,35 layout=blhd",
+    "length=75 left=2 right=1 batch=4 heads=2 key_heads=1 key_lengths=0,1,300,33",
+]
+SMALL = [f"type=float16 head_dim=64 backward=0 {case}" for case in CASES]
+# Bands as wide as each of the instances wants them.
+ALL = [
+    f"type={dtype} head_dim={head_dim} backward=0 {case}"
+    for dtype in ("float16", "bfloat16")
+    for head_dim in (64, 128)
+    for case in [
+        *CASES,
+        "length=450 left=210 right=200 size=3",
+        "length=400 left=900 right=900 key_lengths=333",
+        "length=300 left=250 right=250 dropout_p=0.3",
+    ]
+]
+
+
+def every_window():
+    """Every width on each side and every place of a tile for the band's ends, with causal and lopsided ones between."""
+    for width in range(129):
+        seed = f"backward=0 head_dim=64 seed={width + 1}"
+        yield f"type=float16 length={130 + width % 64} left={width} right={width} {seed}"
+        yield f"type=float16 length={65 + width * 29 % 64} left={width} right={width * 37 % 129} {seed}"
+        yield f"type=float16 length=100 left={width} right=0 key_lengths={width * 11 % 101} {seed}"
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [pytest.param(variant, marks=[pytest.mark.slow] * (variant != PLAIN), id=variant.name) for variant in VARIANTS],
+)
+def test_cases(workshop, variant):
+    for order in ((), ("--reversed",)):
+        done = run(workshop.program("hopper_small", variant), SMALL, *order)
+        assert holds(done), done.stdout + done.stderr[-4000:]
+    assert f"all held: {len(SMALL)}" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", [PLAIN, ASAN], ids=lambda variant: variant.name)
+def test_cases_of_all_instances(workshop, variant):
+    done = run(workshop.program("hopper", variant), ALL)
+    assert holds(done), done.stdout + done.stderr[-4000:]
+
+
+@pytest.mark.slow
+def test_every_window(workshop):
+    done = run(workshop.program("hopper_small", PLAIN), every_window())
+    assert holds(done), done.stdout + done.stderr[-4000:]
