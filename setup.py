@@ -87,8 +87,12 @@ def cuda_extensions() -> list[CppExtension]:
             raise SystemExit(f"PYPROF_CUDA=1 needs nvcc and found none in {home}: set CUDA_HOME to the whole toolkit.")
         return [clock]
     # One binary for every card from Ampere on: the newest one named also brings its intermediate code for later ones.
-    newest = "9.0;10.0+PTX" if tuple(map(int, torch.version.cuda.split(".")[:2])) >= (12, 8) else "9.0+PTX"
-    os.environ.setdefault("TORCH_CUDA_ARCH_LIST", f"8.0;{newest}")
+    newest = "9.0a;10.0+PTX" if tuple(map(int, torch.version.cuda.split(".")[:2])) >= (12, 8) else "9.0a;9.0+PTX"
+    wanted_cards = os.environ.get("TORCH_CUDA_ARCH_LIST", f"8.0;{newest}").replace(" ", ";").split(";")
+    # What Hopper has beyond its successors is in its own variant, which runs there as well as the plain one.
+    cards = ["9.0a" if card == "9.0" else card for card in wanted_cards]
+    os.environ["TORCH_CUDA_ARCH_LIST"] = ";".join(dict.fromkeys(cards))
+    hopper = ["-DPYPROF_HOPPER"] if "9.0a" in cards else []
     cpp_extension.CUDA_HOME = str(home)  # the same toolkit as above, whatever PyTorch has guessed
     window = CUDAExtension(
         "pyprof._window_cuda",
@@ -96,7 +100,7 @@ def cuda_extensions() -> list[CppExtension]:
         depends=window_headers(),
         include_dirs=include_dirs,
         library_dirs=library_dirs,
-        extra_compile_args={"cxx": FLAGS, "nvcc": ["-std=c++20", "-O3", "-lineinfo"]},
+        extra_compile_args={"cxx": [*FLAGS, *hopper], "nvcc": ["-std=c++20", "-O3", "-lineinfo"]},
     )
     return [clock, window]
 

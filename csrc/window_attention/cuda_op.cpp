@@ -10,9 +10,11 @@
 #include <pybind11/pybind11.h>
 #include <torch/library.h>
 
+#include <cstdlib>
 #include <string_view>
 #include <tuple>
 
+#include "window_attention/hopper.h"
 #include "window_attention/mma.h"
 #include "window_attention/op.h"
 #include "window_attention/plain.h"
@@ -34,6 +36,21 @@ bool runs_on_tensor_cores(const Problem& problem) {
   return false;
 }
 
+// Whether the kernels of Hopper run: PYPROF_CUDA_KERNELS=hopper asks for them, and the card and the problem allow it.
+bool runs_on_hopper(const Problem& problem, const Forward& forward) {
+#ifdef PYPROF_HOPPER
+  const char* wanted = std::getenv("PYPROF_CUDA_KERNELS");
+  if (wanted == nullptr || std::string_view(wanted) != "hopper" || !hopper_supports(problem, forward)) return false;
+  int device = 0, major = 0, minor = 0;
+  C10_CUDA_CHECK(cudaGetDevice(&device));
+  C10_CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
+  C10_CUDA_CHECK(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device));
+  return major == 9 && minor == 0;
+#else
+  return false;
+#endif
+}
+
 Problem cuda_problem(Inputs& in, std::string_view impl) {
   TORCH_CHECK(impl == "cuda", "window_attention: impl '", impl, "' cannot run on a CUDA device; it has cuda");
   return problem_of(in);
@@ -47,7 +64,9 @@ std::tuple<Tensor, Tensor> forward_on_cuda(const Tensor& query, const Tensor& ke
   Inputs in{query, key, value, left, right, key_lengths, scale, dropout_p, seed};
   const Problem problem = cuda_problem(in, impl);
   ForwardTensors out(in);
-  const auto run = runs_on_tensor_cores(problem) ? mma_forward : plain_forward;
+  const auto run = !runs_on_tensor_cores(problem)            ? plain_forward
+                   : runs_on_hopper(problem, out.pointers()) ? hopper_forward
+                                                             : mma_forward;
   run(problem, out.pointers(), stream);
   return {out.output, out.lse};
 }

@@ -79,6 +79,10 @@ struct Operand {
 #include <cuda.h>
 
 #define PYPROF_GRID_CONSTANT __grid_constant__
+// Machine code for other cards than sm_90a, which a library for several has too.
+#if defined(__CUDA_ARCH__) && !defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#define PYPROF_NOT_HOPPER
+#endif
 
 namespace pyprof::gpu {
 
@@ -145,6 +149,9 @@ template <int N>
 PYPROF_DEVICE void hold(float (&d)[N]) {
   PYPROF_UNROLL for (int i = 0; i < N; ++i) asm volatile("" : "+f"(d[i])::"memory");
 }
+
+// The launch fails: this is code for a card that it must not be started on.
+PYPROF_DEVICE void stop() { __trap(); }
 
 PYPROF_DEVICE bool any(bool condition) { return __any_sync(0xffffffffu, condition); }
 

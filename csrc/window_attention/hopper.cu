@@ -61,7 +61,7 @@ void hopper_forward(const Problem& problem, const Forward& forward, CUstream_st*
   if (!hopper_supports(problem, forward)) {
     throw std::invalid_argument("the Hopper kernels take 16-bit types, head_dim 64 and 128, and aligned rows");
   }
-  const bool dropped = Dropout(problem.dropout_p, problem.seed).active();
+  const bool dropped = Dropout(problem.dropout_p).active();
   if (problem.type == Type::float16) {
     dropped ? launch<gpu::Float16, true>(problem, forward, stream)
             : launch<gpu::Float16, false>(problem, forward, stream);

@@ -72,6 +72,39 @@ def test_error_is_at_most_twice_that_of_plain_code(problem, dtype, spread):
         assert error <= 2 * budget + 1e-30, f"{name}: error {float(error):.3g}, plain code {float(budget):.3g}"
 
 
+IS_HOPPER = torch.cuda.is_available() and torch.cuda.get_device_capability() == (9, 0)
+FOR_HOPPER = [problem for problem in PROBLEMS if problem[5] in (64, 128)] + [
+    ((900, 900), 1, 3, 3, 2100, 64, None),
+    ((200, 201), 2, 4, 2, 1500, 64, (1500, 733)),
+    ((256, 256), 1, 4, 4, 2000, 128, (1111,)),
+]
+
+
+@pytest.mark.skipif(not IS_HOPPER, reason="the device is not of compute capability 9.0")
+@pytest.mark.parametrize("dtype", TYPES[1:], ids=str)
+@pytest.mark.parametrize("problem", FOR_HOPPER, ids=str)
+def test_the_forward_of_hopper_is_as_good_and_gives_the_same_bits(problem, dtype, monkeypatch):
+    monkeypatch.setenv("PYPROF_CUDA_KERNELS", "hopper")
+    given = inputs(problem, dtype)[:3]
+    exact = naive(*(tensor.double() for tensor in given), problem)
+    on_gpu = [tensor.cuda() for tensor in given]
+    lengths = None if problem[-1] is None else torch.tensor(problem[-1], device="cuda")
+    ours = window_attention(*on_gpu, problem[0], lengths, impl="cuda")
+    error, budget = ((one.cpu().double() - exact).abs().max() for one in (ours, naive(*on_gpu, problem)))
+    assert error <= 2 * budget + torch.finfo(dtype).eps * exact.abs().max()
+    for _ in range(40):
+        assert torch.equal(window_attention(*on_gpu, problem[0], lengths, impl="cuda"), ours)
+
+
+@pytest.mark.skipif(not IS_HOPPER, reason="the device is not of compute capability 9.0")
+def test_what_is_masked_does_not_show_on_hopper(monkeypatch):
+    monkeypatch.setenv("PYPROF_CUDA_KERNELS", "hopper")
+    query, key, value, _ = (tensor.cuda() for tensor in inputs(PROBLEMS[0], torch.bfloat16))
+    key[:, :, 100] = value[:, :, 100] = torch.nan
+    seen = window_attention(query, key, value, (5, 5), impl="cuda").isnan().any(-1)[0, 0].nonzero().flatten().tolist()
+    assert seen == list(range(95, 106))
+
+
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
 def test_dropout_and_log_sum_exp_are_those_of_the_reference(dtype):
     problem = ((20, 9), 2, 4, 2, 150, 64, (150, 77))

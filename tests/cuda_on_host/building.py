@@ -16,7 +16,9 @@ ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 COMPILER = shutil.which("g++") or shutil.which("c++")
 NO_COMPILER = "there is no C++ compiler"
-EMULATION = [HERE / "emulation" / f"{name}.cpp" for name in ("machine", "hopper_machine", "banks", "arithmetic", "fibre")]
+EMULATION = [
+    HERE / "emulation" / f"{name}.cpp" for name in ("machine", "hopper_machine", "banks", "arithmetic", "fibre")
+]
 HARNESS = [HERE / "window_program.cpp", HERE / "window_problem.cpp"]
 REFERENCE = ROOT / "csrc/window_attention/reference.cpp"
 

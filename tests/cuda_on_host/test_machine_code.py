@@ -17,7 +17,12 @@ ARCHITECTURES = ("sm_80", "sm_90", "sm_100")
 # By head_dim. A block has 128 threads and a multiprocessor 65536 registers: at 128 a thread four blocks fit, at 168
 # three, at 255 two. With dropout, head_dim 64 takes up to 224 on sm_90.
 MOST_REGISTERS = {"32": 128, "64": 232, "128": 255}
-SOURCES = sorted(path.stem for path in WINDOW.glob("*.cu"))
+# A source with one architecture of its own has nothing for others.
+SOURCES = [
+    (path.stem, architecture)
+    for path in sorted(WINDOW.glob("*.cu"))
+    for architecture in (("sm_90a",) if path.stem == "hopper" else ARCHITECTURES)
+]
 
 needs_nvcc = pytest.mark.skipif(NVCC is None, reason=NO_NVCC)
 pytestmark = pytest.mark.slow
@@ -45,8 +50,7 @@ def compiled(tmp_path_factory):
 
 
 @needs_nvcc
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize(("source", "architecture"), SOURCES)
 def test_nothing_spills_and_registers_are_bounded(compiled, source, architecture):
     found = kernels(compiled(source, architecture)[1])
     assert found
@@ -57,6 +61,28 @@ def test_nothing_spills_and_registers_are_bounded(compiled, source, architecture
         assert head_dim, kernel
         assert kernel.registers <= MOST_REGISTERS[head_dim[1]], kernel
         assert kernel.static_shared_bytes == 0, kernel  # all of it is dynamic, which the emulation checks
+
+
+@needs_nvcc
+def test_products_of_a_warpgroup_are_not_serialised(compiled):
+    assert "serialized" not in compiled("hopper", "sm_90a")[1]
+
+
+@needs_nvcc
+@pytest.mark.skipif(disassembler() is None, reason=NO_DISASSEMBLER)
+def test_hopper_uses_what_hopper_has(compiled):
+    command = [disassembler(), "-c", str(compiled("hopper", "sm_90a")[0])]
+    of_kernel = instructions(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    assert of_kernel
+    for kernel, names in of_kernel.items():
+        # Products of a warpgroup, copies of boxes, barriers, registers that move.
+        assert {"HGMMA", "UTMALDG", "SYNCS", "USETMAXREG"} <= names, kernel
+
+
+@needs_nvcc
+def test_code_for_other_cards_has_nothing_of_hopper(compiled):
+    for kernel in kernels(compiled("hopper", "sm_80")[1]):
+        assert kernel.registers <= 16, kernel
 
 
 @needs_nvcc
