@@ -16,7 +16,10 @@ SELF_ATTENTION = "self-attention"
 OUTSIDE = "outside"
 # What ran several kinds of layers in one piece.
 FUSED = "fused"
-KINDS = (SELF_ATTENTION, "feedforward", FUSED, "embedding", "normalisation", "head", "other", OUTSIDE)
+KINDS = (
+    *(SELF_ATTENTION, "cross-attention", "convolution", "state space", "recurrence", "feedforward", "router", FUSED),
+    *("embedding", "normalisation", "head", "other", OUTSIDE),
+)
 
 
 @dataclass(frozen=True)

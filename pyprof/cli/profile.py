@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pyprof.cli.options import (
@@ -17,6 +19,7 @@ from pyprof.cli.options import (
     print_json,
 )
 from pyprof.cli.output import models_print_to_standard_error
+from pyprof.errors import UsageError
 
 if TYPE_CHECKING:
     from pyprof.cli.options import Commands
@@ -43,6 +46,14 @@ def add(commands: Commands) -> None:
     )
     parser.add_argument("--base-model", action="store_true", help="measure a checkpoint without the head of its task")
     add_seconds(parser, default=3.0, help="take steps for about S seconds (default: 3)")
+    parser.add_argument(
+        "--kind",
+        metavar="REGEX=KIND",
+        action="append",
+        default=[],
+        help="what the layers whose whole path REGEX matches count as, and what is in them; the first that matches "
+        "holds, KIND may be a name of your own",
+    )
     parser.add_argument("--expand", action="store_true", help="show every block of a repeated kind, not their mean")
     parser.add_argument(
         "--nvtx", action="store_true", help="open NVTX ranges for a tool that is attached (also: PYPROF_NVTX=1)"
@@ -60,8 +71,10 @@ def _run(options: argparse.Namespace) -> int:
 
     setup, mode = model_setup(options, options.model, tokens=_TOKENS), options.mode or "infer"
     ranges = nvtx.wanted(options.nvtx or None)
+    rules = _rules(options.kind)
     with models_print_to_standard_error():
         loaded = setup.load(mode)
+        loaded = replace(loaded, kinds=(*rules, *loaded.kinds))
         with nvtx.case_range("profile", ranges):
             profile = profile_model(loaded, setup.length, setup.batch, options.seconds, ranges)
     if options.json:
@@ -85,3 +98,20 @@ def _run(options: argparse.Namespace) -> int:
     what = f"{setup.length:,} {loaded.unit}s, batch {setup.batch}, {mode}, {loaded.attention}"
     layers.write(profile, Console(), title=f"{loaded.title}, {what}", expand=options.expand)
     return 0
+
+
+def _rules(given: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """The rules of --kind, which hold in train mode too, where a step holds the model at the path `model`."""
+    from pyprof.layers.kinds import compile_rules
+
+    rules = []
+    for text in given:
+        pattern, _, kind = (part.strip() for part in text.rpartition("="))
+        if not pattern:
+            raise UsageError(f"--kind takes REGEX=KIND, such as 'encoder\\..*mixer=state space', not {text!r}")
+        rules.append((pattern, kind))
+    try:
+        compile_rules(rules)
+    except ValueError as error:
+        raise UsageError(f"--kind: {error}") from error
+    return tuple((rf"(?:model\.)?(?:{pattern})", kind) for pattern, kind in rules)

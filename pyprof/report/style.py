@@ -28,7 +28,12 @@ _UNITS: Mapping[str, tuple[tuple[tuple[str, float], ...], float]] = {
 
 KIND_STYLES: Mapping[str, str] = {
     "self-attention": "bright_blue",
+    "cross-attention": "blue",
+    "convolution": "bright_green",
+    "state space": "bright_cyan",
+    "recurrence": "bright_yellow",
     "feedforward": "magenta",
+    "router": "red",
     "fused": "bright_magenta",
     "embedding": "yellow",
     "normalisation": "green",
@@ -53,7 +58,12 @@ class Glyphs:
     fillings: Mapping[str, str] = field(
         default_factory=lambda: {
             "self-attention": "█",
+            "cross-attention": "▙",
+            "convolution": "▦",
+            "state space": "▤",
+            "recurrence": "▥",
             "feedforward": "▒",
+            "router": "◆",
             "fused": "▓",
             "embedding": "▚",
             "normalisation": "░",
@@ -83,14 +93,19 @@ class Glyphs:
     launch: str = "◇"
 
     def filling(self, kind: str) -> str:
-        """The character that fills a kind's part of a bar."""
-        return self.fillings.get(kind, self.fillings["other"])
+        """The character that fills a kind's part of a bar: of a user's own kind its first letter."""
+        return self.fillings.get(kind, kind[0] if kind[:1].isascii() and kind[:1].isalnum() else self.fillings["other"])
 
 
 ASCII = Glyphs(
     fillings={
         "self-attention": "#",
+        "cross-attention": "X",
+        "convolution": "c",
+        "state space": "s",
+        "recurrence": "r",
         "feedforward": "=",
+        "router": "@",
         "fused": "&",
         "embedding": "%",
         "normalisation": ":",

@@ -160,6 +160,34 @@ def test_a_dry_run_measures_nothing(capsys, tmp_path):
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.parametrize("mode", ["infer", "train"])
+def test_profile_takes_rules_for_kinds(capsys, mode):
+    command = ["profile", "bert", "--size", "tiny", "--length", "16", "--seconds", "0.05", "--mode", mode, "--json"]
+    code, out, _ = run(capsys, *command, "--kind", r"encoder\.layer\.0\.output=my own", "--kind", "pooler = embedding")
+    layers = json.loads(out)["layers"]
+    kinds = {path.removeprefix("model."): kind for path, kind in zip(layers["path"], layers["kind"], strict=True)}
+    assert code == 0
+    assert kinds["encoder.layer.0.output.dense"] == "my own"
+    assert kinds["pooler.dense"] == "embedding"
+    assert kinds["encoder.layer.1.output.dense"] == "feedforward"
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ("pooler", "--kind takes REGEX=KIND"),
+        ("=head", "--kind takes REGEX=KIND"),
+        ("pooler(=head", "no regular expression"),
+        ("pooler=haed", "did you mean 'head'?"),
+        ("pooler=", "cannot be a kind"),
+    ],
+)
+def test_a_wrong_rule_for_kinds_is_wrong_use(capsys, rule, message):
+    code, _, err = run(capsys, "profile", "bert", "--size", "tiny", "--kind", rule)
+    assert code == 2
+    assert message in err
+
+
 def test_profile_shows_layers_and_gives_json(capsys):
     code, out, _ = run(
         capsys, "profile", "bert", "--size", "tiny", "--length", "16", "--seconds", "0.05", "--mode", "train"

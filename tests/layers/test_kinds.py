@@ -108,6 +108,25 @@ def test_an_unknown_kind_is_refused() -> None:
         classify(Model(), ((r".*", "attention"),))
 
 
+@pytest.mark.parametrize(
+    "kind", ["Self-Attention", "feed-forward", "convolutions", "outside", "fused", "", "a\x1bb", "x" * 25]
+)
+def test_a_misspelt_or_unprintable_kind_is_refused(kind: str) -> None:
+    with pytest.raises(ValueError, match=r"did you mean|cannot be a kind") as caught:
+        classify(Model(), ((r".*", kind),))
+    assert "\x1b" not in str(caught.value)
+
+
+def test_a_rule_can_name_a_kind_of_its_own() -> None:
+    kinds = classify(Model(), ((r"blocks\..*mlp", "my mixer"),))
+    assert (kinds["blocks.1.mlp.0"], kinds["blocks.1.attention"]) == ("my mixer", "self-attention")
+
+
+def test_a_rule_that_is_no_regular_expression_is_refused() -> None:
+    with pytest.raises(ValueError, match="no regular expression"):
+        classify(Model(), (("blocks.(", "head"),))
+
+
 def test_a_lone_layer_is_classified_too() -> None:
     assert classify(nn.LayerNorm(2)) == {"": "normalisation"}
     assert classify(nn.Linear(2, 2)) == {"": "other"}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -80,6 +81,29 @@ def test_every_parameter_is_of_some_kind(one: Entry, mode: str) -> None:
     assert set(own.values()) >= {"embedding", "self-attention", "feedforward", "normalisation"}
     assert mode == "infer" or kinds["head.classifier"] == "head"
     assert kinds[""] == "other"
+
+
+# How many layers of the tiny models are of each kind.
+LAYERS_OF_KINDS = {
+    "bert": (5, 18, 12, 5, 3, 5),
+    "longformer": (5, 22, 12, 5, 3, 5),
+    "nystromformer": (5, 20, 12, 5, 0, 5),
+    "hubert": (34, 12, 14, 7, 0, 3),
+    "l-hubert": (34, 12, 14, 7, 0, 3),
+    "l-hubert-100": (34, 12, 14, 7, 0, 3),
+    "vit": (4, 10, 12, 5, 3, 2),
+    "swin": (6, 36, 16, 11, 1, 7),
+}
+
+
+@pytest.mark.parametrize("one", ENTRIES, ids=lambda one: one.name)
+def test_the_models_of_the_study_keep_their_kinds(one: Entry) -> None:
+    """Kinds that came later (convolution, say) take nothing from them, so that runs of all years can be compared."""
+    model = tiny(one.name)
+    kinds = Counter(classify(model.step, model.kinds).values())
+    order = ("embedding", "self-attention", "feedforward", "normalisation", "head", "other")
+    assert tuple(kinds[kind] for kind in order) == LAYERS_OF_KINDS[one.name]
+    assert set(kinds) <= set(order)
 
 
 def test_inputs_and_weights_are_reproducible() -> None:
