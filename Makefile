@@ -23,12 +23,10 @@ test: $(VENV)/.built-test
 test-slow: $(VENV)/.built-test
 	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile
 
-# On a machine with a GPU: build the CUDA parts, test them there, and write the table of the kernels to be committed.
-gpu: $(VENV)/.built-test
-	PYPROF_CUDA=1 $(BIN)/python -m pip install -q --no-build-isolation -e .
-	$(BIN)/python -m pytest -m gpu
-	$(BIN)/pyprof attention --device cuda --dtypes bfloat16,float16 --impls all --windows 16,50,128 --json > docs/gpu.json
-	$(BIN)/pyprof attention --device cuda --dtypes bfloat16,float16 --impls all --windows 16,50,128 | tee docs/gpu.txt
+# On a machine with a GPU: build for that card in place, test, measure, and write bench/results/CARD.md to be committed.
+# With VENV= (empty) the packages of $(PYTHON) are used as they are, and nothing is downloaded.
+gpu: $(if $(VENV),$(VENV)/.built-test)
+	$(if $(VENV),$(BIN)/python,$(PYTHON)) bench/gpu.py
 
 lint: $(VENV)/.built-test $(VENV)/.lint
 	$(BIN)/ruff check .

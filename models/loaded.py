@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,7 +22,14 @@ from pyprof.models.tasks import Labels, has_head, labels_for
 from pyprof.models.verify import verify_attention
 from pyprof.names import is_reference, nearest
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
+# What weights and inputs are of.
+_DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "float64": torch.float64,
+    "autocast-bfloat16": torch.float32,
+}
 _MODES = ("infer", "train")
 
 
@@ -30,10 +38,11 @@ class LoadedModel:
     """A model, fed and fitted by its architecture.
 
     `entry` is None for a factory or a checkpoint directory. `module` is the bare model; `step` is what is timed and
-    takes what `inputs` gives: in infer mode the module itself, in train mode a module that returns the loss, behind a
-    light head, or of the model's own head with what `labels` makes, where its task is known. `attention` is the
-    implementation that really ran, counted in one forward pass. `kinds` are rules on the paths of `step`. Call `fit`
-    with a length before `step` runs at it. `inference` is the context for a call of it in infer mode.
+    takes what `inputs` gives (`call` runs it as its mode and dtype ask): in infer mode the module itself, in train mode
+    a module that returns the loss, behind a light head, or of the model's own head with what `labels` makes, where its
+    task is known. `attention` is the implementation that really ran, counted in one forward pass. `kinds` are rules on
+    the paths of `step`. Call `fit` with a length before `step` runs at it. `inference` is the context for a call of it
+    in infer mode.
     """
 
     request: Request
@@ -90,7 +99,13 @@ class LoadedModel:
     def _called_plainly(self, length: int) -> Any:
         """The output for one example, without compiling the model for a batch that may never come again."""
         args, kwargs = self.inputs(length, 1)
-        return self.module._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]
+        with _autocast(self.request):
+            return self.module._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]
+
+    def call(self, *args: Any, **kwargs: Any) -> Any:
+        """Call `step` in what its mode and its dtype ask for: without gradients in infer mode, under autocast."""
+        with self.inference() if self.mode == "infer" else nullcontext(), _autocast(self.request):
+            return self.step(*args, **kwargs)
 
     def inputs(self, length: int, batch: int) -> Inputs:
         """Positional and keyword arguments of `step` on its device; the same ones in every call.
@@ -129,6 +144,12 @@ class LoadedModel:
         if isinstance(value, (tuple, list)):
             return type(value)(self._moved(item) for item in value)
         return value
+
+
+def _autocast(request: Request) -> AbstractContextManager[object]:
+    if not request.dtype.startswith("autocast-"):
+        return nullcontext()
+    return torch.autocast(torch.device(request.device).type, torch.bfloat16)
 
 
 def load_model(request: Request) -> LoadedModel:
@@ -224,10 +245,12 @@ def _verify(request: Request, entry: Entry | None, built: Architecture) -> int:
     probe = LoadedModel(request, None, built, built.module, request.attention, ())
     inputs = probe.inputs(length, 1)
     if entry is not None:
-        output = verify_attention(built.module, inputs, request.attention, entry.attentions)
+        with _autocast(request):
+            output = verify_attention(built.module, inputs, request.attention, entry.attentions)
     else:
         choices = checkpoint.attentions(request.model)
         how = "alone, so" if request.dtype == "float32" else f"alone in {request.dtype}, so choose float32, or"
         what = f"the model in {request.model} does not run on {length} {built.unit}s {how} write a factory for it"
-        output = guarded(what, verify_attention, built.module, inputs, request.attention, choices)
+        with _autocast(request):
+            output = guarded(what, verify_attention, built.module, inputs, request.attention, choices)
     return int(first_tensor(output).shape[-1])

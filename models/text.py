@@ -119,7 +119,7 @@ class Nystromformer(Text):
             name = str(dtype).removeprefix("torch.")
             raise UsageError(
                 f"Nyströmformer cannot run in {name}, since transformers makes a matrix inside of it in float32: "
-                "choose float32, or write a factory that runs it under torch.autocast"
+                "choose autocast-bfloat16 or float32"
             )
 
     def extend(self, longest: int) -> None:

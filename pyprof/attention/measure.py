@@ -20,10 +20,11 @@ from pyprof.failures import Failure, Status, attempt
 from pyprof.statistics.estimate import Estimate
 from pyprof.timing.clock import Call, Stopwatch
 from pyprof.timing.interleave import Interleaved, RoundLimits, interleave
-from pyprof.timing.yardstick import SIZE, Yardstick
+from pyprof.timing.yardstick import Yardstick
 
-# The machine's limit is measured as the rate of a square matrix product in the problem's dtype.
-LIMIT_SIZE = SIZE
+# The machine's limit is measured as the rate of a square matrix product in the problem's dtype, of the size that fills
+# the device unless a test has another one.
+LIMIT_SIZE: int | None = None
 _LIMIT = "(matmul)"
 
 
@@ -63,7 +64,8 @@ class Row:
 class ProblemResult:
     """All rows of one problem in one mode.
 
-    `limit` is the matrix product's rate in FLOP/s, `flops` counts the useful operations of a call.
+    `limit` is the rate in FLOP/s of the product of two square matrices of the side `limit_size`, `flops` counts the
+    useful operations of a call.
     """
 
     problem: Problem
@@ -72,6 +74,7 @@ class ProblemResult:
     limit: Estimate | None
     rounds: int
     rows: tuple[Row, ...]
+    limit_size: int = 0
 
     def row(self, impl: str) -> Row | None:
         """The row of an implementation."""
@@ -83,6 +86,7 @@ class ProblemResult:
             "mode": self.mode,
             "flops": self.flops,
             "limit_flops_per_second": None if self.limit is None else asdict(self.limit),
+            "limit_size": self.limit_size,
             "rounds": self.rounds,
             "rows": [row.to_json() for row in self.rows],
         }
@@ -122,12 +126,13 @@ def measure(
         return ProblemResult(problem, mode, useful, None, 0, rows)
     candidates, failures = prepared
     calls = {candidate.name: candidate.call for candidate in candidates}
-    limit_work = Yardstick(problem.torch_device, problem.dtype, LIMIT_SIZE)
+    size = LIMIT_SIZE or devices.of(problem.device).filling_size
+    limit_work = Yardstick(problem.torch_device, problem.dtype, size)
     taken = interleave({_LIMIT: limit_work, **calls}, limits, stopwatch or devices.of(problem.device).stopwatch())
     rows = tuple(_rows(implementations, candidates, failures, taken, useful, limit_work.flops))
     limit = _scaled(taken.seconds(_LIMIT), limit_work.flops) if _LIMIT in taken.samples else None
     rounds = max((len(samples) for samples in taken.samples.values()), default=0)
-    return ProblemResult(problem, mode, useful, limit, rounds, rows)
+    return ProblemResult(problem, mode, useful, limit, rounds, rows, size)
 
 
 def _candidates(

@@ -58,7 +58,10 @@ def add(commands: Commands) -> None:
         help="neighbours on each side without the token itself, or left:right (default: 16,50)",
     )
     what.add_argument(
-        "--dtypes", type=names, default=("float32",), metavar="A,B", help="float32 (default), bfloat16, float16"
+        "--dtypes",
+        type=names,
+        metavar="A,B",
+        help="float32, bfloat16, float16 (default: bfloat16 on a GPU, else float32)",
     )
     what.add_argument(
         "--modes", type=names, default=("forward", "backward"), metavar="A,B", help="forward, backward (default: both)"
@@ -125,7 +128,7 @@ def _grid(options: argparse.Namespace) -> Grid:
     return Grid(
         lengths=tuple(_whole(text, "a length") for text in options.lengths),
         windows=tuple(map(_window, options.windows)),
-        dtypes=options.dtypes,
+        dtypes=options.dtypes or (devices.of(options.device).usual_dtype,),
         modes=options.modes,
         impls=peers.names(options.device)
         if "all" in options.impls

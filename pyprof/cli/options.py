@@ -16,6 +16,7 @@ from pyprof.names import nearest
 from pyprof.plain import json_safe, shown
 from pyprof.quantity import LONGEST_SECONDS, parse_duration, parse_share
 from pyprof.records import validate
+from pyprof.records.case import DTYPES
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -82,9 +83,14 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def add_model_options(
-    parser: Parser, *, tokens: int, modes: Sequence[str] = ("infer", "train"), mode: str = "infer"
+    parser: Parser,
+    *,
+    tokens: int,
+    modes: Sequence[str] = ("infer", "train"),
+    mode: str = "infer",
+    dtype: str = "float32",
 ) -> None:
-    """The options of `model_setup`, and --mode; `tokens` and `mode` are the defaults that the help states.
+    """The options of `model_setup`, and --mode; `tokens`, `mode` and `dtype` are the defaults that the help states.
 
     What is not given is None, so that a command can tell.
     """
@@ -97,7 +103,7 @@ def add_model_options(
     parser.add_argument("--batch", type=whole(1), metavar="N", help="number of examples (default: 1)")
     parser.add_argument("--mode", choices=modes, help=f"default: {mode}")
     parser.add_argument("--size", choices=("base", "tiny"), help="default: base")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="default: float32")
+    parser.add_argument("--dtype", choices=DTYPES, help=f"default: {dtype}")
     parser.add_argument("--device", metavar="DEVICE", help="cpu (default), cuda or cuda:N")
 
 

@@ -39,7 +39,7 @@ def add(commands: Commands) -> None:
     """Add the subcommand."""
     parser = add_command(commands, "profile", _run, _DESCRIPTION)
     parser.add_argument("model", metavar="MODEL", type=named)
-    add_model_options(parser, tokens=_TOKENS)
+    add_model_options(parser, tokens=_TOKENS, dtype="bfloat16 on a GPU, else float32")
     add_attention(parser)
     parser.add_argument(
         "--weights", type=named, metavar="PATH", help="weights of a local checkpoint instead of random ones"
@@ -63,12 +63,15 @@ def add(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from pyprof import device as devices
     from pyprof.machine import pin
 
     pinned = pin.apply(options.pin)
     from pyprof.layers import nvtx
     from pyprof.worker.profile_model import profile_model
 
+    if options.dtype is None and options.device is not None:
+        options.dtype = devices.of(options.device).usual_dtype
     setup, mode = model_setup(options, options.model, tokens=_TOKENS), options.mode or "infer"
     ranges = nvtx.wanted(options.nvtx or None)
     rules = _rules(options.kind)
@@ -95,7 +98,7 @@ def _run(options: argparse.Namespace) -> int:
     from pyprof.report import layers
     from pyprof.report.console import Console
 
-    what = f"{setup.length:,} {loaded.unit}s, batch {setup.batch}, {mode}, {loaded.attention}"
+    what = f"{setup.length:,} {loaded.unit}s, batch {setup.batch}, {mode}, {loaded.attention}, {setup.dtype}"
     layers.write(profile, Console(), title=f"{loaded.title}, {what}", expand=options.expand)
     return 0
 

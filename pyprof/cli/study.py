@@ -31,7 +31,7 @@ _SETTINGS = {
     "time_budget": "stop after this time, such as '8 min', and list what it left out",
     "size": "base (as published) or tiny (for a trial)",
     "device": "auto, cpu, cuda or cuda:N",
-    "dtype": "float32, bfloat16 or float16",
+    "dtype": "float32, bfloat16, float16 or autocast-bfloat16",
     "threads": "number of threads that PyTorch may use",
     "seed": "seed of the random weights and inputs",
     "memory_budget": "memory that the largest batch may take, such as '2 GiB'",

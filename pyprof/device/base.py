@@ -43,6 +43,10 @@ class Device(ABC):
     limits_host_memory = False
     # Whether work goes on beside the host's, so that the device's time is another one than that of the call.
     has_own_time = False
+    # What a model is of where nobody says otherwise: what is in use on such a device.
+    usual_dtype = "float32"
+    # The side of the square matrices whose product fills the device.
+    filling_size = 1024
 
     def __init__(self, name: str) -> None:
         self.name = name

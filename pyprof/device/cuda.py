@@ -40,6 +40,8 @@ class CudaDevice(Device):
     """
 
     has_own_time = True
+    usual_dtype = "bfloat16"
+    filling_size = 8192
 
     def __init__(self, name: str = "cuda", cuda: Any = None, activity: Activity | None = None) -> None:
         super().__init__(name)

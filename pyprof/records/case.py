@@ -13,7 +13,7 @@ from pyprof.records import validate
 
 Mode = Literal["infer", "train"]
 MODES: tuple[Mode, ...] = ("infer", "train")
-DTYPES = ("float32", "bfloat16", "float16")
+DTYPES = ("float32", "bfloat16", "float16", "autocast-bfloat16")
 # Who hands out the host's memory; see ``pyprof.machine.allocator``.
 ALLOCATORS = ("default", "keep", "jemalloc", "tcmalloc")
 Batch = int | Literal["largest"]
@@ -26,7 +26,9 @@ class Case:
     `model` is a registry name, an importable ``package.module:function`` or the directory of a local checkpoint.
     `length` counts the model's own unit (tokens, or pixels of a square image's side). `batch` is a number of examples,
     or ``"largest"``: the largest that fits, found by the measurement. `attention` is the concrete implementation that
-    is asked for (eager, sdpa, chunks, ...), never an alias such as "best". `allocator` hands out the host's memory.
+    is asked for (eager, sdpa, chunks, ...), never an alias such as "best". `dtype` is that of the weights and inputs,
+    or autocast-bfloat16: float32 ones, of which torch.autocast has what it may computed in bfloat16. `allocator` hands
+    out the host's memory.
     """
 
     model: str

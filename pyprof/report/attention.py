@@ -62,7 +62,8 @@ def _title(results: Sequence[ProblemResult]) -> Text:
     rates = [result.limit.value / 1e9 for result in results if result.limit is not None]
     if rates:
         low, high = f"{min(rates):,.0f}", f"{max(rates):,.0f}"
-        title.append(f"; a 1024 x 1024 matrix product reaches {low if low == high else f'{low} to {high}'} GFLOP/s")
+        size = max(result.limit_size for result in results)
+        title.append(f"; a {size} x {size} matrix product reaches {low if low == high else f'{low} to {high}'} GFLOP/s")
     return title
 
 

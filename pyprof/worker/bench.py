@@ -33,6 +33,8 @@ MOST_PROBED_ROUNDS = 6
 PROBED_SECONDS = 1.0
 # From so many page faults a step on it is worth a step to know which layers they are of.
 MANY_FAULTS = 10_000
+# In float32 the product of larger matrices takes longer than many a step beside which it is read.
+_LARGEST_YARDSTICK = 4096
 
 
 class Bench:
@@ -135,7 +137,9 @@ class Bench:
 
     def _time(self, group: Sequence[CaseInProgress], steps: Sequence[Step], tell: Tell) -> None:
         if self._yardstick is None:
-            self._yardstick = Yardstick(self._device.torch_name)
+            self._yardstick = Yardstick(
+                self._device.torch_name, size=min(self._device.filling_size, _LARGEST_YARDSTICK)
+            )
         timed = time_together(steps, self.study.care, self.study.seed, self._yardstick, tell)
         for case in group:
             case.seconds += timed.seconds.get(case.case, 0.0)

@@ -17,11 +17,9 @@ def step_of(loaded: LoadedModel, length: int, batch: int) -> Call:
     args, kwargs = loaded.inputs(length, batch)
 
     def step() -> None:
+        output = loaded.call(*args, **kwargs)
         if loaded.mode == "train":
-            loaded.step(*args, **kwargs).backward()
-        else:
-            with loaded.inference():
-                loaded.step(*args, **kwargs)
+            output.backward()
 
     return step
 

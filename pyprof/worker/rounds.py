@@ -25,6 +25,7 @@ from pyprof.timing.watch import Watch
 from pyprof.timing.yardstick import NAME, Yardstick
 from pyprof.worker.step import Step
 
+_MOST_ON_DEVICE = 300
 # Told which case is being worked on, None where it is all of them.
 Tell = Callable[[Case | None], None]
 
@@ -49,7 +50,9 @@ def time_together(steps: Sequence[Step], care: Care, seed: int, yardstick: Yards
     stopwatch = device.stopwatch()
     begin = stopwatch.clock.now_ns()
     calls: dict[str, Call] = {step.case.key: step for step in steps}
-    precise = AllPrecise(care.precision, care.min_samples, care.max_samples)
+    # A launch-bound step is short, and its time the host's: as many rounds as its noise needs, within the time.
+    most = max(care.max_samples, _MOST_ON_DEVICE) if device.has_own_time else care.max_samples
+    precise = AllPrecise(care.precision, care.min_samples, most)
     touch, page_faults = PageFaults(), list[int]()
 
     def price_pages(_: Interleaved) -> None:
@@ -63,7 +66,7 @@ def time_together(steps: Sequence[Step], care: Care, seed: int, yardstick: Yards
             {**calls, NAME: yardstick},
             RoundLimits(
                 seconds=care.max_seconds * len(steps),
-                most_rounds=care.max_samples,
+                most_rounds=most,
                 fewest_rounds=care.min_samples,
                 seed=seed ^ int(cases[0].key, 16),
                 warmup_seconds=Warmup.max_seconds,

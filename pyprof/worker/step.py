@@ -48,11 +48,10 @@ class Step:
     def __call__(self) -> None:
         args, kwargs = self.inputs
         if self.case.mode == "infer":
-            with self.model.inference():
-                self.model.step(*args, **kwargs)
+            self.model.call(*args, **kwargs)
             return
         self.model.step.zero_grad(set_to_none=True)
-        self.model.step(*args, **kwargs).backward()
+        self.model.call(*args, **kwargs).backward()
         if self._optimizer is not None:
             self._optimizer.step()
 

@@ -69,7 +69,9 @@ def test_error_is_at_most_twice_that_of_plain_code(problem, dtype, spread):
     ours = with_gradients(lambda q, k, v: window_attention(q, k, v, problem[0], lengths, impl="cuda"), *on_gpu)
     for name, mine, plain, right in zip(("output", "query", "key", "value"), ours, eager, exact, strict=True):
         error, budget = ((one.cpu().double() - right).abs().max() for one in (mine, plain))
-        assert error <= 2 * budget + 1e-30, f"{name}: error {float(error):.3g}, plain code {float(budget):.3g}"
+        # Plain code can be exact: with the window 0 it returns the values, and two of its gradients are zeros.
+        floor = torch.finfo(dtype).eps / 2 * (right.abs().max() or max(each.abs().max() for each in exact))
+        assert error <= 2 * budget + floor, f"{name}: error {float(error):.3g}, plain code {float(budget):.3g}"
 
 
 IS_HOPPER = torch.cuda.is_available() and torch.cuda.get_device_capability() == (9, 0)

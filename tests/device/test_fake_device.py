@@ -63,7 +63,8 @@ def test_records_hold_the_devices_time_and_memory(chip: fake_device.Chip, tmp_pa
         assert record.reason is None
         assert (record.status, record.reason, record.case.device) == ("ok", None, "fake:1")
         latency, peak = record.indicators["latency"], record.indicators["peak_memory"]
-        assert latency.samples == (LAUNCH_NS + record.case.length * TOKEN_NS,) * 6
+        assert len(latency.samples) >= 6  # a device has as many rounds as its noise needs
+        assert set(latency.samples) == {LAUNCH_NS + record.case.length * TOKEN_NS}
         resident = resident_bytes(record.case.length, 1)
         assert peak.samples == (record.case.length * TOKEN_BYTES + resident,)
         assert peak.detail["resident"] == resident

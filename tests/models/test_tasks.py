@@ -188,7 +188,7 @@ def test_profile_names_the_class_and_not_the_size(tmp_path: Path, capsys: pytest
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.parametrize("mode", ["infer", "train"])
 def test_nystromformer_in_16_bits_is_one_sentence(dtype: str, mode: str, tmp_path: Path) -> None:
-    message = f"Nyströmformer cannot run in {dtype}, .*: choose float32, or write a factory .* torch.autocast"
+    message = f"Nyströmformer cannot run in {dtype}, .*: choose autocast-bfloat16 or float32"
     with pytest.raises(UsageError, match=message):
         load("nystromformer", size="tiny", mode=mode, longest=64, attention="then", dtype=dtype)
     saved(tmp_path, "NystromformerForMaskedLM", tiny("nystromformer"))
@@ -202,11 +202,28 @@ def test_what_the_sentence_recommends_for_nystromformer_works(tmp_path: Path) ->
         model.fit(40)
         args, kwargs = model.inputs(40, 1)
         model.step(*args, **kwargs).backward()
-    model = load("nystromformer", size="tiny", mode="train", longest=64, attention="then")
+    model = load("nystromformer", size="tiny", mode="train", longest=64, attention="then", dtype="autocast-bfloat16")
     model.fit(40)
     args, kwargs = model.inputs(40, 1)
-    with torch.autocast("cpu", torch.bfloat16):
-        assert torch.isfinite(model.step(*args, **kwargs))
+    loss = model.call(*args, **kwargs)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert {parameter.dtype for parameter in model.step.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("name", ["bert", "vit", "hubert"])
+def test_autocast_computes_in_bfloat16_on_float32_weights(name: str) -> None:
+    length = 32 if name == "vit" else 10
+    model = load(name, size="tiny", mode="infer", longest=length, attention="best", dtype="autocast-bfloat16")
+    model.fit(length)
+    args, kwargs = model.inputs(length, 1)
+    seen: set[torch.dtype] = set()
+    linear = next(layer for layer in model.module.modules() if isinstance(layer, torch.nn.Linear))
+    linear.register_forward_hook(lambda _, __, output: seen.add(output.dtype))
+    model.call(*args, **kwargs)
+    assert seen == {torch.bfloat16}
+    assert linear.weight.dtype == torch.float32
+    assert not torch.is_autocast_enabled("cpu")
 
 
 def test_a_checkpoint_in_16_bits_keeps_its_head(tmp_path: Path) -> None:

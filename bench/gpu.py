@@ -1,0 +1,175 @@
+"""Everything on the machine's GPU within a few minutes: build, tests, overhead, attention, profiles, a study."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+METHOD = """\
+Builds the CUDA part for the card that is there, in place, and runs against it what needs a GPU: its tests, the
+profiling overhead, the attention bench, a profile with and without a CUDA graph, and a study of three modalities.
+Nothing is installed and nothing is downloaded: it runs with the packages of the Python that starts it. Each part has a
+limit of its own, and all of them together --seconds; what does not fit is left out and said. Writes
+bench/results/CARD.md and CARD.json, to be committed.
+"""
+# How long the parts may take at most, in seconds.
+LIMITS = {"build": 150, "tests": 100, "overhead": 50, "attention": 60, "profile": 40, "study": 140}
+STUDY_BUDGET = 100
+
+
+@dataclass
+class Part:
+    """One part: its command, how it ended, and what it wrote."""
+
+    name: str
+    command: list[str]
+    status: str = "left out"
+    seconds: float = 0.0
+    output: str = field(default="", repr=False)
+    document: object = None
+
+
+def parts(python: str, work: Path) -> list[Part]:
+    """What is run, in this order. A part with --json leaves a document."""
+    pyprof = [python, "-P", "-m", "pyprof"]
+    on_card = ["--device", "cuda"]
+    study = ["study", "quick", *on_card, "--time-budget", f"{STUDY_BUDGET} s", "--models", "bert,longformer,vit,swin"]
+    study[-1] += ",hubert,l-hubert"
+    bert = ["profile", "bert", *on_card, "--length", "512", "--seconds", "10"]
+    overhead = ["overhead", "bert", *on_card, "--length", "512", "--mode", "infer", "--seconds", "10"]
+    attention = ["attention", *on_card, "--impls", "auto,sdpa", "--windows", "16,128", "--seconds", "1"]
+    return [
+        Part("build", [python, "setup.py", "-q", "build_ext", "--inplace"]),
+        Part("tests", [python, "-P", "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", "tests"]),
+        Part("overhead", [*pyprof, *overhead, "--tools", "pyprof,hooks,record_function", "--json"]),
+        Part("attention", [*pyprof, *attention, "--json"]),
+        Part("profile", [*pyprof, *bert, "--json"]),
+        Part("study", [*pyprof, *study, "-o", str(work / "run"), "--json"]),
+    ]
+
+
+def in_place(folder: Path) -> dict[str, str]:
+    """The environment in which the sources are the package, as an installation would have it."""
+    package = folder / "pyprof"
+    package.mkdir(parents=True)
+    for path in (ROOT / "pyprof").iterdir():
+        if path.name != "models":
+            (package / path.name).symlink_to(path)
+    (package / "models").symlink_to(ROOT / "models")
+    return {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def run(part: Part, seconds: float, environ: dict[str, str]) -> None:
+    """Run a part for at most so long."""
+    begin = time.monotonic()
+    limit = min(seconds, LIMITS[part.name])
+    if limit < 10:
+        return
+    try:
+        done = subprocess.run(
+            part.command, cwd=ROOT, env={**os.environ, **environ}, capture_output=True, text=True, timeout=limit
+        )
+        part.status, part.output = ("ok" if done.returncode == 0 else f"exit code {done.returncode}"), done.stderr
+        part.document = parsed(done.stdout)
+        if part.document is None:
+            part.output = done.stdout + done.stderr
+    except subprocess.TimeoutExpired:
+        part.status = f"not done within {limit:.0f} s"
+    except OSError as error:
+        part.status = f"cannot be started ({error.strerror})"
+    part.seconds = time.monotonic() - begin
+
+
+def parsed(text: str) -> object:
+    """The JSON document of an output; None where it is none."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def card() -> tuple[str, str]:
+    """The name of the machine's card and its architecture ("9.0"); ends the program where there is none."""
+    import torch
+
+    if not torch.cuda.is_available():
+        raise SystemExit("there is no CUDA device that this PyTorch can use: run this where there is one")
+    major, minor = torch.cuda.get_device_capability()
+    return torch.cuda.get_device_name(), f"{major}.{minor}"
+
+
+def markdown(name: str, every: Sequence[Part]) -> str:
+    """The table of the parts, and the last lines of those that failed."""
+    import torch
+
+    lines = [f"# {name}", "", f"torch {torch.__version__}, CUDA {torch.version.cuda}, Python {sys.version.split()[0]}"]
+    lines += ["", "| part | | seconds | |", "|---|---|---:|---|"]
+    lines += [f"| {part.name} | {part.status} | {part.seconds:.0f} | {told(part)} |" for part in every]
+    for part in every:
+        if part.status != "ok" and part.output:
+            lines += ["", f"## {part.name}", "", *(f"    {line}" for line in part.output.strip().splitlines()[-15:])]
+    return "\n".join(lines) + "\n"
+
+
+def told(part: Part) -> str:
+    """The figure of a part in a few words."""
+    document = part.document
+    if part.name == "tests":
+        return next((line for line in reversed(part.output.splitlines()) if " passed" in line or " failed" in line), "")
+    if not isinstance(document, dict):
+        return ""
+    if "plain" in document and document["plain"] is not None:
+        plain = document["plain"]
+        ratio = plain["ratio"]
+        return f"a step takes {1e3 * plain['step']['value']:.3g} ms; looking {100 * (ratio['value'] - 1):+.2g} %"
+    if "modes" in document:
+        rows = document["modes"][0]["rows"]
+        ratios = [(row["tool"], row["ratio"]) for row in rows if row["ratio"]]
+        return ", ".join(f"{tool} {100 * (ratio['value'] - 1):+.2g} %" for tool, ratio in ratios)
+    if "contests" in document:
+        return f"{len(document['contests'])} problems"
+    return f"{sum(document['counts'].values())} cases" if "counts" in document else ""
+
+
+def main() -> int:
+    options = argparse.ArgumentParser(description=METHOD, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--seconds", type=float, default=470.0, help="for everything together (default: 470)")
+    options.add_argument("--results", type=Path, default=ROOT / "bench" / "results", help="where the results go")
+    chosen = options.parse_args()
+    end = time.monotonic() + chosen.seconds
+    name, architecture = card()
+    work = ROOT / "build" / "gpu"
+    shutil.rmtree(work, ignore_errors=True)
+    every = parts(sys.executable, work)
+    build = {"PYPROF_CUDA": "1", "TORCH_CUDA_ARCH_LIST": architecture}
+    environ: dict[str, str] = {}
+    for part in every:
+        print(f"{part.name} ...", file=sys.stderr, flush=True)
+        run(part, end - time.monotonic(), build if part.name == "build" else environ)
+        print(f"  {part.status}, {part.seconds:.0f} s {told(part)}", file=sys.stderr, flush=True)
+        if part.name == "build":
+            if part.status != "ok":
+                print(part.output[-3000:], file=sys.stderr)
+                break
+            environ = in_place(work / "package")
+    chosen.results.mkdir(parents=True, exist_ok=True)
+    file = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    (chosen.results / f"{file}.md").write_text(markdown(name, every))
+    plain = {"card": name, "parts": [{**asdict(part), "output": part.output[-4000:]} for part in every]}
+    (chosen.results / f"{file}.json").write_text(json.dumps(plain, indent=1) + "\n")
+    print(f"written: {chosen.results / file}.md and .json", file=sys.stderr)
+    return 0 if all(part.status == "ok" for part in every) else 3
+
+
+if __name__ == "__main__":
+    sys.exit(main())
