@@ -58,6 +58,9 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--nvtx", action="store_true", help="open NVTX ranges for a tool that is attached (also: PYPROF_NVTX=1)"
     )
+    parser.add_argument(
+        "--launch", choices=("eager", "graph"), default="eager", help="graph: replay a captured CUDA graph of the step"
+    )
     add_pin(parser)
     add_json(parser)
 
@@ -70,6 +73,9 @@ def _run(options: argparse.Namespace) -> int:
     from pyprof.layers import nvtx
     from pyprof.worker.profile_model import profile_model
 
+    device = devices.of(options.device or "cpu")
+    if options.launch == "graph" and not device.captures_graphs:
+        raise UsageError(f"{device.name} has no graphs to capture launches in: leave --launch out, or choose cuda")
     if options.dtype is None and options.device is not None:
         options.dtype = devices.of(options.device).usual_dtype
     setup, mode = model_setup(options, options.model, tokens=_TOKENS), options.mode or "infer"
@@ -79,7 +85,7 @@ def _run(options: argparse.Namespace) -> int:
         loaded = setup.load(mode)
         loaded = replace(loaded, kinds=(*rules, *loaded.kinds))
         with nvtx.case_range("profile", ranges):
-            profile = profile_model(loaded, setup.length, setup.batch, options.seconds, ranges)
+            profile = profile_model(loaded, setup.length, setup.batch, options.seconds, ranges, options.launch)
     if options.json:
         about = {
             "model": setup.model,
@@ -90,6 +96,7 @@ def _run(options: argparse.Namespace) -> int:
             "mode": mode,
             "attention": loaded.attention,
             "dtype": setup.dtype,
+            "launch": options.launch,
             "device": setup.device,
             "pinned": pinned,
         }
@@ -98,7 +105,8 @@ def _run(options: argparse.Namespace) -> int:
     from pyprof.report import layers
     from pyprof.report.console import Console
 
-    what = f"{setup.length:,} {loaded.unit}s, batch {setup.batch}, {mode}, {loaded.attention}, {setup.dtype}"
+    graph = ", captured in a CUDA graph" if options.launch == "graph" else ""
+    what = f"{setup.length:,} {loaded.unit}s, batch {setup.batch}, {mode}, {loaded.attention}, {setup.dtype}{graph}"
     layers.write(profile, Console(), title=f"{loaded.title}, {what}", expand=options.expand)
     return 0
 

@@ -43,6 +43,8 @@ class Device(ABC):
     limits_host_memory = False
     # Whether work goes on beside the host's, so that the device's time is another one than that of the call.
     has_own_time = False
+    # Whether launches can be captured once and replayed: see `capture`.
+    captures_graphs = False
     # What a model is of where nobody says otherwise: what is in use on such a device.
     usual_dtype = "float32"
     # The side of the square matrices whose product fills the device.
@@ -101,6 +103,13 @@ class Device(ABC):
         where the device has times of its own that cannot be had.
         """
         return None
+
+    def capture(self, fn: Callable[[], object]) -> Callable[[], object]:
+        """Warm `fn` up and capture all that it launches into a graph; calling what is returned replays that.
+
+        Raises UsageError where the device has no graphs, and where this call cannot be captured.
+        """
+        raise UsageError(f"{self.name} has no graphs to capture launches in: leave --launch out, or choose cuda")
 
     def busy_ns(self, fn: Callable[[], object]) -> int:
         """Call `fn` once, and tell for how many nanoseconds the device worked for it: the union of all its work.

@@ -19,6 +19,7 @@ from pyprof.device.base import Device
 from pyprof.device.memory import MemoryBudget, MemoryReading
 from pyprof.device.nvml import Nvml
 from pyprof.errors import UsageError
+from pyprof.failures import sentence
 from pyprof.records.environment import Gpu
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ RATE = 20e12
 # CUDA states a resolution of about half a microsecond for the time between two events.
 _EVENT_RESOLUTION_NS = 500
 _MOST_EVENTS = 1 << 15
+# cuDNN and autotuned kernels choose in their first calls.
+_CAPTURE_WARMUPS = 3
 
 
 class CudaDevice(Device):
@@ -40,6 +43,7 @@ class CudaDevice(Device):
     """
 
     has_own_time = True
+    captures_graphs = True
     usual_dtype = "bfloat16"
     filling_size = 8192
 
@@ -94,6 +98,30 @@ class CudaDevice(Device):
 
     def layer_times(self, capacity: int) -> EventTimes:
         return EventTimes(capacity)
+
+    def capture(self, fn: Callable[[], object]) -> Callable[[], object]:
+        """Capture `fn` after a warm-up on a stream beside the current one, as CUDA graphs ask for.
+
+        What it returned and its gradients lie in the graph's own memory, and every replay writes there again.
+        """
+        cuda = self._cuda
+        graph = cuda.CUDAGraph()
+        try:
+            with cuda.device(self.name):
+                beside = cuda.Stream()
+                beside.wait_stream(cuda.current_stream())
+                with cuda.stream(beside):
+                    for _ in range(_CAPTURE_WARMUPS):
+                        fn()
+                cuda.current_stream().wait_stream(beside)
+                with cuda.graph(graph, stream=beside):
+                    fn()
+        except RuntimeError as error:
+            raise UsageError(
+                f"the step cannot be captured into a CUDA graph ({sentence(error)}): leave --launch out"
+            ) from error
+        replay: Callable[[], object] = graph.replay
+        return replay
 
     def busy_ns(self, fn: Callable[[], object]) -> int:
         """Call `fn` once, with the device idle before and after, and tell how long it worked."""

@@ -195,6 +195,20 @@ class Probes:
         finally:
             self.resume()
 
+    def capture(self, step: Callable[[], object]) -> Callable[[], object]:
+        """Capture a step into the device's graph; calling what is returned replays it.
+
+        The probes are out meanwhile, unless what times the layers on the device bears a capture and names the graph's
+        nodes by their layer (`names_captured`). Raises UsageError where the device or the step allows no capture.
+        """
+        if getattr(self._device_times, "names_captured", False):
+            return self.device.capture(step)
+        self.pause()
+        try:
+            return self.device.capture(step)
+        finally:
+            self.resume()
+
     def run_marked(self, step: Callable[[], object]) -> None:
         """Call a step and mark it; `hand_over` is to follow, outside of what is timed."""
         opened = self._recorder.begin(STEP)

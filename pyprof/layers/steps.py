@@ -130,6 +130,7 @@ def record_steps(
             now = time.monotonic()
             if rounds.count == _MOST_ROUNDS or 2 * now - before - begin > seconds or _suffice(rounds, looks):
                 break
+    probes.resume()
     plain = PlainSteps.of_rounds(rounds, looks.confidence)
     return plain, SystemPart.of(rounds.system[PLAIN][rounds.begin :])
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
+from typing import Literal
 
 from pyprof.failures import blamed
+from pyprof.layers.captured import captured_notes
 from pyprof.layers.instrument import instrument
 from pyprof.layers.profile import Profile
 from pyprof.layers.steps import record_steps
 from pyprof.models.loaded import LoadedModel
 from pyprof.timing.clock import Call
+
+Launch = Literal["eager", "graph"]
 
 
 def step_of(loaded: LoadedModel, length: int, batch: int) -> Call:
@@ -24,12 +29,20 @@ def step_of(loaded: LoadedModel, length: int, batch: int) -> Call:
     return step
 
 
-def profile_model(loaded: LoadedModel, length: int, batch: int, seconds: float, nvtx: bool | None = None) -> Profile:
+def profile_model(
+    loaded: LoadedModel,
+    length: int,
+    batch: int,
+    seconds: float,
+    nvtx: bool | None = None,
+    launch: Launch = "eager",
+) -> Profile:
     """Steps of what a study would time, with and without probes in turn, after one of warm-up; times in seconds.
 
-    `nvtx` as for `pyprof.instrument`.
+    `nvtx` as for `pyprof.instrument`. With the launch "graph" the steps are replays of one that was captured into a
+    CUDA graph, and the notes say where that takes another path than an eager step does.
 
-    Raises ModelError where the model fails.
+    Raises ModelError where the model fails, and UsageError where its step cannot be captured.
     """
     step = step_of(loaded, length, batch)
 
@@ -39,10 +52,24 @@ def profile_model(loaded: LoadedModel, length: int, batch: int, seconds: float, 
     with blamed(at_work(loaded.name, length, batch, loaded.mode)):
         step()
         # Only now, as the first step may have built some of the layers.
-        with instrument(loaded.step, backward=loaded.mode == "train", rules=loaded.kinds, nvtx=nvtx) as probes:
-            plain, system = record_steps(probes, step, prepare, seconds)
+        probed = partial(instrument, loaded.step, backward=loaded.mode == "train", rules=loaded.kinds, nvtx=nvtx)
+        if launch == "graph":
+            with probed() as probes:
+                prepare()
+                probes.run_marked(step)
+            eager = probes.profile()
+        with probed() as probes:
+            if launch == "graph":
+                prepare()
+                # A replay writes its gradients where it did before.
+                plain, system = record_steps(probes, probes.capture(step), lambda: None, seconds)
+            else:
+                plain, system = record_steps(probes, step, prepare, seconds)
     profile = probes.profile()
-    return replace(profile, plain=plain, system=system, notes=(*profile.notes, *loaded.notes(length)))
+    notes = (*profile.notes, *loaded.notes(length))
+    if launch == "graph":
+        notes = (*notes, *captured_notes(eager, profile))
+    return replace(profile, plain=plain, system=system, notes=notes)
 
 
 def at_work(model: str, length: int, batch: int, mode: str) -> str:
