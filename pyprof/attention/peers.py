@@ -48,7 +48,7 @@ def names(device: str = "cpu") -> tuple[str, ...]:
     """The names of all implementations that can run on a device, pyprof's own first."""
     own = torch.device(devices.of(device).torch_name).type
     everywhere = (own, "sdpa", "chunks", "flex")
-    return (*everywhere, "reference") if own == "cpu" else everywhere
+    return (*everywhere, "reference") if own == "cpu" else (*everywhere, "flash")
 
 
 def find(name: str, device: str = "cpu") -> Implementation:
@@ -58,7 +58,7 @@ def find(name: str, device: str = "cpu") -> Implementation:
         name = known[0]
     if name not in known:
         raise UsageError(f"there is no implementation {name!r} on {device}: {nearest(name, known)}")
-    return Implementation(name, {"sdpa": _sdpa, "flex": _flex}.get(name) or _operator(name))
+    return Implementation(name, {"sdpa": _sdpa, "flex": _flex, "flash": _flash}.get(name) or _operator(name))
 
 
 def _operator(name: str) -> Callable[[Problem], Iterator[Variant]]:
@@ -89,6 +89,33 @@ def _sdpa(problem: Problem) -> Iterator[Variant]:
         return torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
 
     yield Variant(attend, state=(mask,))
+
+
+def _flash(problem: Problem) -> Iterator[Variant]:
+    """FlashAttention as PyTorch ships it, which knows windows: its operator, as scaled_dot_product_attention has none.
+
+    Its tensors are (batch, length, heads, head_dim), and its window counts neighbours as ours does.
+    """
+    if problem.torch_dtype.itemsize != 2:
+        raise NotImplementedError("FlashAttention computes in 16 bits: choose bfloat16 or float16")
+    left, right = (min(side, problem.length) for side in problem.window)
+
+    def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        length = query.shape[2]
+        output: Tensor = _flash_forward(
+            *(tensor.transpose(1, 2) for tensor in (query, key, value)),
+            *(None, None, length, length, 0.0, False, False),
+            window_size_left=left,
+            window_size_right=right,
+        )[0]
+        return output.transpose(1, 2)
+
+    yield Variant(attend)
+
+
+def _flash_forward(*arguments: Any, **keywords: Any) -> tuple[Tensor, ...]:
+    outputs: tuple[Tensor, ...] = torch.ops.aten._flash_attention_forward(*arguments, **keywords)
+    return outputs
 
 
 def _flex(problem: Problem) -> Iterator[Variant]:

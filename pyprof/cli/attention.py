@@ -27,6 +27,7 @@ implementations:
   flex       PyTorch's FlexAttention with the best of block sizes 16 to 128;
              compiles for about ten seconds for each shape and block size, and
              has no backward on the host
+  flash      FlashAttention with a window, as PyTorch ships it (GPU, 16 bits)
   reference  plain loops, for comparison only
   package.module:function
              yours: function(query, key, value, window), tensors (batch, heads,
