@@ -30,7 +30,9 @@ ROOMS = {
         "indicators",
         "models",
         "records",
+        "traces",
     },
+    "traces": {"layers"},
     "report": {"analysis", "records", "attention", "overhead", "machine", "timing", "layers", "statistics"},
     "study": {"worker", "analysis", "models", "indicators", "device", "records", "machine", "studies", "reference"},
     "analysis": {"records", "statistics", "reference"},
@@ -47,7 +49,7 @@ ROOMS = {
     "ops": set(),
     "statistics": set(),
 }
-TORCH_FREE = ("analysis", "report", "statistics")
+TORCH_FREE = ("analysis", "report", "statistics", "traces")
 
 
 def files(room: str) -> list[Path]:

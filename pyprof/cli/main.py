@@ -9,13 +9,13 @@ import traceback
 from collections.abc import Sequence
 
 import pyprof
-from pyprof.cli import attention, compare, env, models, overhead, profile, report, study
+from pyprof.cli import attention, compare, env, models, nsys, overhead, profile, report, study
 from pyprof.cli.options import CommandParser
 from pyprof.cli.output import say, standard_streams
 from pyprof.errors import ExitCode, PyprofError
 from pyprof.failures import FOREIGN, failure_of, is_full, is_out_of_memory, said_of_file, sentence
 
-_COMMANDS = (study, report, compare, profile, overhead, attention, models, env)
+_COMMANDS = (study, report, compare, profile, overhead, attention, nsys, models, env)
 _TRACEBACK = "PYPROF_TRACEBACK"
 _EPILOG = f"""\
 examples:
@@ -26,6 +26,7 @@ examples:
   pyprof compare bert/eager bert/sdpa       two models, timed in turn until the difference is known
   pyprof profile bert --length 512          one model, layer by layer
   pyprof attention --impl mine:kernel       kernels of sliding-window attention, yours too, side by side
+  pyprof nsys report.sqlite                 kernel times by layer from a recording of Nsight Systems
 
 exit codes: {", ".join(f"{code:d} {code.summary}" for code in ExitCode)}
 """

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyprof.cli.options import (
@@ -33,6 +35,7 @@ without probes are taken in turn: how long a step takes is told by those without
 below the table.
 """
 _TOKENS = 512
+_REPORT = "pyprof.nsys-rep"
 
 
 def add(commands: Commands) -> None:
@@ -61,11 +64,44 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--launch", choices=("eager", "graph"), default="eager", help="graph: replay a captured CUDA graph of the step"
     )
+    parser.add_argument(
+        "--nsys",
+        nargs="?",
+        const=_REPORT,
+        type=Path,
+        metavar="FILE",
+        help=f"run under Nsight Systems, keep its report as FILE (default: {_REPORT}), show kernel times by layer",
+    )
     add_pin(parser)
     add_json(parser)
 
 
+def _under_nsys(options: argparse.Namespace) -> int:
+    """The same command with ranges, recorded, and what was recorded as the layer table."""
+    from pyprof.cli import nsys
+    from pyprof.traces import nsys_tool
+
+    program = nsys_tool.found()
+    nsys_tool.record(program, options.nsys, [sys.executable, "-m", "pyprof", *_command_line(options)])
+    nsys.show(nsys_tool.read_any(options.nsys), options.nsys.name, as_json=options.json, expand=options.expand)
+    return 0
+
+
+def _command_line(options: argparse.Namespace) -> list[str]:
+    """What is to be recorded: the same command with NVTX ranges, whose own table nobody needs."""
+    words = ["profile", options.model, "--nvtx"]
+    for name, value in vars(options).items():
+        option = f"--{name.replace('_', '-')}"
+        if name in ("model", "run", "nsys", "nvtx", "json", "expand") or value is None or value is False:
+            continue
+        for each in value if isinstance(value, list) else [value]:
+            words.append(option if each is True else f"{option}={each}")
+    return words
+
+
 def _run(options: argparse.Namespace) -> int:
+    if options.nsys is not None:
+        return _under_nsys(options)
     from pyprof import device as devices
     from pyprof.machine import pin
 

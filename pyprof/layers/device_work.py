@@ -192,9 +192,9 @@ def add_up(records: DeviceRecords) -> DeviceSums:
     operations = records.operations
     launch = _find(launches["correlation"], operations["correlation"])
     launched_at = _taken(launches["begin"], launch, NO_TIME)
-    windows = _windows(records.steps)
-    window = _window_of(windows, np.where(launched_at == NO_TIME, operations["begin"], launched_at))
-    launch_window = _window_of(windows, launches["begin"])
+    windows = windows_of(records.steps)
+    window = window_of(windows, np.where(launched_at == NO_TIME, operations["begin"], launched_at))
+    launch_window = window_of(windows, launches["begin"])
     counted, launches_counted = window >= 0, launch_window >= 0
 
     site, phase, unplaced = _places(records.nodes, operations, launches, launch)
@@ -226,7 +226,7 @@ def add_up(records: DeviceRecords) -> DeviceSums:
         lost=records.lost,
         lost_launches=records.lost_launches,
     )
-    _add_busy(sums, operations[counted], launched_at[counted], window[counted], windows)
+    add_busy(sums, operations[counted], launched_at[counted], window[counted], windows)
     return sums
 
 
@@ -244,7 +244,7 @@ def _taken(values: npt.NDArray[Any], places: _Integers, missing: int) -> _Intege
     return taken
 
 
-def _windows(steps: _Table) -> list[tuple[int, int]]:
+def windows_of(steps: _Table) -> list[tuple[int, int]]:
     """The stretches of time in which a step was marked; steps of several threads that overlap are one."""
     windows: list[tuple[int, int]] = []
     for begin, end in sorted((int(step["begin"]), int(step["end"])) for step in steps):
@@ -255,7 +255,7 @@ def _windows(steps: _Table) -> list[tuple[int, int]]:
     return windows
 
 
-def _window_of(windows: Sequence[tuple[int, int]], times: npt.NDArray[Any]) -> _Integers:
+def window_of(windows: Sequence[tuple[int, int]], times: npt.NDArray[Any]) -> _Integers:
     """The window that each time lies in, -1 for none; one for all where there are no windows."""
     if not windows:
         return np.zeros(len(times), np.int64)
@@ -319,28 +319,38 @@ def _by_name(kernels: _Table, names: Sequence[str]) -> dict[str, tuple[int, int]
     return sums
 
 
-def _add_busy(
+def add_busy(
     sums: DeviceSums,
-    operations: _Table,
+    operations: _Table | Mapping[str, npt.NDArray[Any]],
     launched_at: _Integers,
     window: _Integers,
     windows: Sequence[tuple[int, int]],
 ) -> None:
     """How long each device was busy, idle, and idle without anything to do, in all windows together.
 
+    Of operations their `begin`, `end` and `device` are looked at; `window` is the number of each one's window.
+
     A device's window reaches to the end of the work that was launched in it, and begins no earlier than the one before
     it has ended, where a step is not waited for.
     """
-    for device in np.unique(operations["device"]).tolist():
-        mine = operations["device"] == device
+    devices = np.unique(operations["device"]).tolist()
+    for device in devices:
+        begins, ends, launched, numbers = operations["begin"], operations["end"], launched_at, window
+        if len(devices) > 1:
+            mine = operations["device"] == device
+            begins, ends, launched, numbers = begins[mine], ends[mine], launched[mine], numbers[mine]
+        in_order = ((numbers[1:] > numbers[:-1]) | ((numbers[1:] == numbers[:-1]) & (begins[1:] >= begins[:-1]))).all()
+        if not in_order:
+            order = np.lexsort((begins, numbers))
+            begins, ends, launched, numbers = begins[order], ends[order], launched[order], numbers[order]
+        bounds = np.searchsorted(numbers, np.arange(max(len(windows), 1) + 1)).tolist()
         free_from = np.iinfo(np.int64).min
         for number in range(max(len(windows), 1)):
-            chosen = np.flatnonzero(mine & (window == number))
-            chosen = chosen[np.argsort(operations["begin"][chosen], kind="stable")]
-            begin, end = operations["begin"][chosen], operations["end"][chosen]
+            chosen = slice(bounds[number], bounds[number + 1])
+            begin, end = begins[chosen], ends[chosen]
             if windows:
                 first, last = windows[number]
-            elif len(chosen):
+            elif len(begin):
                 first, last = int(begin.min()), int(end.max())
             else:
                 continue
@@ -351,7 +361,7 @@ def _add_busy(
             begin = np.clip(begin, first, last)
             gaps = np.maximum(begin - busy_until[:-1], 0)
             # Nothing was queued until the call that launched what comes next; how it ends, nobody launches any more.
-            waiting = (launched_at[chosen] != NO_TIME) & (launched_at[chosen] >= busy_until[:-1])
+            waiting = (launched[chosen] != NO_TIME) & (launched[chosen] >= busy_until[:-1])
             tail = last - int(busy_until[-1])
             idle = int(gaps.sum()) + tail
             for total, value in (

@@ -259,3 +259,21 @@ class _Inside:
 
 def _holds_weights(layer: nn.Module) -> bool:
     return not _is_normalisation(layer) and next(layer.parameters(), None) is not None
+
+
+def guess_kinds(layers: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """The kinds of layers of which only the path and the class's name are known, "" where that isn't either.
+
+    Layers come after those around them. What has no class is judged by its attribute's name alone.
+    """
+    kinds: dict[str, str] = {}
+    for path, name in layers:
+        around = kinds.get(path.rpartition(".")[0], OTHER) if path else OTHER
+        attribute = path.rpartition(".")[2]
+        words = name or "".join(word[:1].upper() + word[1:] for word in attribute.split("_"))
+        told = next((kind for kind, pattern in _CLASSES if pattern.search(words)), None)
+        told = told or next((kind for kind, pattern in _ATTRIBUTES if pattern.fullmatch(attribute)), None)
+        inside_attention = around == SELF_ATTENTION and told in (EMBEDDING, FEEDFORWARD)
+        normalises = _NORM.search(words) or around == NORMALISATION
+        kinds[path] = NORMALISATION if normalises else around if told is None or inside_attention else told
+    return kinds

@@ -1,0 +1,1 @@
+"""Traces: what other profilers have written, as a layer table, and a step of our own for a viewer."""
