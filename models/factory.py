@@ -1,4 +1,6 @@
-"""Models of the user's own: any importable function that returns a module and its input maker."""
+"""Models of the user's own: any importable function that returns a module, with its input maker where nothing tells
+what the module takes.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +16,17 @@ from pyprof.errors import UsageError
 from pyprof.failures import blamed
 from pyprof.models.architecture import Architecture, Inputs
 from pyprof.models.blueprint import preserved_random
+from pyprof.models.made_inputs import maker_for
 from pyprof.names import imported
 
 # The modules that factories have returned: one may return the same module every time.
 _HANDED_OUT: WeakSet[nn.Module] = WeakSet()
+
+
+_RETURN = (
+    "return (module, make_inputs), where make_inputs(length, batch) gives a dict or a tuple of arguments, such as "
+    "lambda length, batch: (torch.randn(batch, length, 64),); a transformers model can come alone"
+)
 
 
 class Foreign(Architecture):
@@ -51,17 +60,23 @@ class Foreign(Architecture):
 def load_factory(name: str, seed: int) -> Foreign:
     """Import ``package.module:function`` (from the current directory too), call it, and check what it returns.
 
-    Raises ModelError where it fails, and UsageError where there is none or where it returns something else; both name
-    the factory and the cause.
+    A transformers model may come alone: its inputs are made as its configuration says. Raises ModelError where the
+    factory fails, and UsageError where there is none or where it returns something else; both name it and the cause.
     """
     function = imported(name, "the factory")
     with preserved_random(seed), blamed(f"the factory {name} failed", memory_too=False):
         made = function()
+    if isinstance(made, nn.Module):
+        told = maker_for(made)
+        if told is None:
+            raise UsageError(
+                f"the factory {name} returned {type(made).__name__} alone, and nothing tells what it takes: {_RETURN}"
+            )
+        foreign = Foreign(_unshared(made), told[1], name)
+        foreign.unit = told[0]
+        return foreign
     if not (isinstance(made, tuple) and len(made) == 2 and isinstance(made[0], nn.Module) and callable(made[1])):
-        raise UsageError(
-            f"the factory {name} returned {type(made).__name__}: return (module, make_inputs), where "
-            "make_inputs(length, batch) gives a dict or a tuple of arguments"
-        )
+        raise UsageError(f"the factory {name} returned {type(made).__name__}: {_RETURN}")
     return Foreign(_unshared(made[0]), made[1], name)
 
 
