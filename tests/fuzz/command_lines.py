@@ -21,6 +21,7 @@ OPERANDS = {
     "report": ("RUN", "RUN", "BROKEN"),
     "compare": ("RUN", "RUN", "BROKEN", "bert", "bert/eager"),
     "profile": ("bert", "vit", "swin", "BROKEN"),
+    "nsys": ("RUN", "STUDY", "/dev/null"),
     "overhead": (),
     "attention": (),
     "models": (),
@@ -63,7 +64,7 @@ def line(random: random.Random, paths: dict[str, str]) -> list[str]:
     options = [action for action in commands[name]._actions if action.option_strings]
     arguments = [name, *_operands(random, name)]
     if name not in ("report", "models") and not (name == "compare" and "RUN" in arguments):
-        arguments += CHEAP[name]
+        arguments += CHEAP.get(name, ())
     for _ in range(random.choice((0, 1, 1, 1, 2, 2, 3))):
         action = random.choice(options)
         option = random.choice(action.option_strings)
@@ -82,7 +83,7 @@ def line(random: random.Random, paths: dict[str, str]) -> list[str]:
 
 
 def _operands(random: random.Random, name: str) -> list[str]:
-    count = {"study": 1, "report": 1, "compare": 2, "profile": 1, "overhead": 1}.get(name, 0)
+    count = {"study": 1, "report": 1, "compare": 2, "profile": 1, "overhead": 1, "nsys": 1}.get(name, 0)
     count += random.choice((0,) * 12 + (1, -1))
-    sense = OPERANDS[name] or ("bert",)
+    sense = OPERANDS.get(name) or ("bert",)
     return [random.choice(sense if random.random() < 0.75 else ODD) for _ in range(max(count, 0))]
