@@ -107,8 +107,8 @@ class Recording:
             )
         return self._numbers.setdefault(path, len(self._numbers))
 
-    def thread(self, intervals: Iterable[Interval]) -> Timeline:
-        """Add up the intervals of one thread, and tell what was open in it when."""
+    def thread(self, intervals: Iterable[Interval], *, only_look: bool = False) -> Timeline:
+        """Add up the intervals of one thread, and tell what was open in it when; with `only_look` nothing is added."""
         ordered = sorted(intervals, key=lambda each: (each.begin, -each.end))
         has_steps = any(each.phase == STEP for each in ordered)
         moments, sites, phases = [np.iinfo(np.int64).min], [UNMARKED], [FORWARD]
@@ -124,13 +124,16 @@ class Recording:
         def close(until: int) -> None:
             while stack and stack[-1].end <= until:
                 closed = stack.pop()
-                self._close(closed, sums, stack)
+                if not only_look:
+                    self._close(closed, sums, stack)
                 note(closed.end)
 
         for each in ordered:
             close(each.begin)
             around = stack[-1] if stack else None
             end = min(each.end, around.end) if around else each.end
+            if each.phase == STEP and around is None and not only_look:
+                self.steps.append((each.begin, end))
             stack.append(self._opened(each, end, around, has_steps))
             note(each.begin)
         close(np.iinfo(np.int64).max)
@@ -139,8 +142,6 @@ class Recording:
 
     def _opened(self, each: Interval, end: int, around: _Open | None, has_steps: bool) -> _Open:
         if each.phase == STEP:
-            if around is None:
-                self.steps.append((each.begin, end))
             return _Open(end, each.begin, IN_STEP, STEP, IN_STEP)
         context = around.context if around else self._context(each.begin, has_steps)
         if each.phase != BACKWARD:
@@ -342,7 +343,7 @@ class DeviceWork:
             self._sums.streams |= {
                 (device, stream) for stream in np.unique(streams[counted & (devices == device)]).tolist()
             }
-        kept = begins, ends, devices.astype(np.uint16), launched, window.astype(np.int32)
+        kept: tuple[npt.NDArray[Any], ...] = begins, ends, devices.astype(np.uint16), launched, window.astype(np.int32)
         for parts, column in zip(self._columns, kept, strict=True):
             parts.append(column[counted])
 
