@@ -30,6 +30,11 @@ class KeySums {
   void advance(int64_t begin, int64_t end) {
     if (in_place_) {
       end = larger(end, begin);
+      const int64_t done = smaller(begin, end_) - begin_;
+      if (done > 0) {
+        store_exactly_unless_finite(begin_, keys(begin_), values(begin_), done);
+        begin_ += done;
+      }
       clear(end_ - first_row(), end - first_row());
       end_ = larger(end, end_);
       return;
@@ -58,6 +63,17 @@ class KeySums {
     const Type type = rows_.problem.type;
     store_rows(type, rows_.grad_key(key), to.grad_key_strides.row, count, dims, keys_.data, kOnes, 0);
     store_rows(type, rows_.grad_value(key), to.grad_value_strides.row, count, dims, values_.data, kOnes, 0);
+    store_exactly_unless_finite(key, keys_, values_, count);
+  }
+
+  // Of the keys from `key` on, whose sums are these.
+  void store_exactly_unless_finite(int64_t key, const Rows& keys, const Rows& values, int64_t count) const {
+    const int64_t padded = rows_.dims.padded;
+    if (all_finite(keys, count, padded) && all_finite(values, count, padded)) return;
+    const ExactRows exact(rows_.problem, rows_.dims, rows_.slice.batch);
+    for (int64_t r = 0; r < count; ++r)
+      if (!all_finite(keys.row(r), padded) || !all_finite(values.row(r), padded))
+        exact.grad_key_and_value(rows_.backward, rows_.slice.head, key + r);
   }
 
   // The sums of the first `done` keys make room.
@@ -82,7 +98,7 @@ class KeySums {
   const BackwardRows& rows_;
   const bool in_place_;
   Rows keys_, values_;
-  int64_t begin_, end_;  // the keys whose sums have begun and aren't finished
+  int64_t begin_, end_;  // the keys whose sums have begun and aren't known to be finished
 };
 
 // The sums of a tile's queries: where they belong if float32 rows lie close together there, else in a buffer.
@@ -101,12 +117,18 @@ class QuerySums {
     const Dims& dims = rows_.dims;
     const Rows from = of(tile);
     for (int64_t d = 0; !any && d < tile.rows * dims.padded; ++d) from.data[d] = 0;
-    if (from.data != buffer_) return;
-    store_rows(rows_.problem.type, rows_.grad_query(tile.head, tile.first), rows_.backward.grad_query_strides.row,
-               tile.rows, dims, buffer_, kOnes, 0);
+    if (from.data == buffer_)
+      store_rows(rows_.problem.type, rows_.grad_query(tile.head, tile.first), rows_.backward.grad_query_strides.row,
+                 tile.rows, dims, buffer_, kOnes, 0);
+    if (!all_finite(from.data, tile.rows * dims.padded)) store_exactly(tile);
   }
 
  private:
+  [[gnu::cold, gnu::noinline]] void store_exactly(const QueryTile& tile) const {
+    const ExactRows exact(rows_.problem, rows_.dims, rows_.slice.batch);
+    for (int64_t r = 0; r < tile.rows; ++r) exact.grad_query(rows_.backward, tile.head, tile.first + r);
+  }
+
   const BackwardRows& rows_;
   float* const buffer_;
 };

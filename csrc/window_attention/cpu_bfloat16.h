@@ -175,13 +175,18 @@ struct TileForward final : ForwardSlice {
   void store_output(const Strip& strip) const {
     float inverse[kStrip];
     for (int64_t r = 0; r < kStrip; ++r) inverse[r] = 1 / strip.sum[r];
-    if (strip.starts && strip.ends)
-      return store_transposed(strip.lanes, dims.dim, inverse, strip.rows, static_cast<uint16_t*>(output(strip.first)),
-                              forward.output_strides.row);
-    float* to = buffers.output + (strip.first - block) * dims.padded;
-    add_transposed(strip.lanes, dims.dim, strip.shrink, !strip.starts, to);
-    if (strip.ends)
+    const float* sums = strip.lanes;
+    if (strip.starts && strip.ends) {
+      store_transposed(sums, dims.dim, inverse, strip.rows, static_cast<uint16_t*>(output(strip.first)),
+                       forward.output_strides.row);
+    } else {
+      float* to = buffers.output + (strip.first - block) * dims.padded;
+      add_transposed(strip.lanes, dims.dim, strip.shrink, !strip.starts, to);
+      if (!strip.ends) return;
       store_rows(problem.type, output(strip.first), forward.output_strides.row, strip.rows, dims, to, inverse, 1);
+      sums = to;
+    }
+    if (!all_finite(sums, kStrip * dims.padded)) store_exactly(strip);
   }
 
   // Pairs of keys take the place of the first key's weights.

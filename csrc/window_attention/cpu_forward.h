@@ -183,9 +183,10 @@ struct ForwardSlice {
   void write_lse(const Strip& strip) const {
     alignas(64) float logs[kStrip];
     for (int g = 0; g < kGroups; ++g) {
-      const auto log = Vec::fma(Vec::load(strip.maximum + g * kLanes), Vec::set1(score_factor),
-                                Vec::log2(Vec::load(strip.sum + g * kLanes)));
-      Vec::store(logs + g * kLanes, Vec::mul(log, Vec::set1(1 / kLog2e)));
+      const auto sum = Vec::load(strip.sum + g * kLanes);
+      const auto log = Vec::fma(Vec::load(strip.maximum + g * kLanes), Vec::set1(score_factor), Vec::log2(sum));
+      // A sum of 0 is of scores that are all -infinity, whose weights are not defined: 0 / 0 says so.
+      Vec::store(logs + g * kLanes, Vec::mul(log, Vec::mul(Vec::div(sum, sum), Vec::set1(1 / kLog2e))));
     }
     for (int64_t r = 0; r < strip.rows; ++r) *lse(strip.first + r) = logs[r];
   }
@@ -290,13 +291,21 @@ struct ForwardSlice {
                      values, base,        to[s],      inverse[s],  !strip.starts}
             .run(j, smaller(j + kProductRows, end), lead);
       }
-    for (int s = 0; s < count; ++s)
-      if (strips[s].ends && !direct[s]) {
+    for (int s = 0; s < count; ++s) {
+      if (!strips[s].ends) continue;
+      if (!direct[s]) {
         const bool whole = strips[s].starts;
         for (int64_t r = 0; r < kStrip && !whole; ++r) inverse[s][r] = 1 / strips[s].sum[r];
         store_rows(problem.type, output(strips[s].first), forward.output_strides.row, strips[s].rows, dims, to[s].data,
                    whole ? kOnes : inverse[s], 1);
       }
+      if (!all_finite(to[s], strips[s].rows, dims.padded)) store_exactly(strips[s]);
+    }
+  }
+
+  [[gnu::cold, gnu::noinline]] void store_exactly(const Strip& strip) const {
+    const ExactRows exact(problem, dims, slice.batch);
+    for (int64_t r = 0; r < strip.rows; ++r) exact.output(forward, slice.head, strip.first + r);
   }
 };
 

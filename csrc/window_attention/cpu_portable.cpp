@@ -47,7 +47,8 @@ struct Vec {
     const Reg rounded = x + magic, f = x - (rounded - magic);
     Reg p = set1(kPolynomial[6]);
     for (int k = 5; k >= 0; --k) p = p * f + set1(kPolynomial[k]);
-    return reinterpret_cast<Reg>(~small & (reinterpret_cast<Bits>(p) + (reinterpret_cast<Bits>(rounded) << 23)));
+    const Bits power = ~small & (reinterpret_cast<Bits>(p) + (reinterpret_cast<Bits>(rounded) << 23));
+    return reinterpret_cast<Reg>(power) + x * set1(0);  // NaN stays NaN, whose bits an exponent would change
   }
 
   // Minimax over [-1/2, 1/2], by the exchange algorithm.

@@ -5,7 +5,7 @@
 // dimension is padded with zeros to a multiple of 16 (`Dims::padded`) and everything is float32.
 #pragma once
 
-#include "window_attention/cpu_rows.h"
+#include "window_attention/cpu_exact.h"
 
 namespace pyprof::window {
 namespace {

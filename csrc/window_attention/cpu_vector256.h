@@ -40,7 +40,8 @@ struct Vec {
 #pragma GCC unroll 6
     for (int k = 5; k >= 0; --k) p = fma(p, f, set1(kPolynomial[k]));
     const __m256i exponent = _mm256_slli_epi32(_mm256_castps_si256(rounded), 23);
-    return _mm256_andnot_ps(small, _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), exponent)));
+    const Reg power = _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), exponent));
+    return fma(x, set1(0), _mm256_andnot_ps(small, power));  // NaN stays NaN, whose bits an exponent would change
   }
 
   // Minimax over [-1/2, 1/2], by the exchange algorithm.

@@ -1,0 +1,168 @@
+"""What a query does not see is not there, whatever it is: NaN and infinities, under every implementation."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from naive_attention import Problem
+from torch import Tensor
+
+from pyprof.errors import UsageError
+from pyprof.ops.window_attention import cpu_isa, window_attention, window_attention_with_lse
+
+ISAS = ("portable", "avx2", "avx512", "avx512_bf16", "amx")
+TYPES = (torch.float32, torch.bfloat16, torch.float16)
+NAN, INFINITY = float("nan"), float("inf")
+TENSORS = ("query", "key", "value", "grad_output")
+TOLERANCE = {torch.float32: 2e-5, torch.float16: 4e-3, torch.bfloat16: 4e-2}
+PROBLEMS = [
+    Problem((5, 5), length=150, head_dim=64),
+    Problem((9, 9), batch=2, heads=4, key_heads=2, length=70, head_dim=24, key_lengths=(70, 31)),
+    Problem((2, 17), length=75, head_dim=32),
+    Problem((40, 0), heads=4, key_heads=1, length=90, head_dim=64),
+    Problem((0, 0), length=40, head_dim=64),
+    Problem((200, 200), heads=1, key_heads=1, length=430, head_dim=256),
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Planted:
+    """`value` in `elements` of row `row` of a tensor, of its last head and of the first sequence; "all" or one."""
+
+    tensor: str
+    value: float
+    row: int = 20
+    elements: str = "one"
+
+    def into(self, tensors: dict[str, Tensor]) -> None:
+        row = tensors[self.tensor][0, -1, self.row]
+        row[3 if self.elements == "one" else slice(None)] = self.value
+
+
+PLANTED = [
+    *(Planted(tensor, value) for tensor in TENSORS for value in (NAN, INFINITY, -INFINITY)),
+    *(Planted(tensor, NAN, elements="all") for tensor in TENSORS),
+    Planted("key", NAN, row=0),
+    Planted("value", NAN, row=39),
+    Planted("grad_output", INFINITY, row=0),
+]
+
+
+def tensors_of(problem: Problem, dtype: torch.dtype, *planted: Planted, rows: bool = False) -> dict[str, Tensor]:
+    """With `rows` the heads are cut out of rows, as a model does it."""
+    generator = torch.Generator().manual_seed(7)
+    given = (*problem.tensors(dtype), torch.randn(problem.tensors()[0].shape, generator=generator).to(dtype))
+    if rows:
+        given = tuple(tensor.transpose(1, 2).contiguous().transpose(1, 2) for tensor in given)
+    tensors = {name: tensor.clone() for name, tensor in zip(TENSORS, given, strict=True)}
+    for one in planted:
+        one.into(tensors)
+    return tensors
+
+
+def results(problem: Problem, tensors: dict[str, Tensor], impl: str, dropout_p: float = 0.0) -> dict[str, Tensor]:
+    leaves = [tensors[name].detach().requires_grad_() for name in TENSORS[:3]]
+    torch.manual_seed(1)
+    options = {"dropout_p": dropout_p, "impl": impl}
+    output = window_attention(*leaves, problem.window, problem.lengths(), **options)
+    gradients = torch.autograd.grad(output, leaves, tensors["grad_output"])
+    named = zip(("output", "grad_query", "grad_key", "grad_value"), (output.detach(), *gradients), strict=True)
+    return dict(named)
+
+
+def check(problem: Problem, tensors: dict[str, Tensor], impl: str, dtype: torch.dtype, dropout_p: float = 0.0) -> None:
+    """NaN, infinities and numbers where the reference has them."""
+    expected = results(problem, tensors, "reference", dropout_p)
+    for name, ours in results(problem, tensors, impl, dropout_p).items():
+        theirs = expected[name]
+        for of in (torch.isnan, torch.isposinf, torch.isneginf):
+            assert torch.equal(of(ours), of(theirs)), (name, of.__name__, (of(ours) ^ of(theirs)).nonzero()[:5])
+        finite = theirs.isfinite()
+        tolerance = TOLERANCE[dtype]
+        torch.testing.assert_close(
+            ours[finite].double(),
+            theirs[finite].double(),
+            atol=3 * tolerance,
+            rtol=tolerance,
+            msg=lambda text: name + text,
+        )
+
+
+@pytest.fixture(params=[(isa, dtype) for isa in ISAS for dtype in TYPES if isa in ISAS[:3] or dtype == torch.bfloat16])
+def dtype(request, monkeypatch):
+    """A type, and the instruction set that runs it."""
+    isa, dtype = request.param
+    monkeypatch.setenv("PYPROF_CPU_ISA", isa)
+    try:
+        assert cpu_isa(dtype) == isa
+    except UsageError as lacking:
+        pytest.skip(str(lacking))
+    return dtype
+
+
+@pytest.mark.parametrize("problem", PROBLEMS, ids=str)
+def test_the_host_kernels_agree_with_the_reference(problem, dtype):
+    for planted in PLANTED:
+        check(problem, tensors_of(problem, dtype, planted), "cpu", dtype)
+
+
+def test_heads_that_are_cut_out_of_rows_do_too(dtype):
+    problem = PROBLEMS[0]
+    for planted in PLANTED:
+        check(problem, tensors_of(problem, dtype, planted, rows=True), "cpu", dtype)
+
+
+def test_with_dropout_and_with_several_at_once_they_do_too(dtype):
+    problem = PROBLEMS[1]
+    for planted in PLANTED:
+        check(problem, tensors_of(problem, dtype, planted), "cpu", dtype, dropout_p=0.3)
+    several = (Planted("key", NAN, 3), Planted("value", -INFINITY, 25, "all"), Planted("grad_output", NAN, 50))
+    check(problem, tensors_of(problem, dtype, *several), "cpu", dtype)
+
+
+@pytest.mark.parametrize("payload", [0x7F800001, 0x7FFFFFFF, 0xFFC00123 - 2**32])
+def test_every_nan_is_one(payload, monkeypatch):
+    problem = PROBLEMS[0]
+    tensors = tensors_of(problem, torch.float32)
+    tensors["key"].view(torch.int32)[0, 0, 20, 3] = payload
+    for isa in ISAS[:3]:
+        monkeypatch.setenv("PYPROF_CPU_ISA", isa)
+        try:
+            cpu_isa(torch.float32)
+        except UsageError:
+            continue
+        check(problem, tensors, "cpu", torch.float32)
+
+
+@pytest.mark.parametrize("impl", ["reference", "cpu"])
+def test_the_log_sum_exp_of_queries_that_see_it_is_nan_and_of_scores_of_minus_infinity_too(impl):
+    problem = Problem((2, 2), length=40, head_dim=64)
+    query, key, value = problem.tensors()
+    query[..., 0] = 1.0
+    key[0, 1, 20] = NAN
+    key[0, 0, 28:33, 0] = -INFINITY  # all that query 30 sees
+    output, lse = window_attention_with_lse(query, key, value, problem.window, impl=impl)
+    assert lse[0, 1].isnan().nonzero().flatten().tolist() == [18, 19, 20, 21, 22]
+    assert lse[0, 0].isnan().nonzero().flatten().tolist() == [30]
+    assert output[0, 0].isnan().all(dim=-1).nonzero().flatten().tolist() == [30]
+
+
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+@pytest.mark.parametrize("problem", PROBLEMS[:2], ids=str)
+def test_chunks_agree_with_the_reference(problem, dtype):
+    for planted in PLANTED:
+        check(problem, tensors_of(problem, dtype, planted), "chunks", dtype)
+
+
+@pytest.mark.parametrize("impl", ["reference", "cpu", "sdpa", "chunks"])
+def test_what_lies_behind_the_key_lengths_reaches_nobody(impl):
+    problem = Problem((4, 4), batch=3, heads=4, key_heads=2, length=60, head_dim=64, key_lengths=(60, 23, 0))
+    tensors = tensors_of(problem, torch.float32)
+    expected = results(problem, tensors, impl)
+    for value in (NAN, INFINITY):
+        for name in ("key", "value"):
+            tensors[name][1, :, 23:] = tensors[name][2] = value
+        for name, ours in results(problem, tensors, impl).items():
+            torch.testing.assert_close(ours, expected[name])
