@@ -1,9 +1,9 @@
 // Rows that came out with something that is no finite number are computed again one by one.
 //
 // Products of tiles multiply what a query does not see by weights of 0, and 0 times NaN or infinity is NaN. That can
-// only spoil a sum, never hide in one: a row that came out finite is right. So whoever finishes rows looks at them while
-// they are in the cache, and takes those that are not finite from here, where nothing is touched that is not seen. Rows
-// that are NaN by right come out so once more.
+// only spoil a sum, never hide in one: a row that came out finite is right. So whoever finishes rows looks at them
+// while they are in the cache, and takes those that are not finite from here, where nothing is touched that is not
+// seen. Rows that are NaN by right come out so once more.
 #pragma once
 
 #include "window_attention/cpu_rows.h"

@@ -10,19 +10,9 @@
 // No sum runs over a row, so each group of 16 columns is done with before the next begins, which keeps registers low.
 #pragma once
 
-#include "mma_dropout.cuh"
+#include "mma_exact.cuh"
 
 namespace pyprof::window::mma_kernels {
-
-struct BackwardParams {
-  Shape shape;
-  Tensor output, grad_output, grad_query, grad_key, grad_value;
-  const float* lse;
-  const float* grad_lse;
-  gpu::Float2* statistics;  // (batch, heads, padded)
-  int32_t padded;           // the length rounded up to whole groups, so that 16-byte copies of pairs are aligned
-  float scale_log2;         // scale * log2(e)
-};
 
 // With head_dim 128 the fragments of both row operands are loaded at each use, since 128 registers of sums leave no
 // room.
@@ -169,8 +159,10 @@ void mma_grad_query_kernel(const BackwardParams p) {
   }
   const float scale = PYPROF_MUTANT(the_scale_is_missing_for_the_query, p.shape.scale, 1.0f);
   const float factor[2] = {scale, scale};
-  store_rows<T, D>(query_tile, sums, factor, Matrix<T>(p.grad_query, place.batch, place.head), warp.row,
-                   p.shape.length);
+  const bool wanted[2] = {true, true};
+  const uint32_t odd = store_rows<T, D>(query_tile, sums, factor, wanted,
+                                        Matrix<T>(p.grad_query, place.batch, place.head), warp.row, p.shape.length);
+  if (PYPROF_MUTANT(spoiled_grad_queries_are_left, odd, 0) != 0) exact_grad_query<T, D>(p, place, band, warp.row, odd);
 }
 
 // What a warp carries from stage to stage: the sums for its 16 keys.
@@ -292,18 +284,18 @@ void mma_grad_key_kernel(const BackwardParams p) {
     ahead.next(kWidth);
     slot = 1 - slot;
   }
-  // Keys that take no part have been computed as rows of zeros, whose weights are not zero: the factor makes them so.
-  float key_factor[2], value_factor[2];
+  // Keys that take no part have been computed as rows of zeros, whose weights are not zero.
+  bool wanted[2];
   PYPROF_UNROLL for (int half = 0; half < 2; ++half) {
-    const bool valid = own.warp.row + gpu::lane() / 4 + 8 * half <
-                       PYPROF_MUTANT(keys_that_take_no_part_get_a_gradient, keys, p.shape.length);
-    key_factor[half] = valid ? p.shape.scale : 0.0f;
-    value_factor[half] =
-        valid ? PYPROF_MUTANT(dropouts_scale_is_missing_for_the_value, p.shape.dropout.scale, 1.0f) : 0.0f;
+    wanted[half] = own.warp.row + gpu::lane() / 4 + 8 * half <
+                   PYPROF_MUTANT(keys_that_take_no_part_get_a_gradient, keys, p.shape.length);
   }
+  const float of_value = PYPROF_MUTANT(dropouts_scale_is_missing_for_the_value, p.shape.dropout.scale, 1.0f);
+  const float key_factor[2] = {p.shape.scale, p.shape.scale}, value_factor[2] = {of_value, of_value};
   const Matrix<T> grad_key(p.grad_key, place.batch, place.head), grad_value(p.grad_value, place.batch, place.head);
-  store_rows<T, D>(key_tile, own.key_sums, key_factor, grad_key, own.warp.row, p.shape.length);
-  store_rows<T, D>(value_tile, own.value_sums, value_factor, grad_value, own.warp.row, p.shape.length);
+  uint32_t odd = store_rows<T, D>(key_tile, own.key_sums, key_factor, wanted, grad_key, own.warp.row, p.shape.length);
+  odd |= store_rows<T, D>(value_tile, own.value_sums, value_factor, wanted, grad_value, own.warp.row, p.shape.length);
+  if (PYPROF_MUTANT(spoiled_grad_keys_are_left, odd, 0) != 0) exact_grad_key<T, D>(p, own.warp.row, odd);
 }
 
 }  // namespace pyprof::window::mma_kernels

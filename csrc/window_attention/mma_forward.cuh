@@ -5,17 +5,9 @@
 // positive scale: the launcher gives its size, and a negative one changes the sign of the query.
 #pragma once
 
-#include "mma_dropout.cuh"
+#include "mma_exact.cuh"
 
 namespace pyprof::window::mma_kernels {
-
-struct ForwardParams {
-  Shape shape;
-  Tensor output;
-  float* lse;
-  float scale_log2;     // size of scale * log2(e), never 0
-  uint32_t flip_signs;  // of both halves of a pair: 0x80008000 for a negative scale
-};
 
 // Blocks that are to share a multiprocessor: as many as the registers allow without spilling.
 template <int D, bool Dropped>
@@ -94,23 +86,27 @@ struct ForwardWarp {
     }
   }
 
-  PYPROF_DEVICE void finish(T* tile, const Matrix<T>& output) {
+  // Which of the warp's rows are not finite, one bit each.
+  PYPROF_DEVICE uint32_t finish(T* tile, const Matrix<T>& output, const Band& band) {
     float factor[2];
+    bool wanted[2];
     PYPROF_UNROLL for (int half = 0; half < 2; ++half) {
       float all = total[half];
       all += gpu::shuffle_xor(all, 1);
       all += gpu::shuffle_xor(all, 2);
-      // The best key alone adds 1, so a sum of 0 means no keys. It is compared so that NaN goes through to the output.
-      const bool empty = all == 0.0f;
-      factor[half] = empty ? 0.0f : p.shape.dropout.scale / all;
-      const float unit = PYPROF_MUTANT(log_sum_exp_in_powers_of_two, kLn2, 1.0f);
-      const float lse = empty ? -kInfinity : (top[half] * p.scale_log2 + gpu::log2(all)) * unit;
       const int query = warp.row + gpu::lane() / 4 + 8 * half;
+      const Span seen = band.of(query);
+      wanted[half] = PYPROF_MUTANT(scores_of_minus_infinity_are_no_keys, seen.begin < seen.end, all != 0.0f);
+      factor[half] = p.shape.dropout.scale / all;
+      const float unit = PYPROF_MUTANT(log_sum_exp_in_powers_of_two, kLn2, 1.0f);
+      // The best key alone adds 1, so that a sum of 0 is of scores that are all -infinity: 0 / 0 makes that NaN.
+      const float log = (top[half] * p.scale_log2 + gpu::log2(all)) * (all / all);
+      const float lse = wanted[half] ? log * unit : -kInfinity;
       if (gpu::lane() % 4 == 0 && query < p.shape.length) {
         gpu::write(p.lse + static_cast<int64_t>(head_row) * p.shape.length + query, lse);
       }
     }
-    store_rows<T, D>(tile, sums, factor, output, warp.row, p.shape.length);
+    return store_rows<T, D>(tile, sums, factor, wanted, output, warp.row, p.shape.length);
   }
 };
 
@@ -163,7 +159,8 @@ void mma_forward_kernel(const ForwardParams p) {
     PYPROF_MUTANT(stage_is_overwritten_while_it_is_read, gpu::sync_threads(), (void)0);
     load_stage(stage + 2);
   }
-  own.finish(query_tile, Matrix<T>(p.output, place.batch, place.head));
+  const uint32_t odd = own.finish(query_tile, Matrix<T>(p.output, place.batch, place.head), band);
+  if (PYPROF_MUTANT(spoiled_outputs_are_left, odd, 0) != 0) exact_output<T, D>(p, place, band, own.warp.row, odd);
 }
 
 }  // namespace pyprof::window::mma_kernels

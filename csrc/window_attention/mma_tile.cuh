@@ -287,19 +287,22 @@ PYPROF_DEVICE void to_operand(uint32_t (&a)[4], const float (&d)[2][4]) {
 }
 
 // A warp's 16 rows times a factor to rows from `first` on, below `end`, in whole rows of 16-byte stores. They go
-// through the warp's rows of `tile`, which must have been its own: no other warp may read them any more. Rows with a
-// factor of 0 become zeros whatever they hold.
+// through the warp's rows of `tile`, which must have been its own: no other warp may read them any more. Rows that are
+// not `wanted` become zeros whatever they hold. Bit r of what is returned says that row first + r is below the end and
+// is not finite.
 template <class T, int D>
-PYPROF_DEVICE void store_rows(T* tile, const float (&d)[D / 8][4], const float (&factor)[2], const Matrix<T>& to,
-                              int first, int end) {
+PYPROF_DEVICE uint32_t store_rows(T* tile, const float (&d)[D / 8][4], const float (&factor)[2],
+                                  const bool (&wanted)[2], const Matrix<T>& to, int first, int end) {
   constexpr int kInRow = D / kChunk;
   const int own = gpu::warp() * kWarpRows, lane = gpu::lane();
+  float zeros[2] = {0.0f, 0.0f};  // NaN where a row is not finite
   gpu::sync_warp();
   PYPROF_UNROLL for (int n = 0; n < D / 8; ++n) {
     PYPROF_UNROLL for (int half = 0; half < 2; ++half) {
       T* pair = tile + place<D>(own + lane / 4 + 8 * half, n) + lane % 4 * 2;
       const float low = d[n][2 * half] * factor[half], high = d[n][2 * half + 1] * factor[half];
-      gpu::write(reinterpret_cast<uint32_t*>(pair), factor[half] == 0.0f ? 0 : gpu::pack<T>(low, high));
+      zeros[half] = fmaf(low, 0.0f, fmaf(high, 0.0f, zeros[half]));
+      gpu::write(reinterpret_cast<uint32_t*>(pair), wanted[half] ? gpu::pack<T>(low, high) : 0);
     }
   }
   PYPROF_MUTANT(rows_are_stored_before_all_lanes_wrote, gpu::sync_warp(), (void)0);
@@ -314,6 +317,13 @@ PYPROF_DEVICE void store_rows(T* tile, const float (&d)[D / 8][4], const float (
       scatter(target, words);
     }
   }
+  uint32_t odd = 0;
+  PYPROF_UNROLL for (int half = 0; half < 2; ++half) {
+    const int row = lane / 4 + 8 * half;
+    odd |= static_cast<uint32_t>(wanted[half] && first + row < end && zeros[half] != 0.0f) << row;
+  }
+  PYPROF_UNROLL for (int mask = 1; mask < gpu::kWarp; mask *= 2) odd |= gpu::shuffle_xor(odd, mask);
+  return odd;
 }
 
 }  // namespace pyprof::window::mma_kernels

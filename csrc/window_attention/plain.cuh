@@ -52,16 +52,20 @@ void forward_kernel(const Params params) {
       for (int n = 0; n < kGroup; ++n) {
         const float weight = gpu::exp2(scores[n] - base);
         total += weight;
-        sums.add_row(keeps >> n & 1 ? weight : 0.0f, Tile<D>::other(group + n));
+        const int64_t j = column + group + n;
+        sums.add_row(keeps >> n & 1 ? weight : 0.0f, Tile<D>::other(group + n),
+                     PYPROF_MUTANT(unseen_values_are_multiplied, (first <= j && j < end), true));
       }
     }
   }
   const Matrix output(params.forward.output, params.forward.output_strides, at.batch, at.head);
-  sums.store(output, i, valid, total > 0.0f ? params.dropout.scale / total : 0.0f);
+  const bool any = PYPROF_MUTANT(scores_of_minus_infinity_are_no_keys, first < end, total != 0.0f);
+  sums.store(output, i, valid, any ? params.dropout.scale / total : 0.0f);
   if (PYPROF_MUTANT(statistics_past_the_end_are_written, valid, true) && gpu::lane() % kQuad == 0) {
+    // The best key alone adds 1, so that a sum of 0 is of scores that are all -infinity: 0 / 0 makes that NaN.
+    const float log = (largest + gpu::log2(total)) * (total / total);
     static_cast<float*>(params.forward.lse)[row_of_heads * problem.length + i] =
-        total > 0.0f ? (largest + gpu::log2(total)) * PYPROF_MUTANT(log_sum_exp_in_powers_of_two, kLn2, 1.0f)
-                     : -kInfinity;
+        any ? log * PYPROF_MUTANT(log_sum_exp_in_powers_of_two, kLn2, 1.0f) : -kInfinity;
   }
 }
 
@@ -117,9 +121,11 @@ void grad_query_kernel(const Params params) {
         const int64_t j = column + group + n;
         const float score = q.dot_with(Tile<D>::one(group + n)) * scale;
         const float grad_weight = given.dot_with(Tile<D>::other(group + n));
-        const float weight = first <= j && j < end ? gpu::exp2(score - lse) : 0.0f;
+        const bool seen = first <= j && j < end;
+        const float weight = seen ? gpu::exp2(score - lse) : 0.0f;
         const float kept = keeps >> n & 1 ? params.dropout.scale : 0.0f;
-        sums.add_row(weight * fmaf(kept, grad_weight, shift), Tile<D>::one(group + n));
+        sums.add_row(weight * fmaf(kept, grad_weight, shift), Tile<D>::one(group + n),
+                     PYPROF_MUTANT(unseen_keys_are_multiplied, seen, true));
       }
     }
   }
@@ -194,8 +200,10 @@ void grad_key_kernel(const Params params) {
           const bool seen = first_query <= i && i < end_query;
           const float weight = seen ? gpu::exp2(score - Tile<D>::numbers()[query]) : 0.0f;
           const float kept = keeps >> n & 1 ? params.dropout.scale : 0.0f;
-          sums_value.add_row(weight * kept, Tile<D>::other(query));
-          sums_key.add_row(weight * fmaf(kept, grad_weight, Tile<D>::numbers()[kColumns + query]), Tile<D>::one(query));
+          const bool counts = PYPROF_MUTANT(unseen_queries_are_multiplied, seen, true);
+          sums_value.add_row(weight * kept, Tile<D>::other(query), counts);
+          sums_key.add_row(weight * fmaf(kept, grad_weight, Tile<D>::numbers()[kColumns + query]), Tile<D>::one(query),
+                           counts);
         }
       }
     }

@@ -115,9 +115,13 @@ struct Share {
     return sum_of_quad(sum);
   }
 
-  PYPROF_DEVICE void add_row(float factor, const gpu::Float4* row) {
+  // Where it is not seen, nothing: a factor of 0 would not do, which times NaN or infinity is NaN.
+  PYPROF_DEVICE void add_row(float factor, const gpu::Float4* row, bool seen) {
     PYPROF_UNROLL
-    for (int n = 0; n < kChunks; ++n) add(chunk[n], factor, gpu::read(row + place(n)));
+    for (int n = 0; n < kChunks; ++n) {
+      const gpu::Float4 other = gpu::read(row + place(n));
+      if (seen) add(chunk[n], factor, other);
+    }
   }
 
   PYPROF_DEVICE void multiply(float factor) {

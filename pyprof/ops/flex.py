@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
 from pyprof.errors import UsageError
+from pyprof.ops.sdpa import without_padding
 
 BLOCK_SIZE = 128
 _MANY = 1 << 20
@@ -30,7 +31,8 @@ def flex_window_attention(
     """Shapes as in `pyprof.window_attention`; compiled at the first call for every new shape, which takes seconds.
 
     The block mask says which blocks of `block_size` queries and keys hold anything of the band; without key lengths it
-    is kept for the next call. Raises UsageError for dropout, which FlexAttention has not, and for gradients on the
+    is kept for the next call. Keys and values behind `key_lengths` are made zeros, as blocks that a mask cuts are
+    multiplied by weights of 0. Raises UsageError for dropout, which FlexAttention has not, and for gradients on the
     host, where it only runs forward.
     """
     if dropout_p > 0.0:
@@ -44,6 +46,7 @@ def flex_window_attention(
         mask = _kept_block_mask(query.shape[2], window, block_size, query.device)
     else:
         mask = block_mask(query.shape[2], window, block_size, query.device, key_lengths)
+        key, value = without_padding(key, value, key_lengths)
     # Beyond its limit of recompilations PyTorch would go on uncompiled, which is dense; a study has more lengths.
     with torch._dynamo.config.patch(recompile_limit=_MANY, accumulated_recompile_limit=_MANY):
         output: Tensor = _compiled()(

@@ -17,12 +17,18 @@ def sdpa_window_attention(
     scale: float | None = None,
     dropout_p: float = 0.0,
 ) -> Tensor:
-    """Shapes as in `pyprof.window_attention`; the mask is made anew for every call."""
+    """Shapes as in `pyprof.window_attention`; the mask is made anew for every call.
+
+    PyTorch multiplies what a mask hides by weights of 0, so that NaN or an infinity in a key or a value can reach every
+    query. Keys and values behind `key_lengths` are made zeros, and reach nobody.
+    """
     visible = visible_keys(query.shape[2], window, key_lengths, query.device)
     empty = None if key_lengths is None else ~visible.any(dim=-1, keepdim=True)
     if empty is not None:
         # A softmax over nothing is not a number, nor is its gradient: such a query sees all keys and counts for zero.
         visible = visible | empty
+    if key_lengths is not None:
+        key, value = without_padding(key, value, key_lengths)
     output = functional.scaled_dot_product_attention(
         query,
         key,
@@ -33,6 +39,13 @@ def sdpa_window_attention(
         enable_gqa=query.shape[1] != key.shape[1],
     )
     return output if empty is None else output.masked_fill(empty, 0.0)
+
+
+def without_padding(key: Tensor, value: Tensor, key_lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Key and value with zeros from each sequence's key length on."""
+    padding = torch.arange(key.shape[2], device=key.device) >= key_lengths[:, None]
+    key, value = (tensor.masked_fill(padding[:, None, :, None], 0.0) for tensor in (key, value))
+    return key, value
 
 
 def visible_keys(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from building import ASAN, COMPILER, NO_COMPILER, PLAIN, VARIANTS, holds, run
+from test_plain_kernels import planted
 
 pytestmark = pytest.mark.skipif(COMPILER is None, reason=NO_COMPILER)
 
@@ -22,6 +23,7 @@ CASES = [
     "length=75 left=2 right=1 layout=odd batch=4 heads=2 key_heads=1 key_lengths=0,1,300,33",
     "length=132 left=33 right=33 dropout_p=0.2 batch=2 heads=4 key_heads=2 key_lengths=68,35 layout=blhd",
 ]
+CASES += planted("left=5 right=9")
 SMALL = [f"type=float16 head_dim=32 {case}" for case in CASES]
 ALL = [
     f"type={dtype} head_dim={head_dim} {case}"

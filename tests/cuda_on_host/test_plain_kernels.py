@@ -7,6 +7,18 @@ from building import COMPILER, NO_COMPILER, PLAIN, VARIANTS, holds, run
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(COMPILER is None, reason=NO_COMPILER)]
 
+
+def planted(sides):
+    """Something that is no finite number, where few queries see it; last, scores that are all -infinity."""
+    for tensor in ("query", "key", "value", "grad_output"):
+        for value, element in (("nan", "all"), ("inf", 3), ("-inf", 0)):
+            yield f"length=75 {sides} heads=2 plant={tensor},20,{value},{element}"
+        yield f"length=75 {sides} heads=4 key_heads=2 dropout_p=0.3 plant={tensor},40,nan,7 seed=3"
+        yield f"length=75 {sides} key_lengths=50 plant={tensor},0,inf,1"
+    yield "length=75 left=0 right=0 heads=2 plant=key,20,-inf,2"
+    yield "length=75 left=0 right=0 heads=2 plant=key,20,inf,2"
+
+
 # Tiles are of 32 rows and 32 columns. Few cases, in which every part of the kernels matters.
 SMALL = [
     "length=1",
@@ -19,6 +31,7 @@ SMALL = [
     "length=75 left=2 right=1 layout=odd batch=4 heads=2 key_heads=1 key_lengths=0,1,300,33",
     "length=90 left=13 right=22 dropout_p=0.4 heads=2 seed=12345678901234",
     "length=68 left=33 right=33 dropout_p=0.2 batch=2 heads=4 key_heads=2 key_lengths=68,35 layout=blhd",
+    *planted("left=5 right=9"),
 ]
 CASES = [
     *SMALL,

@@ -93,7 +93,11 @@ Case::Case(const std::string& line) {
       backward = value == "1";
     else if (name == "grad_lse")
       grad_lse = value == "1";
-    else if (name == "key_lengths") {
+    else if (name == "plant") {
+      std::istringstream words(value);
+      for (std::string one; std::getline(words, one, ',');) planted.push_back(one);
+      if (planted.size() != 4) throw std::invalid_argument("plant=tensor,row,value,elements, not " + value);
+    } else if (name == "key_lengths") {
       std::istringstream numbers(value);
       for (std::string number; std::getline(numbers, number, ',');) key_lengths.push_back(std::stoll(number));
     } else
@@ -144,6 +148,16 @@ Array::Array(const Case& c, int64_t heads, bool given, std::mt19937_64& random, 
 
 Strides Array::exact_strides() const { return {heads_ * length_ * head_dim_, length_ * head_dim_, head_dim_}; }
 
+void Array::plant(int64_t row, double value, const std::string& elements) {
+  const int64_t head = heads_ - 1;
+  for (int64_t d = 0; d < head_dim_; ++d) {
+    if (elements != "all" && d != std::stoll(elements)) continue;
+    const int64_t offset = head * strides_.head + row * strides_.row + d;
+    exact_[(head * length_ + row) * head_dim_ + d] =
+        write_element(type_, bytes_.get() + offset * element_bytes_, value);
+  }
+}
+
 void Array::forget(int64_t batch, int64_t head, int64_t row) {
   const int64_t offset = batch * strides_.batch + head * strides_.head + row * strides_.row;
   std::memset(bytes_.get() + offset * element_bytes_, 0xff, head_dim_ * element_bytes_);
@@ -156,8 +170,13 @@ double Array::element(int64_t batch, int64_t head, int64_t row, int64_t d) const
 
 double Array::typical() const {
   double squares = 0;
-  for (const double value : exact_) squares += value * value;
+  for (const double value : exact_) squares += std::isfinite(value) ? value * value : 0;
   return std::sqrt(squares / static_cast<double>(exact_.size()));
+}
+
+bool agree(double got, double want, double most) {
+  if (std::isnan(want)) return std::isnan(got);
+  return got == want || std::fabs(got - want) <= most;
 }
 
 std::string Array::differs(const char* name, double cancelled) const {
@@ -171,7 +190,7 @@ std::string Array::differs(const char* name, double cancelled) const {
           const double want = exact_[at++], got = element(b, h, i, d);
           wanted[b * strides_.batch + h * strides_.head + i * strides_.row + d] = 1;
           const double most = share_ * (std::fabs(want) + size);
-          if (std::fabs(got - want) <= most) continue;  // false for NaN too
+          if (agree(got, want, most)) continue;
           std::ostringstream words;
           words << name << " (" << b << ", " << h << ", " << i << ", " << d << ") is " << got << " and should be "
                 << want;

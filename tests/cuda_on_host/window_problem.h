@@ -20,6 +20,7 @@ struct Case {
   double scale = 0.125, dropout_p = 0, size = 1;  // size: of the query's elements, to make scores large
   uint64_t seed = 1;
   bool backward = true, grad_lse = true;
+  std::vector<std::string> planted;  // tensor, row, value, "all" or an element; of the first sequence's last head
 
   explicit Case(const std::string& line);  // "impl=plain type=float32 length=40 ..."; what is left out has a default
 };
@@ -33,9 +34,10 @@ class Array {
   void* data() { return bytes_.get(); }
   double* exact() { return exact_.data(); }
   Strides exact_strides() const;
+  void plant(int64_t row, double value, const std::string& elements);  // in the first sequence's last head
   void forget(int64_t batch, int64_t head, int64_t row);  // a row that must not be read: NaN for the kernel
 
-  double typical() const;  // root mean square of exact()
+  double typical() const;  // root mean square of what is finite in exact()
 
   // Compares what was written with exact(). An empty string, or the first thing that is wrong. `cancelled` is the size
   // of terms that may have cancelled in the result, and left their rounding there.
@@ -57,6 +59,9 @@ class Array {
 extern const char* const kImplementation;
 void forward_under_test(const Problem& problem, const Forward& forward);
 void backward_under_test(const Problem& problem, const Backward& backward);
+
+// Whether both are NaN, the same infinity, or numbers that differ by at most `most`.
+bool agree(double got, double want, double most);
 
 // Runs a case on the implementation and on the reference. An empty string, or the first thing that is wrong.
 std::string check(const Case& c);

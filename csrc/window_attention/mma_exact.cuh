@@ -1,0 +1,134 @@
+// Rows that came out with something that is no finite number are computed again, by their warp, one by one.
+//
+// A group of 16 columns multiplies what a row does not see by weights of 0, and 0 times NaN or infinity is NaN. That
+// can only spoil a sum, never hide in one: a row that came out finite is right. The others are computed from here,
+// where nothing is touched that is not seen; rows that are NaN by right come out so once more.
+#pragma once
+
+#include "mma_dropout.cuh"
+#include "mma_params.cuh"
+
+namespace pyprof::window::mma_kernels {
+
+// One row, spread over the lanes of a warp.
+template <class T, int D>
+struct Spread {
+  static constexpr int kOwn = D / gpu::kWarp;
+  float at[kOwn];
+
+  PYPROF_DEVICE Spread() { PYPROF_UNROLL for (int n = 0; n < kOwn; ++n) at[n] = 0.0f; }
+  PYPROF_DEVICE Spread(const Matrix<T>& from, int row) {
+    const T* const source = from.at(row, 0) + gpu::lane();
+    PYPROF_UNROLL for (int n = 0; n < kOwn; ++n) at[n] = gpu::to_float(source[n * gpu::kWarp]);
+  }
+  PYPROF_DEVICE float dot(const Spread& other) const {
+    float sum = 0.0f;
+    PYPROF_UNROLL for (int n = 0; n < kOwn; ++n) sum = fmaf(at[n], other.at[n], sum);
+    PYPROF_UNROLL for (int mask = 1; mask < gpu::kWarp; mask *= 2) sum += gpu::shuffle_xor(sum, mask);
+    return sum;
+  }
+  PYPROF_DEVICE void add(float factor, const Spread& other) {
+    PYPROF_UNROLL for (int n = 0; n < kOwn; ++n) at[n] = fmaf(factor, other.at[n], at[n]);
+  }
+  PYPROF_DEVICE void store(const Matrix<T>& to, int row, float factor) const {
+    T* const target = to.at(row, 0) + gpu::lane();
+    PYPROF_UNROLL for (int n = 0; n < kOwn; ++n) target[n * gpu::kWarp] = gpu::from_float<T>(at[n] * factor);
+  }
+};
+
+PYPROF_DEVICE float dropped(const Dropout& dropout, int head_row, int query, int key) {
+  if (!dropout.active()) return 1.0f;
+  const bool kept =
+      dropout.keep(static_cast<uint32_t>(head_row), static_cast<uint32_t>(query), static_cast<uint32_t>(key));
+  return PYPROF_MUTANT(spoiled_rows_are_not_dropped, kept, true) ? dropout.scale : 0.0f;
+}
+
+// Bit r of `odd` says that row first + r, a query, is to be computed again.
+template <class T, int D>
+PYPROF_DEVICE void exact_output(const ForwardParams& p, const Place& place, const Band& band, int first, uint32_t odd) {
+  const int key_head = place.head / (p.shape.heads / p.shape.key_heads),
+            head_row = place.batch * p.shape.heads + place.head;
+  const Matrix<T> query(p.shape.query, place.batch, place.head), output(p.output, place.batch, place.head);
+  const Matrix<T> key(p.shape.key, place.batch, key_head), value(p.shape.value, place.batch, key_head);
+  const Dropout dropout = dropout_of(p.shape);
+  gpu::sync_warp();  // other lanes have written these rows, and their log-sum-exp
+  PYPROF_UNROLL_BY(1) for (int i = first; odd != 0; ++i, odd >>= 1) {
+    if ((odd & 1) == 0) continue;
+    const Span seen = band.of(i);
+    const Spread<T, D> own(query, i);
+    const float lse = p.lse[static_cast<int64_t>(head_row) * p.shape.length + i] * kLog2E;
+    Spread<T, D> sums;
+    PYPROF_UNROLL_BY(1)
+    for (int j = seen.begin; j < PYPROF_MUTANT(spoiled_outputs_see_less, seen.end, seen.end - 1); ++j) {
+      const float weight = gpu::exp2(own.dot(Spread<T, D>(key, j)) * (p.shape.scale * kLog2E) - lse);
+      sums.add(weight * dropped(dropout, head_row, i, j), Spread<T, D>(value, j));
+    }
+    sums.store(output, i, 1.0f);
+  }
+}
+
+// The gradient of a score, from the weight's own and a query's log-sum-exp and delta.
+PYPROF_DEVICE float exact_grad_score(float weight, float upstream, float kept, float delta) {
+  return weight * (kept * upstream - delta);
+}
+
+template <class T, int D>
+PYPROF_DEVICE void exact_grad_query(const BackwardParams& p, const Place& place, const Band& band, int first,
+                                    uint32_t odd) {
+  const int key_head = place.head / (p.shape.heads / p.shape.key_heads),
+            head_row = place.batch * p.shape.heads + place.head;
+  const Matrix<T> query(p.shape.query, place.batch, place.head), grad(p.grad_output, place.batch, place.head);
+  const Matrix<T> key(p.shape.key, place.batch, key_head), value(p.shape.value, place.batch, key_head);
+  const Matrix<T> grad_query(p.grad_query, place.batch, place.head);
+  const Dropout dropout = dropout_of(p.shape);
+  gpu::sync_warp();  // other lanes have written these rows
+  PYPROF_UNROLL_BY(1) for (int i = first; odd != 0; ++i, odd >>= 1) {
+    if ((odd & 1) == 0) continue;
+    const Span seen = band.of(i);
+    const Spread<T, D> own(query, i), given(grad, i);
+    const auto statistics = gpu::read(p.statistics + static_cast<int64_t>(head_row) * p.padded + i);
+    Spread<T, D> sums;
+    PYPROF_UNROLL_BY(1) for (int j = seen.begin; j < seen.end; ++j) {
+      const Spread<T, D> other(key, j);
+      const float weight = gpu::exp2(own.dot(other) * p.scale_log2 - statistics.x);
+      const float upstream = given.dot(Spread<T, D>(value, j));
+      sums.add(exact_grad_score(weight, upstream, dropped(dropout, head_row, i, j), statistics.y), other);
+    }
+    sums.store(grad_query, i, p.shape.scale);
+  }
+}
+
+// The same for rows that are keys: their gradients, and those of their values.
+template <class T, int D>
+PYPROF_DEVICE void exact_grad_key(const BackwardParams& p, int first, uint32_t odd) {
+  // Made anew, as nothing may be kept in registers for this meanwhile.
+  const Place place(p.shape.tiles, p.shape.key_heads);
+  const Band band(p.shape.right, p.shape.left, keys_of(p.shape, place.batch), p.shape.length);
+  const int group = p.shape.heads / p.shape.key_heads;
+  const Matrix<T> key(p.shape.key, place.batch, place.head), value(p.shape.value, place.batch, place.head);
+  const Matrix<T> grad_key(p.grad_key, place.batch, place.head), grad_value(p.grad_value, place.batch, place.head);
+  const Dropout dropout = dropout_of(p.shape);
+  gpu::sync_warp();  // other lanes have written these rows
+  PYPROF_UNROLL_BY(1) for (int j = first; odd != 0; ++j, odd >>= 1) {
+    if ((odd & 1) == 0) continue;
+    const Span seen = band.of(j);
+    const Spread<T, D> own(key, j), other(value, j);
+    Spread<T, D> key_sums, value_sums;
+    PYPROF_UNROLL_BY(1) for (int head = place.head * group; head < (place.head + 1) * group; ++head) {
+      const int head_row = place.batch * p.shape.heads + head;
+      const Matrix<T> query(p.shape.query, place.batch, head), grad(p.grad_output, place.batch, head);
+      PYPROF_UNROLL_BY(1) for (int i = seen.begin; i < seen.end; ++i) {
+        const Spread<T, D> row(query, i), given(grad, i);
+        const auto statistics = gpu::read(p.statistics + static_cast<int64_t>(head_row) * p.padded + i);
+        const float weight = gpu::exp2(own.dot(row) * p.scale_log2 - statistics.x);
+        const float kept = dropped(dropout, head_row, i, j);
+        key_sums.add(exact_grad_score(weight, given.dot(other), kept, statistics.y), row);
+        value_sums.add(weight * kept, given);
+      }
+    }
+    key_sums.store(grad_key, j, p.shape.scale);
+    value_sums.store(grad_value, j, 1.0f);
+  }
+}
+
+}  // namespace pyprof::window::mma_kernels
