@@ -102,6 +102,15 @@ def check(setting: Setting, impl: str, kinds: tuple[Callable[[Tensor], Tensor], 
         torch.testing.assert_close(ours[finite], theirs[finite], atol=3 * tolerance, rtol=tolerance)
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Threads of small problems wait for one another longer than they work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(params=[(isa, dtype) for isa in ISAS for dtype in TYPES if isa in ISAS[:3] or dtype == torch.bfloat16])
 def dtype(request, monkeypatch):
     """A type, and the instruction set that runs it."""
@@ -116,7 +125,7 @@ def dtype(request, monkeypatch):
 
 @pytest.mark.parametrize("problem", PROBLEMS, ids=str)
 def test_the_host_kernels_agree_with_the_reference(problem, dtype):
-    for planted in PLANTED if problem.head_dim < 256 else PLANTED[::4]:
+    for planted in PLANTED if problem.head_dim < 256 else PLANTED[::5]:
         check(Setting(problem, dtype, (planted,)), "cpu")
 
 
