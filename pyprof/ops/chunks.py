@@ -119,7 +119,7 @@ def _apply_band(weights: Tensor, value: Tensor, side: int, looked_at: bool) -> T
     rows = _in_rows_of_three_blocks(weights, side)
     values = _blocks(functional.pad(value, (0, 0, side, side)), side)
     triples = torch.cat((values[:, :, :-2], values[:, :, 1:-1], values[:, :, 2:]), dim=3)
-    output: Tensor = _Product.apply(rows, triples, side) if looked_at else rows @ triples
+    output: Tensor = _Product.apply(rows, triples, side) if looked_at else rows @ triples  # type: ignore[no-untyped-call]
     return output.flatten(2, 3)
 
 
