@@ -7,7 +7,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pyprof.analysis.curves import Curves, subject
-from pyprof.failures import STATUSES
+from pyprof.failures import NOT_NEEDED, STATUSES
 from pyprof.records.case import Batch
 from pyprof.records.comparison import ModelFacts
 from pyprof.records.indicator import IndicatorFacts
@@ -61,6 +61,11 @@ def omitted(
     ordered = sorted(groups.values(), key=lambda group: (STATUSES.index(group[0][0].status), -len(group)))
     titles = {indicator.name: indicator.title for indicator in indicators}
     return tuple(_omission(group, facts, titles) for group in ordered)
+
+
+def is_not_needed(record: Record) -> bool:
+    """Whether a case was left out because the answer is known without it."""
+    return record.status == "skipped" and (record.reason or "").startswith(NOT_NEEDED)
 
 
 def notes(curves: Curves) -> tuple[Note, ...]:

@@ -31,6 +31,9 @@ _HAIR = 1e-12
 
 TippingStatus = Literal["point", "everywhere", "nowhere", "several", "undetermined", "not measured"]
 
+# Those that say where the variant costs less, over the measured range.
+ANSWERED: tuple[TippingStatus, ...] = ("point", "everywhere", "nowhere", "several")
+
 
 @dataclass(frozen=True)
 class Crossing:

@@ -9,20 +9,25 @@ from functools import cache
 
 from pyprof.analysis.curves import Curve, Curves, Key, Setting
 from pyprof.analysis.ratio import Cost, RatioPoint, costs, ratio_points
-from pyprof.analysis.tipping import Tipping, find_tipping
+from pyprof.analysis.tipping import ANSWERED, Tipping, find_tipping
+from pyprof.failures import TIME_IS_UP
 from pyprof.records.comparison import Comparison, Subject
 from pyprof.records.indicator import IndicatorFacts, OfIndicator
 
 
 @dataclass(frozen=True)
 class TippingPoint(OfIndicator):
-    """Where one variant tips in one metric and setting, and the ratios that say so."""
+    """Where one variant tips in one metric and setting, and the ratios that say so.
+
+    `time_was_up`: there is no answer because the study's time ended before lengths that would give it.
+    """
 
     comparison: Comparison
     indicator: IndicatorFacts
     setting: Setting
     points: tuple[RatioPoint, ...]
     tipping: Tipping
+    time_was_up: bool = False
 
     @property
     def measured(self) -> tuple[int, int] | None:
@@ -41,6 +46,12 @@ def tipping_points(
     measured: dict[Setting, set[str]] = {}
     for (_, setting), curve in curves.ok.items():
         measured.setdefault(setting, set()).update(name for record in curve.values() for name in record.indicators)
+
+    given = {name for names in measured.values() for name in names}
+    for _, setting in curves.all:
+        # Where nothing at all was measured, each that other settings have is missing.
+        absent = (each.name for each in metrics if setting.mode in each.modes and setting.batch == each.batch)
+        measured.setdefault(setting, {name for name in absent if name in given})
 
     @cache
     def costs_of(subject: Subject, setting: Setting, metric: IndicatorFacts) -> Mapping[int, Cost]:
@@ -91,13 +102,18 @@ class _Contrast:
     def _pair(self, curves: Curves, variant: Subject, vanilla: Subject) -> TippingPoint:
         ours, theirs = (self.costs(subject, self.setting, self.indicator) for subject in (variant, vanilla))
         points = ratio_points(ours, theirs)
+        planned = [curves.all[subject, self.setting] for subject in (variant, vanilla)]
+        left_out = any(TIME_IS_UP in (record.reason or "") for curve in planned for record in curve.values())
         if points:
-            return TippingPoint(self.comparison, self.indicator, self.setting, points, find_tipping(points))
-        why = (_outcomes(subject, curves.all[subject, self.setting]) for subject in (variant, vanilla))
-        return self._absent(f"no length was measured for both ({'; '.join(why)})")
+            tipping = find_tipping(points)
+            time_was_up = left_out and tipping.status not in ANSWERED
+            return TippingPoint(self.comparison, self.indicator, self.setting, points, tipping, time_was_up)
+        why = map(_outcomes, (variant, vanilla), planned)
+        return self._absent(f"no length was measured for both ({'; '.join(why)})", left_out)
 
-    def _absent(self, reason: str) -> TippingPoint:
-        return TippingPoint(self.comparison, self.indicator, self.setting, (), Tipping("not measured", reason=reason))
+    def _absent(self, reason: str, time_was_up: bool = False) -> TippingPoint:
+        tipping = Tipping("not measured", reason=reason)
+        return TippingPoint(self.comparison, self.indicator, self.setting, (), tipping, time_was_up)
 
 
 def _outcomes(subject: Subject, curve: Curve) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from pyprof.analysis.curves import Curves, Setting
 from pyprof.analysis.noise import run_noise
-from pyprof.analysis.omitted import notes, omitted
+from pyprof.analysis.omitted import is_not_needed, notes, omitted
 from pyprof.analysis.probed_steps import probed_steps
 from pyprof.analysis.published import agreement, side
 from pyprof.analysis.ranking import rankings
@@ -17,7 +18,7 @@ from pyprof.analysis.shares import ShareCurve, ShareRow, share_curves, share_sum
 from pyprof.analysis.system_time import system_time
 from pyprof.analysis.tipping_points import TippingPoint, tipping_points
 from pyprof.analysis.trust import trust
-from pyprof.failures import STATUSES
+from pyprof.failures import NOT_NEEDED, STATUSES
 from pyprof.records.case import MODES
 from pyprof.records.comparison import Comparison, ModelFacts, Subject
 from pyprof.records.record import Record
@@ -60,7 +61,7 @@ def build_view(records: Iterable[Record], resolved: Resolved, about: About) -> V
     curves = Curves.of(records)
     every = list(curves.records)
     modalities = tuple(_modality(part) for part in _parts(curves, resolved))
-    counts = Counter(record.status for record in every)
+    counts = Counter(NOT_NEEDED if is_not_needed(record) else record.status for record in every)
     quiet = run_noise(every)
     judged = trust(every, quiet)
     return View(
@@ -68,7 +69,7 @@ def build_view(records: Iterable[Record], resolved: Resolved, about: About) -> V
         machine=about.machine,
         started=min((record.started for record in every), default=None),
         seconds=sum(record.seconds for record in every),
-        counts={status: counts[status] for status in STATUSES if counts[status]},
+        counts={status: counts[status] for status in (*STATUSES, NOT_NEEDED) if counts[status]},
         source="" if resolved.published is None else resolved.published.source,
         modalities=modalities,
         omitted=omitted(curves, resolved.models, resolved.indicators),
@@ -79,8 +80,16 @@ def build_view(records: Iterable[Record], resolved: Resolved, about: About) -> V
         indicators=resolved.indicators,
         system=system_time(every),
         probed=probed_steps(every),
+        resume=_resume(modalities, about.directory),
         longer=measure_longer(modalities, about.plan, about.directory),
     )
+
+
+def _resume(modalities: Iterable[ModalityView], directory: Path | None) -> str | None:
+    """The command that goes on where the time was up before there was an answer."""
+    if directory is None or not any(line.time_was_up for part in modalities for line in part.tipping):
+        return None
+    return shlex.join(["pyprof", "study", "-o", str(directory), "--resume"])
 
 
 def _apart(environments: set[str]) -> tuple[str, ...]:
@@ -190,6 +199,7 @@ def _tipping_line(part: Part, point: TippingPoint) -> TippingLine:
             Placement(data_set.name, data_set.length, where) for data_set, where in placed if where is not None
         ),
         points=point.points,
+        time_was_up=point.time_was_up,
     )
 
 

@@ -10,7 +10,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from pyprof.records.comparison import Comparison
-from pyprof.report.ranking import longer_lines, ranking_tables, verdicts
+from pyprof.report.ranking import command_text, longer_lines, ranking_tables, verdicts
 from pyprof.report.style import Glyphs, rule
 from pyprof.report.tipping_table import plain_verdict, published, senses
 from pyprof.report.view import TippingLine, View
@@ -34,6 +34,11 @@ def in_short(view: View, width: int, glyphs: Glyphs) -> Iterator[RenderableType]
             title = Text.assemble((indicator.title, "bold"), f" {indicator.scope}" if indicator.scope else "")
             yield title.append(f" in {_units(lines)} [95 % interval]")
             yield _tipping([line for line in lines if line.indicator == indicator], glyphs)
+        if any(line.time_was_up for line in lines):
+            yield Text(
+                "no time: the study's time was up before" + (", and this goes on:" if view.resume else ""), "dim"
+            )
+            yield from [command_text(view.resume, width)] if view.resume else []
         yield from _senses({line.comparison.name: line.comparison.allocator for line in lines})
 
 

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from pyprof.analysis.omitted import Note, Omission
 from pyprof.analysis.probed_steps import ProbedSteps
+from pyprof.failures import NOT_NEEDED
 from pyprof.quantity import format_seconds
 from pyprof.report.axis import tipping_axis
 from pyprof.report.bars import fixed_figures, parameter_bars, share_charts
@@ -155,8 +156,9 @@ def _omissions(omitted: Iterable[Omission]) -> list[RenderableType]:
         what = plural(omission.cases, "case")
         if omission.metric is not None:
             what = f"{(omission.title or omission.metric).lower()} of {what}"
-        status = "no figure" if omission.status == "ok" else omission.status
-        style = "yellow" if omission.status == "ok" else STATUS_STYLES[omission.status]
+        needless = omission.reason.startswith(NOT_NEEDED)
+        status = "no figure" if omission.status == "ok" else "left out" if needless else omission.status
+        style = "dim" if needless else "yellow" if omission.status == "ok" else STATUS_STYLES[omission.status]
         lengths = length_range(omission.shortest, omission.longest)
         setting = f"{omission.mode}{batch_words(omission.batch)}"
         about = f", {setting}, {lengths} {omission.unit}s: {', '.join(omission.subjects)}"

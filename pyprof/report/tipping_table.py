@@ -101,7 +101,9 @@ def _terse_verdict(line: TippingLine) -> Text:
         style = "bold yellow" if tipping.status == "several" else "bold green"
         return Text(f"{tipping.crossing.length:,.0f}", style)
     styles = {"everywhere": "bold green", "nowhere": "red", "several": "yellow"}
-    return Text(tipping.status, styles[tipping.status]) if tipping.status in styles else Text("?", "dim")
+    if tipping.status in styles:
+        return Text(tipping.status, styles[tipping.status])
+    return Text("no time" if line.time_was_up else "?", "dim")
 
 
 def _legend(lines: Sequence[TippingLine]) -> list[Text]:

@@ -122,7 +122,10 @@ class Placement:
 
 @dataclass(frozen=True)
 class TippingLine(OfIndicator):
-    """One tipping point with the ratios behind it, beside the published one."""
+    """One tipping point with the ratios behind it, beside the published one.
+
+    `time_was_up`: there is no answer because the study's time ended before lengths that would give it.
+    """
 
     comparison: Comparison
     indicator: IndicatorFacts
@@ -135,6 +138,7 @@ class TippingLine(OfIndicator):
     agreement: Agreement | None
     data_sets: tuple[Placement, ...]
     points: tuple[RatioPoint, ...]
+    time_was_up: bool = False
 
 
 @dataclass(frozen=True)
@@ -263,11 +267,12 @@ class ModalityView:
 class View:
     """A whole run: what the header needs, one part for each modality, and what is missing.
 
+    `counts` has the number of cases by status; of the skipped ones, those that were not needed are counted apart.
     `machine` describes the machine and its software in one line, `started` is an ISO 8601 time in UTC, `seconds` what
     all cases took together. `warnings` are sentences. `quiet` tells how quiet the machine was, `trust` what that means
     for the times, and `system` what the system took of the steps, if the records do; `probed` what the probes cost the
     steps of which the layers' shares are. `longer` is what to measure where a headline ranking is not
-    decided at the only length.
+    decided at the only length, `resume` the command that goes on where the study's time was up.
     """
 
     study: str
@@ -286,4 +291,5 @@ class View:
     system: SystemSummary | None = None
     probed: ProbedSteps | None = None
     longer: MeasureLonger | None = None
+    resume: str | None = None
     schema: int = SCHEMA

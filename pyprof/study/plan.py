@@ -8,13 +8,12 @@ of the machine's speed hits them alike.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass
-from enum import IntEnum
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 
 from pyprof.analysis.ratio import RatioPoint, ratio_point
 from pyprof.analysis.refine import coarse, needs_refinement
+from pyprof.analysis.tipping import ANSWERED, find_tipping
 from pyprof.indicators.latency import INDICATOR as LATENCY
 from pyprof.records.case import Batch, Case, Mode
 from pyprof.records.comparison import Pairing, Subject
@@ -23,55 +22,11 @@ from pyprof.records.reading import Reading
 from pyprof.records.record import Record
 from pyprof.records.resolved import Resolved
 from pyprof.records.study import Lengths, Study
+from pyprof.study.groups import Group, Groups, Spot, Stage, ranks
 from pyprof.study.prediction import Prediction
 
-
-class Stage(IntEnum):
-    """Why a group is measured, in the order in which groups are taken where there is a time budget.
-
-    A budget can end a run at any group, so the order is that of what a reader would miss most. The shortest length
-    costs least and gives every model a figure, from which all later costs are predicted. The tipping point is what a
-    study is made for, so its bracket is next; where none is predicted, only the longest length can prove that wrong.
-    To narrow a crossing is worth the time once it is bracketed, and the rest fills in the curves.
-    """
-
-    SHORTEST = 0
-    BRACKET = 1
-    LONGEST = 2
-    CROSSING = 3
-    REST = 4
-
-
-@dataclass(frozen=True)
-class Group:
-    """Cases to be measured together; `pairs` are those of each pairing that are still to be measured."""
-
-    stage: Stage
-    pairs: tuple[tuple[Case, ...], ...]
-
-    @cached_property
-    def cases(self) -> tuple[Case, ...]:
-        return tuple(dict.fromkeys(case for pair in self.pairs for case in pair))
-
-    def fitting(self, prediction: Prediction, seconds: float) -> tuple[Case, ...]:
-        """The cases that can be measured within some seconds: pair by pair, because half a pair compares nothing."""
-        chosen: tuple[Case, ...] = ()
-        for pair in self.pairs:
-            more = tuple(dict.fromkeys((*chosen, *pair)))
-            if sum(prediction.together(more).values()) <= seconds:
-                chosen = more
-        return chosen
-
-
-@dataclass(frozen=True)
-class _Spot:
-    """Where a group stands: in one block, mode, kind of batch and kind of process, at one length."""
-
-    block: int
-    mode: Mode
-    batch: Batch
-    length: int
-    allocator: str
+# A predicted ratio below this is far enough from 1 to be shown, most likely.
+CLEARLY = 0.95
 
 
 @dataclass(frozen=True)
@@ -89,20 +44,18 @@ class _Series:
 class _Wish:
     """The cases of a pairing that are wanted at a spot."""
 
-    spot: _Spot
+    spot: Spot
     pair: tuple[Case, ...]
-
-
-_Groups = dict[tuple[_Spot, Stage], list[tuple[Case, ...]]]
 
 
 class Plan:
     """Chooses what to measure next.
 
-    With a time budget, the shortest length comes first in every mode. Then, in inference, come the two lengths between
-    which the latencies are predicted to cross, again until the prediction is confirmed; the longest length, where they
-    are predicted not to cross; and what else narrows a crossing. Then comes everything else by predicted cost, so that
-    long training steps come last. Without a budget everything comes by predicted cost.
+    With a time budget, inference comes first: the shortest length, then the two lengths between which the latencies are
+    predicted to cross, again until the prediction is confirmed, or the longest length where they are predicted not to
+    cross. Then training gets the shortest length and the first one at which the variant is predicted to cost less, the
+    comparisons that take the least time first. What narrows a crossing follows, then everything else by predicted cost,
+    so that long training steps come last. Without a budget everything comes by predicted cost.
 
     `settled`, which the methods take, holds the keys of the cases that are not to be proposed for now: measured, failed
     or known to fail, or left out because their predicted time exceeds what is left. The caller keeps it and not the
@@ -113,7 +66,9 @@ class Plan:
         self.study = study
         self._device = device
         self._hurried = study.time_budget is not None
-        self._cases: dict[tuple[Subject, _Spot], Case] = {}
+        self._cases: dict[tuple[Subject, Spot], Case] = {}
+        # The predicted seconds of all lengths that answer a pair, by block and the pair apart from its length.
+        self._needs = defaultdict[tuple[int, tuple[Case, ...]], float](float)
         self._series = [
             _Series(pairing, study.blocks[pairing.block].lengths, mode, batch, indicators)
             for pairing in resolved.pairings
@@ -132,29 +87,38 @@ class Plan:
         groups = self._groups(records, settled, prediction)
         if not groups:
             return None
-        first = min(groups, key=_ranks(groups, prediction).__getitem__)
-        return Group(first[1], tuple(groups[first]))
+        first = min(groups, key=ranks(groups, prediction).__getitem__)
+        return self._group(first, groups)
 
     def all(self, records: Mapping[str, Record], settled: Set[str], prediction: Prediction) -> tuple[Group, ...]:
         """All groups that are known to be wanted now, in their order."""
         groups = self._groups(records, settled, prediction)
-        ordered = sorted(groups, key=_ranks(groups, prediction).__getitem__)
-        return tuple(Group(place[1], tuple(groups[place])) for place in ordered)
+        ordered = sorted(groups, key=ranks(groups, prediction).__getitem__)
+        return tuple(self._group(place, groups) for place in ordered)
+
+    def _group(self, place: tuple[Spot, Stage], groups: Groups) -> Group:
+        spot, stage = place
+        needs = [self._needs.get((spot.block, _kinds(pair)), 0.0) for pair in groups[place]]
+        return Group(stage, tuple(groups[place]), tuple(needs) if stage == Stage.ANSWER else ())
 
     def outstanding(self, records: Mapping[str, Record], settled: Set[str], prediction: Prediction) -> tuple[Case, ...]:
         """All cases that are known to be wanted now and are not settled; with automatic lengths more may follow."""
         cases = (case for wish, _ in self._wanted(records, prediction) for case in wish.pair)
         return tuple(dict.fromkeys(case for case in cases if case.key not in settled))
 
-    def _groups(self, records: Mapping[str, Record], settled: Set[str], prediction: Prediction) -> _Groups:
+    def _groups(self, records: Mapping[str, Record], settled: Set[str], prediction: Prediction) -> Groups:
         # The plan is asked again after every group, so what is measured leaves the list, or each call would go through
         # the whole grid. Cases that are merely settled stay in it, since those that were left out may come back.
         self._fixed = [(wish, stage) for wish, stage in self._fixed if not _is_measured(wish, records)]
         stages: dict[_Wish, Stage] = {}
+        self._needs.clear()
         for wish, stage in self._wanted(records, prediction):
+            if stage == Stage.ANSWER:
+                # Also what was left out for now: without it there is no answer.
+                self._needs[wish.spot.block, _kinds(wish.pair)] += sum(prediction.together(wish.pair).values())
             if any(case.key not in settled for case in wish.pair):
                 stages[wish] = min(stage, stages.get(wish, stage))
-        groups: _Groups = {}
+        groups: Groups = {}
         for wish, stage in stages.items():
             pair = tuple(case for case in wish.pair if case.key not in settled)
             groups.setdefault((wish.spot, stage), []).append(pair)
@@ -167,26 +131,27 @@ class Plan:
                 continue
             if self._is_urgent(series):
                 yield from self._wishes(series, self._bracket(series, records, prediction))
+            elif self._hurried and self._times(series):
+                yield from self._wishes(series, self._answering(series, records, prediction))
             if series.lengths.auto or self._hurried:
                 yield from self._wishes(series, self._crossing_lengths(series, records))
 
     def _is_urgent(self, series: _Series) -> bool:
-        return (
-            self._hurried
-            and series.mode == "infer"
-            and any(indicator.name == LATENCY.name for indicator in series.indicators)
-        )
+        return self._hurried and series.mode == "infer" and self._times(series)
+
+    def _times(self, series: _Series) -> bool:
+        return any(indicator.name == LATENCY.name for indicator in series.indicators)
 
     def _wishes(self, series: _Series, lengths: Iterator[tuple[int, Stage]]) -> Iterator[tuple[_Wish, Stage]]:
         for length, stage in lengths:
-            spot = _Spot(series.pairing.block, series.mode, series.batch, length, series.pairing.allocator)
+            spot = Spot(series.pairing.block, series.mode, series.batch, length, series.pairing.allocator)
             yield _Wish(spot, tuple(self._case(subject, spot) for subject in series.pairing.subjects)), stage
 
     def _fixed_lengths(self, series: _Series) -> Iterator[tuple[int, Stage]]:
         """The lengths that are wanted whatever is measured."""
         lengths = series.lengths
         for length in coarse(lengths.values, period=series.pairing.period) if lengths.auto else lengths.values:
-            first = self._hurried and series.batch == 1 and length == lengths.values[0]
+            first = self._is_urgent(series) and length == lengths.values[0]
             yield length, Stage.SHORTEST if first else Stage.REST
 
     def _bracket(
@@ -198,21 +163,69 @@ class Plan:
         alone a time cannot be split into what grows like the tokens and what grows like the operations, and so not be
         predicted at other lengths. The second shortest, the cheapest that adds this, is therefore measured first.
         """
-        pairing, lengths = series.pairing, series.lengths.values
+        lengths = series.lengths.values
         if len(self._ratios(series, LATENCY, records)) < 2:
             yield lengths[min(1, len(lengths) - 1)], Stage.BRACKET
             return
-        cheaper = []
-        for length in lengths:
-            spot = _Spot(pairing.block, series.mode, series.batch, length, series.pairing.allocator)
-            vanilla, variant = (prediction.step_seconds(self._case(subject, spot)) for subject in pairing.subjects)
-            cheaper.append(variant < vanilla)
+        cheaper = [ratio < 1 for ratio in self._predicted_ratios(series, prediction)]
         places = [after for after in range(1, len(lengths)) if cheaper[after] and not cheaper[after - 1]]
         if not cheaper[-1]:
             yield lengths[-1], Stage.LONGEST
         elif places:
             yield lengths[places[-1] - 1], Stage.BRACKET
             yield lengths[places[-1]], Stage.BRACKET
+
+    def _answering(
+        self, series: _Series, records: Mapping[str, Record], prediction: Prediction
+    ) -> Iterator[tuple[int, Stage]]:
+        """The fewest lengths that tell where a tipping point is: the shortest, and one where the variant costs less.
+
+        That is the first at which it costs clearly less in inference, whose times are known by then and whose ratio is
+        much the same. Where there is none, the second shortest tells at least that it does not up to there. What noise
+        leaves undecided goes on with the next longer length.
+        """
+        lengths, points = series.lengths.values, self._ratios(series, LATENCY, records)
+        measured = {point.length for point in points}
+        if find_tipping(points).status in ANSWERED:
+            return
+        if lengths[0] not in measured:
+            yield lengths[0], Stage.ANSWER
+        known = replace(series, mode="infer") if "infer" in self.study.modes else series
+        ratios = self._predicted_ratios(known, prediction)
+        clearly = [length for length, ratio in zip(lengths, ratios, strict=True) if ratio < CLEARLY]
+        upper = max(clearly[0] if clearly else 0, lengths[min(1, len(lengths) - 1)])
+        following = [length for length in lengths if length >= upper and length not in measured]
+        yield from ((length, Stage.ANSWER) for length in following[:1])
+
+    def _predicted_ratios(self, series: _Series, prediction: Prediction) -> list[float]:
+        """The variant's latency by the vanilla model's, at every length."""
+        ratios = []
+        for length in series.lengths.values:
+            spot = Spot(series.pairing.block, series.mode, series.batch, length, series.pairing.allocator)
+            vanilla, variant = (
+                prediction.step_seconds(self._case(subject, spot)) for subject in series.pairing.subjects
+            )
+            ratios.append(variant / vanilla)
+        return ratios
+
+    def decided(self, case: Case, records: Mapping[str, Record]) -> bool:
+        """Whether everything that the case is compared for has its answer without it."""
+        return all(
+            series.pairing.variant is not None
+            and all(
+                find_tipping(self._ratios(series, indicator, records)).status in ANSWERED
+                for indicator in _deciding(series)
+            )
+            for series in self._series
+            if case.mode == series.mode and case.batch == series.batch and self._holds(series, case)
+        )
+
+    def _holds(self, series: _Series, case: Case) -> bool:
+        pairing = series.pairing
+        if case.length not in series.lengths.values:
+            return False
+        spot = Spot(pairing.block, series.mode, series.batch, case.length, pairing.allocator)
+        return any(self._case(subject, spot) == case for subject in pairing.subjects)
 
     def _crossing_lengths(self, series: _Series, records: Mapping[str, Record]) -> Iterator[tuple[int, Stage]]:
         """The lengths that narrow a crossing of what is measured so far, one for each indicator that has a curve."""
@@ -230,7 +243,7 @@ class Plan:
     def _ratios(self, series: _Series, indicator: IndicatorFacts, records: Mapping[str, Record]) -> list[RatioPoint]:
         pairing, points = series.pairing, []
         for length in series.lengths.values:
-            spot = _Spot(pairing.block, series.mode, series.batch, length, series.pairing.allocator)
+            spot = Spot(pairing.block, series.mode, series.batch, length, series.pairing.allocator)
             readings = [_reading(records, self._case(subject, spot), indicator) for subject in pairing.subjects]
             vanilla, variant = readings[0], readings[-1]
             if vanilla is not None and variant is not None:
@@ -238,7 +251,7 @@ class Plan:
                 points += [] if point is None else [point]
         return points
 
-    def _case(self, subject: Subject, spot: _Spot) -> Case:
+    def _case(self, subject: Subject, spot: Spot) -> Case:
         case = self._cases.get((subject, spot))
         if case is None:
             case = Case(
@@ -258,23 +271,15 @@ class Plan:
         return case
 
 
-def _ranks(groups: _Groups, prediction: Prediction) -> Mapping[tuple[_Spot, Stage], tuple[Stage, float, int, int]]:
-    """What comes first: by stage, then by the mean cost of a case.
+def _kinds(pair: tuple[Case, ...]) -> tuple[Case, ...]:
+    """The cases of a pair apart from their length."""
+    return tuple(replace(case, length=1) for case in pair)
 
-    The brackets of a block are ranked by what they cost together. One end of a bracket does not show that the latencies
-    cross; ranked by its own cost, the cheap end of every bracket would come before the dear end of any, and a time
-    budget that ends in between would leave no crossing bracketed at all.
-    """
-    costs, brackets = {}, defaultdict[int, float](float)
-    for (spot, stage), pairs in groups.items():
-        seconds = prediction.together(tuple(dict.fromkeys(case for pair in pairs for case in pair)))
-        costs[spot, stage] = sum(seconds.values()) / len(seconds)
-        if stage == Stage.BRACKET:
-            brackets[spot.block] += sum(seconds.values())
-    return {
-        (spot, stage): (stage, brackets[spot.block] if stage == Stage.BRACKET else cost, spot.block, spot.length)
-        for (spot, stage), cost in costs.items()
-    }
+
+def _deciding(series: _Series) -> Sequence[IndicatorFacts]:
+    """The indicators whose tipping points a reader looks at first; all of them where none is a headline."""
+    varying = [indicator for indicator in series.indicators if indicator.varies_with_length]
+    return [indicator for indicator in varying if indicator.headline] or varying
 
 
 def _is_measured(wish: _Wish, records: Mapping[str, Record]) -> bool:

@@ -12,7 +12,8 @@ from pyprof.records.case import Case
 from pyprof.records.reading import Reading
 from pyprof.records.record import Record
 from pyprof.records.study import Study
-from pyprof.study.plan import Group, Plan
+from pyprof.study.groups import Group
+from pyprof.study.plan import Plan
 from pyprof.study.prediction import Prediction, most_samples
 from pyprof.study.resolve import resolve
 

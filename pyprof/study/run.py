@@ -12,7 +12,7 @@ from typing import Literal
 
 from pyprof import device as devices
 from pyprof.errors import ExitCode, PyprofError, UsageError
-from pyprof.failures import Status
+from pyprof.failures import NOT_NEEDED, TIME_IS_UP, Status
 from pyprof.quantity import format_seconds
 from pyprof.records import environment, run_directory
 from pyprof.records.case import Case
@@ -22,7 +22,8 @@ from pyprof.records.resolved import Resolved
 from pyprof.records.run_directory import Store
 from pyprof.records.study import Study
 from pyprof.study.foregone import why_foregone
-from pyprof.study.plan import Group, Plan
+from pyprof.study.groups import Group
+from pyprof.study.plan import Plan
 from pyprof.study.prediction import Prediction
 from pyprof.study.resolve import facts_of, resolve
 from pyprof.worker.executors import WorkerExecutor
@@ -186,8 +187,9 @@ class _Run:
             # What seemed too long may fit by now, as each measurement corrects the predictions.
             self._settled -= {case.key for case in self._left_out}
             self._left_out.clear()
+        decided = f"{NOT_NEEDED}: what it would be compared for is decided without it"
         for case, reason in self._left_out.items():
-            self._skip(case, reason)
+            self._skip(case, decided if self._plan.decided(case, self.records) else reason)
 
     def _take(self, group: Group) -> None:
         """Measure what fits of a group; where nothing does, leave it out. The rest comes again."""
@@ -246,7 +248,7 @@ class _Run:
         remaining = max(0.0, self._remaining())
         budget = format_seconds(self.ready.study.time_budget or 0.0)
         together = "" if predicted > remaining else " and more with what it is compared with"
-        left = f"{format_seconds(remaining)} left of the budget of {budget}"
+        left = f"{format_seconds(remaining)} {TIME_IS_UP} {budget}"
         return f"predicted {format_seconds(predicted)}{together}, {left}"
 
     def _tell(

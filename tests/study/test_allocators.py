@@ -47,7 +47,7 @@ def test_groups_are_of_one_allocator_and_ratios_within_it(tmp_path: Path) -> Non
     }
     file = io.StringIO()
     terminal.write(view_of(run), Console(file=file, width=110))
-    printed = file.getvalue()
+    printed = " ".join(file.getvalue().split())
     assert "Latency of one example, infer (s), memory not kept" in printed
     assert "Latency of one example, infer (ms), memory kept" in printed
     assert "now: each model's best implementation, memory kept" in printed

@@ -9,7 +9,8 @@ from pyprof.records.case import Case
 from pyprof.records.record import Record
 from pyprof.records.study import Study
 from pyprof.study.foregone import why_foregone
-from pyprof.study.plan import Group, Plan, Stage
+from pyprof.study.groups import Group, Stage
+from pyprof.study.plan import Plan
 from pyprof.study.prediction import Prediction
 from pyprof.study.preview import preview
 from pyprof.study.resolve import resolve
@@ -72,16 +73,24 @@ def test_models_of_a_comparison_are_measured_next_to_each_other(simulated: Simul
         assert (first[0], first[1], second[1]) == (second[0], "bert", "longformer")
 
 
-def test_with_a_budget_the_crossing_comes_before_the_rest(simulated: Simulated) -> None:
+def test_with_a_budget_the_crossing_comes_before_training_and_the_rest(simulated: Simulated) -> None:
     # longformer falls below bert at 1000 tokens, so 512 and 1024 bracket the crossing.
     groups = all_groups(make_study(modes=["infer", "train"], time_budget=10_000), simulated)
-    first = [(group.stage, group.cases[0].mode, group.cases[0].length) for group in groups[:2]]
-    assert first == [(Stage.SHORTEST, "infer", 128), (Stage.SHORTEST, "train", 128)]
+    first = groups[0]
+    assert (first.stage, first.cases[0].mode, first.cases[0].length) == (Stage.SHORTEST, "infer", 128)
     stages = [group.stage for group in groups]
     assert stages == sorted(stages)
-    before_the_rest = {case.length for group in groups if group.stage < Stage.REST for case in group.cases}
-    assert {512, 1024} <= before_the_rest
-    assert 2048 not in before_the_rest
+    inference = {case.length for group in groups if group.stage < Stage.ANSWER for case in group.cases}
+    assert {512, 1024} <= inference
+    assert 2048 not in inference
+    assert {case.mode for group in groups if group.stage < Stage.ANSWER for case in group.cases} == {"infer"}
+
+
+def test_training_gets_the_fewest_lengths_that_answer_it(simulated: Simulated) -> None:
+    groups = all_groups(make_study(modes=["infer", "train"], time_budget=10_000), simulated)
+    answering = [group.cases[0] for group in groups if group.stage == Stage.ANSWER]
+    # At 1024 tokens the two are too near to one another to be told apart.
+    assert [(case.mode, case.length) for case in answering] == [("train", 128), ("train", 1536)]
 
 
 def test_where_no_crossing_is_predicted_the_longest_length_is_tried(simulated: Simulated) -> None:

@@ -8,6 +8,7 @@ import pytest
 from flipping_executor import FlippingExecutor
 from simulated_machine import Simulated, make_study, quadratic
 
+from pyprof.analysis.omitted import is_not_needed
 from pyprof.errors import UsageError
 from pyprof.records.run_directory import read
 from pyprof.records.study import Study
@@ -47,8 +48,12 @@ def test_the_budget_is_kept_and_what_is_left_out_says_why(tmp_path: Path, simula
     assert counts["ok"] == len(simulated.measured) > 4
     assert counts["ok"] + counts["skipped"] == 20
     skipped = [record for record in result.records.values() if record.status == "skipped"]
-    assert all("left of the budget of 90.0 s" in str(record.reason) for record in skipped)
-    assert any(str(record.reason).startswith("predicted ") for record in skipped)
+    needless = [record for record in skipped if is_not_needed(record)]
+    short = [record for record in skipped if not is_not_needed(record)]
+    assert all("left of the budget of 90.0 s" in str(record.reason) for record in short)
+    # In inference the crossing is known, so that what is left of its curve is not missed.
+    assert needless
+    assert {record.case.mode for record in needless} == {"infer"}
     assert {record.case.key for record in skipped} <= set(read(tmp_path).records)
     assert max(record.case.length for record in skipped if record.case.mode == "train") == 2048
 
