@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
-from itertools import zip_longest
 
 from pyprof.records.case import Batch, Case, Mode
 from pyprof.study.prediction import Prediction
@@ -49,7 +48,7 @@ class Group:
     def fitting(self, prediction: Prediction, seconds: float) -> tuple[Case, ...]:
         """The cases that can be measured within some seconds: pair by pair, because half a pair compares nothing."""
         chosen: tuple[Case, ...] = ()
-        for pair, need in zip_longest(self.pairs, self.needs, fillvalue=0.0):
+        for pair, need in zip(self.pairs, self.needs or (0.0,) * len(self.pairs), strict=True):
             more = tuple(dict.fromkeys((*chosen, *pair)))
             if max(need, sum(prediction.together(more).values())) <= seconds:
                 chosen = more
