@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,13 @@ def add(commands: Commands) -> None:
 def _run(options: argparse.Namespace) -> int:
     from pyprof.traces.nsys_tool import read_any
 
-    show(read_any(options.file), options.file.name, as_json=options.json, expand=options.expand)
+    # Millions of ranges live until all are read, and the collector would walk them again and again for nothing.
+    gc.disable()
+    try:
+        profile = read_any(options.file)
+    finally:
+        gc.enable()
+    show(profile, options.file.name, as_json=options.json, expand=options.expand)
     return 0
 
 
