@@ -95,6 +95,19 @@ void pop_case() {
   if (nvtx::Domain::get().is_watched()) nvtx::Domain::get().pop();
 }
 
+py::capsule places(const std::shared_ptr<Recorder>& recorder) {
+  auto* places = new std::shared_ptr<Places>(recorder);
+  return py::capsule(places, "pyprof.Places",
+                     [](void* pointer) { delete static_cast<std::shared_ptr<Places>*>(pointer); });
+}
+
+// The clock as a function that native code can call without Python, also in a library that must not refer to this one.
+py::capsule nanosecond_clock() {
+  TickScale::get();  // measured now, not in the first call
+  const NanosecondClock clock = [] { return static_cast<uint64_t>(TickScale::get().nanoseconds(ticks())); };
+  return py::capsule(reinterpret_cast<void*>(clock), "pyprof.NanosecondClock");
+}
+
 // Attached to the thread that enters it, until that thread leaves it.
 class Attachment {
  public:
@@ -138,6 +151,7 @@ PYBIND11_MODULE(_native, m) {
       .def("probe", &probe, py::arg("original"), py::arg("layer"))
       .def("begin", &begin)
       .def("end", &end)
+      .def("places", &places, "What a log of a device's work asks what is open on a thread.")
       .def("drain", &drain)
       .def("sums", &sums);
   m.def("silence", [](py::handle object) {
@@ -155,5 +169,6 @@ PYBIND11_MODULE(_native, m) {
       .def_property_readonly("allocations", [](const Attachment& self) { return self.totals().allocations; });
   m.def("uses_tsc", [] { return uses_tsc; });
   m.def("ticks_per_second", [] { return 1e9 / TickScale::get().nanoseconds_per_tick(); });
+  m.def("clock", &nanosecond_clock);
   m.def("now", [] { return TickScale::get().nanoseconds(ticks()); }, "The recorder's clock, in nanoseconds.");
 }

@@ -2,8 +2,10 @@
 
 #include <ATen/SequenceNumber.h>
 #include <ATen/record_function.h>
+#include <pthread.h>
 
 #include <algorithm>
+#include <string_view>
 
 namespace torch::autograd {
 // Declared here because its header (torch/csrc/autograd/graph_task.h) pulls in most of PyTorch.
@@ -56,6 +58,12 @@ const Autograd torch_autograd{
     at::sequence_number::peek,
     [] { return torch::autograd::get_current_graph_task_id() != -1; },
     at::RecordFunction::currentThreadId,
+    // The engine's threads, one for each device, have no other mark that can be seen from outside.
+    [] {
+      char name[16] = {};
+      return pthread_getname_np(pthread_self(), name, sizeof(name)) == 0 &&
+             std::string_view(name).starts_with("pt_autograd_");
+    },
 };
 
 BackwardObserver::BackwardObserver(std::shared_ptr<Recorder> recorder) : recorder_(std::move(recorder)) {

@@ -40,9 +40,24 @@ ThreadBuffer::ThreadBuffer(uint32_t thread, const Options& options, Recorder& re
   if (!make_room(kSteps)) throw std::bad_alloc();
 }
 
-void ThreadBuffer::set_context(Frame& top) noexcept {
-  top.context = recorder_.open_steps_.load(std::memory_order_relaxed) > 0 ? kBeside : kUnmarked;
-  top.site = top.context;
+uint32_t ThreadBuffer::context_here() const noexcept { return recorder_.context_beside(); }
+
+// On a GPU autograd runs backward on threads of its own while the thread that called it waits: their nodes are in the
+// step in which their forward's thread is. Where two such threads work at once (for two devices), the second one's time
+// would be counted twice, and so lies beside the step.
+uint32_t ThreadBuffer::context_of_node(int64_t sequence, uint64_t forward_thread, int32_t graph_task) const noexcept {
+  if (!serves_ || recorder_.open_steps_.load(std::memory_order_relaxed) == 0) return context_here();
+  // An accumulation into a gradient may have been made by any thread: it goes with the node before it.
+  const bool follows = sequence < 0 && frames_[0].last_task == graph_task;
+  const bool in_step = follows ? frames_[0].context == kInStep : recorder_.is_in_step(forward_thread);
+  if (!in_step || recorder_.serving_.exchange(true, std::memory_order_acquire)) return kBeside;
+  return kInStep;
+}
+
+void ThreadBuffer::set_context(Frame& top, uint32_t context) noexcept {
+  if (top.context != context) top.follows_node = false;
+  top.context = static_cast<uint8_t>(context);
+  top.site = context;
 }
 
 // A step inside of a step is a part of it, and what runs in it belongs to whatever the inner one was begun in.
@@ -59,6 +74,7 @@ uint32_t ThreadBuffer::begin_step() noexcept {
     frame.phase = kForward;
     ranges_.forget_older_steps();
     recorder_.open_steps_.fetch_add(1, std::memory_order_relaxed);
+    own_steps_.fetch_add(1, std::memory_order_relaxed);
   }
   return start_span(frame);
 }
@@ -66,6 +82,7 @@ uint32_t ThreadBuffer::begin_step() noexcept {
 void ThreadBuffer::end_step(int64_t took) noexcept {
   add(calls_cell(kSteps), 1, took);
   recorder_.open_steps_.fetch_sub(1, std::memory_order_relaxed);
+  own_steps_.fetch_sub(1, std::memory_order_relaxed);
 }
 
 // What was begun later and never ended, ends now.
@@ -80,7 +97,7 @@ void ThreadBuffer::unwind(uint32_t token, int64_t now) noexcept {
 }
 
 uint32_t ThreadBuffer::begin_node(int64_t sequence, uint64_t forward_thread, int32_t graph_task) noexcept {
-  if (depth_ == 0) set_context(frames_[0]);
+  if (depth_ == 0) set_context(frames_[0], context_of_node(sequence, forward_thread, graph_task));
   if (depth_ + 1 == deepest_ && !deepen()) return lost();
   const Frame& around = frames_[depth_];
   const bool follows = around.follows_node && around.last_task == graph_task;
@@ -193,7 +210,13 @@ uint32_t ThreadBuffer::annotate_node(uint32_t site, const Frame& around) noexcep
 
 void ThreadBuffer::publish() noexcept {
   Frame& top = frames_[0];
-  add(calls_cell(top.context), 1, top.inner);
+  if (top.context == kInStep) {
+    // Autograd's own thread: what it did for the step is what the step's thread waited for.
+    add(calls_cell(kInStep), 0, -top.inner);
+    recorder_.serving_.store(false, std::memory_order_release);
+  } else {
+    add(calls_cell(top.context), 1, top.inner);
+  }
   top.inner = 0;
   spans_.publish();
   nodes_.publish();
@@ -281,11 +304,37 @@ ThreadBuffer* Recorder::find_or_make() noexcept {
     }
     buffer->thread_ended_ = thread.ended;
     buffer->number_ = options_.autograd.thread_number();
+    buffer->serves_ = options_.autograd.on_own_thread();
     cache_[id_ % kCached] = {id_, buffer};
     return buffer;
   } catch (const std::bad_alloc&) {
     return nullptr;
   }
+}
+
+Place Recorder::here() noexcept {
+  const Cached& cached = cache_[id_ % kCached];
+  const ThreadBuffer* buffer = cached.recorder == id_ ? cached.buffer : find();
+  return buffer ? buffer->here() : Place{calls_cell(context_beside()), kNoThread};
+}
+
+// This thread's buffer where it has one; it gets none for being asked.
+ThreadBuffer* Recorder::find() noexcept {
+  const uint64_t key = this_thread_key().key;
+  const std::lock_guard lock(mutex_);
+  for (const Owned& owned : threads_) {
+    if (owned.key == key) return owned.buffer.get();
+  }
+  return nullptr;
+}
+
+bool Recorder::is_in_step(uint64_t thread_number) noexcept {
+  const std::lock_guard lock(mutex_);
+  for (const Owned& owned : threads_) {
+    if (owned.buffer->number_ == thread_number && owned.buffer->own_steps_.load(std::memory_order_relaxed) > 0)
+      return true;
+  }
+  return false;
 }
 
 const Ranges* Recorder::ranges_of(uint64_t thread_number) noexcept {

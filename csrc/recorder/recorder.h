@@ -13,6 +13,7 @@
 #include "annotations.h"
 #include "call_tree.h"
 #include "clock.h"
+#include "places.h"
 #include "ranges.h"
 #include "span.h"
 
@@ -23,6 +24,7 @@ struct Autograd {
   uint64_t (*sequence)() = [] { return uint64_t{0}; };       // the number that the next node will get
   bool (*in_backward)() = [] { return false; };              // whether backward is running here
   uint64_t (*thread_number)() = [] { return uint64_t{0}; };  // autograd's own number of the thread
+  bool (*on_own_thread)() = [] { return false; };  // whether autograd made this thread, to serve others' calls
 };
 
 // Stamps the device's stream; nullptr on the host.
@@ -105,7 +107,7 @@ class ThreadBuffer {
   // Opens an interval of a layer, or of a step for kStep. What it returns closes it; 0 when there was no room.
   uint32_t begin(uint32_t layer) noexcept {
     Frame& around = frames_[depth_];
-    if (depth_ == 0) set_context(around);
+    if (depth_ == 0) set_context(around, context_here());
     if (layer == kStep) return begin_step();
     const uint32_t phase = phase_in(around);
     uint32_t site = known_.find(site_key(around.site, layer, phase));
@@ -128,6 +130,13 @@ class ThreadBuffer {
   // The same for a node that autograd runs in backward; `sequence` is -1 for an accumulation.
   uint32_t begin_node(int64_t sequence, uint64_t forward_thread, int32_t graph_task) noexcept;
   void end_node(uint32_t token) noexcept;
+
+  // What is open here now. Between two nodes of one backward the engine adds up gradients, which is the earlier one's.
+  Place here() const noexcept {
+    const Frame& frame = frames_[depth_];
+    if (frame.follows_node && autograd_.in_backward()) return {frame.last_cell, thread_};
+    return {depth_ > 0 ? frame.cell : calls_cell(context_here()), thread_};
+  }
 
  private:
   friend class Recorder;
@@ -227,7 +236,9 @@ class ThreadBuffer {
 
   void annotate(const Frame& frame) noexcept;
   uint32_t annotate_node(uint32_t site, const Frame& around) noexcept;
-  void set_context(Frame& top) noexcept;
+  uint32_t context_here() const noexcept;
+  uint32_t context_of_node(int64_t sequence, uint64_t forward_thread, int32_t graph_task) const noexcept;
+  void set_context(Frame& top, uint32_t context) noexcept;
   uint32_t begin_step() noexcept;
   void end_step(int64_t took) noexcept;
   void unwind(uint32_t token, int64_t now) noexcept;
@@ -241,7 +252,9 @@ class ThreadBuffer {
 
   Recorder& recorder_;
   const uint32_t thread_;
-  uint64_t number_;  // autograd's own number of the thread
+  uint64_t number_;                     // autograd's own number of the thread
+  bool serves_ = false;                 // the thread is autograd's own
+  std::atomic<uint32_t> own_steps_{0};  // marked steps that are open on this thread
   std::shared_ptr<std::atomic<bool>> thread_ended_;
   const bool observes_nodes_;
   Ring<Span> spans_;
@@ -262,9 +275,11 @@ class ThreadBuffer {
   std::vector<Cell> published_;  // what had ended with its outermost interval
 };
 
-class Recorder {
+class Recorder : public Places {
  public:
   explicit Recorder(Options options);
+
+  Place here() noexcept override;
 
   // This thread's buffer; made on the thread's first call, nullptr when there is no memory for it.
   ThreadBuffer* this_thread() noexcept {
@@ -301,13 +316,19 @@ class Recorder {
   friend class ThreadBuffer;
 
   ThreadBuffer* find_or_make() noexcept;
+  ThreadBuffer* find() noexcept;
+  uint32_t context_beside() const noexcept {
+    return open_steps_.load(std::memory_order_relaxed) > 0 ? kBeside : kUnmarked;
+  }
+  bool is_in_step(uint64_t thread_number) noexcept;
   const Ranges* ranges_of(uint64_t thread_number) noexcept;
 
   const uint64_t id_;
   const Options options_;
   CallTree tree_;
   std::atomic<int32_t> open_steps_{0};
-  std::mutex mutex_;  // guards the list of buffers and draining, never an event of a call
+  std::atomic<bool> serving_{false};  // a thread of autograd's own runs a node of a marked step
+  std::mutex mutex_;                  // guards the list of buffers and draining, never an event of a call
   struct Owned {
     uint64_t key;  // which thread owns it
     std::unique_ptr<ThreadBuffer> buffer;

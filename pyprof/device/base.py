@@ -29,6 +29,29 @@ class LayerTimes(Protocol):
         """
         ...
 
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the times has to know, in sentences."""
+        ...
+
+
+class WorkLog(Protocol):
+    """What a device did, as its driver tells: every operation, the call that launched it, and nodes of graphs."""
+
+    def start(self) -> None:
+        """Record from now on; raises UsageError with the reason where that is not possible now."""
+        ...
+
+    def stop(self) -> None:
+        """Record no more."""
+        ...
+
+    def read(self) -> dict[str, Any]:
+        """What was recorded since the last call, in tables: see `pyprof.layers.device_log`.
+
+        The device has to have done its work. Raises UsageError where it has failed.
+        """
+        ...
+
 
 class Device(ABC):
     """One device that models are measured on, by its name: "cpu", "cuda:1".
@@ -97,7 +120,7 @@ class Device(ABC):
         """Give back memory that is only kept for later use; nothing where the device's allocator keeps none."""
 
     def layer_times(self, capacity: int) -> LayerTimes | None:
-        """Room to time the layers on the device, for as many calls between two drains as `capacity` says.
+        """Room to time the layers by events on the device, for as many calls between two drains as `capacity` says.
 
         None where stamps on the host are the truth, because work is done when its call returns. Raises UsageError
         where the device has times of its own that cannot be had.
@@ -117,6 +140,14 @@ class Device(ABC):
         Raises UsageError where that cannot be told: why, and what to do instead.
         """
         raise UsageError(f"{self.name} tells no time of its own: measure its latency")
+
+    def work_log(self, places: object, clock: object) -> WorkLog | None:
+        """A log of the device's work; None where the host does all of it.
+
+        `places` and `clock` are what the native recorder gives, so that the work finds its layer. Raises UsageError
+        with the reason where the device's work cannot be recorded.
+        """
+        return None
 
     def throttled(self) -> bool | None:
         """Whether heat or power holds the device's clock down now; None where the device doesn't tell.

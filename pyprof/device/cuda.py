@@ -1,4 +1,4 @@
-"""A CUDA device through PyTorch: its events, its caching allocator, its event pool for layers, and what NVML tells.
+"""A CUDA device through PyTorch: its events, its caching allocator, what CUPTI and NVML tell of it.
 
 Wherever `cuda` is a parameter, it is `torch.cuda` unless a test says otherwise.
 """
@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from itertools import repeat
 from pathlib import Path
@@ -20,6 +20,7 @@ from pyprof.device.memory import MemoryBudget, MemoryReading
 from pyprof.device.nvml import Nvml
 from pyprof.errors import UsageError
 from pyprof.failures import sentence
+from pyprof.quantity import plural
 from pyprof.records.environment import Gpu
 
 if TYPE_CHECKING:
@@ -68,7 +69,9 @@ class CudaDevice(Device):
         return CudaStopwatch(self.name, cuda=self._given)
 
     def synchronize(self) -> None:
-        self._cuda.synchronize(self.name)
+        # Waiting for a stream that is being captured into a graph is an error that makes the graph invalid.
+        if not self._cuda.is_current_stream_capturing():
+            self._cuda.synchronize(self.name)
 
     def peak_memory(self, fn: Callable[[], object]) -> MemoryReading:
         """Call `fn` once, and tell what it allocated through PyTorch's caching allocator, by anyone in this process."""
@@ -125,13 +128,15 @@ class CudaDevice(Device):
 
     def busy_ns(self, fn: Callable[[], object]) -> int:
         """Call `fn` once, with the device idle before and after, and tell how long it worked."""
-        if self._activity is None:
-            raise UsageError(f"the work of {self.name} is not recorded here: measure its latency")
+        activity: Activity = CuptiActivity() if self._activity is None else self._activity
         self.synchronize()
-        with self._activity.recording() as records:
+        with activity.recording() as records:
             fn()
             self.synchronize()
         return union_ns(records())
+
+    def work_log(self, places: object, clock: object) -> CuptiLog:
+        return CuptiLog(places, clock)
 
     @cached_property
     def nvml(self) -> Nvml | None:
@@ -202,6 +207,7 @@ class EventTimes:
     """
 
     def __init__(self, capacity: int) -> None:
+        self.captured = 0
         try:
             self._pool = load().EventPool(min(4 * capacity, _MOST_EVENTS))
         except RuntimeError as error:
@@ -211,7 +217,8 @@ class EventTimes:
     def place(self, drained: dict[str, Any]) -> dict[str, Any]:
         """The drained intervals with the times of their events; see ``LayerTimes.place``.
 
-        Those whose events found no room in the pool count as dropped.
+        Those whose events found no room in the pool count as dropped. `captured` counts those that ran while their
+        stream was being captured into a graph, where no event has a time.
         """
         try:
             times = self._pool.resolve()
@@ -222,7 +229,71 @@ class EventTimes:
             entries = drained[name]
             placed[name] = entries[(entries["device_begin"] >= 0) & (entries["device_end"] >= 0)]
             placed["dropped"] += len(entries) - len(placed[name])
+        captured = min((self._pool.take_captured() + 1) // 2, placed["dropped"] - drained["dropped"])
+        self.captured += captured
+        placed["dropped"] -= captured
         return placed
+
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the times has to know."""
+        said = [
+            "layer times are from events around each layer: where kernels fill less of the step they are the times "
+            "of its launches"
+        ]
+        if self.captured:
+            said.append(f"{plural(self.captured, 'call')} were captured into a graph, where events have no time")
+        return tuple(said)
+
+
+class CuptiLog:
+    """A device's work as CUPTI records it. Raises UsageError where there is no CUPTI, or no CUDA part of pyprof."""
+
+    def __init__(self, places: object, clock: object, library: str = "") -> None:
+        try:
+            self._log = load().WorkLog(places, clock, library=library)
+        except RuntimeError as error:
+            raise UsageError(str(error)) from error
+
+    def start(self) -> None:
+        """Record from now on; raises UsageError where CUPTI cannot be had now."""
+        try:
+            self._log.start()
+        except RuntimeError as error:
+            raise UsageError(str(error)) from error
+
+    def stop(self) -> None:
+        """Record no more; what CUPTI still holds is handed over before."""
+        self._log.stop()
+
+    def read(self) -> dict[str, Any]:
+        """The tables ``operations``, ``launches`` and ``nodes``, all ``names`` so far, and what was lost."""
+        try:
+            recorded: dict[str, Any] = self._log.drain()
+        except RuntimeError as error:
+            raise UsageError(f"{error}: the device has failed, so start a new process") from error
+        return recorded
+
+
+class CuptiActivity:
+    """What a device does, by CUPTI, without its layers."""
+
+    def __init__(self, library: str = "") -> None:
+        self._library = library
+
+    @contextmanager
+    def recording(self) -> Iterator[Callable[[], Sequence[tuple[int, int]]]]:
+        """Record while it is entered: see `Activity`. Raises UsageError where CUPTI cannot be had."""
+        from pyprof import _native
+
+        try:
+            log = CuptiLog(_native.Recorder(spans=1).places(), _native.clock(), self._library)
+            log.start()
+        except UsageError as error:
+            raise UsageError(f"the device's own time cannot be recorded: {error}: measure the latency") from error
+        try:
+            yield lambda: [(int(row["begin"]), int(row["end"])) for row in log.read()["operations"]]
+        finally:
+            log.stop()
 
 
 def load() -> ModuleType:

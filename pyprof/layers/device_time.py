@@ -202,14 +202,17 @@ def by_layer(
     modules: Sequence[int],
     parents: Sequence[int | None],
     source: str = "cupti",
+    steps: int | None = None,
 ) -> DeviceTime:
     """What the device did for the layer at each path, as means over the steps (or the sum, where none was marked).
 
     `sites` are the places of the recording (SITE_DTYPE); `modules[i]` is the number by which these name the layer at
     `paths[i]`, and `parents[i]` the place of the path around it. A layer of which there is no call (a ModuleList)
-    shows the sum of those right below it.
+    shows the sum of those right below it. `steps` is their number where that is known better than from the sums, for
+    which a step inside of a step is one more.
     """
-    steps = max(sums.steps, 1)
+    marked = sums.steps if steps is None else steps
+    steps = max(marked, 1)
     places, site_parents, work = _placed(sums, sites, paths, modules)
     phases = sites["phase"].tolist()
     outermost = outermost_of(site_parents, places.tolist())
@@ -258,7 +261,7 @@ def by_layer(
     )
     return DeviceTime(
         layers,
-        sums.steps,
+        marked,
         outside=_work(work[: STEPS + 1].sum(axis=(0, 1)), steps),
         unknown=_work(sums.unknown, steps),
         total=_work(sums.total, steps),

@@ -24,6 +24,7 @@ from pyprof.layers import nvtx as ranges
 from pyprof.layers.adding_up import Replay
 from pyprof.layers.attachment import Attachment, BackwardWatch, Hooks, Replacement
 from pyprof.layers.compiled import has_compiled, refuse_if_loaded
+from pyprof.layers.device_log import DeviceLog
 from pyprof.layers.kinds import classify
 from pyprof.layers.plain_steps import Turns
 from pyprof.layers.profile import LayerFacts, Profile, assemble
@@ -50,6 +51,7 @@ def instrument(
     recorder: RecorderName = "native",
     capacity: int = 1 << 14,
     nvtx: bool | None = None,
+    events: bool = False,
 ) -> Probes:
     """Probes on every layer of `module` while the returned context is entered, around any code of yours.
 
@@ -60,13 +62,17 @@ def instrument(
     finds no room is counted in the profile. With `nvtx`, or where PYPROF_NVTX=1 is set, layers, steps and optimizers
     open ranges of the NVTX domain `pyprof` for a tool that is attached to the program (docs/traces.md).
 
+    On a GPU the times of the layers are the host's, and `Profile.device_time` says what the device did for each; where
+    its work cannot be recorded, `Profile.notes` say why. With `events` the times are instead those between events on
+    the device's stream, which are times of launches where kernels fill less of the step, and disturb it more.
+
     A module that torch.compile compiled stays compiled, and is one layer; see `pyprof.layers.compiled` for functions
     that are compiled around `module`. What the first forward builds has to be there before: call the module once.
 
     Raises UsageError where `module` is no nn.Module, and where there can be no ranges that were asked for.
     """
     check_module(module)
-    return Probes(module, backward, rules, recorder, capacity, nvtx)
+    return Probes(module, backward, rules, recorder, capacity, nvtx, events)
 
 
 def check_module(module: object) -> None:
@@ -86,9 +92,10 @@ class Probes:
         recorder: RecorderName,
         capacity: int,
         nvtx: bool | None,
+        events: bool,
     ) -> None:
         self.device = devices.of_module(module)
-        self._device_times = self.device.layer_times(capacity)
+        self._device_times = self.device.layer_times(capacity) if events else None
         clock = self._device_times.clock if self._device_times else None
         self._plan = list(_plan(module))
         self._paths = list(module.named_modules(remove_duplicate=False))
@@ -101,6 +108,8 @@ class Probes:
             ranges=self._layer_ranges(module) if opened else None,
         )
         self._kinds = classify(module, rules)
+        self._no_log: str | None = None
+        self._log = None if events else self._device_log()
         self._attachments = [*([ranges.OptimizerRanges()] if opened else []), *self._to_attach(backward)]
         self._attached: list[Attachment] = []
         self._entered = self._paused = False
@@ -134,7 +143,9 @@ class Probes:
             self._attached.pop().take_off()
 
     def _to_attach(self, backward: bool) -> list[Attachment]:
-        attachments: list[Attachment] = [BackwardWatch(self._recorder)] if backward else []
+        attachments: list[Attachment] = [] if self._log is None else [self._log]
+        if backward:
+            attachments.append(BackwardWatch(self._recorder))
         for index, spot in enumerate(self._plan):
             if spot.attached in _CALLED_AS:
                 attachments.append(Replacement(self._recorder, spot.module, _CALLED_AS[spot.attached], index))
@@ -198,10 +209,10 @@ class Probes:
     def capture(self, step: Callable[[], object]) -> Callable[[], object]:
         """Capture a step into the device's graph; calling what is returned replays it.
 
-        The probes are out meanwhile, unless what times the layers on the device bears a capture and names the graph's
-        nodes by their layer (`names_captured`). Raises UsageError where the device or the step allows no capture.
+        The probes are in place meanwhile where the device's work is recorded, so that the graph's nodes get their
+        layer, and out where not. Raises UsageError where the device or the step allows no capture.
         """
-        if getattr(self._device_times, "names_captured", False):
+        if self._log and self._log.reason is None:
             return self.device.capture(step)
         self.pause()
         try:
@@ -223,6 +234,11 @@ class Probes:
         if self._device_times:
             drained = self._device_times.place(drained)
             self._replay.add(Trace.of([drained]))
+        if self._log:
+            self.device.synchronize()
+            self._log.take(drained["spans"])
+            if self._log.is_full:
+                self._log.settle(self._recorder.sums()["sites"])
         self._dropped += drained["dropped"]
         # Put together only when it is asked for: a step must not pay for all those before it.
         self._kept.append(drained)
@@ -242,12 +258,30 @@ class Probes:
         if self._device_times:
             profile = assemble(self._replay.sums(), facts, self._dropped)
         else:
-            profile = assemble(Sums.of(self._recorder.sums()), facts)
-        profile = replace(profile, plain=self._turns.plain_steps())
+            sums = Sums.of(self._recorder.sums())
+            device = self._log.sums(sums.sites) if self._log and self._log.reason is None else None
+            profile = assemble(sums, facts, device=device)
+        profile = replace(profile, plain=self._turns.plain_steps(), notes=self._notes())
         profile.self_check()
         for omission in profile.omissions():
             warnings.warn(omission, stacklevel=2)
         return profile
+
+    def _device_log(self) -> DeviceLog | None:
+        """A log of the device's work; None where the host does it all, or where it cannot be had."""
+        places = self._recorder.places()
+        try:
+            log = self.device.work_log(*places) if places else None
+        except UsageError as error:
+            self._no_log = str(error)
+            return None
+        return DeviceLog(log) if log else None
+
+    def _notes(self) -> tuple[str, ...]:
+        """What a reader of the times on a device has to know."""
+        reason = self._log.reason if self._log else self._no_log
+        said = (f"no kernel times by layer: {reason}; the layers' times are the host's",) if reason else ()
+        return (*said, *(self._device_times.notes() if self._device_times else ()))
 
     @property
     def trace(self) -> Trace:

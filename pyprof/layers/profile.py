@@ -232,7 +232,9 @@ def assemble(sums: Sums, facts: Sequence[LayerFacts], dropped: int = 0, device: 
         sums.unplaced,
         device_time=None
         if device is None
-        else by_layer(device, sums.sites, paths, modules, [fact.parent for fact in facts]).of_layers(shown),
+        else by_layer(
+            device, sums.sites, paths, modules, [fact.parent for fact in facts], steps=by_path.steps
+        ).of_layers(shown),
     )
 
 

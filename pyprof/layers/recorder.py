@@ -46,6 +46,9 @@ class Recorder(Protocol):
     def drain(self) -> dict[str, Any]:
         """The stamps of what has ended since the last call: spans, nodes, threads, dropped, as in `Trace`."""
 
+    def places(self) -> tuple[object, object] | None:
+        """What a log of a device's work takes, to ask what is open on a thread, and the clock; None for the twin."""
+
 
 def make_recorder(
     name: RecorderName,
@@ -89,6 +92,9 @@ class NativeRecorder:
         self.end = self._recorder.end
         self.sums = self._recorder.sums
         self.drain = self._recorder.drain
+
+    def places(self) -> tuple[object, object]:
+        return self._recorder.places(), self._native.clock()
 
     def observe_backward(self) -> Callable[[], None]:
         # An observer observes as long as it lives, and the list is what keeps it alive.
@@ -222,6 +228,9 @@ class PythonRecorder:
 
         node.register_prehook(before)
         node.register_hook(after)
+
+    def places(self) -> None:
+        return None
 
     def drain(self) -> dict[str, Any]:
         spans: list[tuple[int, ...]] = []

@@ -42,6 +42,7 @@ def profile(
     rules: Rules = (),
     recorder: RecorderName = "native",
     nvtx: bool | None = None,
+    events: bool = False,
     **kwargs: Any,
 ) -> Profile:
     """What each layer of `module` costs when it is called with these arguments, as means over some steps, in seconds.
@@ -51,8 +52,8 @@ def profile(
     module is in that mode already, its parts keep theirs. Probes are attached after a warm-up, so that what the first
     forward builds is seen; then steps with and without them are taken in turn for about `seconds`, at least one of
     each: what a step takes and what looking at it costs is in the profile's `plain`. Afterwards the module, its inputs
-    and the random state are given back as they were, whatever happened: see `pyprof.layers.snapshot`. `nvtx` opens
-    ranges for a tool that is attached, as for `pyprof.instrument`.
+    and the random state are given back as they were, whatever happened: see `pyprof.layers.snapshot`. `nvtx` and
+    `events` are as in `pyprof.instrument`.
 
     Raises UsageError for another mode, for seconds that are negative or no number, and where nothing in the output can
     be trained on.
@@ -92,7 +93,9 @@ def profile(
             if mode == "train":
                 step()
             given.adopt()
-            probes = instrument(module, backward=mode == "train", rules=rules, recorder=recorder, nvtx=nvtx)
+            probes = instrument(
+                module, backward=mode == "train", rules=rules, recorder=recorder, nvtx=nvtx, events=events
+            )
             with probes:
                 plain, system = record_steps(probes, step, prepare, seconds)
     profile = replace(probes.profile(), plain=plain, system=system)

@@ -3,50 +3,30 @@
 from __future__ import annotations
 
 import ctypes
-import importlib.util
-import shutil
-import subprocess
-import sysconfig
-from pathlib import Path
+from types import SimpleNamespace
 
-import pybind11
 import pytest
 import torch
+from cuda_part import COMPILER
 from torch import nn
 
 from pyprof.device import cuda
 from pyprof.errors import UsageError
 from pyprof.layers.instrument import instrument
 
-ROOT = Path(__file__).parents[2]
-FAKE = Path(__file__).parent / "fake_runtime"
-COMPILER = shutil.which("g++") or shutil.which("c++")
 MS = 1_000_000
+# Nothing has to be waited for: the fake runtime's clock is ahead of what was launched.
+IDLE = SimpleNamespace(synchronize=lambda _: None, is_current_stream_capturing=lambda: False)
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(COMPILER is None, reason="there is no C++ compiler")]
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    library = tmp_path_factory.mktemp("cuda") / f"_cuda{sysconfig.get_config_var('EXT_SUFFIX')}"
-    sources = [*sorted((ROOT / "csrc/cuda").glob("*.cpp")), FAKE / "runtime.cpp"]
-    includes = [FAKE, ROOT / "csrc", pybind11.get_include(), sysconfig.get_paths()["include"]]
-    assert COMPILER
-    command = [COMPILER, "-std=c++20", "-O1", "-g", "-shared", "-fPIC", "-fvisibility=hidden"]
-    command += [f"-I{path}" for path in includes] + [str(path) for path in sources] + ["-o", str(library)]
-    subprocess.run(command, check=True, capture_output=True, text=True)
-    spec = importlib.util.spec_from_file_location("_cuda", library)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module, ctypes.CDLL(str(library))
-
-
 @pytest.fixture
-def gpu(built, monkeypatch):
-    module, control = built
+def gpu(cuda_module, monkeypatch):
+    module, control = cuda_module
     control.fake_repair()
     monkeypatch.setattr(cuda, "load", lambda: module)
-    monkeypatch.setattr("pyprof.device.of_module", lambda _: cuda.CudaDevice())
+    monkeypatch.setattr("pyprof.device.of_module", lambda _: cuda.CudaDevice(cuda=IDLE))
     control.fake_live_events.restype = ctypes.c_int64
     control.fake_launch.argtypes = control.fake_refuse_events_after.argtypes = [ctypes.c_int64]
     before = control.fake_live_events()
@@ -82,7 +62,7 @@ class Kernel(nn.Module):
 def test_layer_times_are_the_devices_and_exact(gpu):
     module = nn.Sequential(Kernel(gpu, 3 * MS, 5 * MS), nn.Sequential(Kernel(gpu, 7 * MS, 11 * MS)), nn.Identity())
     value = torch.ones(1, requires_grad=True)
-    with instrument(module, backward=True) as probes:
+    with instrument(module, backward=True, events=True) as probes:
         for _ in range(3):
             with probes.step():
                 module(value).backward()
@@ -102,22 +82,50 @@ def test_layer_times_are_the_devices_and_exact(gpu):
 
 def test_a_full_pool_is_counted_as_overflow(gpu):
     module = nn.Sequential(nn.Identity(), nn.Identity())
-    with instrument(module, capacity=1) as probes:  # four events: the step and one more span
+    with instrument(module, capacity=1, events=True) as probes:  # four events: the step and one more span
         for _ in range(2):
             module(1)
             module(1)
     assert probes.profile().overflowed > 0
 
 
+@pytest.mark.parametrize("how", [1, 2])
+def test_a_stream_that_is_captured_gets_no_event_and_its_graph_stays_valid(gpu, how):
+    class Capturing(Kernel):
+        def forward(self, value):
+            gpu.fake_capture(how)
+            result = self.inside(super().forward(value))
+            assert gpu.fake_capture(0) == 1, "an event was recorded into the graph, or left an error behind"
+            return result
+
+    module = nn.Sequential(Capturing(gpu, 3 * MS, 0), Kernel(gpu, 5 * MS, 0))
+    module[0].inside = nn.Identity()
+    with instrument(module, events=True) as probes:
+        for _ in range(2):
+            with probes.step():
+                module(torch.ones(1))
+    profile = probes.profile()
+    layers = {layer.path: layer for layer in profile.layers}
+    assert layers["1"].own_forward_seconds == pytest.approx(5e-3, abs=1e-4)
+    assert profile.overflowed == 0
+    assert any("2 calls were captured into a graph" in note for note in profile.notes)
+
+
+def test_notes_say_what_event_times_are(gpu):
+    with instrument(nn.Identity(), events=True) as probes:
+        pass
+    assert any("times of its launches" in note for note in probes.profile().notes)
+
+
 def test_no_room_for_events_is_one_sentence_and_leaves_none_behind(gpu):
     gpu.fake_refuse_events_after(10)
     with pytest.raises(UsageError, match="out of memory"):
-        instrument(nn.Identity())
+        instrument(nn.Identity(), events=True)
 
 
 def test_a_failed_device_is_one_sentence(gpu):
     def step_on_a_broken_device():
-        with instrument(nn.Identity()) as probes, probes.step():
+        with instrument(nn.Identity(), events=True) as probes, probes.step():
             gpu.fake_break()
 
     with pytest.raises(UsageError, match="unspecified launch failure"):

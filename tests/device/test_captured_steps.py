@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from pyprof.device.cuda import CudaDevice
 from pyprof.device.host import HostDevice
 from pyprof.errors import UsageError
 from pyprof.layers.captured import OtherPath, captured_notes, other_kernels, other_paths
+from pyprof.layers.device_log import DeviceLog
 from pyprof.layers.device_time import BusyTime, DeviceTime, KernelTime, LayerWork, Work
 from pyprof.layers.instrument import instrument
 from pyprof.layers.profile import Profile
@@ -115,9 +117,9 @@ def test_probes_are_out_while_a_step_is_captured_unless_they_bear_it() -> None:
         probes.device = Replaying()
         replay = probes.capture(lambda: module(torch.ones(1)))
         plain, _ = record_steps(probes, replay, lambda: None, 0.05)
-        probes._device_times = type("Names", (), {"names_captured": True})()
+        probes._log = cast(DeviceLog, SimpleNamespace(reason=None))
         probes.capture(lambda: module(torch.ones(1)))
-        probes._device_times = None
+        probes._log = None
     assert module.probed == [False, True]
     profile = probes.profile()
     assert profile.steps >= len(plain.probed) > 0

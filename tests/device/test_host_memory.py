@@ -236,6 +236,9 @@ class FakeCuda:
         self.total, self.count = 5_000, 9
         self.synchronized = 0
 
+    def is_current_stream_capturing(self) -> bool:
+        return False
+
     def synchronize(self, device: object) -> None:
         self.synchronized += 1
 

@@ -7,8 +7,10 @@ enum cudaError_t {
   cudaSuccess = 0,
   cudaErrorMemoryAllocation = 2,
   cudaErrorNotReady = 600,
-  cudaErrorLaunchFailure = 719
+  cudaErrorLaunchFailure = 719,
+  cudaErrorStreamCaptureImplicit = 906
 };
+enum cudaStreamCaptureStatus { cudaStreamCaptureStatusNone = 0, cudaStreamCaptureStatusActive = 1 };
 struct FakeEvent;
 struct FakeStream;
 using cudaEvent_t = FakeEvent*;
@@ -19,6 +21,8 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags);
 cudaError_t cudaEventDestroy(cudaEvent_t event);
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
 cudaError_t cudaEventSynchronize(cudaEvent_t event);
+cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status);
+cudaError_t cudaGetLastError();
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEvent_t end);
 const char* cudaGetErrorString(cudaError_t status);
 
@@ -30,5 +34,8 @@ void refuse_events_after(int64_t count);  // making an event fails with out of m
 void break_device();                      // every call fails from now on: a sticky error
 void repair();                            // as new
 int64_t live_events();
+// Capturing a graph: 1 on the current stream, where an event that is recorded makes the graph invalid, 2 beside it,
+// where asking is an error. Returns whether the graph that ends with it is valid.
+bool capture(int how);
 
 }  // namespace fake_cuda

@@ -12,7 +12,9 @@ namespace {
 
 FakeStream stream;
 int64_t live = 0, creatable = -1;
-bool broken = false;
+bool broken = false, invalid = false;
+int capturing = 0;
+cudaError_t last = cudaSuccess;
 
 }  // namespace
 
@@ -24,6 +26,12 @@ void refuse_events_after(int64_t count) { creatable = count; }
 void break_device() { broken = true; }
 void repair() { broken = false, creatable = -1; }
 int64_t live_events() { return live; }
+bool capture(int how) {
+  const bool valid = !invalid && last == cudaSuccess;
+  capturing = how;
+  invalid = false;
+  return valid;
+}
 
 }  // namespace fake_cuda
 
@@ -44,6 +52,10 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t on) {
   if (broken) return cudaErrorLaunchFailure;
+  if (capturing) {
+    invalid = true;
+    return last = cudaErrorStreamCaptureImplicit;
+  }
   event->at = on->busy_until;
   event->waited_for = false;
   return cudaSuccess;
@@ -60,6 +72,18 @@ cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEve
   if (!begin->waited_for || !end->waited_for) return cudaErrorNotReady;  // read before it has completed
   *milliseconds = static_cast<float>(end->at - begin->at) * 1e-6f;
   return cudaSuccess;
+}
+
+cudaError_t cudaStreamIsCapturing(cudaStream_t, cudaStreamCaptureStatus* status) {
+  if (capturing == 2) return last = cudaErrorStreamCaptureImplicit;
+  *status = capturing ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGetLastError() {
+  const cudaError_t error = last;
+  last = cudaSuccess;
+  return error;
 }
 
 const char* cudaGetErrorString(cudaError_t status) {
@@ -81,4 +105,5 @@ EXPORT void fake_launch(int64_t nanoseconds) { fake_cuda::launch(nanoseconds); }
 EXPORT void fake_refuse_events_after(int64_t count) { fake_cuda::refuse_events_after(count); }
 EXPORT void fake_break() { fake_cuda::break_device(); }
 EXPORT void fake_repair() { fake_cuda::repair(); }
+EXPORT int fake_capture(int how) { return fake_cuda::capture(how) ? 1 : 0; }
 EXPORT int64_t fake_live_events() { return fake_cuda::live_events(); }

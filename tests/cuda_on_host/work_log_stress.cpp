@@ -1,0 +1,110 @@
+// The log of a device's work under sanitizers: threads that launch while others start, stop and drain logs.
+#include <dlfcn.h>
+
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+#include <thread>
+#include <vector>
+
+#include "cuda/work_log.h"
+
+using namespace pyprof;
+
+namespace {
+
+#define REQUIRE(condition)                                                           \
+  do {                                                                               \
+    if (!(condition)) {                                                              \
+      std::fprintf(stderr, "%s:%d: not true: %s\n", __FILE__, __LINE__, #condition); \
+      std::exit(1);                                                                  \
+    }                                                                                \
+  } while (false)
+
+thread_local uint32_t open_cell = 0;
+
+// Every thread has a cell of its own open.
+struct OpenPlaces : Places {
+  Place here() noexcept override { return {open_cell, open_cell}; }
+};
+
+uint64_t clock_now() {
+  timespec time;
+  clock_gettime(CLOCK_MONOTONIC_RAW, &time);
+  return static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(time.tv_nsec);
+}
+
+constexpr uint32_t kThreads = 4, kLaunches = 2000;
+using FakeCall = uint32_t (*)(uint32_t, int, const char*, int64_t, uint32_t, uint32_t);
+
+struct Seen {
+  std::map<uint32_t, uint32_t> cells;  // by correlation
+  std::vector<Operation> operations;
+  uint64_t lost = 0;
+
+  void take(WorkLog& log) {
+    WorkLog::Drained drained = log.drain();
+    for (const Launch& launch : drained.launches) REQUIRE(cells.emplace(launch.correlation, launch.cell).second);
+    operations.insert(operations.end(), drained.operations.begin(), drained.operations.end());
+    lost += drained.lost + drained.lost_launches;
+  }
+};
+
+}  // namespace
+
+int main(int, char** arguments) {
+  const std::string library = arguments[1];
+  const auto places = std::make_shared<OpenPlaces>();
+  WorkLog whole(places, clock_now, {}, library);
+  whole.start();
+  void* fake = dlopen(library.c_str(), RTLD_NOW);
+  const auto call = reinterpret_cast<FakeCall>(dlsym(fake, "fake_call"));
+  REQUIRE(call);
+
+  std::atomic<uint32_t> running{kThreads};
+  std::vector<std::thread> threads;
+  for (uint32_t thread = 1; thread <= kThreads; ++thread) {
+    threads.emplace_back([&, thread] {
+      open_cell = thread;
+      for (uint32_t i = 0; i < kLaunches; ++i) call(307, 10, "_Z6kernelv", 1000 + thread, 0, thread);
+      running.fetch_sub(1);
+    });
+  }
+  // Another log comes and goes while they launch, and a third one is full at once.
+  std::thread coming([&] {
+    while (running.load() > 0) {
+      WorkLog log(places, clock_now, {}, library);
+      log.start();
+      Seen seen;
+      seen.take(log);
+      log.stop();
+      seen.take(log);
+    }
+  });
+  WorkLog small(places, clock_now, {16, 16, 16}, library);
+  small.start();
+  Seen seen;
+  while (running.load() > 0) seen.take(whole);
+  for (std::thread& thread : threads) thread.join();
+  coming.join();
+  seen.take(whole);
+  whole.stop();
+  seen.take(whole);
+
+  REQUIRE(seen.lost == 0);
+  REQUIRE(seen.cells.size() == kThreads * kLaunches);
+  REQUIRE(seen.operations.size() == kThreads * kLaunches);
+  for (const Operation& operation : seen.operations) {
+    const auto cell = seen.cells.find(operation.correlation);
+    REQUIRE(cell != seen.cells.end());
+    REQUIRE(cell->second == operation.stream);
+    REQUIRE(operation.end - operation.begin == 1000 + operation.stream);
+    REQUIRE(operation.kind == static_cast<uint32_t>(Kind::kKernel));
+  }
+  small.stop();
+  const WorkLog::Drained drained = small.drain();
+  REQUIRE(drained.launches.size() == 16 && drained.lost_launches > 0);
+  REQUIRE(drained.names.size() == 1 && drained.names[0] == "kernel()");
+  std::puts("all held");
+}
