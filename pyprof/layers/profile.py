@@ -20,6 +20,9 @@ from pyprof.printing import printed
 from pyprof.quantity import format_seconds, plural
 from pyprof.records.noise import SystemPart
 
+# How a layer was attached whose times another tool has taken.
+FROM_TRACE = "read from a trace"
+
 
 @dataclass(frozen=True)
 class LayerFacts:
@@ -28,7 +31,7 @@ class LayerFacts:
 
     A module that is held in several places has facts for each of its paths; `module` is the number by which the
     recorder knows it, None where it is that of the path. `attached` is "replaced" (the probe stands in for `forward`),
-    "hooked" (module hooks), "compiled" (the probe stands in for the compiled call) or "skipped: reason".
+    "hooked" (module hooks), "compiled" (the probe stands in for the compiled call), FROM_TRACE or "skipped: reason".
     """
 
     path: str
@@ -106,6 +109,11 @@ class Profile:
     def beside_seconds(self) -> float:
         """What the layers took in other threads while a step ran, in seconds; no part of the step's time."""
         return sum(layer.beside_seconds or 0.0 for layer in self.layers)
+
+    @property
+    def is_from_trace(self) -> bool:
+        """Whether another tool has taken the times, and its own cost is in them."""
+        return bool(self.layers) and self.layers[0].attached == FROM_TRACE
 
     def omissions(self) -> tuple[str, ...]:
         """What the figures do not show as it was, a sentence each; none where everything was kept."""

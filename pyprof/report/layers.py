@@ -214,13 +214,16 @@ def _bar(kind: str, share: float, own_share: float, width: int, marks: Glyphs) -
 
 def _step(profile: Profile, marks: Glyphs) -> str:
     if profile.plain is None:
-        return f"{format_seconds(profile.step_seconds)} with the probes on"
+        where = "in the trace" if profile.is_from_trace else "with the probes on"
+        return f"{format_seconds(profile.step_seconds)} {where}"
     step = profile.plain.step
     return f"{format_seconds(step.value)} {spread(step.value, step.low, step.high, marks)} without probes"
 
 
 def _overhead(profile: Profile) -> Text:
     """What looking has cost, or why that is not known."""
+    if profile.is_from_trace:
+        return Text("profiling overhead: these times hold what the tool that wrote the trace has cost", "dim")
     if profile.plain is None:
         return Text("profiling overhead: not measured, as no step was taken without probes (plain_step)", "yellow")
     return Text(

@@ -61,10 +61,12 @@ def verdict(line: RankingLine, glyphs: Glyphs) -> Text:
 
 def longer_lines(longer: MeasureLonger, width: int) -> Iterator[RenderableType]:
     """What to paste where an order is not shown."""
-    said = f"To tell what is not shown, measure about {format_seconds(longer.seconds)} longer"
+    needed = format_seconds(longer.seconds)
     if longer.seconds > LONG:
-        said += ", or while the machine is quieter (pyprof env --check names what disturbs)"
-    yield Text(f"{said}:", "yellow")
+        quieter = "measure again while the machine is quieter (pyprof env --check names what disturbs)"
+        yield Text(f"What is not shown would take about {needed} more of such samples: {quieter}", "yellow")
+        return
+    yield Text(f"To tell what is not shown, measure about {needed} longer:", "yellow")
     yield command_text(longer.command, width)
 
 

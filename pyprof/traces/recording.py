@@ -30,7 +30,7 @@ from pyprof.layers.device_work import (
     windows_of,
 )
 from pyprof.layers.kinds import guess_kinds
-from pyprof.layers.profile import LayerFacts, Profile, assemble
+from pyprof.layers.profile import FROM_TRACE, LayerFacts, Profile, assemble
 from pyprof.layers.sums import BESIDE, CALLS, IN_STEP, STEPS, UNMARKED, Sums, node_cell
 
 STEP: Final = -1
@@ -215,7 +215,7 @@ class Recording:
                 kinds[path],
                 at[path.rpartition(".")[0]] if path else None,
                 0,
-                "read from a trace",
+                FROM_TRACE,
                 self._numbers[path],
             )
             for path in paths

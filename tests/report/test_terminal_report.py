@@ -204,6 +204,14 @@ def test_an_order_that_is_not_shown_says_what_to_measure() -> None:
     assert int(command[command.index("--max-samples") + 1]) > study.care.max_samples
 
 
+def test_where_noise_is_the_matter_nobody_is_told_to_measure_for_days() -> None:
+    text = " ".join(
+        printed(at_one_length(1.0, about=replace(ABOUT, plan=make_study(), directory=Path("runs/a run")))).split()
+    )
+    assert "more of such samples: measure again while the machine is quieter" in text
+    assert "a run-longer" not in text
+
+
 def changed(view: View, tipping: Tipping) -> str:
     """The report with another outcome for all text comparisons."""
     text = view.modalities[0]

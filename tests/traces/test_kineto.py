@@ -142,6 +142,14 @@ def test_what_torch_profiler_writes_here(tmp_path):
     assert any("times are the host's" in note for note in read.notes)
 
 
+def test_the_cost_of_the_other_tool_is_said_to_be_in_the_times(trace, capsys):
+    assert main(["kineto", str(trace)]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "in the trace" in said
+    assert "these times hold what the tool that wrote the trace has cost" in said
+    assert "plain_step" not in said
+
+
 def test_what_a_trace_lacks_is_said(tmp_path, capsys):
     events = launched(10, "gemm", 20, 5, 1)
     events[0]["name"] = "hipLaunchKernel"
