@@ -181,8 +181,9 @@ def _is_normalisation(layer: nn.Module) -> bool:
 
 def _named(layer: nn.Module, name: str, parent: nn.Module | None) -> str | None:
     """What the names of a layer's class, of its attribute and of its siblings tell."""
-    siblings = {} if parent is None else parent._modules
-    if _SECOND_ATTENTION.get(name, name) in siblings.keys() - {name}:
+    siblings = () if parent is None else parent._modules.keys()  # TorchScript's keys are a list
+    other = _SECOND_ATTENTION.get(name)
+    if other is not None and other != name and other in siblings:
         return CROSS_ATTENTION
     of_class = next((kind for kind, pattern in _CLASSES if pattern.search(type(layer).__name__)), None)
     of_attribute = next((kind for kind, pattern in _ATTRIBUTES if pattern.fullmatch(name)), None)

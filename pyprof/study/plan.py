@@ -25,6 +25,9 @@ from pyprof.records.study import Lengths, Study
 from pyprof.study.groups import Group, Groups, Spot, Stage, ranks
 from pyprof.study.prediction import Prediction
 
+# Of the rest, as many hundredths of what is left are taken in one order before the plan is asked again.
+REST_SHARE = 100
+
 # A predicted ratio below this is far enough from 1 to be shown, most likely.
 CLEARLY = 0.95
 
@@ -77,10 +80,28 @@ class Plan:
         ]
         self._fixed = [wish for series in self._series for wish in self._wishes(series, self._fixed_lengths(series))]
 
-    @property
-    def adapts(self) -> bool:
-        """Whether what is measured changes what is measured next."""
-        return self._hurried or any(series.lengths.auto for series in self._series)
+    def groups(self, records: Mapping[str, Record], settled: Set[str], prediction: Prediction) -> Iterator[Group]:
+        """The groups one by one, until nothing is left but what is settled; `records` and `settled` are to grow.
+
+        Where nothing is adapted to what is measured, the first order holds. Else the plan is asked again after each
+        group, but for those of the rest, whose order is that of their costs: what is left out changes nothing, and of
+        thousands a hundredth is taken before their costs are looked at anew.
+        """
+        if not self._hurried and not any(series.lengths.auto for series in self._series):
+            yield from self.all(records, settled, prediction)
+            return
+        while (group := self.next(records, settled, prediction)) is not None:
+            yield group
+            if group.stage != Stage.REST:
+                continue
+            following = self.all(records, settled, prediction)
+            most = len(records) + len(following) // REST_SHARE
+            for group in following:
+                if group.stage != Stage.REST or len(records) > most:
+                    break
+                left = tuple(tuple(case for case in pair if case.key not in settled) for pair in group.pairs)
+                if any(left):
+                    yield replace(group, pairs=tuple(filter(None, left)))
 
     def next(self, records: Mapping[str, Record], settled: Set[str], prediction: Prediction) -> Group | None:
         """The next group, or None where nothing is left but what is settled; `records` are by key."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 
 from pyprof import device as devices
@@ -12,7 +11,6 @@ from pyprof.records.case import Case
 from pyprof.records.reading import Reading
 from pyprof.records.record import Record
 from pyprof.records.study import Study
-from pyprof.study.groups import Group
 from pyprof.study.plan import Plan
 from pyprof.study.prediction import Prediction, most_samples
 from pyprof.study.resolve import resolve
@@ -57,7 +55,7 @@ def preview(study: Study, threads: int = 1, rate: float | None = None) -> Previe
     records: dict[str, Record] = {}
     settled: set[str] = set()
     forecasts = []
-    for group in _groups(plan, records, settled, prediction):
+    for group in plan.groups(records, settled, prediction):
         fitting = group.fitting(prediction, remaining)
         costs = {case: prediction.seconds(case) for case in group.cases} | dict(prediction.together(fitting))
         for case in group.cases:
@@ -68,16 +66,6 @@ def preview(study: Study, threads: int = 1, rate: float | None = None) -> Previe
                 records[case.key] = _simulated(case, costs[case], prediction)
                 prediction.observe(records[case.key])
     return Preview(tuple(forecasts))
-
-
-def _groups(plan: Plan, records: Mapping[str, Record], settled: Set[str], prediction: Prediction) -> Iterator[Group]:
-    """The plan's groups, which follow `records` and `settled` as they grow."""
-    if plan.adapts:
-        while (group := plan.next(records, settled, prediction)) is not None:
-            yield group
-    else:
-        # Whatever is measured, the groups are the same, so that there is no need to ask for each.
-        yield from plan.all(records, settled, prediction)
 
 
 def _simulated(case: Case, seconds: float, prediction: Prediction) -> Record:

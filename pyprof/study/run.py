@@ -180,7 +180,7 @@ class _Run:
         """Measure until the plan wants nothing more, or nothing that fits; then note what was left out."""
         while True:
             done = self._done
-            while (group := self._plan.next(self.records, self._settled, self._prediction)) is not None:
+            for group in self._plan.groups(self.records, self._settled, self._prediction):
                 self._take(group)
             if done == self._done:
                 break

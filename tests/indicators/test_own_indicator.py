@@ -111,12 +111,12 @@ def test_the_gate_takes_any_growth_of_it_for_certain(
     monkeypatch.setattr(own_indicator, "extra", 1)
     head = measure(tmp_path / "head", "latency", "elements", "layers")
     view = gate_view(run, head, Wish(fail_over=0.01, metrics=("elements",)))
-    assert view.failed
+    assert view.outcome == "failed"
     worse = [change for change in gate_document(view)["changes"] if change["verdict"] == "regression"]
     assert {(change["metric"], change["case"]["model"]) for change in worse} == {("elements", "own_indicator:linear")}
     assert all(change["ratio"] == change["low"] == change["high"] == 65 / 64 for change in worse)
     assert "input elements" in markdown.markdown(view)
-    assert not gate_view(run, head, Wish(fail_over=0.02, metrics=("elements",))).failed
+    assert gate_view(run, head, Wish(fail_over=0.02, metrics=("elements",))).outcome == "passed"
 
 
 def test_it_is_measured_only_in_its_modes(tmp_path: Path) -> None:

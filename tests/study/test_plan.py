@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from simulated_machine import Simulated, make_study, quadratic
 
@@ -180,6 +182,36 @@ def test_all_groups_are_the_ones_that_come_one_by_one(simulated: Simulated) -> N
         one_by_one.append(group)
         settled |= {case.key for case in group.cases}
     assert plan.all({}, set(), prediction) == tuple(one_by_one)
+
+
+@pytest.mark.parametrize("budget", [40, 400])
+def test_groups_of_a_hurried_plan_are_those_that_it_gives_one_by_one(simulated: Simulated, budget: float) -> None:
+    def taken(one_by_one: bool) -> list[Case]:
+        study = make_study(modes=["infer", "train"], time_budget=budget)
+        plan, prediction = plan_of(study), Prediction(study, threads=2)
+        records: dict[str, Record] = {}
+        settled: set[str] = set()
+        left, order = budget, []
+        asked = iter(lambda: plan.next(records, settled, prediction), None)
+        for group in asked if one_by_one else plan.groups(records, settled, prediction):
+            fitting = group.fitting(prediction, left)
+            settled |= {case.key for case in group.cases}
+            order += group.cases
+            for case in fitting:
+                left -= prediction.seconds(case)
+                records[case.key] = simulated.measure(case).record
+                prediction.observe(records[case.key])
+        return order
+
+    assert taken(one_by_one=False) == taken(one_by_one=True)
+
+
+def test_ten_thousand_lengths_in_a_budget_are_previewed_in_seconds() -> None:
+    begin = time.process_time()
+    block = {"vanilla": "bert", "variants": ["longformer"], "lengths": [*range(1, 10_001)], "implementations": ["then"]}
+    study = make_study(comparison=[block], time_budget=60)
+    assert len(preview(study, threads=2).forecasts) >= 20_000
+    assert time.process_time() - begin < 60
 
 
 def test_a_preview_lists_groups_in_their_order() -> None:
