@@ -72,7 +72,7 @@ class KeySums {
     if (all_finite(keys, count, padded) && all_finite(values, count, padded)) return;
     const ExactRows exact(rows_.problem, rows_.dims, rows_.slice.batch);
     for (int64_t r = 0; r < count; ++r)
-      if (!all_finite(keys.row(r), padded) || !all_finite(values.row(r), padded))
+      if (!all_finite({keys.row(r), padded}, 1, padded) || !all_finite({values.row(r), padded}, 1, padded))
         exact.grad_key_and_value(rows_.backward, rows_.slice.head, key + r);
   }
 
@@ -120,7 +120,7 @@ class QuerySums {
     if (from.data == buffer_)
       store_rows(rows_.problem.type, rows_.grad_query(tile.head, tile.first), rows_.backward.grad_query_strides.row,
                  tile.rows, dims, buffer_, kOnes, 0);
-    if (!all_finite(from.data, tile.rows * dims.padded)) store_exactly(tile);
+    if (!all_finite(from, tile.rows, dims.padded)) store_exactly(tile);
   }
 
  private:

@@ -175,7 +175,7 @@ struct TileForward final : ForwardSlice {
   void store_output(const Strip& strip) const {
     float inverse[kStrip];
     for (int64_t r = 0; r < kStrip; ++r) inverse[r] = 1 / strip.sum[r];
-    const float* sums = strip.lanes;
+    float* sums = strip.lanes;
     if (strip.starts && strip.ends) {
       store_transposed(sums, dims.dim, inverse, strip.rows, static_cast<uint16_t*>(output(strip.first)),
                        forward.output_strides.row);
@@ -186,7 +186,7 @@ struct TileForward final : ForwardSlice {
       store_rows(problem.type, output(strip.first), forward.output_strides.row, strip.rows, dims, to, inverse, 1);
       sums = to;
     }
-    if (!all_finite(sums, kStrip * dims.padded)) store_exactly(strip);
+    if (!all_finite({sums, dims.padded}, kStrip, dims.padded)) store_exactly(strip);
   }
 
   // Pairs of keys take the place of the first key's weights.

@@ -11,27 +11,26 @@
 namespace pyprof::window {
 namespace {
 
-// `count` is a multiple of 16.
-inline bool all_finite(const float* from, int64_t count) {
-  const auto zero = Vec::set1(0);
-  auto even = zero, odd = zero;
-  for (int64_t k = 0; k < count; k += 16)
-    for (int64_t lane = 0; lane < 16; lane += kLanes) {
-      auto& sum = lane % (2 * kLanes) == 0 && k % 32 == 0 ? even : odd;
-      sum = Vec::fma(Vec::load(from + k + lane), zero, sum);
-    }
-  alignas(64) float sums[kLanes];
-  Vec::store(sums, Vec::add(even, odd));
-  bool finite = true;
-  for (const float sum : sums) finite = finite && sum == 0;
-  return finite;
-}
-
+// Whether `count` rows of `padded` elements are all finite numbers: a sum with NaN or an infinity in it is neither.
+// Four sums, since one would wait for itself. Numbers so large that their sum overflows are taken for infinities, which
+// costs time alone.
 inline bool all_finite(const Rows& rows, int64_t count, int64_t padded) {
-  if (rows.stride == padded) return all_finite(rows.data, count * padded);
-  for (int64_t r = 0; r < count; ++r)
-    if (!all_finite(rows.row(r), padded)) return false;
-  return true;
+  constexpr int kSums = 4;
+  const bool together = rows.stride == padded;
+  const int64_t pieces = together ? 1 : count, width = together ? count * padded : padded;
+  Vec::Reg sums[kSums];
+#pragma GCC unroll 4
+  for (int n = 0; n < kSums; ++n) sums[n] = Vec::set1(0);
+  for (int64_t r = 0; r < pieces; ++r) {
+    const float* row = rows.row(r);
+    int64_t d = 0;
+    for (; d + kSums * kLanes <= width; d += kSums * kLanes) {
+#pragma GCC unroll 4
+      for (int n = 0; n < kSums; ++n) sums[n] = Vec::add(sums[n], Vec::load(row + d + n * kLanes));
+    }
+    for (; d < width; d += kLanes) sums[0] = Vec::add(sums[0], Vec::load(row + d));
+  }
+  return Vec::is_finite(Vec::add(Vec::add(sums[0], sums[1]), Vec::add(sums[2], sums[3])));
 }
 
 // The rows of one sequence, by the formulas of window.h.

@@ -183,10 +183,10 @@ struct ForwardSlice {
   void write_lse(const Strip& strip) const {
     alignas(64) float logs[kStrip];
     for (int g = 0; g < kGroups; ++g) {
-      const auto sum = Vec::load(strip.sum + g * kLanes);
-      const auto log = Vec::fma(Vec::load(strip.maximum + g * kLanes), Vec::set1(score_factor), Vec::log2(sum));
-      // A sum of 0 is of scores that are all -infinity, whose weights are not defined: 0 / 0 says so.
-      Vec::store(logs + g * kLanes, Vec::mul(log, Vec::mul(Vec::div(sum, sum), Vec::set1(1 / kLog2e))));
+      const auto sum = Vec::log2(Vec::load(strip.sum + g * kLanes));
+      const auto log = Vec::fma(Vec::load(strip.maximum + g * kLanes), Vec::set1(score_factor), sum);
+      // A sum of 0 is of scores that are all -infinity, whose weights are not defined: infinity less itself says so.
+      Vec::store(logs + g * kLanes, Vec::mul(Vec::add(log, Vec::sub(sum, sum)), Vec::set1(1 / kLog2e)));
     }
     for (int64_t r = 0; r < strip.rows; ++r) *lse(strip.first + r) = logs[r];
   }

@@ -34,6 +34,13 @@ struct Vec {
   // `rest` where x is not a number.
   static Reg max(Reg x, Reg rest) { return x > rest ? x : rest; }
   static Reg min(Reg a, Reg b) { return a < b ? a : b; }
+  // Every lane: what is finite, less itself, is 0; what is not is NaN.
+  static bool is_finite(Reg x) {
+    const Reg zeros = x - x;
+    bool finite = true;
+    for (int lane = 0; lane < kLanes; ++lane) finite = finite && zeros[lane] == 0;
+    return finite;
+  }
   static Reg visible(Reg j, Reg first, Reg end, Reg x, Reg other) {
     return static_cast<Bits>(static_cast<Bits>(first <= j) & static_cast<Bits>(j < end)) ? x : other;
   }

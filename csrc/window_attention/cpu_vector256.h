@@ -24,6 +24,9 @@ struct Vec {
   static Reg max(Reg x, Reg rest) { return _mm256_max_ps(x, rest); }
   static Reg min(Reg a, Reg b) { return _mm256_min_ps(a, b); }
 
+  // Every lane: what is finite, less itself, is 0; what is not is NaN.
+  static bool is_finite(Reg x) { return _mm256_movemask_ps(_mm256_cmp_ps(sub(x, x), set1(0), _CMP_EQ_OQ)) == 0xff; }
+
   static Reg visible(Reg j, Reg first, Reg end, Reg x, Reg other) {
     const Reg from = _mm256_cmp_ps(first, j, _CMP_LE_OQ), to = _mm256_cmp_ps(j, end, _CMP_LT_OQ);
     return _mm256_blendv_ps(other, x, _mm256_and_ps(from, to));

@@ -25,6 +25,9 @@ struct Vec {
 
   static Reg min(Reg a, Reg b) { return _mm512_min_ps(a, b); }
 
+  // Every lane: none is of the classes of NaN, quiet or signalling, and of both infinities.
+  static bool is_finite(Reg x) { return _mm512_fpclass_ps_mask(x, 0x99) == 0; }
+
   static Reg visible(Reg j, Reg first, Reg end, Reg x, Reg other) {
     const __mmask16 from = _mm512_cmp_ps_mask(first, j, _CMP_LE_OQ);
     return _mm512_mask_blend_ps(_mm512_mask_cmp_ps_mask(from, j, end, _CMP_LT_OQ), other, x);

@@ -141,6 +141,28 @@ def test_with_dropout_and_with_several_at_once_they_do_too(dtype):
     check(Setting(PROBLEMS[1], dtype, several), "cpu")
 
 
+@pytest.mark.parametrize("rows", [False, True])
+def test_in_whichever_element_it_lies(rows, dtype):
+    """In another one in each head."""
+    problem = Problem((5, 5), heads=64, key_heads=64, length=40, head_dim=64)
+    for name in TENSORS:
+        for value in (NAN, INFINITY):
+            setting = Setting(problem, dtype, rows=rows)
+            tensors = setting.tensors()
+            tensors[name][0].diagonal(dim1=0, dim2=2)[20] = value
+            expected = results(setting, tensors, "reference")
+            for result, ours in results(setting, tensors, "cpu").items():
+                assert torch.equal(ours.isfinite(), expected[result].isfinite()), (name, value, result)
+
+
+def test_sums_that_overflow_are_none_of_the_results(dtype):
+    problem = PROBLEMS[0]
+    query, key, _ = problem.tensors(dtype)
+    value = torch.full_like(key, torch.finfo(dtype).max / 2)
+    output = window_attention(query, key, value, problem.window, impl="cpu")
+    torch.testing.assert_close(output, value)
+
+
 @pytest.mark.parametrize("payload", [0x7F800001, 0x7FFFFFFF, 0xFFC00123 - 2**32])
 @pytest.mark.parametrize("isa", ISAS[:3])
 def test_every_nan_is_one(isa, payload, monkeypatch):
