@@ -205,6 +205,8 @@ def _check_request(request: Request) -> None:
         raise UsageError(f"weights are for models of the registry: leave them out for {request.model}")
     if request.base_model and (entry is not None or is_reference(request.model)):
         raise UsageError(f"{request.model} is no checkpoint with a head: leave the base model out")
+    if request.inputs is not None and (entry is not None or not is_reference(request.model)):
+        raise UsageError(f"inputs can be given for a factory only, and {request.model} is none: leave them out")
     if entry is not None:
         entry.check_length(request.longest)
         entry.check_attention(request.attention, request.mode)
@@ -218,7 +220,7 @@ def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:
 def _build(request: Request, entry: Entry | None) -> tuple[Architecture, tuple[str, ...]]:
     """The model on the CPU, and remarks on its weights."""
     if entry is None and is_reference(request.model):
-        return factory.load_factory(request.model, request.seed), ()
+        return factory.load_factory(request.model, request.seed, request.inputs), ()
     if entry is None:
         module, config, remarks = checkpoint.load_directory(
             request.model, request.attention, base_model=request.base_model

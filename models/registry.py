@@ -73,6 +73,7 @@ class Request:
     weights: str | None
     seed: int
     base_model: bool = False
+    inputs: str | None = None
 
 
 def load(
@@ -88,6 +89,7 @@ def load(
     weights: str | None = None,
     seed: int = 0,
     base_model: bool = False,
+    inputs: str | None = None,
 ) -> LoadedModel:
     """Build a model that is ready to be measured at lengths up to `longest`.
 
@@ -95,7 +97,8 @@ def load(
     checkpoint. `attention` is a concrete implementation, or one of the aliases best and then. `weights` is the
     directory of a checkpoint whose weights replace a registry model's random ones, which `seed` fixes. A directory as
     the model is of the class that its checkpoint names, with that class's own loss in train mode; `base_model` leaves
-    the head out.
+    the head out. `inputs` names the function of (length, batch) that makes the inputs of a factory's module, in place
+    of what the factory says of them.
 
     Raises UsageError for anything that does not exist or does not fit, an attention implementation that the model
     ignores included.
@@ -103,7 +106,9 @@ def load(
     from pyprof.models.loaded import load_model
 
     name = resolve(model, attention)
-    return load_model(Request(model, size, name, mode, longest, dtype, device, compiled, weights, seed, base_model))
+    return load_model(
+        Request(model, size, name, mode, longest, dtype, device, compiled, weights, seed, base_model, inputs)
+    )
 
 
 @dataclass(frozen=True)

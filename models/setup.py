@@ -31,6 +31,7 @@ class ModelSetup:
     device: str = "cpu"
     weights: str | None = None
     base_model: bool = False
+    inputs: str | None = None
 
     def __post_init__(self) -> None:
         if self.batch < 1 or self.length < 1:
@@ -52,6 +53,7 @@ class ModelSetup:
                 device=self.device,
                 weights=self.weights,
                 base_model=self.base_model,
+                inputs=self.inputs,
             )
             loaded.fit(self.length)
         return loaded

@@ -7,17 +7,26 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pyprof.cli.options import add_model_options, add_pin, add_seconds, model_setup, precision, print_json
+from pyprof.cli.options import (
+    add_inputs,
+    add_model_options,
+    add_pin,
+    add_seconds,
+    model_setup,
+    precision,
+    print_json,
+)
 from pyprof.cli.output import models_print_to_standard_error
 from pyprof.errors import DisturbedError, GateError, ModelError, UsageError
 from pyprof.failures import blamed
+from pyprof.names import is_reference
 
 if TYPE_CHECKING:
     from pyprof.models.setup import ModelSetup
     from pyprof.records.case import Mode
     from pyprof.worker.step import Step
 
-OPTIONS = ("length", "batch", "mode", "size", "dtype", "device", "seconds", "precision", "pin")
+OPTIONS = ("length", "batch", "mode", "size", "dtype", "device", "inputs", "seconds", "precision", "pin")
 _TOKENS = 512
 _SECONDS = 30.0
 _PRECISION = 0.005
@@ -26,6 +35,7 @@ _PRECISION = 0.005
 def add_options(group: argparse._ArgumentGroup) -> None:
     """Add what can be given for two models only."""
     add_model_options(group, tokens=_TOKENS)
+    add_inputs(group)
     add_seconds(group, default=None, help=f"compare for at most S seconds (default: {_SECONDS:g})")
     group.add_argument(
         "--precision",
@@ -100,6 +110,9 @@ def _setups(options: argparse.Namespace) -> tuple[ModelSetup, ModelSetup]:
     setup = model_setup(options, baseline, tokens=_TOKENS)
     first = replace(setup, attention=attention, size=setup.size if registry.find(baseline) else "base")
     second = replace(setup, model=head, attention=other_attention, size=setup.size if registry.find(head) else "base")
+    if is_reference(baseline) != is_reference(head):
+        # Inputs are for factories: the other model has its own.
+        first, second = (each if is_reference(each.model) else replace(each, inputs=None) for each in (first, second))
     return first, second
 
 
@@ -124,6 +137,7 @@ def _setting(options: argparse.Namespace, setup: ModelSetup, mode: str) -> dict[
         "size": options.size or "base",
         "dtype": setup.dtype,
         "device": setup.device,
+        "inputs": options.inputs,
     }
 
 

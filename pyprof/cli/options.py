@@ -114,11 +114,22 @@ def add_attention(parser: Parser) -> None:
     )
 
 
+def add_inputs(parser: Parser) -> None:
+    """--inputs: what the module of a factory is called with."""
+    parser.add_argument(
+        "--inputs",
+        type=named,
+        metavar="package.module:function",
+        help="function(length, batch) makes what a factory's module is called with, a tuple of positional arguments or "
+        "a dict of keyword ones; the factory may then return just the module",
+    )
+
+
 def model_setup(options: argparse.Namespace, model: str, *, tokens: int) -> ModelSetup:
     """A model as the options of `add_model_options` say, `tokens` long by default; raises UsageError."""
     from pyprof.models.setup import ModelSetup, default_length
 
-    names = ("batch", "attention", "size", "dtype", "device", "weights", "base_model")
+    names = ("batch", "attention", "size", "dtype", "device", "weights", "base_model", "inputs")
     given = {name: value for name in names if (value := getattr(options, name, None)) is not None}
     length = default_length(model, tokens) if options.length is None else options.length
     return ModelSetup(model, length, **given)

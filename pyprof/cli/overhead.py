@@ -9,6 +9,7 @@ from pyprof.cli import live
 from pyprof.cli.options import (
     add_attention,
     add_command,
+    add_inputs,
     add_json,
     add_model_options,
     add_pin,
@@ -51,6 +52,7 @@ def add(commands: Commands) -> None:
     parser = add_command(commands, "overhead", _run, _DESCRIPTION)
     parser.add_argument("model", metavar="MODEL", type=named)
     add_model_options(parser, tokens=_TOKENS, modes=("infer", "train", "both"), mode="both")
+    add_inputs(parser)
     add_attention(parser)
     parser.add_argument("--tools", type=names, default=(), metavar="A,B", help="see above (default: all)")
     add_seconds(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pyprof.cli.options import (
     add_attention,
     add_command,
+    add_inputs,
     add_json,
     add_model_options,
     add_pin,
@@ -43,6 +44,7 @@ def add(commands: Commands) -> None:
     parser = add_command(commands, "profile", _run, _DESCRIPTION)
     parser.add_argument("model", metavar="MODEL", type=named)
     add_model_options(parser, tokens=_TOKENS, dtype="bfloat16 on a GPU, else float32")
+    add_inputs(parser)
     add_attention(parser)
     parser.add_argument(
         "--weights", type=named, metavar="PATH", help="weights of a local checkpoint instead of random ones"
@@ -130,6 +132,7 @@ def _run(options: argparse.Namespace) -> int:
             "length": setup.length,
             "batch": setup.batch,
             "mode": mode,
+            "inputs": setup.inputs,
             "attention": loaded.attention,
             "dtype": setup.dtype,
             "launch": options.launch,

@@ -99,6 +99,35 @@ def test_a_module_that_ends_the_program_when_it_is_imported_is_wrong_use(pyprof,
     assert done.sentence == "pyprof: script cannot be imported for the factory script:main: sys.exit(0) was called"
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    ("inputs", "code", "words"),
+    [
+        ("given", 0, ""),
+        ("a_tensor", 2, "the input maker workload:a_tensor returned Tensor: return a dict"),
+        ("for_a_length", 2, "workload:for_a_length cannot be called as function(length, batch)"),
+        ("no_function", 2, "workload has no function 'no_function': check the input maker workload:no_function"),
+        ("no_inputs", 3, "the input maker workload:no_inputs failed for length 4 and batch 1: KeyError: 'nothing'"),
+    ],
+)
+def test_inputs_for_a_module_that_comes_alone(pyprof, command, inputs, code, words):
+    done = pyprof(*COMMANDS[command]("workload:alone"), "--inputs", f"workload:{inputs}", "--json")
+    assert done.code == code, done.err
+    if code:
+        assert done.out == ""
+        assert words in done.sentence
+    else:
+        assert json.loads(done.out)["inputs"] == "workload:given"
+
+
+def test_inputs_are_for_factories(pyprof):
+    size = ("--size", "tiny", "--inputs", "workload:given", *SHORT)
+    for words in (("profile", "bert"), ("overhead", "bert"), ("compare", "bert", "longformer")):
+        done = pyprof(*words, *size)
+        assert (done.code, done.out) == (2, "")
+        assert "inputs can be given for a factory only, and bert is none: leave them out" in done.sentence
+
+
 def test_an_interruption_stays_one(pyprof):
     done = pyprof(*COMMANDS["profile"]("workload:interrupting"))
     assert (done.code, done.out, done.sentence) == (130, "", "pyprof: interrupted")

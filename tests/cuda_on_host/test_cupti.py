@@ -324,7 +324,7 @@ def test_full_rings_lose_records_and_launches_and_say_so(gpu, cuda_module, fake_
     assert len(log.drain()["operations"]) == 0
 
 
-def test_more_records_than_buffers_hold_are_dropped_and_counted(gpu, cuda_module, fake_cupti):
+def test_buffers_are_used_again_without_losing_records(gpu, cuda_module, fake_cupti):
     recorder = _native.Recorder()
     log = cuda_module[0].WorkLog(recorder.places(), _native.clock(), library=str(fake_cupti))
     log.start()

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from pyprof.errors import ModelError, UsageError
-from pyprof.models.registry import load
+from pyprof.models.loaded import load_model
+from pyprof.models.registry import Request, load
 
 SOURCE = '''
 import torch
@@ -72,6 +73,10 @@ def memory(): raise MemoryError("full")
 SHARED = Odd()
 def shared(): return SHARED, positional
 constant = 3
+def only_length(length): return (torch.randn(1, length, 6),)
+def tensor(length, batch): return torch.randn(batch, length, 6)
+def failing(length, batch): raise ValueError("no such\\nlength")
+def tokens(length, batch): return {"input_ids": torch.full((batch, length), 7)}
 '''
 
 
@@ -190,6 +195,48 @@ def test_an_input_maker_that_fails_is_one_sentence() -> None:
         own("lists").inputs(3, 1)
     with pytest.raises(UsageError, match="has to return a tensor of hidden states or a loss, not str"):
         own("silent", mode="train").fit(3)
+
+
+@pytest.mark.parametrize("inputs", ["keywords", "positional"])
+def test_a_module_can_come_alone_where_its_inputs_are_given(inputs: str) -> None:
+    model = own("alone", inputs=f"my_factories:{inputs}")
+    model.fit(6)
+    args, kwargs = model.inputs(6, 2)
+    assert model.step(*args, **kwargs)["hidden"].shape == (2, 6, 5)
+    assert model.unit == "unit"
+
+
+def test_given_inputs_count_in_place_of_what_the_factory_says() -> None:
+    replaced = own("breaking", inputs="my_factories:keywords").inputs(6, 2)[1]
+    assert replaced["tensor"].shape == (2, 6, 6)
+    bert = own("bert", inputs="my_factories:tokens")
+    assert (bert.unit, bert.inputs(4, 2)[1]["input_ids"].tolist()) == ("token", [[7] * 4] * 2)
+
+
+@pytest.mark.parametrize(
+    ("model", "inputs", "message"),
+    [
+        ("my_factories:alone", "keywords", "the input maker is written package.module:function, not 'keywords'"),
+        ("my_factories:alone", "my_factories:missing", "has no function 'missing': check the input maker my_factories"),
+        ("my_factories:alone", "my_factories:constant", "my_factories has no function 'constant'"),
+        ("my_factories:alone", "my_factories:only_length", r"cannot be called as function\(length, batch\): too many"),
+        ("my_factories:alone", "broken_factories:f", "broken_factories cannot be imported for the input maker"),
+        ("my_factories:number", "my_factories:keywords", "the factory my_factories:number returned int: return"),
+        ("bert", "my_factories:keywords", "inputs can be given for a factory only, and bert is none"),
+        (".", "my_factories:keywords", r"inputs can be given for a factory only, and \. is none"),
+    ],
+)
+def test_inputs_that_cannot_be_had_are_one_sentence(model: str, inputs: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        load_model(Request(model, "base", "own", "infer", 6, "float32", "cpu", False, None, 0, inputs=inputs))
+    assert "\n" not in str(caught.value)
+
+
+def test_given_inputs_that_are_wrong_or_fail_are_one_sentence() -> None:
+    with pytest.raises(UsageError, match="the input maker my_factories:tensor returned Tensor: return a dict"):
+        own("alone", inputs="my_factories:tensor").fit(6)
+    with pytest.raises(ModelError, match="the input maker my_factories:failing failed for length 6 .*: no such$"):
+        own("alone", inputs="my_factories:failing").fit(6)
 
 
 def test_running_out_of_memory_stays_what_it_is() -> None:

@@ -45,6 +45,27 @@ def wide() -> Made:
     return Model(lambda x: None, 32), lambda length, batch: make_inputs(length, batch, 32)
 
 
+def alone() -> nn.Module:
+    """It says nothing of its inputs."""
+    return Model(lambda x: None)
+
+
+def given(length: int, batch: int) -> tuple[torch.Tensor]:
+    return (torch.ones(batch, length, WIDTH),)
+
+
+def a_tensor(length: int, batch: int) -> torch.Tensor:
+    return torch.ones(batch, length, WIDTH)
+
+
+def for_a_length(length: int) -> tuple[torch.Tensor]:
+    return given(length, 1)
+
+
+def no_inputs(length: int, batch: int) -> dict[str, Any]:
+    raise KeyError("nothing")
+
+
 def noisy() -> Made:
     """It prints to standard output, which must not reach the replies."""
     print('{"record": "not one"}')
