@@ -13,6 +13,7 @@ from pyprof import device as devices
 from pyprof.errors import UsageError
 from pyprof.failures import guarded
 from pyprof.layers.inference import Inference
+from pyprof.layers.step_inputs import SameInputs
 from pyprof.models import checkpoint, factory
 from pyprof.models.architecture import Architecture, Inputs, architecture
 from pyprof.models.blueprint import blueprint
@@ -98,7 +99,7 @@ class LoadedModel:
 
     def _called_plainly(self, length: int) -> Any:
         """The output for one example, without compiling the model for a batch that may never come again."""
-        args, kwargs = self.inputs(length, 1)
+        args, kwargs = SameInputs(*self.inputs(length, 1)).take()
         with _autocast(self.request):
             return self.module._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]
 

@@ -70,8 +70,10 @@ def run(options: argparse.Namespace, fail_over: float | None) -> int:
     try:
         with models_print_to_standard_error():
             paired = compare(
-                baseline,
-                head,
+                baseline.timed,
+                head.timed,
+                prepare_a=baseline.renew,
+                prepare_b=head.renew,
                 precision=_PRECISION if options.precision is None else options.precision,
                 max_seconds=_SECONDS if options.seconds is None else options.seconds,
                 stopwatch=devices.of(setups[0].device).stopwatch(),
@@ -85,7 +87,13 @@ def run(options: argparse.Namespace, fail_over: float | None) -> int:
         setting={**_setting(options, setups[0], mode), "unit": units[0], "pinned": pinned},
         fail_over=fail_over,
         paired=paired,
-        notes=tuple(dict.fromkeys(note for step in (baseline, head) for note in step.model.notes(step.case.length))),
+        notes=tuple(
+            dict.fromkeys(
+                note
+                for step in (baseline, head)
+                for note in (*step.model.notes(step.case.length), *step.notes)
+            )
+        ),
     )
     if options.json:
         print_json(document(comparison))

@@ -16,9 +16,14 @@ def read(step: Step) -> Reading:
     if not step.device.has_own_time:
         return Reading(None, reason=f"{step.device.name} does its work in the call itself: latency is its time")
     step()  # what a step does only once, after a pause
-    samples = tuple(step.device.busy_ns(step) for _ in range(_READINGS))
+    samples = tuple(_busy_ns(step) for _ in range(_READINGS))
     seconds = [nanoseconds * 1e-9 for nanoseconds in samples]
     return Reading(median(seconds), min(seconds), max(seconds), samples)
+
+
+def _busy_ns(step: Step) -> int:
+    step.renew()
+    return step.device.busy_ns(step)
 
 
 INDICATOR = Indicator(

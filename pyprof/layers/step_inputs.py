@@ -11,7 +11,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
+
+from pyprof.timing.clock import Call, Renewing
 
 # What cannot change, or is not a value of the step's own: a module's state is given back by its snapshot.
 _UNCHANGING = (
@@ -79,6 +81,58 @@ class StepInputs:
                 "one, so what a step changes in it is there in the next"
             )
             return value
+
+
+class SameInputs:
+    """The arguments of many steps, the same ones for each.
+
+    Plain tensors are handed out as they are. Where there is anything else that a step may change (`changing`: an object
+    with a state of its own, such as a cache, or a list), each step gets what the first one got, as by `StepInputs`:
+    `take` sees to it, and `renew` does it beforehand, where it shall be no part of what is timed or weighed.
+    """
+
+    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._current = (args, kwargs)
+        self._made = StepInputs(args, kwargs) if _may_change(args, kwargs) else None
+        if self._made is not None:
+            self._current = (self._made.args, self._made.kwargs)
+        self._used = False
+
+    @property
+    def changing(self) -> bool:
+        return self._made is not None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What could not be copied."""
+        return () if self._made is None or self._made.note is None else (self._made.note,)
+
+    @property
+    def current(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments as they are, for looking at them."""
+        return self._current
+
+    def renew(self) -> None:
+        """Make the arguments as they were given, unless they still are."""
+        if self._made is not None and self._used:
+            self._made.renew()
+            self._current, self._used = (self._made.args, self._made.kwargs), False
+
+    def take(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments for a step."""
+        if self._made is not None:
+            self.renew()
+            self._used = True
+        return self._current
+
+    def timed(self, step: Call) -> Call:
+        """A step that takes these arguments, as it is to be timed."""
+        return Renewing(step, self.renew) if self.changing else step
+
+
+def _may_change(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    values = tree_leaves((args, *kwargs.values()), is_leaf=lambda value: not isinstance(value, tuple))
+    return not all(isinstance(value, (torch.Tensor, *_UNCHANGING)) for value in values)
 
 
 def _copied(tensor: torch.Tensor) -> torch.Tensor:

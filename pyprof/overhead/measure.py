@@ -68,7 +68,7 @@ def _in_mode(request: OverheadRequest, loaded: LoadedModel, tools: Sequence[Tool
     device = devices.of(setup.device)
     with _without_warnings(), Watch(device.throttled) as watch:
         rounds = slowdowns(
-            ToolSwitch(loaded.step, step, backward=backward),
+            ToolSwitch(loaded.step, step.inputs.timed(step), backward=backward),
             present,
             RoundLimits(seconds, _MOST_ROUNDS, warmup_seconds=_WARMUP_SHARE * seconds),
             stopwatch=device.stopwatch(),
@@ -97,7 +97,7 @@ def _in_mode(request: OverheadRequest, loaded: LoadedModel, tools: Sequence[Tool
         truth.unseen_call_ns,
         stated,
         noise,
-        loaded.notes(setup.length),
+        (*loaded.notes(setup.length), *step.inputs.notes),
     )
 
 

@@ -16,7 +16,7 @@ from torch import nn
 
 from pyprof.overhead.probes import PYPROF
 from pyprof.overhead.tool import Attached, Tool
-from pyprof.timing.clock import Call, Stopwatch
+from pyprof.timing.clock import Call, Renewing, Stopwatch
 from pyprof.timing.interleave import Interleaved, RoundLimits, Rule, interleave
 from pyprof.timing.watch import AnyWatch
 
@@ -27,7 +27,7 @@ UNPROFILED = "(without a profiler)"
 class ToolSwitch:
     """Steps of one module under one tool after the other, or under none.
 
-    `prepare(tool)` detaches the tool before and attaches this one; None attaches nothing. `step` is what to time then.
+    `prepare(tool)` detaches the tool before and attaches this one; None attaches nothing. `timed` is what to time then.
     """
 
     def __init__(self, module: nn.Module, run: Call, *, backward: bool) -> None:
@@ -37,14 +37,21 @@ class ToolSwitch:
         self._attached: Attached | None = None
 
     def prepare(self, tool: Tool | None) -> None:
-        """Attach a tool, or none, in place of the one before; drop the gradients."""
+        """Attach a tool, or none, in place of the one before; drop the gradients, and renew what the step needs."""
         self.detach()
         self._module.zero_grad(set_to_none=True)
+        if isinstance(self._run, Renewing):
+            self._run.renew()
         if tool is not PYPROF:
             self._attach(PYPROF)
             self.detach()
         if tool is not None:
             self._attach(tool)
+
+    @property
+    def timed(self) -> Call:
+        """The step, without what renews something for it."""
+        return Renewing(self.step, self._run.renew) if isinstance(self._run, Renewing) else self.step
 
     def step(self) -> None:
         """One step, inside of what users of the attached tool put around it."""
@@ -82,7 +89,7 @@ def slowdowns(
         **{tool.name: partial(switch.prepare, tool) for tool in tools},
     }
     try:
-        calls = dict.fromkeys(prepare, switch.step)
+        calls = dict.fromkeys(prepare, switch.timed)
         return interleave(calls, limits, stopwatch, prepare=prepare, watch=watch, rules=rules, progress=progress)
     finally:
         switch.detach()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise, repeat
 from typing import Protocol
 
@@ -14,6 +15,22 @@ Call = Callable[[], object]
 
 # The share of the precision that is asked for by which the clock's resolution may blur a reading.
 _BLUR = 0.1
+
+
+@dataclass(frozen=True)
+class Renewing:
+    """A call that needs something made anew before each time: `renew` does it, outside of what is timed."""
+
+    call: Call
+    renew: Call
+
+    def __call__(self) -> object:
+        return self.renewed()()
+
+    def renewed(self) -> Call:
+        """What is to be called next, and once."""
+        self.renew()
+        return self.call
 
 
 class Clock(Protocol):
@@ -93,10 +110,13 @@ def time_calls(stopwatch: Stopwatch, fn: Call, repeats: int = 1) -> int:
 
     A collection would otherwise fall into some sample by chance. Between two readings the collector is on again, so
     that reference cycles cannot pile up over a long measurement; a step's own share of collecting is thus not timed.
+    What a `Renewing` makes anew lies between its calls, each of which is timed by itself.
     """
     collecting = gc.isenabled()
     gc.disable()
     try:
+        if isinstance(fn, Renewing):
+            return sum(stopwatch.time(fn.renewed(), 1) for _ in range(repeats))
         return stopwatch.time(fn, repeats)
     finally:
         if collecting:

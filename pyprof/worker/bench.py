@@ -128,6 +128,7 @@ class Bench:
         case.notes += model.notes(wanted.length)
         if wanted.batch != "largest":
             case.step = Step(model, wanted, self.study.optimizer, wanted.batch)
+            case.notes += case.step.notes
             return
         # The fresh process that confirms a batch needs the memory that other models hold here.
         self.models.keep_only((wanted,))
@@ -182,6 +183,7 @@ class Bench:
         probes = instrument(step.model.step, backward=step.case.mode == "train", rules=step.model.kinds)
 
         def marked() -> None:
+            step.renew()
             probes.run_marked(step)
             probes.hand_over()
 
@@ -194,6 +196,7 @@ class Bench:
                 for number in range(rounds):
                     # The order changes from round to round, so that what a step leaves behind hits both alike.
                     for turn in (probes.step, probes.plain_step)[:: -1 if number % 2 else 1]:
+                        step.renew()
                         with turn():
                             step()
             case.profile = probes.profile()

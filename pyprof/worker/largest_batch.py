@@ -67,7 +67,7 @@ class Search:
 
         def timed(step: Step) -> float:
             return measure(
-                step,
+                step.timed,
                 precision=care.precision,
                 min_samples=1,
                 max_samples=SEARCH_SAMPLES,

@@ -10,23 +10,30 @@ from pyprof.failures import blamed
 from pyprof.layers.captured import captured_notes
 from pyprof.layers.instrument import instrument
 from pyprof.layers.profile import Profile
+from pyprof.layers.step_inputs import SameInputs
 from pyprof.layers.steps import record_steps
 from pyprof.models.loaded import LoadedModel
-from pyprof.timing.clock import Call
 
 Launch = Literal["eager", "graph"]
 
 
-def step_of(loaded: LoadedModel, length: int, batch: int) -> Call:
-    """A step on fresh inputs: inference, or forward, loss and backward; gradients add up from step to step."""
-    args, kwargs = loaded.inputs(length, batch)
+class ModelStep:
+    """Steps of a loaded model on the same inputs: inference, or forward, loss and backward; gradients add up."""
 
-    def step() -> None:
-        output = loaded.call(*args, **kwargs)
-        if loaded.mode == "train":
+    def __init__(self, loaded: LoadedModel, length: int, batch: int) -> None:
+        self._loaded = loaded
+        self.inputs = SameInputs(*loaded.inputs(length, batch))
+
+    def __call__(self) -> None:
+        args, kwargs = self.inputs.take()
+        output = self._loaded.call(*args, **kwargs)
+        if self._loaded.mode == "train":
             output.backward()
 
-    return step
+
+def step_of(loaded: LoadedModel, length: int, batch: int) -> ModelStep:
+    """A step on fresh inputs."""
+    return ModelStep(loaded, length, batch)
 
 
 def profile_model(
@@ -48,6 +55,7 @@ def profile_model(
 
     def prepare() -> None:
         loaded.step.zero_grad(set_to_none=True)
+        step.inputs.renew()
 
     with blamed(at_work(loaded.name, length, batch, loaded.mode)):
         step()
@@ -66,7 +74,7 @@ def profile_model(
             else:
                 plain, system = record_steps(probes, step, prepare, seconds)
     profile = probes.profile()
-    notes = (*profile.notes, *loaded.notes(length))
+    notes = (*profile.notes, *loaded.notes(length), *step.inputs.notes)
     if launch == "graph":
         notes = (*notes, *captured_notes(eager, profile))
     return replace(profile, plain=plain, system=system, notes=notes)

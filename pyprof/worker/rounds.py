@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -49,7 +50,7 @@ def time_together(steps: Sequence[Step], care: Care, seed: int, yardstick: Yards
     device = steps[0].device
     stopwatch = device.stopwatch()
     begin = stopwatch.clock.now_ns()
-    calls: dict[str, Call] = {step.case.key: step for step in steps}
+    calls: dict[str, Call] = {step.case.key: step.timed for step in steps}
     # A launch-bound step is short, and its time the host's: as many rounds as its noise needs, within the time.
     most = max(care.max_samples, _MOST_ON_DEVICE) if device.has_own_time else care.max_samples
     precise = AllPrecise(care.precision, care.min_samples, most)
@@ -73,7 +74,7 @@ def time_together(steps: Sequence[Step], care: Care, seed: int, yardstick: Yards
                 shortest_ns=shortest_reading_ns(stopwatch, care.precision),
             ),
             stopwatch,
-            prepare=_announcements(cases, tell),
+            prepare=_preparations(steps, tell),
             watch=watch,
             rules=(StillPrecise(precise),),
             progress=price_pages,
@@ -132,7 +133,7 @@ def _steps(rounds: Interleaved) -> list[str]:
     return [name for name in rounds.samples if name != NAME]
 
 
-def _announcements(cases: Sequence[Case], tell: Tell) -> Mapping[str, Call]:
+def _preparations(steps: Sequence[Step], tell: Tell) -> Mapping[str, Call]:
     """What is called before each reading: the first one of a contestant is its warm-up, and only that is told."""
     announced: set[Case | None] = set()
 
@@ -141,7 +142,11 @@ def _announcements(cases: Sequence[Case], tell: Tell) -> Mapping[str, Call]:
             announced.add(case)
             tell(case)
 
-    return {case.key: lambda case=case: announce(case) for case in cases} | {NAME: lambda: announce(None)}
+    def prepare(step: Step) -> None:
+        announce(step.case)
+        step.renew()
+
+    return {step.case.key: partial(prepare, step) for step in steps} | {NAME: lambda: announce(None)}
 
 
 def _timed(cases: Sequence[Case], taken: Interleaved, shared: Rounds, elapsed_ns: int) -> Timed:

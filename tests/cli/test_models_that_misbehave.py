@@ -120,6 +120,24 @@ def test_inputs_for_a_module_that_comes_alone(pyprof, command, inputs, code, wor
         assert json.loads(done.out)["inputs"] == "workload:given"
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("name", ["caching", "listing"])
+def test_a_cache_does_not_grow_from_step_to_step(pyprof, command, name):
+    import workload
+
+    workload.HELD.clear()
+    assert pyprof(*COMMANDS[command](f"workload:{name}")).code == 0
+    assert len(workload.HELD) > 10
+    assert set(workload.HELD) == {1}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_cache_that_cannot_be_copied_is_noted(pyprof, command):
+    done = pyprof(*COMMANDS[command]("workload:clinging"), "--json")
+    assert done.code == 0, done.err
+    assert "an input of type Uncopyable cannot be copied (there is one of it)" in done.out
+
+
 def test_inputs_are_for_factories(pyprof):
     size = ("--size", "tiny", "--inputs", "workload:given", *SHORT)
     for words in (("profile", "bert"), ("overhead", "bert"), ("compare", "bert", "longformer")):

@@ -37,6 +37,10 @@ class OneStep:
     def __init__(self, device: devices.Device) -> None:
         self.device = device
         self.calls = 0
+        self.renewals = 0
+
+    def renew(self) -> None:
+        self.renewals += 1
 
     def __call__(self) -> None:
         self.calls += 1
@@ -72,7 +76,7 @@ class Cuda:
 def test_the_median_of_some_steps() -> None:
     step = OneStep(fake_device.FakeDevice("chip"))
     assert device_time.read(step) == Reading(3e-6, 3e-6, 3e-6, (3_000,) * 5)  # type: ignore[arg-type]
-    assert step.calls == 6
+    assert (step.calls, step.renewals) == (6, 5)
 
 
 def test_the_host_has_none_and_says_why() -> None:

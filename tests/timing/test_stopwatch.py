@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pyprof.timing.clock import HostStopwatch, MonotonicClock, clock_step_ns, time_calls
+from pyprof.timing.clock import HostStopwatch, MonotonicClock, Renewing, clock_step_ns, time_calls
 
 
 def test_the_host_stopwatch_times_all_repeats_together(clock: Any) -> None:
@@ -20,6 +20,22 @@ def test_the_host_stopwatch_waits_for_queued_work_before_each_stamp(clock: Any) 
         pending.clear()
 
     assert HostStopwatch(clock, synchronize).time(lambda: pending.append(30), repeats=2) == 60
+
+
+def test_what_is_made_anew_before_each_call_is_not_timed(clock: Any) -> None:
+    order: list[str] = []
+    work = clock.work([7, 8, 9])
+
+    def renew() -> None:
+        clock.now += 1000
+        order.append("renew")
+
+    def call() -> None:
+        work()
+        order.append("call")
+
+    assert time_calls(HostStopwatch(clock), Renewing(call, renew), repeats=3) == 24
+    assert order == ["renew", "call"] * 3
 
 
 def test_the_step_of_a_clock_is_the_smallest_that_was_seen() -> None:

@@ -43,6 +43,23 @@ def measure(case: Case, **changes: Any) -> Outcome:
     return Bench(a_study(case.model, **changes), "here").measure(case)
 
 
+@pytest.mark.parametrize("mode", ["infer", "train"])
+@pytest.mark.parametrize("name", ["caching", "listing"])
+def test_a_cache_does_not_grow_from_step_to_step(name: str, mode: str) -> None:
+    import workload
+
+    workload.HELD.clear()
+    record = measure(a_case(name, mode=mode)).record
+    assert (record.status, record.notes) == ("ok", ())
+    assert len(workload.HELD) > 20
+    assert set(workload.HELD) == {1}
+
+
+def test_a_cache_that_cannot_be_copied_is_noted() -> None:
+    [note] = measure(a_case("clinging")).record.notes
+    assert note.startswith("an input of type Uncopyable cannot be copied (there is one of it)")
+
+
 def test_a_case_gives_its_indicators_layers_and_kinds() -> None:
     outcome = measure(a_case("quiet"))
     record = outcome.record

@@ -54,6 +54,49 @@ def given(length: int, batch: int) -> tuple[torch.Tensor]:
     return (torch.ones(batch, length, WIDTH),)
 
 
+class Cache:
+    """What a decoder keeps of the steps before."""
+
+    def __init__(self) -> None:
+        self.kept: list[torch.Tensor] = []
+
+
+# How much the cache held at the end of each call of a caching model.
+HELD: list[int] = []
+
+
+class Caching(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, x: torch.Tensor, cache: Cache | list[torch.Tensor]) -> torch.Tensor:
+        kept = cache.kept if isinstance(cache, Cache) else cache
+        kept.append(x)
+        HELD.append(len(kept))
+        out: torch.Tensor = self.layer(torch.cat(kept, dim=1))
+        return out
+
+
+def caching() -> Made:
+    """Its inputs hold one and the same cache every time."""
+    cache = Cache()
+    return Caching(), lambda length, batch: {**make_inputs(length, batch), "cache": cache}
+
+
+def listing() -> Made:
+    return Caching(), lambda length, batch: {**make_inputs(length, batch), "cache": []}
+
+
+class Uncopyable(Cache):
+    def __deepcopy__(self, memo: object) -> Cache:
+        raise TypeError("there is one of it")
+
+
+def clinging() -> Made:
+    return Caching(), lambda length, batch: {**make_inputs(length, batch), "cache": Uncopyable()}
+
+
 def a_tensor(length: int, batch: int) -> torch.Tensor:
     return torch.ones(batch, length, WIDTH)
 
