@@ -26,8 +26,8 @@ _HANDED_OUT: WeakSet[nn.Module] = WeakSet()
 
 _RETURN = (
     "return (module, make_inputs), where make_inputs(length, batch) gives a dict or a tuple of arguments, such as "
-    "lambda length, batch: (torch.randn(batch, length, 64),); a transformers model can come alone, and so can any module "
-    "beside --inputs package.module:function (profile, compare, overhead)"
+    "lambda length, batch: (torch.randn(batch, length, 64),); a transformers model can come alone, and so can any "
+    "module beside --inputs package.module:function (profile, compare, overhead)"
 )
 
 

@@ -89,9 +89,7 @@ def run(options: argparse.Namespace, fail_over: float | None) -> int:
         paired=paired,
         notes=tuple(
             dict.fromkeys(
-                note
-                for step in (baseline, head)
-                for note in (*step.model.notes(step.case.length), *step.notes)
+                note for step in (baseline, head) for note in (*step.model.notes(step.case.length), *step.notes)
             )
         ),
     )

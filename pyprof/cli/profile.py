@@ -151,8 +151,8 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _rules(given: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    """The rules of --kind, which hold in train mode too, where a step holds the model at the path `model`."""
-    from pyprof.layers.kinds import compile_rules
+    """The rules of --kind."""
+    from pyprof.models.own_kinds import own_kinds
 
     rules = []
     for text in given:
@@ -160,8 +160,4 @@ def _rules(given: Sequence[str]) -> tuple[tuple[str, str], ...]:
         if not pattern:
             raise UsageError(f"--kind takes REGEX=KIND, such as 'encoder\\..*mixer=state space', not {text!r}")
         rules.append((pattern, kind))
-    try:
-        compile_rules(rules)
-    except ValueError as error:
-        raise UsageError(f"--kind: {error}") from error
-    return tuple((rf"(?:model\.)?(?:{pattern})", kind) for pattern, kind in rules)
+    return own_kinds(tuple(rules), "--kind")

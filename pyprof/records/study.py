@@ -89,6 +89,7 @@ class Study:
 
     `memory_budget` is in bytes (None: most of the memory that is available), `time_budget` in seconds (None: no end),
     `batch_limit` bounds the search for the largest batch, `weights` maps models to local checkpoint directories.
+    `kinds` maps models to rules for the kinds of their layers, each a regular expression on a path and a kind.
     `allocator` hands out the host's memory; `allocators` has others for some of the implementations that are compared.
     """
 
@@ -109,6 +110,7 @@ class Study:
     batch_limit: int | None = None
     time_budget: float | None = None
     weights: Mapping[str, str] = field(default_factory=dict)
+    kinds: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
     allocator: str = "default"
     allocators: Mapping[str, str] = field(default_factory=dict)
 
@@ -127,13 +129,15 @@ class Study:
 
     def to_table(self) -> dict[str, Any]:
         """The study as a TOML table; ``parse`` gives an equal study back."""
-        plain = ("blocks", "care", "weights", "allocators")
+        plain = ("blocks", "care", "weights", "kinds", "allocators")
         table = {each.name: _plain(getattr(self, each.name)) for each in fields(self) if each.name not in plain}
         table = {key: value for key, value in table.items() if value not in (None, "", [])}
         table["measure"] = asdict(self.care)
         for name in ("weights", "allocators"):
             if getattr(self, name):
                 table[name] = dict(getattr(self, name))
+        if self.kinds:
+            table["kinds"] = {model: [list(rule) for rule in rules] for model, rules in self.kinds.items()}
         table["comparison"] = [
             {
                 "vanilla": block.vanilla,
@@ -195,9 +199,10 @@ def _study(value: Any) -> Study:
     if "measure" in values:
         values["care"] = values.pop("measure")
     study = Study(**values)
-    for model in study.weights:
-        if model not in study.models:
-            raise Refused(f": weights names {shown(model)}, which the study has not: {nearest(model, study.models)}")
+    for key, named in (("weights", study.weights), ("kinds", study.kinds)):
+        for model in named:
+            if model not in study.models:
+                raise Refused(f": {key} names {shown(model)}, which the study has not: {nearest(model, study.models)}")
     asked = {implementation for block in study.blocks for implementation in block.implementations}
     for implementation in study.allocators:
         if implementation not in asked:
@@ -271,6 +276,13 @@ def _block(value: Any) -> Block:
     if block.vanilla in block.variants:
         raise Refused(f"compares {shown(block.vanilla)} with itself: take it out of the variants")
     return block
+
+
+def _rule(value: Any) -> tuple[str, str]:
+    rule: tuple[str, ...] = validate.listing(validate.text)(value)
+    if len(rule) != 2:
+        raise Refused("has a rule that is no pair: write [REGEX, KIND], such as ['encoder\\.0', 'first block']")
+    return rule[0], rule[1]
 
 
 def _blocks(value: Any) -> tuple[Block, ...]:
@@ -350,6 +362,7 @@ _TABLE = validate.table(
         "batch_limit": validate.whole(1, validate.LARGE),
         "time_budget": _duration,
         "weights": validate.mapping(validate.text, "a table from models to directories"),
+        "kinds": validate.mapping(validate.listed(_rule), "a table from models to lists of [REGEX, KIND]"),
         "allocator": validate.one_of(ALLOCATORS, "allocator"),
         "allocators": validate.mapping(
             validate.one_of(ALLOCATORS, "allocator"), "a table from implementations (then, now, ...) to allocators"

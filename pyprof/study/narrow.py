@@ -41,8 +41,9 @@ def narrow(study: Study, narrowing: Narrowing) -> Study:
         table["metrics"] = list(narrowing.metrics)
     if narrowing.models:
         table["comparison"] = _of_models(study, table["comparison"], narrowing.models)
-        if "weights" in table:
-            table["weights"] = {model: path for model, path in table["weights"].items() if model in narrowing.models}
+        for key in ("weights", "kinds"):
+            if key in table:
+                table[key] = {model: given for model, given in table[key].items() if model in narrowing.models}
     for comparison in table["comparison"]:
         if narrowing.lengths is not None:
             comparison["lengths"] = _lengths(narrowing.lengths, comparison["lengths"], where)

@@ -9,6 +9,7 @@ from pyprof.errors import UsageError
 from pyprof.indicators import registry as indicators
 from pyprof.machine import allocator as allocators
 from pyprof.models import registry as models
+from pyprof.models.own_kinds import own_kinds
 from pyprof.plain import shown
 from pyprof.records.comparison import ModelFacts
 from pyprof.records.indicator import IndicatorFacts
@@ -20,8 +21,8 @@ from pyprof.records.study import Block, Study
 def resolve(study: Study) -> Resolved:
     """What the study stands for on this machine, each pair of models and implementations once.
 
-    Raises UsageError for a device, an allocator, a metric, a model or weights that do not exist, or a model that cannot
-    do what is asked: an implementation it lacks, a length below its shortest or beyond its longest.
+    Raises UsageError for a device, an allocator, a metric, a model, weights or a kind that do not exist, or a model
+    that cannot do what is asked: an implementation it lacks, a length below its shortest or beyond its longest.
     """
     if study.device != devices.AUTO:
         devices.of(study.device)
@@ -30,6 +31,8 @@ def resolve(study: Study) -> Resolved:
     for model, path in study.weights.items():
         if not Path(path).exists():
             raise UsageError(f"the weights of {model} are not there: check the path {shown(path)}")
+    for model, rules in study.kinds.items():
+        own_kinds(rules, f"the kinds of {model}")
     chosen = facts_of(study)
     facts: dict[str, ModelFacts] = {}
     for block in study.blocks:

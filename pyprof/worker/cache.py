@@ -13,6 +13,7 @@ from pyprof.device.memory import resident_bytes
 from pyprof.failures import Failure, attempt
 from pyprof.models import registry
 from pyprof.models.loaded import LoadedModel
+from pyprof.models.own_kinds import own_kinds
 from pyprof.records.case import Case
 from pyprof.records.study import Study
 from pyprof.worker.step import free
@@ -55,8 +56,9 @@ class ModelCache:
             weights=case.weights,
             seed=self._study.seed,
         )
-        self._models[kind] = model
-        return model
+        rules = own_kinds(self._study.kinds.get(case.model, ()), f"the kinds of {case.model}")
+        self._models[kind] = replace(model, kinds=(*rules, *model.kinds))
+        return self._models[kind]
 
     def __len__(self) -> int:
         return len(self._models)

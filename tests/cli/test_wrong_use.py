@@ -67,6 +67,7 @@ ESCAPES = "a\x1b[2Jb\x07\u202ec\x9bd"
         ("compare bert ''", "B must not be empty"),
         ("report ''", "DIR must not be empty"),
         ("profile bert --weights ''", "--weights must not be empty"),
+        ("profile my_model:f --inputs ''", "--inputs must not be empty"),
         (f"report {LONG}", "File name too long"),
         (f"study {LONG}", "File name too long"),
         (f"study {LONG}.toml", "File name too long"),

@@ -235,7 +235,7 @@ def test_inputs_that_cannot_be_had_are_one_sentence(model: str, inputs: str, mes
 def test_given_inputs_that_are_wrong_or_fail_are_one_sentence() -> None:
     with pytest.raises(UsageError, match="the input maker my_factories:tensor returned Tensor: return a dict"):
         own("alone", inputs="my_factories:tensor").fit(6)
-    with pytest.raises(ModelError, match="the input maker my_factories:failing failed for length 6 .*: no such$"):
+    with pytest.raises(ModelError, match=r"the input maker my_factories:failing failed for length 6 .*: no such$"):
         own("alone", inputs="my_factories:failing").fit(6)
 
 

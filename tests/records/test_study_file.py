@@ -91,6 +91,19 @@ def test_lists_of_lengths_are_put_in_order() -> None:
             "mine: weights names 'brt', which the study has not: did you mean 'bert'?",
         ),
         (
+            {**MINIMAL, "kinds": {"brt": [["pooler", "pooling"]]}},
+            "mine: kinds names 'brt', which the study has not: did you mean 'bert'?",
+        ),
+        (
+            {**MINIMAL, "kinds": [["pooler", "pooling"]]},
+            "mine: kinds must be a table from models to lists of [REGEX, KIND], not a list",
+        ),
+        (
+            {**MINIMAL, "kinds": {"bert": [["pooler"]]}},
+            "mine: kinds: bert has a rule that is no pair: write [REGEX, KIND], such as ['encoder\\.0', 'first block']",
+        ),
+        ({**MINIMAL, "kinds": {"bert": ["pooler"]}}, "mine: kinds: bert must be a list, not 'pooler'"),
+        (
             with_block(lengths=[]),
             "mine: comparison 1: lengths is an empty list: name at least one, or leave the key out",
         ),
@@ -214,3 +227,26 @@ def test_reading_and_planning_load_no_torch() -> None:
         "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_rules_for_kinds_are_kept_as_they_are_written() -> None:
+    rules = {"bert": [["encoder\\.0", "first block"], ["pooler", "other"]]}
+    study = parse({**MINIMAL, "kinds": rules}, "mine")
+    assert study.kinds == {"bert": (("encoder\\.0", "first block"), ("pooler", "other"))}
+    assert parse(tomllib.loads(toml.dumps(study.to_table())), "mine") == study
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (["(", "other"], "the kinds of bert: '(' is no regular expression"),
+        (
+            ["pooler", "self-atention"],
+            "the kinds of bert: there is no kind 'self-atention': did you mean 'self-attention'",
+        ),
+    ],
+)
+def test_rules_for_kinds_are_checked_where_a_study_is_resolved(rule: list[str], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        resolve(parse({**MINIMAL, "kinds": {"bert": [rule]}}, "mine"))
+    assert str(caught.value).startswith(message)

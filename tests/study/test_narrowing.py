@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pyprof.errors import UsageError
@@ -51,6 +53,13 @@ def test_refusals(narrowing: Narrowing, message: str | None) -> None:
         return
     with pytest.raises(UsageError, match=message):
         narrow(QUICK, narrowing)
+
+
+def test_what_is_said_of_a_model_goes_with_it() -> None:
+    rules = {"bert": (("pooler", "pooling"),), "swin": (("head", "other"),)}
+    study = replace(QUICK, kinds=rules, weights={"swin": "there"})
+    narrowed = narrow(study, Narrowing(models=("bert", "longformer")))
+    assert (narrowed.kinds, narrowed.weights) == ({"bert": rules["bert"]}, {})
 
 
 def test_models_keep_their_comparison_where_the_vanilla_model_stays() -> None:

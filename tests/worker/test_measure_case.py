@@ -389,3 +389,11 @@ def test_a_model_that_compiles_a_part_by_itself_is_timed_without_its_layers() ->
     (note,) = record.notes
     assert note.startswith("the layers' times are left out: a module with probes is called inside of a function that")
     assert outcome.layers is None
+
+
+@pytest.mark.parametrize("mode", ["infer", "train"])
+def test_a_study_has_rules_for_the_kinds_of_its_layers(mode: str) -> None:
+    case = a_case("quiet", mode=mode)
+    record = measure(case, kinds={case.model: [["second", "last block"]]}).record
+    assert record.kinds["last block"].parameters == 8 * 8 + 8
+    assert "last block" not in measure(case).record.kinds
