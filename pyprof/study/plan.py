@@ -79,6 +79,8 @@ class Plan:
             for batch, indicators in _batches(resolved.indicators, mode)
         ]
         self._fixed = [wish for series in self._series for wish in self._wishes(series, self._fixed_lengths(series))]
+        self._first = [(wish, stage) for wish, stage in self._fixed if stage != Stage.REST]
+        self._pairs: dict[tuple[int, Mode, Batch], dict[str, tuple[Case, Case]]] = {}
 
     def groups(self, records: Mapping[str, Record], settled: Set[str], prediction: Prediction) -> Iterator[Group]:
         """The groups one by one, until nothing is left but what is settled; `records` and `settled` are to grow.
@@ -105,11 +107,15 @@ class Plan:
 
     def next(self, records: Mapping[str, Record], settled: Set[str], prediction: Prediction) -> Group | None:
         """The next group, or None where nothing is left but what is settled; `records` are by key."""
-        groups = self._groups(records, settled, prediction)
+        groups = self._groups(records, settled, prediction, rest=False)
+        if all(stage == Stage.REST for _, stage in groups):
+            groups = self._groups(records, settled, prediction)
         if not groups:
             return None
-        first = min(groups, key=ranks(groups, prediction).__getitem__)
-        return self._group(first, groups)
+        # Only those of the first stage compete: a study may have ten thousand lengths, and nearly all are of the last.
+        stage = min(stage for _, stage in groups)
+        first = {place: pairs for place, pairs in groups.items() if place[1] == stage}
+        return self._group(min(first, key=ranks(first, prediction).__getitem__), groups)
 
     def all(self, records: Mapping[str, Record], settled: Set[str], prediction: Prediction) -> tuple[Group, ...]:
         """All groups that are known to be wanted now, in their order."""
@@ -127,13 +133,17 @@ class Plan:
         cases = (case for wish, _ in self._wanted(records, prediction) for case in wish.pair)
         return tuple(dict.fromkeys(case for case in cases if case.key not in settled))
 
-    def _groups(self, records: Mapping[str, Record], settled: Set[str], prediction: Prediction) -> Groups:
+    def _groups(
+        self, records: Mapping[str, Record], settled: Set[str], prediction: Prediction, *, rest: bool = True
+    ) -> Groups:
+        """What is wanted, with or without what is of the last stage whatever has been measured."""
         # The plan is asked again after every group, so what is measured leaves the list, or each call would go through
         # the whole grid. Cases that are merely settled stay in it, since those that were left out may come back.
-        self._fixed = [(wish, stage) for wish, stage in self._fixed if not _is_measured(wish, records)]
+        if rest:
+            self._fixed = [(wish, stage) for wish, stage in self._fixed if not _is_measured(wish, records)]
         stages: dict[_Wish, Stage] = {}
         self._needs.clear()
-        for wish, stage in self._wanted(records, prediction):
+        for wish, stage in self._wanted(records, prediction, rest):
             if stage == Stage.ANSWER:
                 # Also what was left out for now: without it there is no answer.
                 self._needs[wish.spot.block, _kinds(wish.pair)] += sum(prediction.together(wish.pair).values())
@@ -145,8 +155,10 @@ class Plan:
             groups.setdefault((wish.spot, stage), []).append(pair)
         return groups
 
-    def _wanted(self, records: Mapping[str, Record], prediction: Prediction) -> Iterator[tuple[_Wish, Stage]]:
-        yield from self._fixed
+    def _wanted(
+        self, records: Mapping[str, Record], prediction: Prediction, rest: bool = True
+    ) -> Iterator[tuple[_Wish, Stage]]:
+        yield from self._fixed if rest else self._first
         for series in self._series:
             if series.pairing.variant is None:
                 continue
@@ -220,14 +232,8 @@ class Plan:
 
     def _predicted_ratios(self, series: _Series, prediction: Prediction) -> list[float]:
         """The variant's latency by the vanilla model's, at every length."""
-        ratios = []
-        for length in series.lengths.values:
-            spot = Spot(series.pairing.block, series.mode, series.batch, length, series.pairing.allocator)
-            vanilla, variant = (
-                prediction.step_seconds(self._case(subject, spot)) for subject in series.pairing.subjects
-            )
-            ratios.append(variant / vanilla)
-        return ratios
+        pairs = self._pairs_of(series).values()
+        return [prediction.step_seconds(variant) / prediction.step_seconds(vanilla) for vanilla, variant in pairs]
 
     def decided(self, case: Case, records: Mapping[str, Record]) -> bool:
         """Whether everything that the case is compared for has its answer without it."""
@@ -262,15 +268,28 @@ class Plan:
                 yield following, Stage.CROSSING if urgent and indicator.name == LATENCY.name else Stage.REST
 
     def _ratios(self, series: _Series, indicator: IndicatorFacts, records: Mapping[str, Record]) -> list[RatioPoint]:
-        pairing, points = series.pairing, []
-        for length in series.lengths.values:
-            spot = Spot(pairing.block, series.mode, series.batch, length, series.pairing.allocator)
-            readings = [_reading(records, self._case(subject, spot), indicator) for subject in pairing.subjects]
-            vanilla, variant = readings[0], readings[-1]
+        points, pairs = [], self._pairs_of(series)
+        # A study may have ten thousand lengths, of which few are measured.
+        measured = [pairs[key] for key in records if key in pairs] if len(records) < len(pairs) else pairs.values()
+        for pair in sorted(measured, key=lambda pair: pair[0].length):
+            vanilla, variant = (_reading(records, case, indicator) for case in pair)
             if vanilla is not None and variant is not None:
-                point = ratio_point(length, variant, vanilla, indicator)
+                point = ratio_point(pair[0].length, variant, vanilla, indicator)
                 points += [] if point is None else [point]
         return points
+
+    def _pairs_of(self, series: _Series) -> Mapping[str, tuple[Case, Case]]:
+        """The vanilla model's and the variant's case at every length, by the key of the former."""
+        pairing = series.pairing
+        place = id(pairing), series.mode, series.batch
+        if place not in self._pairs:
+            pairs = {}
+            for length in series.lengths.values:
+                spot = Spot(pairing.block, series.mode, series.batch, length, pairing.allocator)
+                vanilla, variant = (self._case(pairing.subjects[end], spot) for end in (0, -1))
+                pairs[vanilla.key] = vanilla, variant
+            self._pairs[place] = pairs
+        return self._pairs[place]
 
     def _case(self, subject: Subject, spot: Spot) -> Case:
         case = self._cases.get((subject, spot))
