@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from pyprof.ops.window_attention import window_attention
     from pyprof.timing.compare import compare
     from pyprof.timing.sampling import measure
+    from pyprof.traces.export import write_trace
 
-__all__ = ["__version__", "compare", "instrument", "measure", "profile", "window_attention"]
+__all__ = ["__version__", "compare", "instrument", "measure", "profile", "window_attention", "write_trace"]
 
 _HOMES = {
     "compare": "pyprof.timing.compare",
@@ -25,6 +26,7 @@ _HOMES = {
     "measure": "pyprof.timing.sampling",
     "profile": "pyprof.layers.steps",
     "window_attention": "pyprof.ops.window_attention",
+    "write_trace": "pyprof.traces.export",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,11 +21,12 @@ from pyprof.cli.options import (
     named,
     print_json,
 )
-from pyprof.cli.output import models_print_to_standard_error
+from pyprof.cli.output import models_print_to_standard_error, say
 from pyprof.errors import UsageError
 
 if TYPE_CHECKING:
     from pyprof.cli.options import Commands
+    from pyprof.layers.instrument import Probes
 
 _DESCRIPTION = """Show what each layer of a model costs, forward and, in train mode, backward.
 
@@ -74,8 +75,23 @@ def add(commands: Commands) -> None:
         metavar="FILE",
         help=f"run under Nsight Systems, keep its report as FILE (default: {_REPORT}), show kernel times by layer",
     )
+    parser.add_argument(
+        "--trace",
+        type=_file,
+        metavar="FILE",
+        help="write one step to FILE (JSON, gzipped where it ends in .gz) for Perfetto or chrome://tracing",
+    )
     add_pin(parser)
     add_json(parser)
+
+
+def _file(text: str) -> Path:
+    """A file that can be written, by its path: that is told before anything is measured."""
+    path = Path(named(text))
+    if path.is_dir() or not path.parent.is_dir():
+        reason = "it is a directory" if path.is_dir() else f"there is no directory {path.parent}"
+        raise argparse.ArgumentTypeError(f"{path} cannot be written: {reason}")
+    return path
 
 
 def _under_nsys(options: argparse.Namespace) -> int:
@@ -123,7 +139,11 @@ def _run(options: argparse.Namespace) -> int:
         loaded = setup.load(mode)
         loaded = replace(loaded, kinds=(*rules, *loaded.kinds))
         with nvtx.case_range("profile", ranges):
-            profile = profile_model(loaded, setup.length, setup.batch, options.seconds, ranges, options.launch)
+            profile = profile_model(
+                loaded, setup.length, setup.batch, options.seconds, ranges, options.launch, _tracer(options.trace)
+            )
+    if options.trace is not None:
+        say(f"one step is in {options.trace}: open it at https://ui.perfetto.dev or chrome://tracing")
     if options.json:
         about = {
             "model": setup.model,
@@ -148,6 +168,15 @@ def _run(options: argparse.Namespace) -> int:
     what = f"{setup.length:,} {loaded.unit}s, batch {setup.batch}, {mode}, {loaded.attention}, {setup.dtype}{graph}"
     layers.write(profile, Console(), title=f"{loaded.title}, {what}", expand=options.expand)
     return 0
+
+
+def _tracer(path: Path | None) -> Callable[[Probes], None]:
+    """What writes the last step of probes to a file, where there is one to write."""
+    if path is None:
+        return lambda _: None
+    from pyprof.traces.export import write_trace
+
+    return lambda probes: write_trace(probes, path)
 
 
 def _rules(given: Sequence[str]) -> tuple[tuple[str, str], ...]:

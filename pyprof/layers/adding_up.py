@@ -285,6 +285,14 @@ class Stack:
             self._tree.publish(self._sums)
 
 
+class Placed(NamedTuple):
+    """A span or a node of a trace by its fields, and the interval that it became."""
+
+    row: dict[str, Any]
+    is_node: bool
+    interval: Interval
+
+
 class Replay:
     """Adds up traces, one step after the other, so that none of them has to be kept."""
 
@@ -293,8 +301,8 @@ class Replay:
         self._ranges: dict[int, Ranges] = {}
         self._stacks: dict[int, Stack] = {}
 
-    def add(self, trace: Trace) -> None:
-        """Add up what has ended in a trace; on a device with the device's own times.
+    def add(self, trace: Trace) -> list[Placed]:
+        """Add up what has ended in a trace, on a device with the device's own times, and tell where each interval went.
 
         What lies in what is told by the host's stamps, also there, since events that follow one another closely get the
         same time on a device. All threads' work goes to one stream of it, so that a node lies in the step around it.
@@ -304,6 +312,7 @@ class Replay:
         spans = [(row["begin"], -row["end"], False, row) for row in _rows(trace.spans)]
         nodes = [(row["begin"], -row["end"], True, row) for row in _rows(trace.nodes)]
         opened: list[tuple[int, Callable[[], None]]] = []
+        placed: list[Placed] = []
         for begin, end, is_node, row in sorted(spans + nodes, key=lambda interval: interval[:2]):
             self._close(opened, begin)
             start, stop = (begin, -end) if times is None else (times[row["device_begin"]], times[row["device_end"]])
@@ -319,7 +328,9 @@ class Replay:
                 closing = (stack.end, interval, stop, last)
             interval.begin = start
             opened.append((-end, _call_later(*closing)))
+            placed.append(Placed(row, is_node, interval))
         self._close(opened, None)
+        return placed
 
     def sums(self) -> Sums:
         """What was added up by now."""

@@ -41,6 +41,7 @@ class DeviceLog(Attachment):
         self._parts: list[dict[str, Any]] = []
         self._nodes: list[npt.NDArray[np.void]] = []
         self._kept = 0
+        self._latest: dict[str, Any] | None = None
         self.reason: str | None = None
 
     def put(self) -> None:
@@ -53,8 +54,8 @@ class DeviceLog(Attachment):
     def take_off(self) -> None:
         self._log.stop()
 
-    def take(self, spans: npt.NDArray[np.void]) -> None:
-        """Take over what was recorded since the last call; `spans` are the recorder's of the same time.
+    def take(self, spans: npt.NDArray[np.void], threads: npt.NDArray[np.uint64]) -> None:
+        """Take over what was recorded since the last call; `spans` and `threads` are the recorder's of the same time.
 
         The device has to have done its work. Raises UsageError where it has failed.
         """
@@ -66,6 +67,10 @@ class DeviceLog(Attachment):
             self._nodes.append(part["nodes"])
         self._parts.append(part)
         self._kept += len(part["operations"])
+        part["threads"] = threads
+        had_steps = self._latest is not None and len(self._latest["steps"]) > 0
+        if len(steps) or (len(part["operations"]) and not had_steps):
+            self._latest = part
 
     @property
     def is_full(self) -> bool:
@@ -83,6 +88,15 @@ class DeviceLog(Attachment):
         """All that was recorded; `sites` are the recorder's places."""
         self.settle(sites, keep=0)
         return self._sums
+
+    def latest(self, sites: npt.NDArray[np.void]) -> tuple[DeviceRecords, npt.NDArray[np.uint64]] | None:
+        """What was recorded with the last marked step (or last of all, where none was), if anything was.
+
+        `sites` are the recorder's places. The second is autograd's number of each thread that a launch names.
+        """
+        if self._latest is None:
+            return None
+        return self._records([self._latest], sites), self._latest["threads"]
 
     def _records(self, parts: list[dict[str, Any]], sites: npt.NDArray[np.void]) -> DeviceRecords:
         launches = np.concatenate([part["launches"] for part in parts])

@@ -188,16 +188,14 @@ def add_up(records: DeviceRecords) -> DeviceSums:
     With marked steps only what was launched in one counts (by any thread), and work whose launch is not known where it
     began in one.
     """
-    launches = np.sort(records.launches, order="correlation")
     operations = records.operations
-    launch = _find(launches["correlation"], operations["correlation"])
+    launches, launch, site, phase, unplaced = launch_and_place(records)
     launched_at = _taken(launches["begin"], launch, NO_TIME)
     windows = windows_of(records.steps)
     window = window_of(windows, np.where(launched_at == NO_TIME, operations["begin"], launched_at))
     launch_window = window_of(windows, launches["begin"])
     counted, launches_counted = window >= 0, launch_window >= 0
 
-    site, phase, unplaced = _places(records.nodes, operations, launches, launch)
     took = np.maximum(operations["end"] - operations["begin"], 0)
     known = site >= 0
     sites = 1 + max(int(site.max(initial=STEPS)), int(launches["site"].max(initial=0) if len(launches) else 0), STEPS)
@@ -228,6 +226,17 @@ def add_up(records: DeviceRecords) -> DeviceSums:
     )
     add_busy(sums, operations[counted], launched_at[counted], window[counted], windows)
     return sums
+
+
+def launch_and_place(
+    records: DeviceRecords,
+) -> tuple[_Table, _Integers, _Integers, _Integers, npt.NDArray[np.bool_]]:
+    """The launches in order, and of every operation which of them launched it (-1: not known), its site (the same),
+    its phase, and whether it was replayed from an unknown node.
+    """
+    launches = np.sort(records.launches, order="correlation")
+    launch = _find(launches["correlation"], records.operations["correlation"])
+    return launches, launch, *_places(records.nodes, records.operations, launches, launch)
 
 
 def _find(sorted_keys: npt.NDArray[Any], keys: npt.NDArray[Any]) -> _Integers:

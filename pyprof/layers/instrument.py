@@ -26,6 +26,7 @@ from pyprof.layers.attachment import Attachment, BackwardWatch, Hooks, Replaceme
 from pyprof.layers.compiled import has_compiled, refuse_if_loaded
 from pyprof.layers.device_log import DeviceLog
 from pyprof.layers.kinds import classify
+from pyprof.layers.last_steps import LastSteps
 from pyprof.layers.plain_steps import Turns
 from pyprof.layers.profile import LayerFacts, Profile, assemble
 from pyprof.layers.recorder import Recorder, RecorderName, make_recorder
@@ -236,7 +237,7 @@ class Probes:
             self._replay.add(Trace.of([drained]))
         if self._log:
             self.device.synchronize()
-            self._log.take(drained["spans"])
+            self._log.take(drained["spans"], drained["threads"])
             if self._log.is_full:
                 self._log.settle(self._recorder.sums()["sites"])
         self._dropped += drained["dropped"]
@@ -288,6 +289,13 @@ class Probes:
         """The stamps that are kept: those of the last steps, up to some ten thousand intervals."""
         self.hand_over()
         return Trace.of(list(self._kept), self._dropped)
+
+    def last_steps(self) -> LastSteps:
+        """What is kept of the last steps, to be drawn: see `pyprof.write_trace`."""
+        trace, sites = self.trace, self._recorder.sums()["sites"]
+        log = self._log if self._log and self._log.reason is None else None
+        work = log.latest(sites) if log else None
+        return LastSteps(trace, tuple(_facts(self._plan, self._paths, self._kinds)), sites, work, self._notes())
 
 
 @dataclass(frozen=True)

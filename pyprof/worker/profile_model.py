@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Literal
 
 from pyprof.failures import blamed
 from pyprof.layers.captured import captured_notes
-from pyprof.layers.instrument import instrument
+from pyprof.layers.instrument import Probes, instrument
 from pyprof.layers.profile import Profile
 from pyprof.layers.step_inputs import SameInputs
 from pyprof.layers.steps import record_steps
@@ -43,11 +44,13 @@ def profile_model(
     seconds: float,
     nvtx: bool | None = None,
     launch: Launch = "eager",
+    seen: Callable[[Probes], object] = lambda _: None,
 ) -> Profile:
     """Steps of what a study would time, with and without probes in turn, after one of warm-up; times in seconds.
 
     `nvtx` as for `pyprof.instrument`. With the launch "graph" the steps are replays of one that was captured into a
-    CUDA graph, and the notes say where that takes another path than an eager step does.
+    CUDA graph, and the notes say where that takes another path than an eager step does. `seen` gets the probes when
+    the last step has been taken.
 
     Raises ModelError where the model fails, and UsageError where its step cannot be captured.
     """
@@ -74,6 +77,7 @@ def profile_model(
             else:
                 plain, system = record_steps(probes, step, prepare, seconds)
     profile = probes.profile()
+    seen(probes)
     notes = (*profile.notes, *loaded.notes(length), *step.inputs.notes)
     if launch == "graph":
         notes = (*notes, *captured_notes(eager, profile))
