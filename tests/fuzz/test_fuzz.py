@@ -20,8 +20,8 @@ from pyprof.records.run_directory import read
 from pyprof.study.run import run_study
 
 QUICK = {"runs": range(60), "studies": range(80), "lines": range(25)}
-WHOLE = {"runs": 5000, "studies": 5000, "lines": 500}
-SHARE = 500
+# What is left of 5,000 runs, 5,000 study files and 500 command lines is for run_fuzz.py: it takes an hour.
+MORE = {"runs": range(60, 500), "studies": range(80, 500), "lines": range(25, 200)}
 
 
 @pytest.mark.parametrize("kind", QUICK)
@@ -35,11 +35,9 @@ def test_a_few_of_each(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("kind", "first"), [(kind, first) for kind, end in WHOLE.items() for first in range(0, end, SHARE)]
-)
-def test_all(tmp_path: Path, kind: str, first: int) -> None:
-    found = faults(kind, range(first, first + SHARE), tmp_path, Counter())
+@pytest.mark.parametrize("kind", MORE)
+def test_more_of_each(tmp_path: Path, kind: str) -> None:
+    found = faults(kind, MORE[kind], tmp_path, Counter())
     assert not found, "\n".join(found)
 
 
