@@ -23,6 +23,7 @@ from pyprof.cli.options import (
 )
 from pyprof.cli.output import models_print_to_standard_error, say
 from pyprof.errors import UsageError
+from pyprof.plain import shown
 
 if TYPE_CHECKING:
     from pyprof.cli.options import Commands
@@ -88,9 +89,14 @@ def add(commands: Commands) -> None:
 def _file(text: str) -> Path:
     """A file that can be written, by its path: that is told before anything is measured."""
     path = Path(named(text))
-    if path.is_dir() or not path.parent.is_dir():
-        reason = "it is a directory" if path.is_dir() else f"there is no directory {path.parent}"
-        raise argparse.ArgumentTypeError(f"{path} cannot be written: {reason}")
+    try:
+        reason = "it is a directory" if path.is_dir() else None
+        if not path.parent.is_dir():
+            reason = f"there is no directory {shown(str(path.parent))}"
+    except OSError as error:  # a name that is too long, say
+        reason = error.strerror
+    if reason is not None:
+        raise argparse.ArgumentTypeError(f"{shown(text)} cannot be written: {reason}")
     return path
 
 

@@ -487,3 +487,14 @@ def test_a_step_of_bert_base(tmp_path):
     assert len(backward) > 100
     assert arrows_of(trace).keys() == backward
     assert (tmp_path / "out.json").stat().st_size < 1e6
+
+
+@pytest.mark.parametrize("name", ["9" * 300, "9" * 300 + "/trace.json", "none/trace.json", "."])
+def test_a_file_that_cannot_be_written_is_told_first(name, tmp_path, monkeypatch, capsys):
+    from pyprof.cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+    assert main(["profile", "bert", "--size", "tiny", "--trace", name]) == 2
+    said = capsys.readouterr().err
+    assert "cannot be written" in said
+    assert len(said) < 400
