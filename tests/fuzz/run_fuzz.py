@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import chdir
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -79,11 +80,12 @@ KINDS: dict[str, Fuzz] = {"runs": runs, "studies": studies, "lines": lines}
 def faults(kind: str, numbers: range, directory: Path, counts: Counter[str]) -> list[str]:
     """What was found to be wrong, one text each; `counts` gets how many commands ended in each code."""
     found = []
-    for number, how, each in KINDS[kind](numbers, directory):
-        counts[f"exit code {each.code}"] += 1
-        counts["slowest, s"] = max(counts["slowest, s"], round(each.seconds))
-        if each.fault is not None:
-            found.append(f"{kind} {number} ({how}): {' '.join(each.arguments)[:300]}\n  {each.fault}")
+    with chdir(directory):  # what a command writes stays there
+        for number, how, each in KINDS[kind](numbers, directory):
+            counts[f"exit code {each.code}"] += 1
+            counts["slowest, s"] = max(counts["slowest, s"], round(each.seconds))
+            if each.fault is not None:
+                found.append(f"{kind} {number} ({how}): {' '.join(each.arguments)[:300]}\n  {each.fault}")
     return found
 
 
