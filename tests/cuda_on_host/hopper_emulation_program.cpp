@@ -60,6 +60,20 @@ void fetch(const Params& p, unsigned char* to, int head, gpu::Barrier* at = barr
   gpu::copy_box(to, p.map, at, 0, 0, head, 0);
 }
 
+// The first head's tile is there.
+void load(const Params& p) {
+  prepare();
+  fetch(p, aligned(), 0);
+  gpu::barrier_wait(barrier(), 0);
+}
+
+// A product of the tile with itself, over 16 elements, to be waited for.
+void issue(float (&d)[32]) {
+  gpu::products_begin();
+  gpu::product<gpu::Bfloat16, 64>(d, gpu::rows_of(aligned()), gpu::rows_of(aligned()), false);
+  gpu::products_commit();
+}
+
 void run(void (*kernel)(Params), int threads = gpu::kWarpgroup, int items = 1) {
   const gpu::TensorMap map =
       gpu::tensor_map<gpu::Bfloat16>(tensor().data(), 1, 2, 60, 64, {2 * 60 * 64, 60 * 64, 64}, kRows);
@@ -84,9 +98,7 @@ int column_of(int i) { return i / 4 * 8 + gpu::lane() % 4 * 2 + i % 2; }
 
 // Both operands with their lines as rows: a product of the tile with itself.
 void rows(const Params p) {
-  prepare();
-  fetch(p, aligned(), 0);
-  gpu::barrier_wait(barrier(), 0);
+  load(p);
   float d[32];
   gpu::products_begin();
   for (int k = 0; k < kDeep / 16; ++k) {
@@ -103,9 +115,7 @@ void rows(const Params p) {
 
 // Lines are the contraction's: 16 weights in registers times 16 lines, added to what was there.
 void columns(const Params p) {
-  prepare();
-  fetch(p, aligned(), 0);
-  gpu::barrier_wait(barrier(), 0);
+  load(p);
   float d[32];
   uint32_t a[4];
   for (int i = 0; i < 32; ++i) d[i] = static_cast<float>(i);
@@ -125,13 +135,9 @@ void columns(const Params p) {
 }
 
 void result_too_early(const Params p) {
-  prepare();
-  fetch(p, aligned(), 0);
-  gpu::barrier_wait(barrier(), 0);
+  load(p);
   float d[32];
-  gpu::products_begin();
-  gpu::product<gpu::Bfloat16, 64>(d, gpu::rows_of(aligned()), gpu::rows_of(aligned()), false);
-  gpu::products_commit();
+  issue(d);
   for (int i = 0; i < 32; ++i) EXPECT(std::isnan(d[i]));
   gpu::products_wait<0>();
   for (int i = 0; i < 32; ++i) EXPECT(!std::isnan(d[i]));
@@ -176,29 +182,21 @@ void persistent(const Params) {
 
 // What breaks a rule.
 void operand_changes(const Params p) {
-  prepare();
-  fetch(p, aligned(), 0);
-  gpu::barrier_wait(barrier(), 0);
+  load(p);
   float d[32];
-  gpu::products_begin();
-  gpu::product<gpu::Bfloat16, 64>(d, gpu::rows_of(aligned()), gpu::rows_of(aligned()), false);
-  gpu::products_commit();
+  issue(d);
   fetch(p, aligned(), 1, barrier(1));
   gpu::products_wait<0>();
   gpu::barrier_wait(barrier(1), 0);
 }
 
 void without_fence(const Params p, bool fenced) {
-  prepare();
-  fetch(p, aligned(), 0);
-  gpu::barrier_wait(barrier(), 0);
+  load(p);
   gpu::write(reinterpret_cast<uint32_t*>(aligned() + 128 * (gpu::thread() % 64)), 0u);
   if (fenced) gpu::fence_async();
   gpu::sync_threads();
   float d[32];
-  gpu::products_begin();
-  gpu::product<gpu::Bfloat16, 64>(d, gpu::rows_of(aligned()), gpu::rows_of(aligned()), false);
-  gpu::products_commit();
+  issue(d);
   gpu::products_wait<0>();
 }
 
@@ -208,9 +206,7 @@ void not_begun(const Params) {
 }
 
 void not_waited(const Params p) {
-  prepare();
-  fetch(p, aligned(), 0);
-  gpu::barrier_wait(barrier(), 0);
+  load(p);
   static float d[gpu::kWarpgroup][32];
   gpu::products_begin();
   gpu::product<gpu::Bfloat16, 64>(d[gpu::thread()], gpu::rows_of(aligned()), gpu::rows_of(aligned()), false);
@@ -224,9 +220,7 @@ void half_a_group(const Params) {
 }
 
 void wrong_phase(const Params p) {
-  prepare();
-  fetch(p, aligned(), 0);
-  gpu::barrier_wait(barrier(), 0);
+  load(p);
   gpu::barrier_wait(barrier(), 1);
 }
 
