@@ -7,6 +7,7 @@
 namespace pyprof::window::hopper {
 
 using mma_kernels::Band;
+using mma_kernels::keys_of;
 using mma_kernels::kInfinity;
 using mma_kernels::kLn2;
 using mma_kernels::Span;
@@ -87,12 +88,6 @@ struct Item {
     head = row % p.heads;
   }
 };
-
-PYPROF_DEVICE int keys_of(const ForwardParams& p, int batch) {
-  if (p.key_lengths == nullptr) return p.length;
-  const int64_t keys = p.key_lengths[batch];
-  return keys < 0 ? 0 : keys < p.length ? static_cast<int>(keys) : p.length;
-}
 
 // The tiles of an item: tile j begins at column start + j * N; quads of keys stay whole, for dropout.
 struct Tiles {

@@ -70,7 +70,9 @@ struct Place {
   }
 };
 
-PYPROF_DEVICE int keys_of(const Shape& shape, int batch) {
+// Keys that take part, of a kernel's parameters that have key_lengths and length.
+template <class Numbers>
+PYPROF_DEVICE int keys_of(const Numbers& shape, int batch) {
   if (shape.key_lengths == nullptr) return shape.length;
   const int64_t keys = shape.key_lengths[batch];
   return keys < 0 ? 0 : keys < shape.length ? static_cast<int>(keys) : shape.length;
