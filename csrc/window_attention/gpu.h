@@ -10,6 +10,8 @@
 //   PYPROF_DEVICE                   before a device function
 //   PYPROF_UNROLL, PYPROF_UNROLL_BY(n)  before a loop: wholly, n times
 //   thread() lane() warp()          of this thread in its block, in its warp, and its warp's index in the block
+//   anew(number)                    the same number, of which the compiler does not know that it has it already: what
+//                                   follows from it is computed again instead of being kept in registers
 //   block() grid()                  three int32 numbers each: x, y, z. x may reach 2^31 - 1, y and z only 65535
 //   shared_memory<T>(bytes)         the block's dynamic shared memory from byte `bytes` on, aligned to 128 bytes at 0.
 //                                   There is no other shared memory
@@ -93,6 +95,10 @@ namespace pyprof::gpu {
 PYPROF_DEVICE int thread() { return static_cast<int>(threadIdx.x); }
 PYPROF_DEVICE int lane() { return static_cast<int>(threadIdx.x) % kWarp; }
 PYPROF_DEVICE int warp() { return static_cast<int>(threadIdx.x) / kWarp; }
+PYPROF_DEVICE int anew(int number) {
+  asm volatile("" : "+r"(number));
+  return number;
+}
 PYPROF_DEVICE Index3 block() {
   return {static_cast<int32_t>(blockIdx.x), static_cast<int32_t>(blockIdx.y), static_cast<int32_t>(blockIdx.z)};
 }

@@ -234,15 +234,15 @@ void mma_grad_key_kernel(const BackwardParams p) {
                                   Band(p.shape.left, p.shape.right, keys, p.shape.length));
   const Stages stages(band.any(place.first, kRows), kWidth);
   const Walk begin{place.head * group, stages.start, stages.start, stages.start + stages.count * kWidth};
-  const int end =
-      stages.count > 0 ? begin.head + PYPROF_MUTANT(only_the_first_head_of_a_group_counts, group, 1) : begin.head;
+  // Stages left: one number says when to end, whether to load ahead and which of the two slots is next.
+  int left = stages.count * PYPROF_MUTANT(only_the_first_head_of_a_group_counts, group, 1);
 
   T* const key_tile = gpu::shared_memory<T>();
   T* const value_tile = key_tile + kRows * D;
   T* const ring = value_tile + kRows * D;  // query and grad_output of two stages, then their statistics
   gpu::Float2* const statistics_ring = reinterpret_cast<gpu::Float2*>(ring + 4 * kTile);
-  const auto load_stage = [&](const Walk& to, int slot) {
-    if (to.head < end) {
+  const auto load_stage = [&](const Walk& to, int slot, bool there) {
+    if (there) {
       T* const tile = ring + slot * 2 * kTile;
       load_tile<D, kWidth>(tile, Matrix<T>(p.shape.query, place.batch, to.head), to.column, stages.span);
       load_tile<D, kWidth>(tile + kTile, Matrix<T>(p.grad_output, place.batch, to.head), to.column, stages.span);
@@ -261,16 +261,16 @@ void mma_grad_key_kernel(const BackwardParams p) {
   load_tile<D, kRows>(key_tile, key, place.first, {0, keys});
   load_tile<D, kRows>(value_tile, value, place.first, {0, keys});
   Walk ahead = begin;
-  for (int slot = 0; slot < 2; ++slot) {
-    load_stage(ahead, slot);
+  PYPROF_UNROLL for (int stage = 0; stage < 2; ++stage) {
+    load_stage(ahead, (left - stage) % 2, left > stage);
     ahead.next(kWidth);
   }
   gpu::copy_wait<1>();
   gpu::sync_threads();
   using Kept = Rows<T, D, kRowsKept<D>>;
   GradKeyWarp<T, D, Dropped> own{p, Kept(key_tile), Kept(value_tile), Warp(band, place.first), dropout_of(p.shape)};
-  int slot = 0;
-  PYPROF_UNROLL_BY(1) for (Walk now = begin; now.head < end; now.next(kWidth)) {
+  PYPROF_UNROLL_BY(1) for (Walk now = begin; left > 0; --left, now.next(kWidth)) {
+    const int slot = left % 2;
     const T* const tile = ring + slot * 2 * kTile;
     const Groups groups(own.warp.any, now.column, kWidth);
     PYPROF_UNROLL_BY(1) for (int g = groups.begin; g < groups.end; ++g) {
@@ -280,19 +280,22 @@ void mma_grad_key_kernel(const BackwardParams p) {
     }
     gpu::copy_wait<0>();  // and one barrier, as for the gradient of the query
     PYPROF_MUTANT(queries_are_overwritten_while_they_are_read, gpu::sync_threads(), (void)0);
-    load_stage(ahead, slot);
+    load_stage(ahead, slot, left > 2);
     ahead.next(kWidth);
-    slot = 1 - slot;
   }
+  // Where this block is and how many keys take part is found out once more: kept over the stages it takes registers
+  // that sm_90 does not have.
+  const Place again(gpu::anew(p.shape.tiles), p.shape.key_heads);
+  const int taking_part = keys_of(p.shape, again.batch);
   // Keys that take no part have been computed as rows of zeros, whose weights are not zero.
   bool wanted[2];
   PYPROF_UNROLL for (int half = 0; half < 2; ++half) {
     wanted[half] = own.warp.row + gpu::lane() / 4 + 8 * half <
-                   PYPROF_MUTANT(keys_that_take_no_part_get_a_gradient, keys, p.shape.length);
+                   PYPROF_MUTANT(keys_that_take_no_part_get_a_gradient, taking_part, p.shape.length);
   }
   const float of_value = PYPROF_MUTANT(dropouts_scale_is_missing_for_the_value, p.shape.dropout.scale, 1.0f);
   const float key_factor[2] = {p.shape.scale, p.shape.scale}, value_factor[2] = {of_value, of_value};
-  const Matrix<T> grad_key(p.grad_key, place.batch, place.head), grad_value(p.grad_value, place.batch, place.head);
+  const Matrix<T> grad_key(p.grad_key, again.batch, again.head), grad_value(p.grad_value, again.batch, again.head);
   uint32_t odd = store_rows<T, D>(key_tile, own.key_sums, key_factor, wanted, grad_key, own.warp.row, p.shape.length);
   odd |= store_rows<T, D>(value_tile, own.value_sums, value_factor, wanted, grad_value, own.warp.row, p.shape.length);
   if (PYPROF_MUTANT(spoiled_grad_keys_are_left, odd, 0) != 0) exact_grad_key<T, D>(p, own.warp.row, odd);

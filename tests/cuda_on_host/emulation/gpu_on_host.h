@@ -14,6 +14,7 @@ namespace pyprof::gpu {
 inline int thread() { return emulation::here.thread; }
 inline int lane() { return emulation::here.thread % kWarp; }
 inline int warp() { return emulation::here.thread / kWarp; }
+inline int anew(int number) { return number; }
 inline Index3 block() { return emulation::here.block; }
 inline Index3 grid() { return emulation::here.grid; }
 
