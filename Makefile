@@ -65,7 +65,7 @@ $(VENV)/.built: $(VENV)/.torch $(NATIVE)
 	touch $@
 
 $(VENV)/.built-test: $(VENV)/.built
-	$(BIN)/python -m pip install -q $(call extra,test) $(call extra,fairseq-needs)
+	$(BIN)/python -m pip install -q $(call extra,test) $(call extra,export) $(call extra,fairseq-needs)
 	$(BIN)/python -m pip install -q --no-deps $(call extra,fairseq)
 	touch $@
 

@@ -14,17 +14,19 @@ if TYPE_CHECKING:
     from pyprof.layers.instrument import instrument
     from pyprof.layers.steps import profile
     from pyprof.ops.window_attention import window_attention
+    from pyprof.records.run_directory import read as read_run
     from pyprof.timing.compare import compare
     from pyprof.timing.sampling import measure
     from pyprof.traces.export import write_trace
 
-__all__ = ["__version__", "compare", "instrument", "measure", "profile", "window_attention", "write_trace"]
+__all__ = ["__version__", "compare", "instrument", "measure", "profile", "read_run", "window_attention", "write_trace"]
 
 _HOMES = {
     "compare": "pyprof.timing.compare",
     "instrument": "pyprof.layers.instrument",
     "measure": "pyprof.timing.sampling",
     "profile": "pyprof.layers.steps",
+    "read_run": "pyprof.records.run_directory:read",
     "window_attention": "pyprof.ops.window_attention",
     "write_trace": "pyprof.traces.export",
 }
@@ -33,7 +35,8 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'pyprof' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    module, _, attribute = _HOMES[name].partition(":")
+    return getattr(importlib.import_module(module), attribute or name)
 
 
 def __dir__() -> list[str]:

@@ -9,19 +9,20 @@ import traceback
 from collections.abc import Sequence
 
 import pyprof
-from pyprof.cli import attention, compare, env, kineto, models, nsys, overhead, profile, report, study
+from pyprof.cli import attention, compare, env, export, kineto, models, nsys, overhead, profile, report, study
 from pyprof.cli.options import CommandParser
 from pyprof.cli.output import say, standard_streams
 from pyprof.errors import ExitCode, PyprofError
 from pyprof.failures import FOREIGN, failure_of, is_full, is_out_of_memory, said_of_file, sentence
 
-_COMMANDS = (study, report, compare, profile, overhead, attention, nsys, kineto, models, env)
+_COMMANDS = (study, report, export, compare, profile, overhead, attention, nsys, kineto, models, env)
 _TRACEBACK = "PYPROF_TRACEBACK"
 _EPILOG = f"""\
 examples:
   pyprof study quick -o runs/quick          measure all models, print where time goes and where variants pay off
   pyprof study diwan2023 --models bert,longformer --modes infer --lengths auto
   pyprof report runs/quick                  print the report of a run again
+  pyprof export runs/quick quick.csv        its records as a table: CSV, JSON or Parquet
   pyprof compare runs/main runs/change --fail-over 3%    exit code 1 where a slowdown is shown
   pyprof compare bert/eager bert/sdpa       two models, timed in turn until the difference is known
   pyprof profile bert --length 512          one model, layer by layer

@@ -209,6 +209,29 @@ def directory(text: str) -> Path:
     return Path(named(text))
 
 
+def output_file(what: str, *endings: str) -> Callable[[str], Path]:
+    """The type of an argument that is a file to be written: whether it can be is told before anything is measured.
+
+    Its name has to end like that of `what` it will hold, so that nothing else is written over.
+    """
+
+    def file(text: str) -> Path:
+        path = Path(named(text))
+        try:
+            reason = None if path.name.endswith(endings) else f"{what} has a name that ends in {' or '.join(endings)}"
+            if path.is_dir():
+                reason = "it is a directory"
+            elif not path.parent.is_dir():
+                reason = f"there is no directory {shown(str(path.parent))}"
+        except OSError as error:  # a name that is too long, say
+            reason = error.strerror
+        if reason is not None:
+            raise argparse.ArgumentTypeError(f"{shown(text)} cannot be written: {reason}")
+        return path
+
+    return file
+
+
 def _argument(check: validate.Check, value: object) -> Any:
     try:
         return check(value)

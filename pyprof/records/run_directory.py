@@ -23,6 +23,8 @@ from pyprof.records import study as studies
 from pyprof.records import toml, validate
 from pyprof.records.environment import Environment
 from pyprof.records.executor import Columns
+from pyprof.records.export import TableName, frame_of
+from pyprof.records.frame import Frame
 from pyprof.records.migrate import resolved_from_1
 from pyprof.records.record import SCHEMA, Record
 from pyprof.records.resolved import Resolved
@@ -49,9 +51,18 @@ class Run:
     records: Mapping[str, Record]
     warnings: tuple[str, ...] = ()
 
+    def to_frame(self, table: TableName = "records") -> Frame:
+        """The records as columns, a row each; or what the kinds of their layers cost, or their single layers."""
+        return frame_of(self, table)
 
-def read(directory: Path) -> Run:
+    def to_pandas(self, table: TableName = "records") -> Any:
+        """The same as a pandas.DataFrame; raises UsageError where pandas is not installed."""
+        return self.to_frame(table).to_pandas()
+
+
+def read(directory: str | os.PathLike[str]) -> Run:
     """Read a run; damaged lines become warnings. Raises UsageError where there is no run, or one of another schema."""
+    directory = Path(directory)
     if not (directory / STUDY).is_file():
         raise UsageError(f"{directory} holds no run (there is no {STUDY}): give the directory of a study, as in -o")
     records, warnings = _read_records(directory / RECORDS)
@@ -76,6 +87,19 @@ def read_layers(directory: Path, key: str) -> Columns | None:
         if data.pop("key", None) == key:
             layers = validate.checked(_layers, data, f"line {line.number} of {directory / LAYERS}")
     return layers
+
+
+def read_all_layers(directory: Path) -> dict[str, Columns]:
+    """The layers of all cases that have some, by the case's key; damaged lines are left out."""
+    every: dict[str, Columns] = {}
+    for line in _lines(directory / LAYERS):
+        try:
+            data = parsed(line.content)
+            key = str(data.pop("key", ""))
+            every[key] = _layers(data)
+        except (ValueError, validate.Refused):
+            continue  # a torn or damaged line
+    return every
 
 
 def _layers(value: Any) -> Columns:
