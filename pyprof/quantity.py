@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any
 
@@ -127,6 +127,11 @@ def format_count(count: float) -> str:
 def plural(count: int, noun: str) -> str:
     """A count with its noun."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def named(names: Sequence[str], most: int = 3) -> str:
+    """Some names in a sentence: "a, b, c and 2 more"."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
 def _engineering(value: float, units: tuple[tuple[str, float], ...], zero: str) -> str:

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
-from pyprof.analysis.disturbance import CALM, MOST_LOST, disturbance
 from pyprof.analysis.noise import RunNoise, SlowCase
 from pyprof.records.case import Case
+from pyprof.records.disturbance import disturbance
 from pyprof.records.record import Record
-
-Level = Literal["trust", "trust with care", "do not trust"]
-# Where so many of the cases were held up, a reader would have to know which figures to skip.
-_MANY = 0.25
-# So many on a slow machine, or held up a little, are worth a word.
-_SOME = 0.1
+from pyprof.records.trust import SOME, Level, level_of
 
 
 @dataclass(frozen=True)
@@ -30,35 +24,32 @@ class HeldUp:
 class Trust:
     """How far the times of a run can be trusted, and why not further.
 
-    Of the `cases` of which the system tells what they waited, `held_up` are those that waited so much that their times
-    say nothing of them, `partly` those that waited for a smaller part, the worst first. `slow` are the cases that ran
-    while the machine was slow, and `throttled` says that its clock was lowered.
+    `cases` are those of which the system tells what they waited, the worst first. `slow` are the cases that ran while
+    the machine was slow, and `throttled` says that its clock was lowered.
     """
 
     level: Level
-    cases: int
-    held_up: tuple[HeldUp, ...] = ()
-    partly: tuple[HeldUp, ...] = ()
+    cases: tuple[HeldUp, ...] = ()
     slow: tuple[SlowCase, ...] = ()
     throttled: bool = False
 
 
-def trust(records: Iterable[Record], noise: RunNoise | None) -> Trust | None:
-    """Judge a run by its records and what they say of the machine; None where they say nothing."""
+def trust(records: Iterable[Record], noise: RunNoise | None, *, of_kept: bool = False) -> Trust | None:
+    """Judge a run by its records and what they say of the machine; None where they say nothing.
+
+    A report shows medians of all rounds as they are. With `of_kept` only the rounds that a gate would keep are judged,
+    and what it would subtract is no part of the shares.
+    """
     if noise is None:
         return None
     shares: dict[Case, float] = {}
     for record in records:
-        told = [found.lost for reading in record.indicators.values() if (found := disturbance(reading)) is not None]
-        if told:
+        found = [disturbance(reading) for reading in record.indicators.values()]
+        if told := [each.lost if of_kept else each.typical for each in found if each is not None]:
             shares[record.case] = max(told)
-    worst = [HeldUp(case, share) for case, share in sorted(shares.items(), key=lambda item: -item[1])]
-    held_up = tuple(each for each in worst if each.share > MOST_LOST)
-    partly = tuple(each for each in worst if CALM < each.share <= MOST_LOST)
     throttled = bool(noise.throttled)
-    level: Level = "trust"
-    if len(held_up) > _MANY * len(shares):
-        level = "do not trust"
-    elif held_up or throttled or len(partly) > _SOME * len(shares) or len(noise.slow) > _SOME * noise.cases:
+    level = level_of(list(shares.values()))
+    if level == "trust" and (throttled or len(noise.slow) > SOME * noise.cases):
         level = "trust with care"
-    return Trust(level, len(shares), held_up, partly, noise.slow, throttled)
+    worst = sorted(shares.items(), key=lambda item: -item[1])
+    return Trust(level, tuple(HeldUp(case, share) for case, share in worst), noise.slow, throttled)

@@ -16,6 +16,7 @@ from pyprof.attention.measure import ProblemResult, measure
 from pyprof.attention.problem import Problem
 from pyprof.errors import UsageError
 from pyprof.machine.environment import current_environment
+from pyprof.records.trust import Judgement, of_shares
 from pyprof.timing.interleave import RoundLimits
 
 if TYPE_CHECKING:
@@ -94,12 +95,20 @@ class Comparison:
         """How many rows have no figure though the implementation should have given one."""
         return sum(row.status in ("oom", "error") for result in self.results for row in result.rows)
 
+    @property
+    def trust(self) -> Judgement | None:
+        """Whether to trust the times, and what to do where not; None where nothing tells."""
+        told = [(f"{each.problem}, {each.mode}", each.held_up) for each in self.results if each.held_up is not None]
+        throttled = any(each.throttled for each in self.results)
+        return of_shares(told, "problem", throttled)
+
     def to_json(self) -> dict[str, Any]:
         """One JSON document; times in seconds, samples in nanoseconds, sizes in bytes, ratios as they are."""
         return {
             "schema": SCHEMA,
             "complete": self.complete,
             "environment": self.environment.to_json(),
+            "trust": None if self.trust is None else asdict(self.trust),
             "plan": self.grid.to_json(),
             "contests": [result.to_json() for result in self.results],
         }

@@ -20,6 +20,7 @@ from pyprof.failures import Failure, Status, attempt
 from pyprof.statistics.estimate import Estimate
 from pyprof.timing.clock import Call, Stopwatch
 from pyprof.timing.interleave import Interleaved, RoundLimits, interleave
+from pyprof.timing.watch import Watch
 from pyprof.timing.yardstick import Yardstick
 
 # The machine's limit is measured as the rate of a square matrix product in the problem's dtype, of the size that fills
@@ -65,7 +66,8 @@ class ProblemResult:
     """All rows of one problem in one mode.
 
     `limit` is the rate in FLOP/s of the product of two square matrices of the side `limit_size`, `flops` counts the
-    useful operations of a call.
+    useful operations of a call. `held_up` is the largest share of a typical call of one of the rows in which threads of
+    this process waited for other processes, and `throttled` whether a clock was lowered, both None where nothing tells.
     """
 
     problem: Problem
@@ -75,6 +77,8 @@ class ProblemResult:
     rounds: int
     rows: tuple[Row, ...]
     limit_size: int = 0
+    held_up: float | None = None
+    throttled: bool | None = None
 
     def row(self, impl: str) -> Row | None:
         """The row of an implementation."""
@@ -88,6 +92,8 @@ class ProblemResult:
             "limit_flops_per_second": None if self.limit is None else asdict(self.limit),
             "limit_size": self.limit_size,
             "rounds": self.rounds,
+            "held_up": self.held_up,
+            "throttled": self.throttled,
             "rows": [row.to_json() for row in self.rows],
         }
 
@@ -128,11 +134,15 @@ def measure(
     calls = {candidate.name: candidate.call for candidate in candidates}
     size = LIMIT_SIZE or devices.of(problem.device).filling_size
     limit_work = Yardstick(problem.torch_device, problem.dtype, size)
-    taken = interleave({_LIMIT: limit_work, **calls}, limits, stopwatch or devices.of(problem.device).stopwatch())
+    device = devices.of(problem.device)
+    with Watch(device.throttled) as watch:
+        taken = interleave({_LIMIT: limit_work, **calls}, limits, stopwatch or device.stopwatch(), watch=watch)
+        noise = watch.noise()
+    told = [share for name in taken.samples if (share := taken.waited(name, noise)) is not None]
     rows = tuple(_rows(implementations, candidates, failures, taken, useful, limit_work.flops))
     limit = _scaled(taken.seconds(_LIMIT), limit_work.flops) if _LIMIT in taken.samples else None
     rounds = max((len(samples) for samples in taken.samples.values()), default=0)
-    return ProblemResult(problem, mode, useful, limit, rounds, rows, size)
+    return ProblemResult(problem, mode, useful, limit, rounds, rows, size, max(told, default=None), noise.throttled)
 
 
 def _candidates(

@@ -19,11 +19,11 @@ from pyprof.cli.options import (
     add_seconds,
     model_setup,
     named,
+    output_file,
     print_json,
 )
 from pyprof.cli.output import models_print_to_standard_error, say
 from pyprof.errors import UsageError
-from pyprof.plain import shown
 
 if TYPE_CHECKING:
     from pyprof.cli.options import Commands
@@ -72,32 +72,18 @@ def add(commands: Commands) -> None:
         "--nsys",
         nargs="?",
         const=_REPORT,
-        type=Path,
+        type=output_file("a report of nsys", ".nsys-rep"),
         metavar="FILE",
         help=f"run under Nsight Systems, keep its report as FILE (default: {_REPORT}), show kernel times by layer",
     )
     parser.add_argument(
         "--trace",
-        type=_file,
+        type=output_file("a trace", ".json", ".json.gz"),
         metavar="FILE",
-        help="write one step to FILE (JSON, gzipped where it ends in .gz) for Perfetto or chrome://tracing",
+        help="write one step to FILE (.json, or gzipped .json.gz) for Perfetto or chrome://tracing",
     )
     add_pin(parser)
     add_json(parser)
-
-
-def _file(text: str) -> Path:
-    """A file that can be written, by its path: that is told before anything is measured."""
-    path = Path(named(text))
-    try:
-        reason = "it is a directory" if path.is_dir() else None
-        if not path.parent.is_dir():
-            reason = f"there is no directory {shown(str(path.parent))}"
-    except OSError as error:  # a name that is too long, say
-        reason = error.strerror
-    if reason is not None:
-        raise argparse.ArgumentTypeError(f"{shown(text)} cannot be written: {reason}")
-    return path
 
 
 def _under_nsys(options: argparse.Namespace) -> int:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from pyprof.quantity import plural
+from pyprof.records.noise import Noise
+from pyprof.records.trust import Judgement, of_share
 from pyprof.statistics.estimate import CONFIDENCE, Estimate, estimate_median
 from pyprof.statistics.ranks import signed_rank
 from pyprof.timing.interleave import Interleaved, exponential
@@ -25,7 +27,9 @@ class PlainSteps:
     Hodges-Lehmann estimate of the ratios of neighbouring steps, with the interval of the signed-rank test; its bounds
     are None below six pairs, and it is None itself without any. `samples` are the steps' nanoseconds, and `probed`
     those of the probed steps beside them, None where one has no neighbour. `still_changing` says that the level of the
-    times was moving up to the end: the intervals cover all of them.
+    times was moving up to the end: the intervals cover all of them. `held_up` is the share of a typical plain step in
+    which threads of this process waited for other processes, and `throttled` whether a clock was lowered, both None
+    where nothing tells.
     """
 
     step: Estimate
@@ -34,14 +38,23 @@ class PlainSteps:
     probed: tuple[int | None, ...] = field(repr=False)
     confidence: float = CONFIDENCE
     still_changing: bool = False
+    held_up: float | None = None
+    throttled: bool | None = None
 
     @classmethod
-    def of_rounds(cls, rounds: Interleaved, confidence: float) -> PlainSteps:
-        """From rounds of `PLAIN` and `PROBED`, those of the warm-up left out."""
+    def of_rounds(cls, rounds: Interleaved, confidence: float, noise: Noise | None = None) -> PlainSteps:
+        """From rounds of `PLAIN` and `PROBED`, those of the warm-up left out; `noise` is what a watch saw meanwhile."""
         rounds.settle()
         plain, probed = (tuple(rounds.samples[name][rounds.begin :]) for name in (PLAIN, PROBED))
         ratio = rounds.ratio(PROBED, PLAIN, confidence)
-        return cls(rounds.seconds(PLAIN, confidence), ratio, plain, probed, confidence, rounds.changing)
+        held_up, throttled = rounds.waited(PLAIN, noise), None if noise is None else noise.throttled
+        step = rounds.seconds(PLAIN, confidence)
+        return cls(step, ratio, plain, probed, confidence, rounds.changing, held_up, throttled)
+
+    @property
+    def trust(self) -> Judgement | None:
+        """Whether to trust the times, and what to do where not; None where nobody looked or the system doesn't tell."""
+        return of_share(self.held_up, self.throttled)
 
     @property
     def pairs(self) -> int:
@@ -59,7 +72,8 @@ class PlainSteps:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object of all fields; times in seconds, samples in nanoseconds."""
-        return {**asdict(self), "pairs": self.pairs}
+        trust = None if self.trust is None else asdict(self.trust)
+        return {**asdict(self), "trust": trust, "pairs": self.pairs}
 
 
 def _percent(ratio: float) -> str:

@@ -133,8 +133,9 @@ def record_steps(
             now = time.monotonic()
             if rounds.count == _MOST_ROUNDS or 2 * now - before - begin > seconds or _suffice(rounds, looks):
                 break
+        noise = watch.noise()
     probes.resume()
-    plain = PlainSteps.of_rounds(rounds, looks.confidence)
+    plain = PlainSteps.of_rounds(rounds, looks.confidence, noise)
     return plain, SystemPart.of(rounds.system[PLAIN][rounds.begin :])
 
 

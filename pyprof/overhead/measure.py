@@ -97,6 +97,7 @@ def _in_mode(request: OverheadRequest, loaded: LoadedModel, tools: Sequence[Tool
         truth.unseen_call_ns,
         stated,
         noise,
+        rounds.waited(UNPROFILED, noise) if UNPROFILED in rounds.samples else None,
         (*loaded.notes(setup.length), *step.inputs.notes),
     )
 

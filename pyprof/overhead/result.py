@@ -12,6 +12,7 @@ from pyprof.overhead.empty_module import Added
 from pyprof.overhead.request import OverheadRequest
 from pyprof.records.environment import Environment
 from pyprof.records.noise import Noise
+from pyprof.records.trust import Judgement, of_share
 from pyprof.statistics.estimate import Estimate
 
 
@@ -58,7 +59,8 @@ class ModeResult:
     """All tools in one mode. `step` is a step without a profiler, in seconds, `samples` its raw times in nanoseconds.
 
     `plain_call_ns` is the shortest call of a module that does nothing, and `unseen_call_ns` what a call needs in the
-    model of known durations, both without a profiler.
+    model of known durations, both without a profiler. `held_up` is the share of a typical step in which threads of this
+    process waited for other processes, None where the system doesn't tell.
     """
 
     mode: str
@@ -71,11 +73,17 @@ class ModeResult:
     unseen_call_ns: float
     stated: Stated
     noise: Noise
+    held_up: float | None = None
     notes: tuple[str, ...] = ()
 
     @property
     def rounds(self) -> int:
         return len(self.samples)
+
+    @property
+    def trust(self) -> Judgement | None:
+        """Whether to trust the steps' times, and what to do where not; None where the system doesn't tell."""
+        return of_share(self.held_up, self.noise.throttled)
 
     def row(self, tool: str) -> Row | None:
         """The row of a tool."""
@@ -85,6 +93,7 @@ class ModeResult:
         return {
             **asdict(self),
             "noise": self.noise.to_json(),
+            "trust": None if self.trust is None else asdict(self.trust),
             "rounds": self.rounds,
         }
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import resource
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import IntFlag
 from statistics import median
 from typing import Any, NamedTuple
 
-from pyprof.quantity import format_count, plural
+from pyprof.quantity import format_count
 from pyprof.records import validate
 
 # Less than this share of a sample's time is not worth a mark: half of the difference that is usually asked for.
@@ -67,26 +67,21 @@ class Noise:
         return {**asdict(self), "frequency": None if self.frequency is None else list(self.frequency)}
 
     def __str__(self) -> str:
-        parts = [self._disturbed()]
-        if self.others_share is not None:
-            parts.append(f"other processes used {100 * self.others_share:.0f} % of the cores")
-        if self.steal_share:
-            parts.append(f"the hypervisor withheld {100 * self.steal_share:.1f} % of the time")
+        """What is known of the machine; whether to trust times taken meanwhile is told beside them."""
+        facts = list(machine_facts(self.others_share, self.steal_share))
         if self.frequency is not None:
-            parts.append(f"the clock ran at {self.frequency[0]:.0f} to {self.frequency[1]:.0f} MHz")
+            facts.append(f"the clock ran at {self.frequency[0]:.0f} to {self.frequency[1]:.0f} MHz")
         if self.throttled:
-            parts.append("it was throttled")
-        return "; ".join(parts)
+            facts.append("it was lowered for heat or power")
+        return "; ".join(facts) or "nothing is known of the machine"
 
-    def _disturbed(self) -> str:
-        """How many samples each cause disturbed; these counts have no sum, since a sample can have several causes."""
-        samples = plural(self.samples, "sample")
-        counts = [(count, CAUSES[cause]) for cause, count in self.hit.items() if count]
-        if not counts:
-            return f"none of {samples} was disturbed"
-        (count, cause), *others = counts
-        text = f"{count:,} of {samples} {'was' if count == 1 else 'were'} disturbed by {cause}"
-        return ", ".join([text, *(f"{count:,} by {cause}" for count, cause in others)])
+
+def machine_facts(others_share: float | None, steal_share: float | None) -> Iterator[str]:
+    """What other processes and other guests of the host took, in words."""
+    if others_share is not None:
+        yield f"other processes used {100 * others_share:.0f} % of all cores"
+    if steal_share:
+        yield f"the hypervisor withheld {100 * steal_share:.1f} % of the time"
 
 
 def _frequency(value: Any) -> tuple[float, float]:
@@ -172,10 +167,6 @@ class SystemPart:
     def __str__(self) -> str:
         faults = format_count(self.faults)
         return f"{100 * self.share:.0f} % of this step is the system handing out memory ({faults} page faults)"
-
-
-# The names of causes as reports write them, by the names that `Noise.hit` and the records use.
-CAUSES = {"preempted": "preemption", "steal": "stolen time", "page_fault": "page faults", "throttled": "throttling"}
 
 
 def causes(flags: Iterable[int]) -> dict[str, int]:

@@ -8,19 +8,15 @@ layers. Where a case stands in a file twice, because it was measured again, the 
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pyprof.errors import IncompleteError, UsageError
-from pyprof.failures import is_full
+from pyprof.errors import UsageError
 from pyprof.plain import shown
 from pyprof.records import study as studies
-from pyprof.records import toml, validate
+from pyprof.records import validate
 from pyprof.records.environment import Environment
 from pyprof.records.executor import Columns
 from pyprof.records.export import TableName, frame_of
@@ -35,8 +31,6 @@ STUDY, RESOLVED, ENVIRONMENT = "study.toml", "resolved.json", "environment.json"
 RECORDS, LAYERS, LOCK = "records.jsonl", "layers.jsonl", ".lock"
 # A report says which lines are damaged, up to so many.
 MOST_WARNINGS = 20
-# Names of files need not be text: the halves of surrogate pairs that Python makes of them are written as in JSON.
-_HALVES = "backslashreplace"
 Read = TypeVar("Read")
 
 
@@ -109,130 +103,6 @@ def _layers(value: Any) -> Columns:
 
 
 _COLUMNS = validate.mapping(validate.listing(validate.plain))
-
-
-class Store:
-    """The one writer of a run directory; it holds the directory's lock until it is closed.
-
-    `previous` holds what is there already when a run is resumed. Raises UsageError where the directory cannot be used:
-    it holds a run and `resume` is false, it holds none and `resume` is true, or another process writes to it.
-    """
-
-    def __init__(self, directory: Path, resume: bool = False) -> None:
-        self.directory = directory
-        try:
-            has_run = any((directory / name).exists() for name in (STUDY, RECORDS))
-        except OSError as error:
-            raise UsageError(f"{directory} cannot be used ({error.strerror}): choose another -o") from error
-        if has_run and not resume:
-            raise UsageError(f"{directory} already holds a run: go on with it by --resume, or choose another -o")
-        if resume and not has_run:
-            raise UsageError(f"{directory} holds no run to go on with: leave --resume out, or check -o")
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            kind = IncompleteError if is_full(error) else UsageError
-            raise kind(f"{directory} cannot be written ({error.strerror}): choose another -o") from error
-        try:
-            self._take_lock()
-            self.previous = read(directory) if resume else None
-            self._records = _Journal(directory / RECORDS)
-            self._layers = _Journal(directory / LAYERS)
-        except BaseException:
-            os.close(self._lock)
-            raise
-
-    def begin(self, study: Study, resolved: Resolved, environment: Environment) -> None:
-        """Write the study, what it resolved and the environment, before the first record."""
-        try:
-            _write_whole(self.directory / ENVIRONMENT, _document(environment.to_json()))
-            _write_whole(self.directory / RESOLVED, _document(resolved.to_json()))
-            _write_whole(self.directory / STUDY, toml.dumps(study.to_table()))
-        except OSError as error:
-            raise self._cannot_write(error) from error
-
-    def append(self, record: Record, layers: Columns | None = None) -> None:
-        """Put a record on disk, layers first; on return it survives a crash. Raises IncompleteError on a full disk."""
-        key = record.case.key
-        written = self._layers.size
-        try:
-            if layers:
-                self._layers.append({"key": key, **layers})
-            self._records.append(record.to_json())
-        except OSError as error:
-            self._layers.cut(written)
-            raise self._cannot_write(error) from error
-
-    def close(self) -> None:
-        """Close the files and give the lock back."""
-        self._records.close()
-        self._layers.close()
-        os.close(self._lock)
-
-    def __enter__(self) -> Store:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def _take_lock(self) -> None:
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UsageError(
-                f"another process writes to {self.directory}: wait for it, or choose another -o"
-            ) from error
-        except OSError as error:
-            raise UsageError(f"{self.directory} cannot be locked ({error.strerror}): choose another -o") from error
-
-    def _cannot_write(self, error: OSError) -> IncompleteError:
-        return IncompleteError(
-            f"{self.directory} cannot be written ({error.strerror}): what was measured before is kept there, "
-            "so make room and go on with --resume"
-        )
-
-
-class _Journal:
-    """A file of whole lines: a torn last line is repaired when it is opened, and none is left by a failing write."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        content = path.read_bytes()
-        self.size = len(content)
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            try:
-                parsed(content[whole:])
-            except ValueError:
-                self.cut(whole)
-            else:
-                self._write(b"\n")
-
-    def append(self, data: Mapping[str, Any]) -> None:
-        line = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode(errors=_HALVES)
-        line += b"\n"
-        before = self.size
-        try:
-            self._write(line)
-            os.fsync(self._file)
-        except OSError:
-            self.cut(before)
-            raise
-
-    def cut(self, size: int) -> None:
-        """Shorten the file to `size` bytes, which a full disk never prevents."""
-        os.ftruncate(self._file, size)
-        self.size = size
-
-    def close(self) -> None:
-        os.close(self._file)
-
-    def _write(self, content: bytes) -> None:
-        while content:
-            written = os.pwrite(self._file, content, self.size)
-            self.size += written
-            content = content[written:]
 
 
 @dataclass(frozen=True)
@@ -324,24 +194,6 @@ def _read_document(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} cannot be read ({error.strerror}): measure anew") from error
     except ValueError as error:
         raise UsageError(f"{path} is not a JSON object ({error}): measure anew") from error
-
-
-def _document(data: Mapping[str, Any]) -> str:
-    return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
-
-
-def _write_whole(path: Path, content: str) -> None:
-    """Write a file so that a crash leaves the old one or the new one, never half of one."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("w", encoding="utf-8", errors=_HALVES) as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(partial, path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def differences(stored: Study, given: Study) -> list[str]:

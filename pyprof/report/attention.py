@@ -12,6 +12,7 @@ from rich.text import Text
 
 from pyprof.quantity import format_bytes
 from pyprof.report.style import STATUS_STYLES, Glyphs, Scale, device_line, glyphs, plural, scale, spread
+from pyprof.report.trust import trust_line
 
 if TYPE_CHECKING:
     from pyprof.attention import Comparison, Problem, ProblemResult, Row
@@ -30,7 +31,8 @@ def render(comparison: Comparison, marks: Glyphs) -> Group:
             results = [each for each in comparison.results if (each.problem.dtype, each.mode) == (dtype, mode)]
             if results:
                 blocks += [Text(""), _title(results), _table(results, marks)]
-    blocks += [Text(""), *_reasons(comparison), *_reading(comparison)]
+    trust = [] if comparison.trust is None else [trust_line(comparison.trust)]
+    blocks += [Text(""), *_reasons(comparison), *trust, *_reading(comparison)]
     return Group(*blocks)
 
 

@@ -18,6 +18,7 @@ from pyprof.quantity import format_count, format_seconds
 from pyprof.report.console import Console
 from pyprof.report.device_time import device_columns, device_footer, device_sentence
 from pyprof.report.style import ASCII, KIND_STYLES, Glyphs, glyphs, scale, spread
+from pyprof.report.trust import trust_line
 
 if TYPE_CHECKING:
     from pyprof.layers.profile import Profile
@@ -60,10 +61,13 @@ def render(profile: Profile, width: int, marks: Glyphs, *, title: str, fold: boo
     if profile.device_time:
         step.append("; ").append(device_sentence(profile.device_time))
     notes = (Text(note, "dim") for note in profile.notes)
+    judged = profile.plain.trust if profile.plain else None
+    trust = [] if judged is None or judged.level == "trust" else [trust_line(judged)]
     kinds = _kind_bars(kind_lines(profile), width, marks)
     return Group(
         head,
         step,
+        *trust,
         kinds,
         Text(),
         _table(lines, on_device, width, marks),
@@ -239,6 +243,9 @@ def _footer(profile: Profile, lines: Sequence[LayerLine], width: int, marks: Gly
         Text(f"outside all layers: {format_seconds(profile.outside_seconds)} ({100 * share:.1f} %)"),
         _overhead(profile),
     ]
+    judged = profile.plain.trust if profile.plain else None
+    if judged is not None and judged.level == "trust":
+        footer.append(trust_line(judged))
     if profile.device_time:
         footer += device_footer(profile.device_time, width >= WIDE)
     if any(line.beside > 1 for line in lines):

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from pyprof.quantity import format_seconds
 from pyprof.report.style import STATUS_STYLES, Glyphs, device_line, glyphs, plural
+from pyprof.report.trust import trust_line
 
 if TYPE_CHECKING:
     from pyprof.overhead import ModeResult, Overhead, Row
@@ -35,7 +36,8 @@ def render(overhead: Overhead, marks: Glyphs) -> Group:
     blocks: list[RenderableType] = [*_header(overhead, marks)]
     for mode in overhead.modes:
         blocks += [Text(""), _title(mode, marks), _table(mode, marks), *_reasons(mode), _stated(mode)]
-        blocks.append(Text(f"noise during the steps: {mode.noise}", "dim"))
+        if mode.trust is not None:
+            blocks.append(trust_line(mode.trust))
     return Group(*blocks, Text(""), *_reading(overhead))
 
 

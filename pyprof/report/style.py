@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -211,11 +211,6 @@ def scale(values: Iterable[float], format: Format, unit: str = "") -> Scale:
 def short_case(case: Case) -> str:
     """A case in a sentence on a run whose other settings are known."""
     return f"{case.model} {case.attention} {case.mode} {case.length:,}"
-
-
-def named(names: Sequence[str], most: int = 3) -> str:
-    """Some names in a sentence: "a, b, c and 2 more"."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
 def figure(indicator: IndicatorFacts, value: float) -> str:

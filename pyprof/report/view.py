@@ -17,7 +17,7 @@ from pyprof.analysis.tipping import Tipping
 from pyprof.records.comparison import Comparison
 from pyprof.records.indicator import IndicatorFacts, OfIndicator
 from pyprof.records.published import DataSet, TippingFinding
-from pyprof.report.trust import Judgement
+from pyprof.records.trust import Judgement
 
 SCHEMA = 2
 

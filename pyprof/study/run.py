@@ -19,7 +19,7 @@ from pyprof.records.case import Case
 from pyprof.records.executor import Executor, Outcome, Ready
 from pyprof.records.record import Record
 from pyprof.records.resolved import Resolved
-from pyprof.records.run_directory import Store
+from pyprof.records.store import Store
 from pyprof.records.study import Study
 from pyprof.study.foregone import why_foregone
 from pyprof.study.groups import Group

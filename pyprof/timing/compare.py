@@ -22,6 +22,7 @@ from typing import Any, Literal
 from pyprof.errors import ExitCode, PyprofError, UsageError
 from pyprof.quantity import check_seconds
 from pyprof.records.noise import Noise
+from pyprof.records.trust import Judgement, of_share, with_trust
 from pyprof.statistics.estimate import CONFIDENCE, Estimate
 from pyprof.statistics.ranks import detectable
 from pyprof.statistics.sequential import AlphaSpending
@@ -87,14 +88,25 @@ class PairedComparison:
     held_up: tuple[float | None, float | None] = (None, None)
 
     @property
+    def trust(self) -> Judgement | None:
+        """Whether to trust the ratio, and what to do where not; None where the system doesn't tell."""
+        told = [share for share in self.held_up if share is not None]
+        return of_share(max(told, default=None), self.noise.throttled if self.noise else None, "this ratio")
+
+    @property
     def pairs(self) -> int:
         return len(self.samples_a)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object of all fields; times in seconds, samples in nanoseconds."""
-        return {**asdict(self), "noise": None if self.noise is None else self.noise.to_json(), "pairs": self.pairs}
+        noise = None if self.noise is None else self.noise.to_json()
+        trust = None if self.trust is None else asdict(self.trust)
+        return {**asdict(self), "noise": noise, "trust": trust, "pairs": self.pairs}
 
     def __str__(self) -> str:
+        return with_trust(self._said(), self.trust)
+
+    def _said(self) -> str:
         change = f"{abs(self.ratio.value - 1):.2%} {'slower' if self.ratio.value > 1 else 'faster'}"
         if self.ratio.interval is None:
             return f"no difference shown: {self.pairs} rounds are too few"

@@ -14,7 +14,8 @@ import numpy.typing as npt
 from pyprof.errors import UsageError
 from pyprof.failures import Failure, attempt
 from pyprof.quantity import check_seconds
-from pyprof.records.noise import SystemTime
+from pyprof.records.disturbance import held_up_share
+from pyprof.records.noise import Noise, SystemTime
 from pyprof.records.rounds import LEAST_RAN
 from pyprof.statistics.estimate import CONFIDENCE, Estimate, estimate_median
 from pyprof.statistics.ranks import signed_rank
@@ -140,6 +141,12 @@ class Interleaved:
         others = [wait for wait in self.others_waits[name][self.begin :] if wait is not None]
         ran = self.ran(name)
         return min(1.0, float(np.median(np.asarray(others) / ran))) if 0 < len(others) == len(ran) else None
+
+    def waited(self, name: str, noise: Noise | None = None) -> float | None:
+        """The share of a typical reading, as it is, in which any thread waited; None where nothing tells."""
+        left = slice(self.begin, None)
+        hits, waits, others = self.hits[name][left], self.waits[name][left], self.others_waits[name][left]
+        return held_up_share(self.samples[name][left], hits, waits, others, noise)
 
     def _ran_from(self, name: str, begin: int) -> npt.NDArray[np.float64]:
         samples = np.asarray(self.samples[name][begin:], dtype=np.float64)

@@ -12,7 +12,9 @@ import numpy.typing as npt
 
 from pyprof.errors import UsageError
 from pyprof.quantity import check_seconds, format_seconds
+from pyprof.records.disturbance import held_up_share
 from pyprof.records.noise import Noise, SystemPart
+from pyprof.records.trust import Judgement, of_share, with_trust
 from pyprof.statistics.dependence import dependence
 from pyprof.statistics.estimate import Estimate, Samples, estimate_median
 from pyprof.statistics.sequential import LOOKED_AT
@@ -41,7 +43,8 @@ class Measurement:
     the sampling: precision, samples or time. `low` and `high` are None where there are too few samples for an interval.
 
     `hits` marks the samples that noise has hit (flags of `pyprof.records.noise.Hit`), and `noise` sums up how quiet the
-    machine was; `system` is what the system took of a call, None where it doesn't tell. Where a yardstick was timed
+    machine was; `held_up` is the share of a typical sample in which threads of this process waited for other processes,
+    and `system` what the system took of a call, both None where it doesn't tell. Where a yardstick was timed
     beside, `yardstick` holds its readings in nanoseconds and `steady` the median at the machine's full speed: that of
     the undisturbed samples over the yardstick's time around each, times the yardstick's fastest reading. It is right
     for work that the machine's speed scales, not for sleeping or waiting.
@@ -58,6 +61,7 @@ class Measurement:
     steady: Estimate | None = None
     still_changing: bool = False
     system: SystemPart | None = None
+    held_up: float | None = None
 
     @cached_property
     def estimate(self) -> Estimate:
@@ -79,6 +83,11 @@ class Measurement:
     def shape(self) -> Shape:
         """Whether the samples fall into several modes, drift, or depend on each other."""
         return describe([max(nanoseconds, 1) / self.repeats / 1e9 for nanoseconds in self.samples])
+
+    @property
+    def trust(self) -> Judgement | None:
+        """Whether to trust the times, and what to do where not; None where the system doesn't tell."""
+        return of_share(self.held_up, self.noise.throttled if self.noise else None)
 
     @property
     def median(self) -> float:
@@ -110,12 +119,15 @@ class Measurement:
         told += [f"{format_seconds(self.steady.value)} at the machine's full speed"] if self.steady else []
         told += ["still changing when the sampling ended"] if self.still_changing else []
         told += [str(self.system)] if self.system and self.system.is_much else []
-        return "; ".join([*told, *filter(None, [str(self.shape)])])
+        told += [str(self.shape)] if str(self.shape) else []
+        return with_trust("; ".join(told), self.trust)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object of all fields, with the median and its interval in seconds; samples in nanoseconds."""
         noise = None if self.noise is None else self.noise.to_json()
-        return {**asdict(self), "noise": noise, "median": self.median, "low": self.low, "high": self.high}
+        trust = None if self.trust is None else asdict(self.trust)
+        figures = {"median": self.median, "low": self.low, "high": self.high}
+        return {**asdict(self), "noise": noise, "trust": trust, **figures}
 
 
 def measure(
@@ -161,16 +173,19 @@ def measure(
     series, stopped_by = take_samples(fn, stopwatch, series, rules, watch, beside, progress)
     series.settle()
     left = [round(nanoseconds / warmed.repeats) for nanoseconds in series.samples[: series.begin]]
+    noise, settled = watch.noise(), slice(series.begin, None)
+    hits, waits, others = series.hits[settled], series.waits[settled], series.others_waits[settled]
     taken = Measurement(
-        samples=tuple(series.samples[series.begin :]),
+        samples=tuple(series.samples[settled]),
         repeats=warmed.repeats,
         warmup=(*warmed.readings, *left),
         stopped_by=stopped_by,
         empty_ns=empty,
-        hits=tuple(series.hits[series.begin :]),
-        noise=watch.noise(),
+        hits=tuple(hits),
+        noise=noise,
         still_changing=series.changing,
-        system=SystemPart.of(series.system[series.begin :], warmed.repeats),
+        system=SystemPart.of(series.system[settled], warmed.repeats),
+        held_up=held_up_share(series.samples[settled], hits, waits, others, noise) if noise.samples else None,
     )
     if beside is None or yardstick is None:
         return taken
@@ -205,7 +220,7 @@ def take_samples(
     while True:
         watch.begin()
         nanoseconds = time_calls(stopwatch, fn, series.repeats)
-        series.add(nanoseconds, stopwatch.clock.now_ns() - begin, watch.end(), watch.system)
+        series.add(nanoseconds, stopwatch.clock.now_ns() - begin, watch.end(), watch)
         if beside is not None:
             beside.read_if_due(series.count, series.elapsed_ns)
         if progress is not None:

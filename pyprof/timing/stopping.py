@@ -13,6 +13,7 @@ from pyprof.statistics.dependence import dependence
 from pyprof.statistics.estimate import Estimate, Samples, median_ranks
 from pyprof.statistics.sequential import LOOKED_AT, PrecisionLooks
 from pyprof.timing.settling import settled
+from pyprof.timing.watch import AnyWatch
 from pyprof.timing.yardstick import undisturbed
 
 
@@ -27,6 +28,8 @@ class Series:
         self.repeats = repeats
         self.samples: list[int] = []
         self.hits: list[int] = []
+        self.waits: list[int] = []
+        self.others_waits: list[int | None] = []
         self.system: list[SystemTime] = []
         self.elapsed_ns = 0
         self.begin = 0
@@ -34,11 +37,13 @@ class Series:
         self._reference = reference
         self._sorted: list[int] = []
 
-    def add(self, nanoseconds: int, elapsed_ns: int, hit: int = 0, system: SystemTime = NOTHING) -> None:
+    def add(self, nanoseconds: int, elapsed_ns: int, hit: int = 0, watch: AnyWatch | None = None) -> None:
         """Note a sample, the host's time since sampling began, and what the watch saw during it."""
         self.samples.append(nanoseconds)
         self.hits.append(hit)
-        self.system.append(system)
+        self.waits.append(0 if watch is None else watch.waited_ns)
+        self.others_waits.append(None if watch is None else watch.others_waited_ns)
+        self.system.append(NOTHING if watch is None else watch.system)
         insort(self._sorted, nanoseconds)
         self.elapsed_ns = elapsed_ns
 

@@ -16,7 +16,7 @@ from pyprof.records.case import MODES, Case
 from pyprof.records.noise import Noise
 from pyprof.records.record import Record
 from pyprof.records.rounds import Rounds
-from pyprof.records.run_directory import Store
+from pyprof.records.store import Store
 from pyprof.study.resolve import resolve
 
 STORED = Path(__file__).parents[1] / "stored_runs" / "schema1.tgz"

@@ -15,7 +15,8 @@ from pyprof.errors import UsageError
 from pyprof.records.noise import Noise
 from pyprof.records.record import Record
 from pyprof.records.rounds import Rounds
-from pyprof.records.run_directory import MOST_WARNINGS, Store, read, read_layers
+from pyprof.records.run_directory import MOST_WARNINGS, read, read_layers
+from pyprof.records.store import Store
 from pyprof.study.resolve import resolve
 
 LINE: dict[str, Any] = json.loads(json.dumps(synthetic.record("bert", "eager", 512, "infer", samples=8).to_json()))

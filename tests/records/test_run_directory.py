@@ -14,10 +14,11 @@ import pytest
 from simulated_machine import Simulated, make_environment, make_study, quadratic
 
 from pyprof.errors import IncompleteError, UsageError
-from pyprof.records import run_directory
+from pyprof.records import store
 from pyprof.records.case import Case
 from pyprof.records.executor import Outcome
-from pyprof.records.run_directory import Store, differences, read, read_layers
+from pyprof.records.run_directory import differences, read, read_layers
+from pyprof.records.store import Store
 from pyprof.study.resolve import resolve
 
 CASES = [Case("bert", length) for length in (128, 256, 512)]
@@ -137,6 +138,29 @@ def test_a_directory_that_holds_a_run_is_not_written_over(tmp_path: Path) -> Non
         Store(tmp_path)
 
 
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize("names", [("notes.md",), ("a.py", "b.py", "study.toml.partial"), (".git",)])
+def test_a_directory_of_something_else_is_not_mixed_with_a_run(
+    tmp_path: Path, names: tuple[str, ...], resume: bool
+) -> None:
+    for name in names:
+        (tmp_path / name).write_text("")
+    more = " and 1 more" if len(names) > 1 else ""
+    with pytest.raises(UsageError) as caught:
+        Store(tmp_path, resume)
+    assert str(caught.value) == f"{tmp_path} holds {names[0]!r}{more} and no run: choose a new directory for -o"
+    assert {path.name for path in tmp_path.iterdir()} == set(names)
+
+
+def test_what_ended_before_it_began_can_begin_again(tmp_path: Path) -> None:
+    Store(tmp_path).close()
+    (tmp_path / "study.toml.partial").write_text("half")
+    with pytest.raises(UsageError, match="holds no run to go on with"):
+        Store(tmp_path, resume=True)
+    write(tmp_path)
+    assert len(read(tmp_path).records) == len(CASES)
+
+
 def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot be written"):
@@ -197,7 +221,7 @@ def test_no_space_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: st
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with Store(tmp_path, resume=True) as writer:
-        monkeypatch.setattr(run_directory.os, call, refuse)
+        monkeypatch.setattr(store.os, call, refuse)
         with pytest.raises(IncompleteError, match="No space left on device") as caught:
             writer.append(outcome(CASES[2]).record, outcome(CASES[2]).layers)
         monkeypatch.undo()

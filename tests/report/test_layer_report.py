@@ -90,6 +90,14 @@ def test_the_step_is_one_that_nobody_looked_at_and_the_footer_says_what_looking_
     assert "found no room" not in text
 
 
+def test_a_step_that_was_held_up_is_told_before_anything_else() -> None:
+    plain = PlainSteps(Estimate(1.7), None, (17,) * 30, (None,) * 30, held_up=0.4)
+    text = " ".join(printed(replace(model(), plain=plain), 80))
+    assert text.index("Do not trust these times: other processes held the threads up for 40 %") < text.index("self-att")
+    calm = " ".join(printed(replace(model(), plain=replace(plain, held_up=0.0)), 80))
+    assert calm.index("Trust these times: other processes") > calm.index("outside all layers")
+
+
 def test_without_plain_steps_the_overhead_is_blank_with_its_reason() -> None:
     text = " ".join(printed(model(), 140))
     assert "one step takes 1.81 s with the probes on" in text

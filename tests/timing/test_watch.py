@@ -18,7 +18,7 @@ import pytest
 from machine_files import MachineFiles
 
 from pyprof.device.nvml import Nvml
-from pyprof.records.noise import CAUSES, Hit, Noise, causes
+from pyprof.records.noise import Hit, Noise, causes
 from pyprof.timing import slow_counters
 from pyprof.timing import watch as watches
 from pyprof.timing.cores import Ticks, parse_ticks
@@ -292,10 +292,7 @@ def test_the_whole_time_is_summed_up(watch: Watch, usage: Usage, files: MachineF
     assert (found.voluntary, found.involuntary, found.minor_faults, found.major_faults) == (6, 0, 5, 3)
     assert (found.frequency, found.throttled) == (None, None)
     assert Noise(**json.loads(json.dumps(found.to_json()))) == found
-    assert str(found) == (
-        "3 of 3 samples were disturbed by page faults; other processes used 15 % of the cores; "
-        "the hypervisor withheld 20.0 % of the time"
-    )
+    assert str(found) == "other processes used 15 % of all cores; the hypervisor withheld 20.0 % of the time"
 
 
 def test_a_system_that_tells_nothing_costs_nothing(usage: Usage, tmp_path: Path, clock: Any) -> None:
@@ -307,7 +304,7 @@ def test_a_system_that_tells_nothing_costs_nothing(usage: Usage, tmp_path: Path,
     assert watch.end() == 0
     found = watch.noise()
     assert [found.steal_share, found.others_share, found.waited_seconds, found.frequency, found.throttled] == [None] * 5
-    assert str(found) == "none of 1 sample was disturbed"
+    assert str(found) == "nothing is known of the machine"
 
 
 def test_files_that_hold_something_else_are_left_alone(usage: Usage, files: MachineFiles, clock: Any) -> None:
@@ -333,7 +330,6 @@ def test_descriptors_are_closed_at_the_end_of_the_block_and_with_the_watch(files
 def test_flags_are_counted_by_cause() -> None:
     assert causes([0, 1, 5, 0, 8]) == {"preempted": 2, "page_fault": 1, "throttled": 1}
     assert causes([]) == {}
-    assert set(CAUSES) == {str(hit.name).lower() for hit in Hit}
 
 
 def test_no_watch_has_the_same_surface_and_sees_nothing() -> None:
@@ -436,7 +432,7 @@ def test_the_cpu_is_watched_without_the_cards_library() -> None:
 
 
 def test_noise_is_told_as_a_person_would() -> None:
-    assert str(Noise(1.0, 20, {"preempted": 20})) == "20 of 20 samples were disturbed by preemption"
-    assert str(Noise(1.0, 2000, {"steal": 1, "throttled": 1999, "page_fault": 0})) == (
-        "1 of 2,000 samples was disturbed by stolen time, 1,999 by throttling"
+    assert str(Noise(1.0, 20, {"preempted": 20}, others_share=0.25)) == "other processes used 25 % of all cores"
+    assert str(Noise(1.0, 20, frequency=(800.0, 3200.0), throttled=True)) == (
+        "the clock ran at 800 to 3200 MHz; it was lowered for heat or power"
     )

@@ -466,15 +466,6 @@ def test_profile_writes_a_step(capsys, tmp_path, mode, name):
     assert bool(trace.arrows) == (mode == "train")
 
 
-@pytest.mark.parametrize("place", ["none/out.json", "."])
-def test_a_file_that_cannot_be_written_is_told_before_anything_is_measured(capsys, tmp_path, monkeypatch, place):
-    monkeypatch.setattr("pyprof.worker.profile_model.profile_model", None)
-    assert main(["profile", "bert", "--size", "tiny", "--trace", f"{tmp_path}/{place}"]) == 2
-    err = capsys.readouterr().err
-    assert "cannot be written" in err
-    assert err.count("\n") == 1
-
-
 @pytest.mark.slow
 def test_a_step_of_bert_base(tmp_path):
     transformers = pytest.importorskip("transformers")
@@ -489,12 +480,18 @@ def test_a_step_of_bert_base(tmp_path):
     assert (tmp_path / "out.json").stat().st_size < 1e6
 
 
-@pytest.mark.parametrize("name", ["9" * 300, "9" * 300 + "/trace.json", "none/trace.json", "."])
-def test_a_file_that_cannot_be_written_is_told_first(name, tmp_path, monkeypatch, capsys):
-    from pyprof.cli.main import main
-
+@pytest.mark.parametrize("name", ["9" * 300, "9" * 300 + "/trace.json", "none/trace.json", ".", "mine.py"])
+@pytest.mark.parametrize("option", ["--trace", "--nsys"])
+def test_a_file_that_cannot_be_written_is_told_before_anything_is_measured(option, name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main(["profile", "bert", "--size", "tiny", "--trace", name]) == 2
+    monkeypatch.setattr("pyprof.worker.profile_model.profile_model", None)
+    (tmp_path / "mine.py").write_text("precious")
+    assert main(["profile", "bert", "--size", "tiny", option, name]) == 2
     said = capsys.readouterr().err
     assert "cannot be written" in said
+    assert said.count("\n") == 1
     assert len(said) < 400
+    if name == "mine.py":
+        kind = {"--trace": "a trace has a name that ends in .json or .json.gz"}
+        assert kind.get(option, "a report of nsys has a name that ends in .nsys-rep") in said
+        assert (tmp_path / "mine.py").read_text() == "precious"

@@ -13,7 +13,7 @@ for, the slope of a step's logarithm on the yardstick's was 0.85 to 1.0 for step
 ones, so a slope is taken as 1 with a standard deviation of 0.1, and so much of the yardstick's own change between the
 runs stays uncertain. Where slopes are further off, the shifts scatter, and the next part grows.
 
-*doubt*: how much of a time was a wait for other processes is known within bounds (``pyprof.analysis.disturbance``). It
+*doubt*: how much of a time was a wait for other processes is known within bounds (``pyprof.records.disturbance``). It
 is no error that would scatter, so it adds in full: the true shift lies between the one where all waits delayed the head
 and none the baseline, and the reverse.
 

@@ -10,10 +10,10 @@ from itertools import pairwise
 import numpy as np
 
 from pyprof.analysis.curves import setting, subject
-from pyprof.analysis.disturbance import CALM, Disturbance, disturbance
 from pyprof.analysis.gate.change import LARGEST_DETECTABLE, Change, Obstacle, TimedMetric, Verdict
 from pyprof.analysis.gate.shift import FEWEST_NEIGHBOURS, LEVEL, Logs, Shift, Timings, scatter_of, shift
 from pyprof.records.case import Case
+from pyprof.records.disturbance import CALM, Disturbance, disturbance
 from pyprof.records.indicator import IndicatorFacts
 from pyprof.records.reading import Reading
 from pyprof.records.record import Record

@@ -6,14 +6,14 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from pyprof.analysis.disturbance import MOST_LOST
 from pyprof.analysis.gate.change import Change, Obstacle
 from pyprof.analysis.gate.compare import Gate
 from pyprof.analysis.gate.timed import MOST_DETECTABLE, MOST_SPEED
-from pyprof.quantity import format_seconds
+from pyprof.quantity import format_seconds, named, plural
+from pyprof.records.disturbance import MOST_LOST
 from pyprof.records.environment import Environment
 from pyprof.records.run_directory import Run
-from pyprof.report.style import named, plural, short_case
+from pyprof.report.style import short_case
 from pyprof.timing.cores import spoken
 
 

@@ -10,18 +10,15 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from pyprof.analysis.disturbance import MOST_LOST
 from pyprof.analysis.gate.compare import Outcome
 from pyprof.quantity import format_seconds
+from pyprof.records.disturbance import MOST_LOST
 from pyprof.report.gate.words import percent
 from pyprof.report.style import Glyphs, glyphs
+from pyprof.report.trust import trust_line
 from pyprof.statistics.estimate import Estimate
 from pyprof.timing.compare import PairedComparison
 
-_AGAIN = (
-    "Measure again while nothing else runs on the cores (pyprof env --check says what does), or leave the others a "
-    "core by --pin."
-)
 _STYLES = {"faster": "bold green", "slower": "bold red"}
 
 
@@ -56,11 +53,7 @@ class ModelComparison:
         """The verdict in one sentence."""
         paired = self.paired
         if self.is_too_disturbed:
-            most = max(share for share in paired.held_up if share is not None)
-            return (
-                f"{self.head} and {self.baseline}: too disturbed to tell, as other processes held up their threads for "
-                f"up to {100 * most:.0f} % of the time"
-            )
+            return f"{self.head} and {self.baseline}: too disturbed to tell apart"
         if paired.ratio.low is None or paired.ratio.high is None:
             return f"{paired.pairs} rounds are too few to tell {self.head} from {self.baseline}"
         bounds = sorted(abs(bound - 1) for bound in (paired.ratio.low, paired.ratio.high))
@@ -84,11 +77,9 @@ def write(comparison: ModelComparison, console: Console) -> None:
     console.print(grid)
     style = "bold yellow" if comparison.is_too_disturbed else _STYLES.get(paired.verdict, "bold")
     console.print(Text(f"{comparison.sentence}.", style))
-    if comparison.is_too_disturbed:
-        console.print(Text(_AGAIN, "yellow"))
+    if paired.trust is not None:
+        console.print(trust_line(paired.trust))
     console.print(Text(_data(paired), "dim"))
-    if paired.noise is not None:
-        console.print(Text(str(paired.noise), "dim"))
     for note in comparison.notes:
         console.print(Text(note, "dim"))
 

@@ -15,6 +15,7 @@ from pyprof.analysis.gate.compare import Gate
 from pyprof.analysis.gate.shapes import RatioChange, Shape
 from pyprof.analysis.gate.unpaired import Unpaired
 from pyprof.analysis.tipping import Tipping
+from pyprof.quantity import named, plural
 from pyprof.records.indicator import IndicatorFacts
 from pyprof.report.gate.view import GateView, headline, trusts
 from pyprof.report.gate.words import (
@@ -30,7 +31,7 @@ from pyprof.report.gate.words import (
     subject_words,
     summary,
 )
-from pyprof.report.style import Glyphs, figure, glyphs, interval, named, plural, rule, usable_width
+from pyprof.report.style import Glyphs, figure, glyphs, interval, rule, usable_width
 from pyprof.report.tables import blocks_of
 from pyprof.report.trust import STYLES
 

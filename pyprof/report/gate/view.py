@@ -13,16 +13,18 @@ from pyprof.analysis.noise import run_noise
 from pyprof.analysis.trust import trust
 from pyprof.errors import UsageError
 from pyprof.names import nearest
+from pyprof.quantity import named, plural
 from pyprof.records.environment import differences
 from pyprof.records.indicator import IndicatorFacts
 from pyprof.records.record import Record
 from pyprof.records.run_directory import Run
+from pyprof.records.trust import Judgement
 from pyprof.report.as_json import as_plain
 from pyprof.report.gate.again import Again, again
 from pyprof.report.gate.words import margin_words
 from pyprof.report.run import machine_line
-from pyprof.report.style import named, plural, short_case
-from pyprof.report.trust import Judgement, judgement
+from pyprof.report.style import short_case
+from pyprof.report.trust import judgement
 
 # What a change of the code may bring along; all else is the machine and how it was used.
 SOFTWARE = ("Python", "torch", "transformers", "pyprof", "BLAS", "oneDNN", "CUDA", "cuDNN")
@@ -106,7 +108,7 @@ def gate_view(baseline: Run, head: Run, wish: Wish) -> GateView:
 
 def _trust(records: Mapping[str, Record]) -> Judgement | None:
     every = list(records.values())
-    judged = trust(every, run_noise(every))
+    judged = trust(every, run_noise(every), of_kept=True)
     return None if judged is None else judgement(judged)
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from barrier_runs import Bursts, Machine, Trickle, always, never, run
 
-from pyprof.analysis.disturbance import MOST_LOST
 from pyprof.analysis.gate.compare import compare_records
 from pyprof.indicators.latency import INDICATOR as LATENCY
+from pyprof.records.disturbance import MOST_LOST
 
 PAIRS = 10
 

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pyprof.records.noise import Hit
+from pyprof.records.noise import Hit, Noise
 from pyprof.records.reading import Reading
 from pyprof.records.rounds import LEAST_RAN, Rounds
 
 Shares = npt.NDArray[np.float64]
 
-# A round is calm where the threads waited for less than this share of it.
+# A round is calm where the threads waited for less than this share of it, and so is a figure.
 CALM = 0.02
 # Where fewer rounds are calm than an interval needs, those that were held up least are taken.
 FEWEST = 6
@@ -38,7 +38,8 @@ class Disturbance:
     fewer; `calm` is the share of all rounds that were calm. `lost` is the share of a typical one of those that are kept
     that may not be the step's: what the first thread waited is known to have delayed it and is subtracted, while a wait
     of another thread may have delayed it or not. `doubt` says for each of them how far its logarithm may therefore lie
-    too high; `yardstick_doubt` is the same of the yardstick.
+    too high; `yardstick_doubt` is the same of the yardstick. `typical` is the share of a typical one of all rounds in
+    which any thread waited: where a figure is of all samples as they are, that may be no part of it.
     """
 
     kept: npt.NDArray[np.intp]
@@ -46,6 +47,7 @@ class Disturbance:
     lost: float
     doubt: Shares
     yardstick_doubt: Shares
+    typical: float
 
     @property
     def is_too_much(self) -> bool:
@@ -77,7 +79,28 @@ def disturbance(reading: Reading) -> Disturbance | None:
         lost=float(np.median(lost[kept])),
         doubt=_doubt(doubtful)[kept],
         yardstick_doubt=_doubt(doubtful_beside)[kept],
+        typical=float(np.median(np.minimum(own + others + withheld, 1.0))),
     )
+
+
+def held_up_share(
+    samples: Sequence[int],
+    hits: Sequence[int],
+    waits: Sequence[int],
+    others_waits: Sequence[int | None],
+    noise: Noise | None = None,
+) -> float | None:
+    """The share of a typical sample in which its threads waited for other processes; None where nothing tells.
+
+    `others_waits` hold None where the waits of the other threads aren't told.
+    """
+    others = tuple(wait for wait in others_waits if wait is not None)
+    told = others if len(others) == len(samples) else ()
+    rounds = Rounds("", hits=tuple(hits), waits=tuple(waits), others_waits=told, noise=noise)
+    found = disturbance(Reading(None, samples=tuple(samples), rounds=rounds))
+    if found is None or (not found.typical and not told and (noise is None or noise.waited_seconds is None)):
+        return None
+    return found.typical
 
 
 def _waits(samples: Sequence[int], own: Sequence[int], others: Sequence[int]) -> tuple[Shares, Shares]:
