@@ -8,6 +8,7 @@ layers. Where a case stands in a file twice, because it was measured again, the 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path

@@ -15,7 +15,8 @@ import synthetic_run as synthetic
 from simulated_machine import make_environment, make_study
 
 from pyprof.cli.main import main
-from pyprof.records.run_directory import Store, read
+from pyprof.records.run_directory import read
+from pyprof.records.store import Store
 from pyprof.report.export import FORMATS
 
 

@@ -20,7 +20,8 @@ from pyprof.records.export import TABLES, TableName
 from pyprof.records.frame import Column, Frame
 from pyprof.records.reading import Reading
 from pyprof.records.record import Record
-from pyprof.records.run_directory import Run, Store
+from pyprof.records.run_directory import Run
+from pyprof.records.store import Store
 from pyprof.report.export import FORMATS
 
 HOSTILE = '=1+1\x1b[2J\r"a,b"\n<script>\u202e'
