@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from pyprof.errors import UsageError
 from pyprof.records.indicator import IndicatorFacts
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from pyprof.device.base import Device
 
+Found = TypeVar("Found")
 How = Literal["timed", "searched", "weighed", "counted"]
 
 
@@ -48,6 +49,10 @@ class Step(Protocol):
 
     def peak_memory(self, call: Callable[[], None] | None = None) -> Reading: ...
 
+    def once(self, look: Callable[[Step], Found]) -> Found:
+        """What `look` finds about this step; it looks once, however many indicators ask."""
+        ...
+
 
 class Search(Protocol):
     """The search for the largest batch that fits, for one case."""
@@ -64,10 +69,12 @@ class Indicator(IndicatorFacts):
     the step, by ``read(step, call)``, where `call` runs the step once and may carry the probes; *counted* by
     ``read(step)``, which may look at the module, its inputs and the mode, and may run the step. `read` gives a
     ``Reading``; one that cannot be had has the value None and a reason. What a counter raises is such a reason too,
-    while everything else of the case stands; what others raise becomes the case's status.
+    while everything else of the case stands; what others raise becomes the case's status. `usual`: a study that names
+    no metrics measures it.
     """
 
     how: How = "counted"
+    usual: bool = True
     read: Callable[..., Reading] | None = None
 
     def __post_init__(self) -> None:

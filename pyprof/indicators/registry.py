@@ -16,13 +16,15 @@ from pyprof.errors import UsageError
 from pyprof.indicators.indicator import Indicator
 from pyprof.names import imported_object, is_reference, nearest
 
+# Stands for every indicator that is known.
+ALL = "all"
 # Those that were registered beside the entries of this room.
 _registered: dict[str, Indicator] = {}
 
 
 def register(indicator: Indicator) -> None:
     """Make an indicator known in this process; raises UsageError where another one has its name."""
-    if _known().get(indicator.name, indicator) != indicator:
+    if indicator.name == ALL or _known().get(indicator.name, indicator) != indicator:
         raise UsageError(f"there is an indicator {indicator.name!r} already: choose another name")
     _registered[indicator.name] = indicator
 
@@ -55,8 +57,14 @@ def find(name: str, where: str = "pyprof") -> Indicator:
 
 
 def chosen(names: Sequence[str], where: str = "pyprof") -> tuple[Indicator, ...]:
-    """The indicators of these names in the order of a report, all for none; raises UsageError."""
-    return _ordered(dict.fromkeys(find(name, where) for name in names)) if names else every()
+    """The indicators of these names in the order of a report: the usual ones for none, all for "all".
+
+    Raises UsageError for one that does not exist.
+    """
+    if not names:
+        return tuple(indicator for indicator in every() if indicator.usual)
+    named = [find(name, where) for name in names if name != ALL]
+    return _ordered(dict.fromkeys((*named, *(every() if ALL in names else ()))))
 
 
 def _known() -> dict[str, Indicator]:

@@ -85,7 +85,8 @@ class Care:
 class Study:
     """A study as read: see docs and ``pyprof/studies`` for the keys. None stands for a choice left to the machine.
 
-    `metrics` are the names of indicators, or ``package.module:NAME`` of one's own; none stands for all that there are.
+    `metrics` are the names of indicators, or ``package.module:NAME`` of one's own; "all" stands for all that there are,
+    none for the usual ones.
 
     `memory_budget` is in bytes (None: most of the memory that is available), `time_budget` in seconds (None: no end),
     `batch_limit` bounds the search for the largest batch, `weights` maps models to local checkpoint directories.

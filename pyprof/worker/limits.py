@@ -42,7 +42,7 @@ def settle(study: Study) -> Ready:
 
 def _metrics(names: tuple[str, ...], device: devices.Device) -> tuple[str, ...]:
     if not device.has_own_time:
-        return names or tuple(indicator.name for indicator in registry.every() if indicator.name != DEVICE_TIME)
+        return names or tuple(each.name for each in registry.chosen(()) if each.name != DEVICE_TIME)
     if "latency" in names and DEVICE_TIME not in names:
         return (*names, DEVICE_TIME)
     return names

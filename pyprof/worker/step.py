@@ -12,6 +12,7 @@ import torch
 from pyprof import device as devices
 from pyprof.device import Device
 from pyprof.device.memory import resident_bytes
+from pyprof.indicators.indicator import Found
 from pyprof.layers.step_inputs import SameInputs
 from pyprof.models.loaded import LoadedModel
 from pyprof.records.case import Case
@@ -41,6 +42,7 @@ class Step:
     device: Device = field(init=False)
     _inputs: SameInputs = field(init=False)
     _optimizer: torch.optim.Optimizer | None = field(init=False, default=None)
+    _found: dict[object, Any] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.device = devices.of(self.case.device)
@@ -103,6 +105,13 @@ class Step:
         resident = self.resident()
         peak = self.device.peak_memory(self if call is None else call).peak + resident
         return Reading(value=float(peak), samples=(peak,), detail={"resident": resident})
+
+    def once(self, look: Callable[[Any], Found]) -> Found:
+        """What `look` finds about this step; it looks once, however many indicators ask."""
+        if look not in self._found:
+            self._found[look] = look(self)
+        found: Found = self._found[look]
+        return found
 
     def resident(self) -> int:
         """Bytes that are there before a step: parameters, buffers, inputs and the optimizer's state."""
