@@ -119,6 +119,12 @@ class Attachment {
   void exit() { attachment_.reset(); }
   MemoryTotals totals() const { return counter_->totals(); }
   Attachment another() const { return Attachment(counter_); }
+  py::dict samples() const {
+    py::dict result;
+    result["samples"] = as_array(counter_->samples());
+    result["lost"] = counter_->lost();
+    return result;
+  }
 
  private:
   std::shared_ptr<MemoryCounter> counter_;
@@ -138,6 +144,7 @@ PYBIND11_MODULE(_native, m) {
                        site);
   PYBIND11_NUMPY_DTYPE(Site, parent, layer, phase);
   PYBIND11_NUMPY_DTYPE(CellSum, count, nanoseconds);
+  PYBIND11_NUMPY_DTYPE(MemorySample, when, bytes, allocated, reserved, device);
   m.attr("has_nvtx") = nvtx::is_built_in;
   py::class_<nvtx::LayerRanges, std::shared_ptr<nvtx::LayerRanges>>(m, "LayerRanges")
       .def(py::init<std::vector<std::string>, const std::vector<uint32_t>&, const std::string&>(), py::arg("paths"),
@@ -159,10 +166,13 @@ PYBIND11_MODULE(_native, m) {
   });
   py::class_<BackwardObserver>(m, "BackwardObserver").def(py::init<std::shared_ptr<Recorder>>());
   py::class_<Attachment>(m, "HostMemory", "Counts the bytes that PyTorch allocates on the host while it is entered.")
-      .def(py::init([] { return Attachment(std::make_shared<MemoryCounter>()); }))
+      .def(py::init([](size_t samples) { return Attachment(std::make_shared<MemoryCounter>(samples)); }),
+           py::arg("samples") = 0)
       .def("__enter__", [](py::object self) { return self.cast<Attachment&>().enter(), self; })
       .def("__exit__", [](Attachment& self, const py::args&) { self.exit(); })
       .def("attach", &Attachment::another, "The same counter for another thread, to be entered there.")
+      .def("samples", &Attachment::samples,
+           "What was allocated and freed when, on all devices, as far as there was room.")
       .def_property_readonly("current", [](const Attachment& self) { return self.totals().current; })
       .def_property_readonly("peak", [](const Attachment& self) { return self.totals().peak; })
       .def_property_readonly("allocated", [](const Attachment& self) { return self.totals().allocated; })

@@ -6,6 +6,8 @@
 
 #include <stdexcept>
 
+#include "recorder/clock.h"
+
 namespace pyprof {
 
 void MemoryCounter::report(const void* pointer, int64_t bytes) {
@@ -16,13 +18,43 @@ void MemoryCounter::report(const void* pointer, int64_t bytes) {
     totals_.allocated += bytes;
     ++totals_.allocations;
     if (totals_.current > totals_.peak) totals_.peak = totals_.current;
+    keep({0, bytes, totals_.current, 0, -1});
     return;
   }
   // A block that was allocated before the start is not ours to give back.
   const auto found = live_.find(pointer);
   if (found == live_.end()) return;
   totals_.current -= found->second;
+  keep({0, -found->second, totals_.current, 0, -1});
   live_.erase(found);
+}
+
+void MemoryCounter::report_device(int32_t device, int64_t bytes, int64_t allocated, int64_t reserved) {
+  if (room_ == 0) return;
+  const std::lock_guard lock(mutex_);
+  keep({0, bytes, allocated, reserved, device});
+}
+
+void MemoryCounter::keep(const MemorySample& sample) {
+  if (room_ == 0) return;
+  if (samples_.size() == room_) {
+    ++lost_;
+    return;
+  }
+  samples_.push_back(sample);
+  samples_.back().when = ticks();
+}
+
+std::vector<MemorySample> MemoryCounter::samples() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<MemorySample> copied = samples_;
+  for (MemorySample& sample : copied) sample.when = TickScale::get().nanoseconds(sample.when);
+  return copied;
+}
+
+int64_t MemoryCounter::lost() const {
+  const std::lock_guard lock(mutex_);
+  return lost_;
 }
 
 MemoryTotals MemoryCounter::totals() const {
@@ -47,7 +79,10 @@ class Listener : public profiler::ProfilerStateBase {
   profiler::ActiveProfilerType profilerType() override { return profiler::ActiveProfilerType::NONE; }
 
   void reportMemoryUsage(void* pointer, int64_t bytes, size_t allocated, size_t reserved, c10::Device device) override {
-    if (device.is_cpu()) counter_->report(pointer, bytes);
+    if (device.is_cpu())
+      counter_->report(pointer, bytes);
+    else if (device.is_cuda())
+      counter_->report_device(device.index(), bytes, static_cast<int64_t>(allocated), static_cast<int64_t>(reserved));
     // The same counter may be attached twice, around and inside: it must count a block once.
     for (Listener* next = outer_; next; next = next->outer_) {
       if (next->counter_ != counter_) return next->reportMemoryUsage(pointer, bytes, allocated, reserved, device);

@@ -6,6 +6,7 @@
 #include <memory>
 #include <mutex>
 #include <unordered_map>
+#include <vector>
 
 namespace pyprof {
 
@@ -16,16 +17,35 @@ struct MemoryTotals {
   int64_t allocations = 0;  // their number
 };
 
-// Counts allocations and frees, from any thread.
+// An allocation (bytes > 0) or a free (< 0), and what a device held after it. Device -1 is the host, of which what has
+// been allocated since the start counts; others are CUDA's, of which their allocator tells what it has given out and
+// what it holds.
+struct MemorySample {
+  int64_t when;  // on the recorder's clock
+  int64_t bytes, allocated, reserved;
+  int32_t device;
+};
+
+// Counts allocations and frees, from any thread. With `room` for samples it also keeps when they were, on all devices.
 class MemoryCounter {
  public:
+  explicit MemoryCounter(size_t room = 0) : room_(room) {}
   void report(const void* pointer, int64_t bytes);
+  void report_device(int32_t device, int64_t bytes, int64_t allocated, int64_t reserved);
   MemoryTotals totals() const;
+  // Of those that found room; `when` in nanoseconds.
+  std::vector<MemorySample> samples() const;
+  int64_t lost() const;
 
  private:
+  void keep(const MemorySample& sample);
+
   mutable std::mutex mutex_;
   MemoryTotals totals_;
   std::unordered_map<const void*, int64_t> live_;
+  const size_t room_;
+  std::vector<MemorySample> samples_;
+  int64_t lost_ = 0;
 };
 
 // Reports this thread's allocations, and those of the autograd threads that work for it, to the counter while it is

@@ -92,8 +92,10 @@ def _under_nsys(options: argparse.Namespace) -> int:
     from pyprof.traces import nsys_tool
 
     program = nsys_tool.found()
-    nsys_tool.record(program, options.nsys, [sys.executable, "-m", "pyprof", *_command_line(options)])
-    nsys.show(nsys_tool.read_any(options.nsys), options.nsys.name, as_json=options.json, expand=options.expand)
+    report = options.nsys
+    nsys_tool.record(program, report, [sys.executable, "-m", "pyprof", *_command_line(options)])
+    say(f"Nsight's report is in {report}")
+    nsys.show(nsys_tool.read_any(report), report.name, as_json=options.json, expand=options.expand)
     return 0
 
 
@@ -162,10 +164,10 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _tracer(path: Path | None) -> Callable[[Probes], None]:
+def _tracer(path: Path | None) -> Callable[[Probes], None] | None:
     """What writes the last step of probes to a file, where there is one to write."""
     if path is None:
-        return lambda _: None
+        return None
     from pyprof.traces.export import write_trace
 
     return lambda probes: write_trace(probes, path)

@@ -27,6 +27,7 @@ from pyprof.layers.compiled import has_compiled, refuse_if_loaded
 from pyprof.layers.device_log import DeviceLog
 from pyprof.layers.kinds import classify
 from pyprof.layers.last_steps import LastSteps
+from pyprof.layers.memory_log import MemoryLog
 from pyprof.layers.plain_steps import Turns
 from pyprof.layers.profile import LayerFacts, Profile, assemble
 from pyprof.layers.recorder import Recorder, RecorderName, make_recorder
@@ -100,7 +101,7 @@ class Probes:
         clock = self._device_times.clock if self._device_times else None
         self._plan = list(_plan(module))
         self._paths = list(module.named_modules(remove_duplicate=False))
-        opened = ranges.wanted(False if nvtx is None and recorder == "python" else nvtx)
+        opened = self._opens_ranges = ranges.wanted(False if nvtx is None and recorder == "python" else nvtx)
         self._recorder: Recorder = make_recorder(
             recorder,
             backward=backward,
@@ -119,6 +120,7 @@ class Probes:
         self._dropped = 0
         self._replay = Replay()
         self._turns = Turns()
+        self._memory = MemoryLog(recorder == "native")
 
     def __enter__(self) -> Self:
         if self._entered:
@@ -174,10 +176,18 @@ class Probes:
                 attachment.resume()
 
     @contextmanager
-    def step(self) -> Iterator[None]:
-        """Mark a step: with any marked, a profile holds what lies in them, as a mean over them."""
+    def step(self, *, memory: bool = False) -> Iterator[None]:
+        """Mark a step: with any marked, a profile holds what lies in them, as a mean over them.
+
+        With `memory` every allocation and free of the step is kept for `pyprof.write_trace`, which takes longer by some
+        hundred nanoseconds each. Raises UsageError where that is asked for while torch.profiler runs.
+        """
         refuse_if_loaded()  # since the probes were attached, perhaps
         self.device.synchronize()
+        with self._memory.step(memory):
+            yield from self._marked()
+
+    def _marked(self) -> Iterator[None]:
         begin = time.perf_counter_ns()
         opened = self._recorder.begin(STEP)
         try:
@@ -210,10 +220,11 @@ class Probes:
     def capture(self, step: Callable[[], object]) -> Callable[[], object]:
         """Capture a step into the device's graph; calling what is returned replays it.
 
-        The probes are in place meanwhile where the device's work is recorded, so that the graph's nodes get their
-        layer, and out where not. Raises UsageError where the device or the step allows no capture.
+        The probes are in place meanwhile where the device's work is recorded, here or by a tool that NVTX ranges are
+        opened for, so that the graph's nodes get their layer, and out where not. Raises UsageError where the device or
+        the step allows no capture.
         """
-        if self._log and self._log.reason is None:
+        if (self._log and self._log.reason is None) or (self._opens_ranges and not self._device_times):
             return self.device.capture(step)
         self.pause()
         try:
@@ -295,7 +306,8 @@ class Probes:
         trace, sites = self.trace, self._recorder.sums()["sites"]
         log = self._log if self._log and self._log.reason is None else None
         work = log.latest(sites) if log else None
-        return LastSteps(trace, tuple(_facts(self._plan, self._paths, self._kinds)), sites, work, self._notes())
+        facts = tuple(_facts(self._plan, self._paths, self._kinds))
+        return LastSteps(trace, facts, sites, work, self._notes(), self._memory.samples())
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pyprof.layers.device_work import DeviceRecords
+from pyprof.layers.memory_log import MemorySamples
 from pyprof.layers.profile import LayerFacts
 from pyprof.layers.trace import Trace
 
@@ -18,7 +19,8 @@ class LastSteps:
 
     `facts` has the layers in the order of their paths. `work` is what a device did in the last step, with autograd's
     number of each thread that a launch names; `sites` (SITE_DTYPE) are the places that it names. It is None where
-    there is no such device, and `notes` say why where there is one.
+    there is no such device, and `notes` say why where there is one. `memory` is what the last step allocated and freed,
+    None where that was not followed.
     """
 
     trace: Trace
@@ -26,6 +28,7 @@ class LastSteps:
     sites: npt.NDArray[np.void]
     work: tuple[DeviceRecords, npt.NDArray[np.uint64]] | None = None
     notes: tuple[str, ...] = ()
+    memory: MemorySamples | None = None
 
     @property
     def paths(self) -> list[str]:

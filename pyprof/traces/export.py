@@ -20,6 +20,7 @@ from pyprof.layers.attribution import places_of
 from pyprof.layers.device_work import FORWARD, KERNEL, NO_TIME, RECOMPUTE, DeviceRecords, launch_and_place
 from pyprof.layers.kernel_names import short_name
 from pyprof.layers.last_steps import LastSteps
+from pyprof.layers.memory_log import HOST
 from pyprof.layers.sums import STEPS
 from pyprof.quantity import plural
 from pyprof.traces.slices import NOBODY, Slice, slices_of
@@ -36,9 +37,10 @@ Event = dict[str, Any]
 def write_trace(probes: Probes, path: str | Path) -> None:
     """Write the last marked step that probes have seen to a file, as a trace for Perfetto and chrome://tracing.
 
-    What other threads did meanwhile is in it, and what a GPU did where its work was recorded. Without marked steps
-    everything that was kept is in it. A name that ends in .gz is written gzipped. docs/traces.md says what is to be
-    seen. Raises UsageError where nothing was recorded, and OSError where the file cannot be written.
+    What other threads did meanwhile is in it, what a GPU did where its work was recorded, and the memory of a step that
+    was marked with `step(memory=True)`. Without marked steps everything that was kept is in it. A name that ends in .gz
+    is written gzipped. docs/traces.md says what is to be seen. Raises UsageError where nothing was recorded, and
+    OSError where the file cannot be written.
     """
     text = json.dumps(document(probes.last_steps()), separators=(",", ":"), allow_nan=False)
     target = Path(path)
@@ -54,12 +56,19 @@ def document(recorded: LastSteps) -> dict[str, Any]:
     if recorded.trace.dropped:
         lost = plural(recorded.trace.dropped, "interval")
         notes.append(f"{lost} of the recording found no room for their stamps, and may be missing here")
-    arrows = _Arrows()
+    arrows, lanes = _Arrows(), _Lanes()
     events = _host_events(recorded, slices, origin, arrows)
+    end = slices[0].end if slices[0].phase == "step" else max(each.end for each in slices)
     if recorded.work is not None:
-        end = slices[0].end if slices[0].phase == "step" else max(each.end for each in slices)
-        events += _device_events(recorded, recorded.work, (origin, end), arrows)
-    events += arrows.events
+        events += _device_events(recorded, recorded.work, (origin, end), arrows, lanes)
+    if recorded.memory is None:
+        notes.append("there is no counter of memory, which was not followed: mark the step with `step(memory=True)`")
+    else:
+        if recorded.memory.lost:
+            missing = f"{recorded.memory.lost:,}"
+            notes.append(f"the counter of memory stops early: allocations and frees that found no room: {missing}")
+        events += _counters(recorded.memory.samples, (origin, end), lanes)
+    events += lanes.metadata() + arrows.events
     metadata = [event for event in events if event["ph"] == "M"]
     # Viewers take what begins first and lasts longest for what is outside.
     timed = sorted((event for event in events if event["ph"] != "M"), key=lambda event: event["ts"])
@@ -103,7 +112,11 @@ def _host_events(recorded: LastSteps, slices: Sequence[Slice], origin: int, arro
 
 
 def _device_events(
-    recorded: LastSteps, work: tuple[DeviceRecords, npt.NDArray[np.uint64]], window: tuple[int, int], arrows: _Arrows
+    recorded: LastSteps,
+    work: tuple[DeviceRecords, npt.NDArray[np.uint64]],
+    window: tuple[int, int],
+    arrows: _Arrows,
+    lanes: _Lanes,
 ) -> list[Event]:
     """What devices did on their streams of what was launched in the window, and an arrow from each launch."""
     origin, end = window
@@ -112,7 +125,6 @@ def _device_events(
     parents, layers = recorded.sites["parent"].tolist(), recorded.sites["layer"].tolist()
     places = places_of(parents, layers, recorded.paths, recorded.modules)
     threads = {int(number): place for place, number in enumerate(recorded.trace.threads)}
-    lanes = _Lanes()
     events: list[Event] = []
     rows = zip(records.operations, launch.tolist(), sites.tolist(), phases.tolist(), strict=True)
     for row, launched, site, phase in sorted(rows, key=lambda entry: (int(entry[0]["begin"]), int(entry[0]["end"]))):
@@ -136,7 +148,29 @@ def _device_events(
         thread = threads.get(int(numbers[call["thread"]]))
         if thread is not None:
             arrows.add("launch", (_HOST, thread + 1, moment - origin), (*place, began - origin))
-    return [*events, *lanes.metadata()]
+    return events
+
+
+def _counters(samples: npt.NDArray[np.void], window: tuple[int, int], lanes: _Lanes) -> list[Event]:
+    """How much memory was live after every allocation and free, of the host and of each device."""
+    origin, end = window
+    begun: set[int] = set()
+    events: list[Event] = []
+    for when, count, allocated, reserved, device in samples.tolist():
+        process = _HOST if device == HOST else lanes.process(device)
+        if device not in begun:
+            begun.add(device)
+            events.append(_counter("allocated memory", process, 0, allocated - count))
+        # What came before the first stamp or after the last one is there too, at that stamp.
+        moment = min(max(when, origin), end) - origin
+        events.append(_counter("allocated memory", process, moment, allocated))
+        if device != HOST:
+            events.append(_counter("reserved memory", process, moment, reserved))
+    return events
+
+
+def _counter(name: str, process: int, moment: int, value: int) -> Event:
+    return {"ph": "C", "name": name, "pid": process, "ts": _microseconds(moment), "args": {"bytes": value}}
 
 
 def _phase(phase: int) -> str:
@@ -172,7 +206,12 @@ class _Lanes:
             self._threads[device] += 1
             lanes.append((self._threads[device], end))
         lanes[free] = lanes[free][0], end
-        return _HOST + 1 + device, lanes[free][0]
+        return self.process(device), lanes[free][0]
+
+    def process(self, device: int) -> int:
+        """The process for a device, which then has a name."""
+        self._threads[device] += 0
+        return _HOST + 1 + device
 
     def metadata(self) -> list[Event]:
         """The names of all of them."""

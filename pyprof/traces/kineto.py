@@ -21,7 +21,8 @@ import numpy as np
 from pyprof.errors import UsageError
 from pyprof.layers.device_work import BACKWARD, COPY, FORWARD, KERNEL, MEMSET
 from pyprof.layers.profile import Profile
-from pyprof.traces.recording import NOTHING, STEP, DeviceWork, Integers, Interval, Launches, Recording, Timeline
+from pyprof.traces.recording import NOTHING, STEP, Interval, Recording, Timeline
+from pyprof.traces.work import DeviceWork, Integers, Launches
 
 _KINDS: Final = {"kernel": KERNEL, "gpu_memcpy": COPY, "gpu_memset": MEMSET}
 _LAUNCHING: Final = ("cuda_runtime", "cuda_driver", "hip_runtime", "xpu_runtime")

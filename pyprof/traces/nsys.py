@@ -1,7 +1,8 @@
 """Read an export of Nsight Systems (SQLite) into a profile. Loads no torch.
 
 A kernel belongs to the innermost range of the domain `pyprof` that was open, on the thread that launched it, when its
-launch began. Rows are read once, in parts; the file is opened for reading only.
+launch began; one that a CUDA graph replays to that which was open when its node was made. Rows are read once, in parts;
+the file is opened for reading only.
 """
 
 from __future__ import annotations
@@ -18,24 +19,16 @@ from pyprof.errors import UsageError
 from pyprof.layers.device_work import BACKWARD, COPY, FORWARD, KERNEL, MEMSET, RECOMPUTE
 from pyprof.layers.profile import Profile
 from pyprof.quantity import plural
-from pyprof.traces.recording import (
-    NO_LAUNCHES,
-    NOTHING,
-    STEP,
-    DeviceWork,
-    Integers,
-    Interval,
-    Launches,
-    Recording,
-    Timeline,
-    joined,
-)
+from pyprof.traces.recording import NOTHING, STEP, Interval, Recording, Timeline
+from pyprof.traces.work import NO_LAUNCHES, DeviceWork, GraphNodes, Integers, Launches, joined
 
 DOMAIN: Final = "pyprof"
 _PUSH_POP, _START_END, _DOMAIN_CREATED = 59, 60, 75
 # The categories of csrc/recorder/annotations.h that stand for layers and steps.
 _PHASES: Final = {1: FORWARD, 2: BACKWARD, 3: RECOMPUTE, 5: STEP}
 _PART: Final = 1 << 17  # rows
+_GRAPH_NODES: Final = "CUDA_GRAPH_NODE_EVENTS"
+_WHOLE_GRAPHS: Final = "CUPTI_ACTIVITY_KIND_GRAPH_TRACE"
 _THREAD_BITS: Final = 0xFFFFFF
 _TABLES: Final = {
     KERNEL: "CUPTI_ACTIVITY_KIND_KERNEL",
@@ -80,9 +73,15 @@ def _profile(connection: sqlite3.Connection, path: Path) -> Profile:
         notes.append("no work of a GPU was recorded: the times are the host's")
         return recording.profile(None, "nsys", notes)
     processes = _Processes()
-    work = DeviceWork(_launches(connection, columns, timelines, processes, notes), recording.steps)
-    for kind, table in present.items():
-        _read_work(connection, columns[table], kind, table, work, processes)
+    nodes = _graph_nodes(connection, columns, timelines, notes)
+    work = DeviceWork(_launches(connection, columns, timelines, processes, notes), recording.steps, nodes)
+    replayed = sum(
+        _read_work(connection, columns[table], kind, table, work, nodes, processes) for kind, table in present.items()
+    )
+    if replayed and _GRAPH_NODES not in columns:
+        notes.append(
+            "what CUDA graphs replay is of the layer that launched the graph: where their nodes were made is not in it"
+        )
     names = {}
     if "StringIds" in columns:
         wanted = "demangledName" if "demangledName" in columns[_TABLES[KERNEL]] else "shortName"
@@ -205,6 +204,32 @@ def _launches(
     return Launches.of(*(joined(column) for column in by_column))
 
 
+def _graph_nodes(
+    connection: sqlite3.Connection, columns: dict[str, set[str]], timelines: dict[int, Timeline], notes: list[str]
+) -> GraphNodes:
+    """Where the nodes of graphs were made, by process; a node that was cloned names the one that it is a copy of."""
+    nodes = GraphNodes()
+    if _WHOLE_GRAPHS in columns:
+        (launches,) = connection.execute(f"SELECT COUNT(*) FROM {_WHOLE_GRAPHS}").fetchone()
+        if launches:
+            notes.append(
+                f"CUDA graphs that were launched and recorded as a whole: {launches:,}; what they ran is missing here: "
+                "record with --cuda-graph-trace=node"
+            )
+    if _GRAPH_NODES in columns:
+        _need(columns[_GRAPH_NODES], _GRAPH_NODES, "start", "globalTid", "graphNodeId", "originalGraphNodeId")
+        query = (
+            f"SELECT start, COALESCE(globalTid, 0), graphNodeId, COALESCE(originalGraphNodeId, 0) FROM {_GRAPH_NODES} "
+            "WHERE graphNodeId IS NOT NULL ORDER BY start"
+        )
+        for start, thread, node, source in _parts(connection, query):
+            for each in zip(start.tolist(), thread.tolist(), node.tolist(), source.tolist(), strict=True):
+                sites, phases = timelines.get(each[1], NOTHING).at(np.array(each[:1]))
+                nodes.add(each[1] & ~_THREAD_BITS, each[2], each[3], (int(sites[0]), int(phases[0])))
+    nodes.finish()
+    return nodes
+
+
 class _Processes:
     """Numbers for processes: a launch is named by its process and its correlation."""
 
@@ -222,11 +247,25 @@ class _Processes:
 
 
 def _read_work(
-    connection: sqlite3.Connection, columns: set[str], kind: int, table: str, work: DeviceWork, processes: _Processes
-) -> None:
+    connection: sqlite3.Connection,
+    columns: set[str],
+    kind: int,
+    table: str,
+    work: DeviceWork,
+    nodes: GraphNodes,
+    processes: _Processes,
+) -> int:
+    """Add up a table; how many of its operations graphs have replayed."""
     _need(columns, table, "start", "end", "deviceId", "streamId", "correlationId")
     name = next((each for each in ("demangledName", "shortName") if each in columns and kind == KERNEL), "0")
     process = "globalPid" if "globalPid" in columns else "0"
-    query = f"SELECT start, end, deviceId, streamId, correlationId, {process}, {name} FROM {table}"
-    for start, end, device, stream, correlation, pid, number in _parts(connection, query):
-        work.add(kind, start, end, device, stream, processes.keys(pid, correlation), number)
+    graph_node = "COALESCE(graphNodeId, 0)" if "graphNodeId" in columns else "0"
+    query = f"SELECT start, end, deviceId, streamId, correlationId, {process}, {name}, {graph_node} FROM {table}"
+    replayed = 0
+    for start, end, device, stream, correlation, pid, number, node in _parts(connection, query):
+        found = None
+        if node.any():
+            replayed += int(np.count_nonzero(node))
+            found = nodes.find(pid & ~_THREAD_BITS, node)
+        work.add(kind, start, end, device, stream, processes.keys(pid, correlation), number, found)
+    return replayed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,17 +25,45 @@ def found() -> str:
 
 
 def recording_command(program: str, report: Path, command: Sequence[str]) -> list[str]:
-    """What records a command: CUDA and NVTX, from the range `profile` of the domain pyprof on, and without sampling."""
-    flags = ["--trace=cuda,nvtx", "--sample=none", "--cpuctxsw=none", "--force-overwrite=true"]
+    """What records a command: CUDA and NVTX, from the range `profile` of the domain pyprof on, and without sampling.
+
+    Of CUDA graphs every kernel is recorded, not the launch of the whole alone, which is nsys's default.
+    """
+    flags = ["--trace=cuda,nvtx", "--sample=none", "--cpuctxsw=none", "--cuda-graph-trace=node"]
     capture = ["--capture-range=nvtx", "--nvtx-capture=profile@pyprof", "--capture-range-end=stop"]
-    return [program, "profile", *flags, *capture, f"--output={report}", *command]
+    return [program, "profile", *flags, "--force-overwrite=true", *capture, f"--output={report}", *command]
 
 
 def record(program: str, report: Path, command: Sequence[str]) -> None:
-    """Run a command under nsys, with what it prints on standard error; raises UsageError where no report came of it."""
-    done = subprocess.run(recording_command(program, report, command), stdout=2, check=False)
+    """Run a command under nsys, and show what it printed only where no report came of it; then raise UsageError."""
+    raw = report.with_suffix(".qdstrm")
+    for old in (report, raw):
+        if old.is_file():
+            old.unlink()
+    done = subprocess.run(recording_command(program, report, command), stdout=subprocess.PIPE, check=False)
+    if done.returncode == 0 and raw.exists():
+        _import(program, raw, report)
     if done.returncode or not report.exists():
+        sys.stderr.write(done.stdout.decode(errors="replace"))
         raise UsageError(f"nsys wrote no report {report} (exit code {done.returncode}): see what it said above")
+
+
+def _import(program: str, raw: Path, report: Path) -> None:
+    """Make a report of what nsys leaves where it does not find its importer, as Debian's package does not.
+
+    The importer lies beside one of the places that the program's name is a link to.
+    """
+    link = Path(program)
+    while True:
+        importer = link.parent.parent / "host-linux-x64" / "QdstrmImporter"
+        if importer.exists():
+            done = subprocess.run([importer, "-i", raw, "-o", report], stdout=subprocess.DEVNULL, check=False)
+            if done.returncode == 0 and report.exists():
+                raw.unlink()
+            return
+        if not link.is_symlink():
+            return
+        link = link.parent / link.readlink()
 
 
 def read_any(path: Path) -> Profile:

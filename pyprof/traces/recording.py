@@ -1,41 +1,27 @@
-"""From the intervals and the device's work of a trace to a profile. Loads no torch.
+"""From the intervals of a trace to a profile. Loads no torch.
 
-A reader hands over the intervals of each thread, and then the launches and what they launched, in parts of any size;
-sums are kept as a recorder keeps them (`pyprof.layers.sums`, `pyprof.layers.device_work`), so the table is the same.
+A reader hands over the intervals of each thread, and then what `pyprof.traces.work` has added up of the device's work;
+sums are kept as a recorder keeps them (`pyprof.layers.sums`), so the table is the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from pyprof.errors import UsageError
 from pyprof.layers.adding_up import CallTree
-from pyprof.layers.device_work import (
-    BACKWARD,
-    COLUMNS,
-    FORWARD,
-    KERNEL,
-    LAUNCHES,
-    NO_TIME,
-    PHASES,
-    RECOMPUTE,
-    DeviceSums,
-    add_busy,
-    window_of,
-    windows_of,
-)
+from pyprof.layers.device_work import BACKWARD, FORWARD, DeviceSums
 from pyprof.layers.kinds import guess_kinds
 from pyprof.layers.profile import FROM_TRACE, LayerFacts, Profile, assemble
 from pyprof.layers.sums import BESIDE, CALLS, IN_STEP, STEPS, UNMARKED, Sums, node_cell
 
 STEP: Final = -1
 """The phase of an interval that is a marked step."""
-NO_LAUNCH: Final = -1
 _MOST_PATHS = 100_000
 
 Integers = npt.NDArray[np.int64]
@@ -251,119 +237,3 @@ def _add(sums: dict[tuple[int, int], list[int]], cell: tuple[int, int], count: i
     total = sums.setdefault(cell, [0, 0])
     total[0] += count
     total[1] += took
-
-
-@dataclass
-class Launches:
-    """The calls that gave a device work: `keys` are sorted, and name a launch in its process."""
-
-    keys: Integers
-    begins: Integers
-    sites: Integers
-    phases: Integers
-
-    @classmethod
-    def of(cls, keys: Integers, begins: Integers, sites: Integers, phases: Integers) -> Launches:
-        """From columns in any order."""
-        if len(keys) > 1 and not (np.diff(keys) > 0).all():
-            order = np.argsort(keys, kind="stable")
-            keys, begins, sites, phases = keys[order], begins[order], sites[order], phases[order]
-        return cls(keys, begins, sites, phases)
-
-    def find(self, keys: Integers) -> Integers:
-        """The place of each launch, NO_LAUNCH where it was not seen."""
-        if not len(self.keys):
-            return np.full(len(keys), NO_LAUNCH)
-        found = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
-        return np.where(self.keys[found] == keys, found, NO_LAUNCH)
-
-
-NO_LAUNCHES: Final = Launches(*(np.empty(0, np.int64) for _ in range(4)))
-
-
-def joined(parts: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    """One array of many, which are let go."""
-    joined = np.concatenate(parts)
-    parts.clear()
-    return joined
-
-
-class DeviceWork:
-    """Adds up operations as they are read, a part after the other."""
-
-    def __init__(self, launches: Launches, steps: Sequence[tuple[int, int]]) -> None:
-        self._launches = launches
-        bounds = np.array(list(steps), np.dtype([("begin", "i8"), ("end", "i8")]))
-        self._windows = windows_of(bounds)
-        self._steps = len(steps)
-        rows = 1 + max(int(launches.sites.max(initial=STEPS)), STEPS)
-        self._work = np.zeros(rows * PHASES * COLUMNS, np.int64)
-        self._sums = DeviceSums(self._work.reshape(rows, PHASES, COLUMNS))
-        # Begin, end, device, launch and window of everything that counts, whose union over all is the busy time.
-        self._columns: tuple[list[npt.NDArray[Any]], ...] = ([], [], [], [], [])
-        self._used = np.zeros(len(launches.keys), bool)
-        self._kernels: dict[int, tuple[int, int]] = {}
-
-    def add(
-        self,
-        kind: int,
-        begins: Integers,
-        ends: Integers,
-        devices: Integers,
-        streams: Integers,
-        keys: Integers,
-        names: Integers,
-    ) -> None:
-        """Operations of one kind; `names` are numbers that `finish` gets the words of."""
-        launch = self._launches.find(keys)
-        seen = launch >= 0
-        launched = np.where(seen, self._launches.begins[launch] if len(self._launches.begins) else 0, NO_TIME)
-        window = window_of(self._windows, np.where(seen, launched, begins))
-        counted = window >= 0
-        took = np.maximum(ends - begins, 0)
-        here, unknown = counted & seen, counted & ~seen
-        places = (
-            self._launches.sites[launch[here]] * PHASES + self._launches.phases[launch[here]]
-        ) * COLUMNS + 2 * kind
-        size = len(self._work)
-        # Sums of doubles are exact up to 2^53 ns, a hundred days.
-        self._work += np.bincount(places, took[here].astype(float), size).astype(np.int64)
-        self._work += np.bincount(places + 1, minlength=size)
-        self._used[launch[here]] = True
-        for total, chosen in ((self._sums.total, counted), (self._sums.unknown, unknown)):
-            total[2 * kind] += took[chosen].sum()
-            total[2 * kind + 1] += chosen.sum()
-        if kind == KERNEL:
-            numbers, places = np.unique(names[counted], return_inverse=True)
-            columns = np.bincount(places, took[counted].astype(float)), np.bincount(places)
-            for name, nanoseconds, count in zip(numbers.tolist(), *(each.tolist() for each in columns), strict=True):
-                before = self._kernels.get(name, (0, 0))
-                self._kernels[name] = before[0] + round(nanoseconds), before[1] + int(count)
-        for device in np.unique(devices[counted]).tolist():
-            self._sums.streams |= {
-                (device, stream) for stream in np.unique(streams[counted & (devices == device)]).tolist()
-            }
-        kept: tuple[npt.NDArray[Any], ...] = begins, ends, devices.astype(np.uint16), launched, window.astype(np.int32)
-        for parts, column in zip(self._columns, kept, strict=True):
-            parts.append(column[counted])
-
-    def finish(self, words: Mapping[int, str]) -> DeviceSums:
-        """What was added up, with the kernels' names."""
-        sums = self._sums
-        for number, (nanoseconds, count) in self._kernels.items():
-            name = words.get(number, "unknown")
-            before = sums.kernels.get(name, (0, 0))
-            sums.kernels[name] = before[0] + nanoseconds, before[1] + count
-        used = np.flatnonzero(self._used)
-        places = (self._launches.sites[used] * PHASES + self._launches.phases[used]) * COLUMNS + LAUNCHES
-        self._work += np.bincount(places, minlength=len(self._work))
-        sums.total[LAUNCHES] = len(used)
-        sums.steps = self._steps
-        if self._columns[0]:
-            self._launches = NO_LAUNCHES  # their memory is needed
-            begin, end, device, launched, window = (joined(parts) for parts in self._columns)
-            add_busy(sums, {"begin": begin, "end": end, "device": device}, launched, window, self._windows)
-        return sums
-
-
-__all__ = ["BACKWARD", "FORWARD", "RECOMPUTE", "STEP", "DeviceWork", "Interval", "Launches", "Recording", "Timeline"]

@@ -44,13 +44,13 @@ def profile_model(
     seconds: float,
     nvtx: bool | None = None,
     launch: Launch = "eager",
-    seen: Callable[[Probes], object] = lambda _: None,
+    draw: Callable[[Probes], object] | None = None,
 ) -> Profile:
     """Steps of what a study would time, with and without probes in turn, after one of warm-up; times in seconds.
 
     `nvtx` as for `pyprof.instrument`. With the launch "graph" the steps are replays of one that was captured into a
-    CUDA graph, and the notes say where that takes another path than an eager step does. `seen` gets the probes when
-    the last step has been taken.
+    CUDA graph, and the notes say where that takes another path than an eager step does. `draw` gets the probes when
+    one more step has been taken, whose memory was followed and which is in no figure of the profile.
 
     Raises ModelError where the model fails, and UsageError where its step cannot be captured.
     """
@@ -70,18 +70,28 @@ def profile_model(
                 probes.run_marked(step)
             eager = probes.profile()
         with probed() as probes:
+            run: Callable[[], object] = step
+            before: Callable[[], object] = prepare
             if launch == "graph":
                 prepare()
                 # A replay writes its gradients where it did before.
-                plain, system = record_steps(probes, probes.capture(step), lambda: None, seconds)
-            else:
-                plain, system = record_steps(probes, step, prepare, seconds)
+                run, before = probes.capture(step), _nothing
+            plain, system = record_steps(probes, run, before, seconds)
     profile = probes.profile()
-    seen(probes)
+    if draw is not None:
+        with blamed(at_work(loaded.name, length, batch, loaded.mode)), probes:
+            before()
+            with probes.step(memory=True):
+                run()
+        draw(probes)
     notes = (*profile.notes, *loaded.notes(length), *step.inputs.notes)
     if launch == "graph":
         notes = (*notes, *captured_notes(eager, profile))
     return replace(profile, plain=plain, system=system, notes=notes)
+
+
+def _nothing() -> None:
+    """What there is to do before a replay."""
 
 
 def at_work(model: str, length: int, batch: int, mode: str) -> str:

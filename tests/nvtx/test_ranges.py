@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -324,3 +325,15 @@ def test_a_build_without_headers_says_what_to_install(monkeypatch):
 def test_the_twin_in_python_opens_none_and_says_so():
     with pytest.raises(UsageError, match="recorder='native'"):
         pyprof.instrument(nn.Identity(), recorder="python", nvtx=True)
+
+
+@pytest.mark.parametrize("nvtx", [True, False])
+def test_probes_are_in_place_while_a_tool_that_sees_ranges_records_the_capture(nvtx):
+    """So that the graph's nodes, which that tool records, have a layer; without ranges nobody would know of it."""
+    module = nn.Sequential(nn.Tanh())
+    with pyprof.instrument(module, nvtx=nvtx) as probes:
+        captured = []
+        probes.device = SimpleNamespace(capture=lambda step: captured.append("forward" in vars(module[0])))
+        probes.capture(lambda: None)
+        assert captured == [nvtx]
+        assert "forward" in vars(module[0])

@@ -20,9 +20,11 @@ CREATE TABLE CUPTI_ACTIVITY_KIND_KERNEL (start INTEGER NOT NULL, end INTEGER NOT
   contextId INTEGER, streamId INTEGER NOT NULL, correlationId INTEGER, globalPid INTEGER, demangledName INTEGER,
   shortName INTEGER, gridX INTEGER, graphNodeId INTEGER);
 CREATE TABLE CUPTI_ACTIVITY_KIND_MEMCPY (start INTEGER NOT NULL, end INTEGER NOT NULL, deviceId INTEGER,
-  streamId INTEGER, correlationId INTEGER, globalPid INTEGER, bytes INTEGER);
+  streamId INTEGER, correlationId INTEGER, globalPid INTEGER, bytes INTEGER, graphNodeId INTEGER);
 CREATE TABLE CUPTI_ACTIVITY_KIND_MEMSET (start INTEGER NOT NULL, end INTEGER NOT NULL, deviceId INTEGER,
-  streamId INTEGER, correlationId INTEGER, globalPid INTEGER, bytes INTEGER);
+  streamId INTEGER, correlationId INTEGER, globalPid INTEGER, bytes INTEGER, graphNodeId INTEGER);
+CREATE TABLE CUDA_GRAPH_NODE_EVENTS (start INTEGER NOT NULL, end INTEGER, nameId INTEGER, globalTid INTEGER,
+  graphNodeId INTEGER, originalGraphNodeId INTEGER);
 """
 
 
@@ -85,6 +87,7 @@ class Export:
         device: int = 0,
         process: int = PROCESS,
         stream: int = 7,
+        node: int | None = None,
     ) -> None:
         names = {"demangledName": self.string(name), "shortName": self.string(name)} if kind == "KERNEL" else {}
         self.row(
@@ -95,7 +98,20 @@ class Export:
             streamId=stream,
             correlationId=correlation,
             globalPid=process,
+            graphNodeId=node,
             **names,
+        )
+
+    def graph_node(self, start: int, node: int, thread: int = MAIN, source: int | None = None) -> None:
+        """A node of a CUDA graph that was made, or cloned from another one."""
+        self.row(
+            "CUDA_GRAPH_NODE_EVENTS",
+            start=start,
+            end=start,
+            nameId=self.string("Graph Node Creation"),
+            globalTid=thread,
+            graphNodeId=node,
+            originalGraphNodeId=source,
         )
 
     def close(self) -> Path:
@@ -126,4 +142,30 @@ def two_steps(path: Path) -> Export:
                 start = begin + at + 200 + 100 * part
                 export.work("KERNEL", start, start + 70, launch, "void gemm<float>(int)", device=part)
     export.work("KERNEL", 8000, 8100, export.launch(7000), "between the steps")
+    return export
+
+
+def replayed_graph(path: Path) -> Export:
+    """A forward and a backward that were captured into a graph before two steps, each of which launches it."""
+    export = Export(path)
+    export.range(100, 900, "Net", FORWARD)
+    for name, begin, node in (("attention", 200, 11), ("mlp", 500, 12)):
+        export.range(begin, begin + 200, name, FORWARD)
+        export.graph_node(begin + 100, node)
+    export.graph_node(800, 13)  # in Net itself
+    export.range(1000, 1300, "Net", BACKWARD, AUTOGRAD)
+    export.range(1010, 1290, "mlp", BACKWARD, AUTOGRAD)
+    export.graph_node(1100, 14, AUTOGRAD)
+    export.graph_node(1400, 15)  # outside of every layer
+    for node in (11, 12, 13, 14, 15):
+        export.graph_node(1500 + node, 10 + node, source=node)
+        export.graph_node(1600 + node, 20 + node, source=10 + node)  # a clone of a clone
+    for begin in (11000, 21000):
+        export.range(begin, begin + 5000, "step", STEP)
+        launch = export.launch(begin + 100)
+        for place, node in enumerate((31, 32, 33, 34, 35)):
+            start = begin + 1000 + 100 * place
+            export.work("KERNEL", start, start + 10 + place, launch, "relu", node=node)
+        export.work("MEMCPY", begin + 2000, begin + 2007, launch, node=32)
+        export.work("KERNEL", begin + 2100, begin + 2103, launch, "relu", node=99)  # nobody saw it being made
     return export

@@ -16,10 +16,12 @@ from torch.utils.checkpoint import checkpoint
 
 import pyprof
 from pyprof.cli.main import main
+from pyprof.device.host import HostDevice
 from pyprof.errors import UsageError
 from pyprof.layers.adding_up import Replay
 from pyprof.layers.device_work import BACKWARD, COPY, DeviceRecords
 from pyprof.layers.last_steps import LastSteps
+from pyprof.layers.memory_log import HOST, SAMPLE_DTYPE, MemorySamples
 from pyprof.layers.profile import LayerFacts, assemble
 from pyprof.layers.sums import SITE_DTYPE
 from pyprof.layers.trace import FORWARD, NODE_DTYPE, RECOMPUTE, SPAN_DTYPE, STEP, Trace
@@ -147,7 +149,10 @@ def test_names_are_those_of_the_layer_table(tmp_path):
     assert [each.name for each in one.outer()][-2:] == ["BertModel", "step"]
     assert trace.processes == {1: "host: BertModel"}
     assert trace.threads == {(1, 1): "thread 1: step, forward, backward"}
-    assert trace.other["notes"] == []
+    assert trace.other["notes"] == [
+        "there is no counter of memory, which was not followed: mark the step with `step(memory=True)`"
+    ]
+    assert not trace.counters
 
 
 class Checkpointed(nn.Module):
@@ -267,6 +272,88 @@ def test_nothing_recorded_is_one_sentence(tmp_path):
     assert not (tmp_path / "out.json").exists()
 
 
+# Memory.
+
+ALLOCATED, RESERVED = "allocated memory", "reserved memory"
+
+
+class Known(nn.Module):
+    """Allocates and frees what is known."""
+
+    def forward(self):
+        first = torch.empty(1000)
+        second = torch.empty(500, dtype=torch.float64)
+        del first
+        return second
+
+
+def followed(module, run, recorder="native"):
+    run()
+    with pyprof.instrument(module, backward=True, recorder=recorder) as probes, probes.step(memory=True):
+        run()
+    return probes
+
+
+def test_memory_is_a_counter_of_every_allocation_and_free(recorder, tmp_path):
+    module = nn.Sequential()
+    module.append(Known())
+
+    def run():
+        module[0]()
+        torch.empty(7, dtype=torch.int8)
+
+    trace = checked(followed(module, run, recorder), tmp_path)
+    assert trace.other["notes"] == []
+    ((place, points),) = trace.counters.items()
+    assert place == (1, ALLOCATED)
+    assert [values["bytes"] for _, values in points] == [0, 4000, 8000, 4000, 0, 7, 0]
+    moments = [moment for moment, _ in points]
+    (known,) = (each for each in trace.slices if each.name == "0")
+    slack = 0 if recorder == "native" else 100_000  # two clocks
+    assert all(known.begin - slack <= moment <= known.end + slack for moment in moments[1:4])
+    assert moments[5] >= known.end - slack
+
+
+@pytest.mark.parametrize("mode", ["infer", "train"])
+def test_the_highest_point_is_the_peak_memory(mode, tmp_path):
+    model = bert()
+
+    def run():
+        output = model(TOKENS).last_hidden_state
+        if mode == "train":
+            output.sum().backward()
+        model.zero_grad(set_to_none=True)
+
+    trace = checked(followed(model, run), tmp_path)
+    highest = max(values["bytes"] for _, values in trace.counters[1, ALLOCATED])
+    assert highest == HostDevice().peak_memory(run).peak
+
+
+def test_only_a_step_that_was_followed_has_a_counter(tmp_path):
+    module = nn.Sequential(nn.Tanh())
+    with pyprof.instrument(module) as probes:
+        with pytest.raises(RuntimeError, match="size"), probes.step(memory=True):
+            module(torch.ones(2) + torch.ones(3))
+        with probes.step(memory=True):
+            module(torch.ones(1))
+        assert checked(probes, tmp_path).counters
+        with probes.step():
+            module(torch.ones(1))
+        assert not checked(probes, tmp_path).counters
+        with probes.step(memory=True), probes.step():
+            module(torch.ones(1))
+        assert checked(probes, tmp_path).counters
+
+
+def test_memory_cannot_be_followed_beside_torch_profiler():
+    module = nn.Sequential(nn.Tanh())
+    refused = pytest.raises(UsageError, match=r"torch\.profiler runs")
+    with pyprof.instrument(module) as probes, torch.profiler.profile(), refused, probes.step(memory=True):
+        module(torch.ones(1))
+    with pyprof.instrument(module) as probes, probes.step(memory=True):
+        module(torch.ones(1))
+
+
 # By hand: what a host and a device did, to the nanosecond.
 
 US = 1000
@@ -281,12 +368,12 @@ def node(begin, end, sequence, task=1, thread=0, origin=7):
     return (begin * US, end * US, sequence, origin, 0, 0, thread, task, -1, -1)
 
 
-def by_hand(spans, nodes=(), work=None, sites=()):
+def by_hand(spans, nodes=(), work=None, sites=(), memory=None):
     trace = Trace(np.array(list(spans), SPAN_DTYPE), np.array(list(nodes), NODE_DTYPE), np.array([7, 8], np.uint64), 0)
     facts = tuple(
         LayerFacts(path, "Net", "other", None if i == 0 else 0, 0, "replaced") for i, path in enumerate(PATHS)
     )
-    return LastSteps(trace, facts, np.array(list(sites), SITE_DTYPE), work)
+    return LastSteps(trace, facts, np.array(list(sites), SITE_DTYPE), work, memory=memory)
 
 
 def drawn(trace):
@@ -408,7 +495,41 @@ def test_what_a_graph_replays_is_of_the_layer_that_was_captured():
     assert [(begin.name, end.begin // US) for _, begin, end in trace.arrows] == [("step", 20), ("step", 25)]
 
 
+def sample(when, count, allocated, reserved=0, device=HOST):
+    return when * US, count, allocated, reserved, device
+
+
+def test_memory_of_each_device_is_a_counter_of_its_own():
+    samples = [
+        sample(-1, 10, 10),  # before the step's first stamp
+        sample(20, 512, 1536, 4096, 1),
+        sample(30, -10, 0),
+        sample(40, -512, 1024, 4096, 1),
+        sample(101, 1024, 2048, 8192, 0),
+    ]
+    memory = MemorySamples(np.array(samples, SAMPLE_DTYPE), lost=3)
+    document = export.document(by_hand([span(0, 100, STEP)], memory=memory))
+    trace = viewer.check(document)
+    assert trace.processes == {1: "host: Net", 2: "device 0", 3: "device 1"}
+    drawn = {
+        place: [(moment // US, values["bytes"]) for moment, values in points]
+        for place, points in trace.counters.items()
+    }
+    assert drawn == {
+        (1, ALLOCATED): [(0, 0), (0, 10), (30, 0)],
+        (3, ALLOCATED): [(0, 1024), (20, 1536), (40, 1024)],
+        (3, RESERVED): [(20, 4096), (40, 4096)],
+        (2, ALLOCATED): [(0, 1024), (100, 2048)],
+        (2, RESERVED): [(100, 8192)],
+    }
+    assert trace.other["notes"] == ["the counter of memory stops early: allocations and frees that found no room: 3"]
+
+
 # The check of the format can fail.
+
+
+def count(ts, **more):
+    return {"ph": "C", "name": "bytes", "pid": 1, "ts": ts, "args": {"live": 1}, **more}
 
 
 def spoiled(document, spoil):
@@ -434,12 +555,14 @@ def spoiled(document, spoil):
         ("goes back in time", lambda slices, arrows, events: arrows[0].update(ts=99)),
         ("lies in no slice", lambda slices, arrows, events: arrows[-1].update(ts=1e6)),
         ("a thread named twice", lambda slices, arrows, events: events.insert(0, events[1])),
-        (
-            "a counter goes back",
-            lambda slices, arrows, events: events.extend(
-                {"ph": "C", "name": "bytes", "pid": 1, "ts": ts, "args": {"live": 1}} for ts in (2, 1)
-            ),
-        ),
+        ("a counter goes back", lambda slices, arrows, events: events.extend(count(ts) for ts in (2, 1))),
+        ("a counter without a series", lambda slices, arrows, events: events.append(count(1, args={}))),
+        ("value is no number", lambda slices, arrows, events: events.append(count(1, args={"live": "1"}))),
+        ("value is no number", lambda slices, arrows, events: events.append(count(1, args={"live": 1e999}))),
+        ("value is negative", lambda slices, arrows, events: events.append(count(1, args={"live": -1}))),
+        ("a counter without a name", lambda slices, arrows, events: events.append(count(1, name=""))),
+        ("of a process without a name", lambda slices, arrows, events: events.append(count(1, pid=7))),
+        ("changes its series", lambda slices, arrows, events: events.extend((count(1), count(2, args={"b": 1})))),
     ],
 )
 def test_the_check_of_the_format_can_fail(message, spoil):
@@ -464,14 +587,17 @@ def test_profile_writes_a_step(capsys, tmp_path, mode, name):
     called = {path for path, calls in zip(layers["path"], layers["calls"], strict=True) if calls}
     assert {each.arguments["layer"] for each in trace.slices if each.category == "forward"} == called
     assert bool(trace.arrows) == (mode == "train")
+    assert trace.other["notes"] == []
+    assert max(values["bytes"] for _, values in trace.counters[1, ALLOCATED]) > 0
 
 
 @pytest.mark.slow
 def test_a_step_of_bert_base(tmp_path):
     transformers = pytest.importorskip("transformers")
     model = transformers.BertModel(transformers.BertConfig())
-    probes = recorded(model, lambda: model(torch.arange(128)[None]).last_hidden_state.sum().backward())
+    probes = followed(model, lambda: model(torch.arange(128)[None]).last_hidden_state.sum().backward())
     trace = checked(probes, tmp_path)
+    assert len(trace.counters[1, ALLOCATED]) > 1000
     exact = own_of_table(again(probes))
     assert own_of(trace) == exact
     backward = {path for path, phase in exact if phase == "backward"}

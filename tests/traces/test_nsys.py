@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import subprocess
+import statistics
 import sys
 
 import pytest
-from nsys_export import FORWARD, PROCESS, STEP, Export, two_steps
+from nsys_export import FORWARD, PROCESS, STEP, Export, replayed_graph, two_steps
 
 from pyprof.cli.main import build_parser, main
 from pyprof.errors import UsageError
@@ -78,6 +78,58 @@ def test_two_processes_with_the_same_correlations(export):
     layers = by_path(nsys.read(export.close()))
     assert layers["attention"][1].own_forward.kernel_seconds == pytest.approx(300 * NS)
     assert layers["theirs"][1].own_forward.kernel_seconds == pytest.approx(5 * NS)
+
+
+def test_what_a_graph_replays_is_of_the_layer_in_which_its_node_was_made(tmp_path):
+    profile = nsys.read(replayed_graph(tmp_path / "graph.sqlite").close())
+    layers, device = by_path(profile), profile.device_time
+    assert profile.steps == 2
+    assert layers["attention"][1].own_forward.kernel_seconds == pytest.approx(10 * NS)
+    assert layers["mlp"][1].own_forward.kernel_seconds == pytest.approx(11 * NS)
+    assert layers["mlp"][1].own_forward.copy_seconds == pytest.approx(7 * NS)
+    assert layers[""][1].own_forward.kernel_seconds == pytest.approx(12 * NS)
+    assert layers["mlp"][1].own_backward.kernel_seconds == pytest.approx(13 * NS)
+    assert (device.outside.kernel_seconds, device.outside.kernels) == (pytest.approx((14 + 3) * NS), 2)
+    assert device.total.launches == 1
+    assert device.unplaced == 1
+    assert not [note for note in profile.notes if "graph" in note]
+
+
+def test_nodes_of_two_processes_with_the_same_numbers(tmp_path):
+    export = replayed_graph(tmp_path / "graph.sqlite")
+    other = PROCESS + (1 << 24)
+    export.range(100, 900, "theirs", FORWARD, other | 1)
+    export.graph_node(200, 31, other | 1)
+    export.launch(11200, other | 1, correlation=1)
+    export.work("KERNEL", 11500, 11520, 1, "relu", process=other, node=31)
+    export.work("KERNEL", 11600, 11640, 1, "relu", process=other, node=32)
+    layers = by_path(nsys.read(export.close()))
+    assert layers["attention"][1].own_forward.kernel_seconds == pytest.approx(10 * NS)
+    assert layers["theirs"][1].own_forward.kernel_seconds == pytest.approx(10 * NS)
+
+
+def test_a_graph_that_is_launched_inside_of_a_layer_keeps_unknown_nodes_there(tmp_path):
+    export = replayed_graph(tmp_path / "graph.sqlite")
+    export.range(11050, 11200, "mlp", FORWARD)
+    profile = nsys.read(export.close())
+    assert by_path(profile)["mlp"][1].own_forward.kernel_seconds == pytest.approx((11 + (14 + 3) / 2) * NS)
+    assert profile.device_time.unplaced == pytest.approx(0.5)
+
+
+def test_where_nodes_were_made_may_be_missing(tmp_path):
+    export = replayed_graph(tmp_path / "graph.sqlite")
+    export.connection.execute("DROP TABLE CUDA_GRAPH_NODE_EVENTS")
+    profile = nsys.read(export.close())
+    assert profile.device_time.outside.kernels == 6
+    assert any("where their nodes were made is not in it" in note for note in profile.notes)
+
+
+def test_graphs_that_were_recorded_as_a_whole_are_said(tmp_path):
+    export = two_steps(tmp_path / "whole.sqlite")
+    export.connection.execute("CREATE TABLE CUPTI_ACTIVITY_KIND_GRAPH_TRACE (start INTEGER, end INTEGER)")
+    export.row("CUPTI_ACTIVITY_KIND_GRAPH_TRACE", start=1, end=2)
+    notes = nsys.read(export.close()).notes
+    assert any("recorded as a whole: 1;" in note and "--cuda-graph-trace=node" in note for note in notes)
 
 
 def test_a_kernel_whose_launch_was_not_seen_is_of_no_layer(export):
@@ -191,28 +243,71 @@ else:
     at = next(place for place, word in enumerate(words) if word == {python!r})
     pathlib.Path({told!r}).write_text(json.dumps(words))
     (output,) = [word.partition("=")[2] for word in words[:at] if word.startswith("--output=")]
-    shutil.copy({export!r}, output)
+    print("what it printed")
+    shutil.copy({export!r}, pathlib.Path(output).with_suffix({suffix!r}))
 """
+IMPORTER = """#!{python}
+import shutil, sys
+words = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+shutil.copy(words["-i"], words["-o"])
+"""
+
+
+def fake(path, text, **values):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text.format(python=sys.executable, **values))
+    path.chmod(0o755)
+    return path
 
 
 def test_profile_under_nsys_records_the_same_command_with_ranges(export, tmp_path, capsys, monkeypatch):
     """A program in the place of nsys notes how it is called, and hands out an export for a report."""
     told = tmp_path / "told.json"
-    program = tmp_path / "nsys"
-    program.write_text(FAKE.format(python=sys.executable, told=str(told), export=str(export.close())))
-    program.chmod(0o755)
+    fake(tmp_path / "nsys", FAKE, told=str(told), export=str(export.close()), suffix=".nsys-rep")
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.chdir(tmp_path)
     words = ["bert", "--size", "tiny", "--mode", "train", "--base-model", "--length", "32"]
     assert main(["profile", *words, "--nsys", "mine.nsys-rep", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["layers"]["path"] == ["", "attention", "mlp"]
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["layers"]["path"] == ["", "attention", "mlp"]
+    assert "report is in mine.nsys-rep" in captured.err
+    assert "what it printed" not in captured.err
     called = json.loads(told.read_text())
-    assert "--nvtx-capture=profile@pyprof" in called
+    assert {"--nvtx-capture=profile@pyprof", "--cuda-graph-trace=node"} <= set(called)
     recorded = called[called.index(sys.executable) + 1 :]
     assert recorded[:5] == ["-m", "pyprof", "profile", "bert", "--nvtx"]
     assert {"--size=tiny", "--mode=train", "--base-model", "--length=32"} <= set(recorded)
     assert not [word for word in recorded if "nsys" in word or word == "--json"]
     assert build_parser().parse_args(recorded[2:]).nvtx
+
+
+@pytest.mark.parametrize("has_importer", [True, False])
+def test_a_report_is_made_of_what_nsys_leaves_where_it_finds_no_importer(
+    has_importer, export, tmp_path, capfd, monkeypatch
+):
+    """In Debian's package the program is a link to a link, and the importer lies beside the second one alone."""
+    values = {"told": str(tmp_path / "told.json"), "export": str(export.close()), "suffix": ".qdstrm"}
+    fake(tmp_path / "lib" / "x86" / "target-linux-x64" / "nsys", FAKE, **values)
+    if has_importer:
+        fake(tmp_path / "lib" / "nsight" / "host-linux-x64" / "QdstrmImporter", IMPORTER)
+    for link, target in (
+        ("lib/nsight/bin/nsys", "../../x86/target-linux-x64/nsys"),
+        ("bin/nsys", "../lib/nsight/bin/nsys"),
+    ):
+        (tmp_path / link).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / link).symlink_to(target)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+    monkeypatch.chdir(tmp_path)
+    assert main(["profile", "bert", "--size", "tiny", "--nsys", "mine.nsys-rep", "--json"]) == (
+        0 if has_importer else 2
+    )
+    captured = capfd.readouterr()
+    assert (tmp_path / "mine.qdstrm").exists() != has_importer
+    if has_importer:
+        assert json.loads(captured.out)["layers"]["path"] == ["", "attention", "mlp"]
+    else:
+        assert "what it printed" in captured.err
+        assert "wrote no report mine.nsys-rep" in captured.err
 
 
 def test_profile_without_nsys_says_where_to_get_it(tmp_path, capsys, monkeypatch):
@@ -222,20 +317,39 @@ def test_profile_without_nsys_says_where_to_get_it(tmp_path, capsys, monkeypatch
 
 
 @pytest.mark.slow
-def test_ranges_that_nsight_systems_recorded(tmp_path):
+@pytest.mark.parametrize("mode", ["infer", "train"])
+def test_ranges_that_nsight_systems_recorded(mode, tmp_path):
     """Debian's nsight-systems records ranges without a GPU."""
     try:
         program = nsys_tool.found()
     except UsageError as error:
         pytest.skip(str(error))
     report = tmp_path / "report.nsys-rep"
-    size = ["--size", "tiny", "--length", "16", "--seconds", "0.1"]
-    words = ["-m", "pyprof", "profile", "bert", *size, "--nvtx", "--json"]
-    command = nsys_tool.recording_command(program, report, [sys.executable, *words])
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=True)
-    told = json.loads(done.stdout[done.stdout.index("{\n") : done.stdout.rindex("}") + 1])
+    told = tmp_path / "told.json"
+    words = [
+        "profile",
+        "bert",
+        "--size",
+        "tiny",
+        "--length",
+        "16",
+        "--seconds",
+        "0.1",
+        "--mode",
+        mode,
+        "--nvtx",
+        "--json",
+    ]
+    program_of_ours = f"import contextlib, pyprof.cli.main as cli\nwith open({str(told)!r}, 'w') as told, "
+    program_of_ours += f"contextlib.redirect_stdout(told):\n    cli.main({words!r})"
+    nsys_tool.record(program, report, [sys.executable, "-c", program_of_ours])
+    expected = json.loads(told.read_text())
     profile = nsys_tool.read_any(report)
-    assert profile.steps == told["steps"]
+    assert profile.steps == expected["steps"]
     calls = {layer.path: layer.calls for layer in profile.layers if layer.calls}
-    expected = zip(told["layers"]["path"], told["layers"]["calls"], strict=True)
-    assert calls == {path: count for path, count in expected if count}
+    layers = expected["layers"]
+    assert calls == {path: count for path, count in zip(layers["path"], layers["calls"], strict=True) if count}
+    # Ranges and probes stamp beside each other, and now and then something comes in between.
+    took = dict(zip(layers["path"], layers["forward_seconds"], strict=True))
+    ratios = [layer.forward_seconds / took[layer.path] for layer in profile.layers if took.get(layer.path)]
+    assert statistics.median(ratios) == pytest.approx(1, abs=0.1)

@@ -107,12 +107,11 @@ def check(document: Any) -> Checked:
             need(event["ph"] not in known, "an arrow's end twice", event)
             known[event["ph"]] = event
         elif event["ph"] == "C":
-            need(all(type(value) in (int, float) for value in event["args"].values()), "no numbers", event)
-            series = checked.counters[event["pid"], event["name"]]
-            series.append((nanoseconds(event, "ts"), event["args"]))
-            need(len(series) < 2 or series[-2][0] <= series[-1][0], "a counter goes back in time", event)
+            count(checked, event)
         else:
             places[event["pid"], event["tid"]].append(event)
+    for process, name in checked.counters:
+        need(bool(checked.processes.get(process)), "a counter of a process without a name", name)
     for place, events in places.items():
         checked.slices += nested(place, events)
     named(checked, [*places, *((event["pid"], event["tid"]) for flow in flows.values() for event in flow.values())])
@@ -121,6 +120,22 @@ def check(document: Any) -> Checked:
         need(nanoseconds(ends["s"], "ts") <= nanoseconds(ends["f"], "ts"), "an arrow goes back in time", ends)
         checked.arrows.append((name, around(checked.slices, ends["s"]), around(checked.slices, ends["f"])))
     return checked
+
+
+def count(checked: Checked, event: dict[str, Any]) -> None:
+    """A counter belongs to a process, whatever thread it names; all events of it have the same series."""
+    need(isinstance(event["args"], dict) and bool(event["args"]), "a counter without a series", event)
+    for value in event["args"].values():
+        need(type(value) in (int, float) and math.isfinite(value), "a counter's value is no number", event)
+        need(value >= 0, "a counter's value is negative", event)
+    need(isinstance(event["name"], str) and bool(event["name"]), "a counter without a name", event)
+    series = checked.counters[event["pid"], event["name"]]
+    moment = nanoseconds(event, "ts")
+    need(moment >= 0, "a negative time", event)
+    if series:
+        need(series[-1][0] <= moment, "a counter goes back in time", event)
+        need(series[-1][1].keys() == event["args"].keys(), "a counter changes its series", event)
+    series.append((moment, event["args"]))
 
 
 def metadata(checked: Checked, event: dict[str, Any]) -> None:
