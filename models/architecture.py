@@ -49,12 +49,14 @@ def architecture(module: nn.Module, config: Any) -> Architecture:
     from pyprof.models.speech import Speech
     from pyprof.models.text import Longformer, Nystromformer, Text
     from pyprof.models.vision import Swin, Vision, Vit
+    from pyprof.models.zoo.loading import Zoo
 
     by_type: Mapping[str, type[Architecture]] = {
         "longformer": Longformer,
         "nystromformer": Nystromformer,
         "vit": Vit,
         "swin": Swin,
+        "zoo": Zoo,
     }
     by_input: Mapping[str, type[Architecture]] = {
         "input_ids": Text,

@@ -11,18 +11,24 @@ from pyprof.models.entries import ENTRIES as ENTRIES
 from pyprof.models.entries import SIZES as SIZES
 from pyprof.models.entries import Entry as Entry
 from pyprof.models.entries import Rules as Rules
+from pyprof.models.zoo.entries import entries as zoo_entries
 from pyprof.names import is_reference, nearest
 
 if TYPE_CHECKING:
     from pyprof.models.loaded import LoadedModel
 
 
+def entries() -> tuple[Entry, ...]:
+    """All models: those of the studies, `ENTRIES`, and the zoo's."""
+    return (*ENTRIES, *zoo_entries())
+
+
 def entry(name: str) -> Entry:
     """The model of that name; raises UsageError that suggests the nearest name."""
-    for candidate in ENTRIES:
+    for candidate in entries():
         if candidate.name == name:
             return candidate
-    names = [candidate.name for candidate in ENTRIES]
+    names = [candidate.name for candidate in entries()]
     raise UsageError(
         f"there is no model {name!r}: {nearest(name, names)} "
         "(a package.module:function or the path of a checkpoint works too)"
@@ -31,7 +37,7 @@ def entry(name: str) -> Entry:
 
 def find(model: str) -> Entry | None:
     """The entry that `model` names, None for a factory or a checkpoint; raises UsageError otherwise."""
-    if any(candidate.name == model for candidate in ENTRIES):
+    if any(candidate.name == model for candidate in entries()):
         return entry(model)
     if is_reference(model) or (model.strip() and Path(model).exists()):
         return None
@@ -123,4 +129,4 @@ def describe() -> tuple[Description, ...]:
     """Every entry with its number of parameters, counted on the meta device; this loads torch and transformers."""
     from pyprof.models.blueprint import blueprint, meta_parameters
 
-    return tuple(Description(each, meta_parameters(blueprint(each, "base"))) for each in ENTRIES)
+    return tuple(Description(each, meta_parameters(blueprint(each, "base"))) for each in entries())

@@ -1,0 +1,1 @@
+"""The zoo: efficient transformers of every family on one common encoder, one mechanism a file."""
