@@ -61,6 +61,8 @@ $(VENV)/.built: $(VENV)/.torch $(NATIVE)
 	$(BIN)/python -m pip install -q 'setuptools>=77' wheel ninja 'pybind11>=2.13'
 	@# Headers alone, of NVTX; where the wheel cannot be had, pyprof is built without.
 	-$(BIN)/python -m pip install -q --no-deps 'nvidia-nvtx>=13'
+	@# What draws the page of a report; where it cannot be had, the report in the terminal is all.
+	-$(BIN)/python -m pip install -q $(call extra,page)
 	$(BIN)/python -m pip install -q --no-build-isolation -e .
 	touch $@
 

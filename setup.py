@@ -137,6 +137,7 @@ setup(
         "pyprof.studies": ["*.toml"],
         "pyprof.reference": ["*.toml"],
         "pyprof.records": ["*.json"],
+        "pyprof.report.page": ["*.css", "*.js"],
     },
     ext_modules=[native, stopwatch, window, *cuda_extensions()],
     cmdclass={"build_ext": BuildExtension.with_options(no_python_abi_suffix=False)},

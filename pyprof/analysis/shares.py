@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import pairwise
 
@@ -26,12 +26,17 @@ KINDS = (
 class ShareRow:
     """The shares of the kinds in one step: own times, forward and backward together; they sum to 1.
 
-    The kind "outside" is the part of the step outside of every layer: the loss, say.
+    The kind "outside" is the part of the step outside of every layer: the loss, say; it has no direction. `forward`
+    and `backward` are seconds of the host by kind, `device` what a device worked for it in both; None where nothing of
+    that was seen.
     """
 
     length: int
     seconds: float
     shares: Mapping[str, float]
+    forward: Mapping[str, float] = field(default_factory=dict)
+    backward: Mapping[str, float] | None = None
+    device: Mapping[str, float] | None = None
 
     @property
     def non_attention(self) -> float | None:
@@ -75,7 +80,18 @@ def share_row(record: Record) -> ShareRow | None:
     total = sum(seconds.values())
     if not record.kinds or total <= 0:
         return None
-    return ShareRow(record.case.length, total, {kind: seconds[kind] / total for kind in _ranked(tuple(seconds))})
+    ranked = _ranked(tuple(seconds))
+    own = {kind: record.kinds[kind] for kind in ranked if kind in record.kinds}
+    backward = {kind: cost.backward_seconds for kind, cost in own.items() if cost.backward_seconds is not None}
+    device = {kind: cost.device_seconds for kind, cost in own.items() if cost.device_seconds is not None}
+    return ShareRow(
+        length=record.case.length,
+        seconds=total,
+        shares={kind: seconds[kind] / total for kind in ranked},
+        forward={kind: cost.forward_seconds for kind, cost in own.items()},
+        backward=backward or None,
+        device=device or None,
+    )
 
 
 @cache

@@ -4,48 +4,125 @@ from __future__ import annotations
 
 import argparse
 import gc
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from pyprof.cli.options import add_command, add_json, directory, print_json
+from pyprof.cli.output import say
+from pyprof.errors import UsageError
 
 if TYPE_CHECKING:
     from pyprof.cli.options import Commands
     from pyprof.records.run_directory import Run
 
+FORMATS: tuple[Literal["png", "svg", "pdf"], ...] = ("png", "svg", "pdf")
 _DESCRIPTION = """Print the report of a run: where time goes, and from which length each variant costs less.
 
-DIR is the directory that `pyprof study -o DIR` has written, of a run that is still going on too.
+DIR is the directory that `pyprof study -o DIR` has written, of a run that is still going on too. With several, each is
+held against the first: host against GPU, before against after.
+
+--html writes a page to open in a browser, without network: the same, with charts, all records and the layers of single
+cases. --figures writes its charts for a paper.
 """
 
 
 def add(commands: Commands) -> None:
     """Add the subcommand."""
     parser = add_command(commands, "report", _run, _DESCRIPTION)
-    parser.add_argument("directory", metavar="DIR", type=directory, help="the directory of a run")
+    parser.add_argument("directories", metavar="DIR", type=directory, nargs="+", help="the directory of a run")
+    parser.add_argument(
+        "--html",
+        metavar="FILE",
+        type=directory,
+        nargs="?",
+        const=Path(),
+        help="write a page instead (default: report.html in DIR, or here if there are several)",
+    )
+    parser.add_argument("--figures", metavar="OUT", type=directory, help="write the charts into this directory instead")
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        default=None,
+        help="of the figures: png (default), svg or pdf, as a paper wants them",
+    )
     add_json(parser)
 
 
 def _run(options: argparse.Namespace) -> int:
-    from pyprof.records.run_directory import read
+    from pyprof.records.run_directory import PAGE, read
 
+    if options.format is not None and options.figures is None:
+        raise UsageError("--format is of figures: say where they go by --figures OUT")
     # Tens of thousands of records live until the end, and the collector would walk them again and again for nothing.
     gc.disable()
     try:
-        show(read(options.directory), as_json=options.json)
+        runs = [read(each) for each in options.directories]
+        if options.html is not None:
+            path = options.html
+            if path == Path():
+                path = (options.directories[0] if len(runs) == 1 else Path()) / PAGE
+            write_page(runs, path)
+            _told(f"{path}", options.json)
+        if options.figures is not None:
+            from pyprof.report.charts.figures import write_figures
+
+            format = next((each for each in FORMATS if each == options.format), FORMATS[0])
+            for path in write_figures(runs, options.figures, format):
+                _told(f"{path}", options.json)
+        if options.json or (options.html is None and options.figures is None):
+            show(runs, as_json=options.json)
     finally:
         gc.enable()
     return 0
 
 
-def show(run: Run, *, as_json: bool) -> None:
-    """Print the report of a run on standard output."""
+def _told(path: str, as_json: bool) -> None:
+    """Say what was written: on standard output unless a document has that for itself."""
+    if as_json:
+        say(f"wrote {path}")
+    else:
+        from pyprof.plain import printable
+
+        print(printable(path))
+
+
+def write_page(runs: Sequence[Run], path: Path) -> None:
+    """Write the page of runs; raises UsageError where vl-convert is missing, OSError where it cannot be written."""
+    from pyprof.records.run_directory import PAGE
+    from pyprof.report.page.report import report_page
+
+    if path.is_dir():
+        raise UsageError(f"{path} is a directory: name the file of the page, such as {path / PAGE}")
+    page = report_page(runs).encode("utf-8", "backslashreplace")
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        partial.write_bytes(page)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def show(runs: Sequence[Run], *, as_json: bool) -> None:
+    """Print the report of runs on standard output."""
     from pyprof.report import as_json as json_report
     from pyprof.report import terminal
     from pyprof.report.console import Console
-    from pyprof.report.run import view_of
 
-    view = view_of(run)
+    if len(runs) == 1:
+        from pyprof.report.run import view_of
+
+        view = view_of(runs[0])
+        if as_json:
+            print_json(json_report.document(view))
+        else:
+            terminal.write(view, Console())
+        return
+    from pyprof.report import differences_table
+    from pyprof.report.several import several
+
+    told = several(runs)
     if as_json:
-        print_json(json_report.document(view))
+        print_json(json_report.several_document(told))
     else:
-        terminal.write(view, Console())
+        differences_table.write(told, Console())

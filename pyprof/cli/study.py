@@ -14,6 +14,7 @@ from pyprof.records import validate
 
 if TYPE_CHECKING:
     from pyprof.cli.options import Commands
+    from pyprof.records.run_directory import Run
     from pyprof.records.study import Study
     from pyprof.study.run import RunResult
 
@@ -90,6 +91,7 @@ def add(commands: Commands) -> None:
         "--weights", action="append", default=[], metavar="MODEL=PATH", help="weights of a local checkpoint for a model"
     )
     parser.add_argument("--in-process", action="store_true", help="measure in this process (no timeouts; to debug)")
+    parser.add_argument("--no-page", action="store_true", help="write no report.html beside the run")
     add_pin(parser)
     add_json(parser)
 
@@ -108,12 +110,32 @@ def _run(options: argparse.Namespace) -> int:
         return ExitCode.DONE
     directory = options.output or Path("runs", study.name)
     result = _measure(study, directory, options)
-    show(run_directory.read(directory), as_json=options.json)
+    run = run_directory.read(directory)
+    show([run], as_json=options.json)
     failed = sum(result.counts[status] for status in ("error", "oom", "timeout"))
     if failed:
         say(f"{failed} of {len(result.records)} cases failed: the report says which and why")
     say(f"the run is in {directory}: pyprof report {directory} prints it again")
+    if not options.no_page:
+        _write_page(run)
     return ExitCode.INCOMPLETE if failed else ExitCode.DONE
+
+
+def _write_page(run: Run) -> None:
+    """Write the page beside the run; where that cannot be, say why, since the study itself is done."""
+    from pyprof.cli.report import write_page
+    from pyprof.failures import said_of_file
+    from pyprof.records.run_directory import PAGE
+
+    path = run.directory / PAGE
+    try:
+        write_page([run], path)
+    except UsageError as error:
+        say(f"there is no page beside the run: {error}")
+    except OSError as error:
+        say(f"there is no page beside the run: {said_of_file(error)}")
+    else:
+        say(f"the page of its report, to open in a browser, is {path}")
 
 
 def _study(options: argparse.Namespace) -> Study:

@@ -150,6 +150,20 @@ class Profile:
             sums[kind] = (forward, backward, parameters + layer.parameters)
         return sums
 
+    def device_seconds(self) -> list[float] | None:
+        """What a device worked for each layer by itself in a step, in all directions; None where nothing tells."""
+        if self.device_time is None:
+            return None
+        works = ((layer.own_forward, layer.own_backward, layer.recompute) for layer in self.device_time.layers)
+        return [sum(work.seconds for work in own if work is not None) for own in works]
+
+    def device_kinds(self) -> dict[str, float]:
+        """What a device worked for each kind in a step; empty where nothing tells."""
+        sums: dict[str, float] = {}
+        for kind, seconds in zip(counted_kinds(self.layers), self.device_seconds() or (), strict=False):
+            sums[kind] = sums.get(kind, 0.0) + seconds
+        return sums
+
     def self_check(self, tolerance: float = 0.01) -> None:
         """Raise InvariantError unless all own times and the outside sum to the step, but for `tolerance` of it.
 

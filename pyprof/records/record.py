@@ -24,13 +24,15 @@ class KindCost:
     """What all layers of one kind cost together, by their own times (seconds) and own parameters.
 
     A backward time is None where none was seen (inference). `faults` are the page faults of a step's forward in these
-    layers, None where they were not counted.
+    layers, None where they were not counted; `device_seconds` what a device worked for them in a step, forward and
+    backward together, None where there is none with a time of its own.
     """
 
     forward_seconds: float
     backward_seconds: float | None
     parameters: int
     faults: int | None = None
+    device_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -95,11 +97,12 @@ class Record:
 
 KIND_COST = validate.instance(
     KindCost,
-    absent=("faults",),
+    absent=("faults", "device_seconds"),
     forward_seconds=validate.figure,
     backward_seconds=validate.optional(validate.figure),
     parameters=validate.whole(0),
     faults=validate.optional(validate.whole(0)),
+    device_seconds=validate.optional(validate.figure),
 )
 OVERHEAD = validate.instance(
     Estimate,

@@ -9,7 +9,8 @@ layers. Where a case stands in a file twice, because it was measured again, the 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,6 +31,8 @@ from pyprof.records.study import Study
 
 STUDY, RESOLVED, ENVIRONMENT = "study.toml", "resolved.json", "environment.json"
 RECORDS, LAYERS, LOCK = "records.jsonl", "layers.jsonl", ".lock"
+# What a report writes beside them.
+PAGE = "report.html"
 # A report says which lines are damaged, up to so many.
 MOST_WARNINGS = 20
 Read = TypeVar("Read")
@@ -71,17 +74,30 @@ def read_layers(directory: Path, key: str) -> Columns | None:
 
     Every layer stands at the same place in all columns; times are in seconds for one step.
     """
-    layers: Columns | None = None
+    return dict(layers_of(directory, (key,))).get(key)
+
+
+def layers_of(directory: Path, keys: Collection[str]) -> Iterator[tuple[str, Columns]]:
+    """The layers of the cases with these keys, as they come in the file: of a key that is there twice the last counts.
+
+    What others have is passed over unread, as a large run has more layers than memory.
+    """
+    wanted = {key.encode(): key for key in keys}
     for line in _lines(directory / LAYERS):
-        if key.encode() not in line.content[:40]:
+        near = _KEY.match(line.content)
+        if near is not None and near[1] not in wanted:
             continue
         try:
             data = parsed(line.content)
         except ValueError:
             continue  # a torn line, or one whose damage the record of its case shows
-        if data.pop("key", None) == key:
-            layers = validate.checked(_layers, data, f"line {line.number} of {directory / LAYERS}")
-    return layers
+        key = data.pop("key", None)
+        if key in keys:
+            yield key, validate.checked(_layers, data, f"line {line.number} of {directory / LAYERS}")
+
+
+# How a line of layers begins as pyprof writes it.
+_KEY = re.compile(rb'\{"key":"([0-9a-f]{16})"')
 
 
 def read_all_layers(directory: Path) -> dict[str, Columns]:

@@ -17,12 +17,12 @@ from pyprof.records.environment import Environment
 from pyprof.records.executor import Columns
 from pyprof.records.record import Record
 from pyprof.records.resolved import Resolved
-from pyprof.records.run_directory import ENVIRONMENT, LAYERS, LOCK, RECORDS, RESOLVED, STUDY, read
+from pyprof.records.run_directory import ENVIRONMENT, LAYERS, LOCK, PAGE, RECORDS, RESOLVED, STUDY, read
 from pyprof.records.strict_json import parsed
 from pyprof.records.study import Study
 
 # What a run that ended before its first record may have left.
-_OWN = (STUDY, RESOLVED, ENVIRONMENT, RECORDS, LAYERS, LOCK)
+_OWN = (STUDY, RESOLVED, ENVIRONMENT, RECORDS, LAYERS, LOCK, PAGE)
 _PARTIAL = ".partial"
 # Names of files need not be text: the halves of surrogate pairs that Python makes of them are written as in JSON.
 _HALVES = "backslashreplace"

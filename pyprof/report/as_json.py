@@ -4,15 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pyprof.report.view import View
+from pyprof.report.view import SCHEMA, View
+
+if TYPE_CHECKING:
+    from pyprof.report.several import Several
 
 
 def document(view: View) -> dict[str, Any]:
     """The report of a run: the whole view in plain objects, lists, numbers and texts; what was not measured is null."""
     plain: dict[str, Any] = as_plain(view)
     return plain
+
+
+def several_document(told: Several) -> dict[str, Any]:
+    """The reports of several runs by their names, and how the later ones differ from the first."""
+    return {
+        "schema": SCHEMA,
+        "runs": [{"name": name, **document(view)} for name, view in zip(told.names, told.views, strict=True)],
+        "pairs": as_plain(told.pairs),
+        "differences": as_plain(told.differences),
+    }
 
 
 def as_plain(value: Any) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pyprof.analysis.case_columns import case_columns
 from pyprof.analysis.curves import Curves, Setting
 from pyprof.analysis.noise import run_noise
 from pyprof.analysis.omitted import is_not_needed, notes, omitted
@@ -81,6 +82,7 @@ def build_view(records: Iterable[Record], resolved: Resolved, about: About) -> V
         system=system_time(every),
         probed=probed_steps(every),
         resume=_resume(modalities, about.directory),
+        cases=case_columns(curves, resolved.models, resolved.indicators),
         longer=measure_longer(modalities, about.plan, about.directory),
     )
 

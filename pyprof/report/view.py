@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from pyprof.analysis.case_columns import CaseColumns
 from pyprof.analysis.noise import RunNoise
 from pyprof.analysis.omitted import Note, Omission
 from pyprof.analysis.probed_steps import ProbedSteps
@@ -264,6 +265,21 @@ class ModalityView:
 
 
 @dataclass(frozen=True)
+class DifferenceLine(OfIndicator):
+    """What a model costs in the run `after` in units of what it cost in the run `before`, at each common length."""
+
+    before: str
+    after: str
+    column: Column
+    modality: str
+    unit: str
+    indicator: IndicatorFacts
+    mode: str
+    settings: tuple[str, str]
+    points: tuple[RatioPoint, ...]
+
+
+@dataclass(frozen=True)
 class View:
     """A whole run: what the header needs, one part for each modality, and what is missing.
 
@@ -271,7 +287,8 @@ class View:
     `machine` describes the machine and its software in one line, `started` is an ISO 8601 time in UTC, `seconds` what
     all cases took together. `warnings` are sentences. `quiet` tells how quiet the machine was, `trust` what that means
     for the times, and `system` what the system took of the steps, if the records do; `probed` what the probes cost the
-    steps of which the layers' shares are. `longer` is what to measure where a headline ranking is not
+    steps of which the layers' shares are. `cases` has all cases, column by column, as ``analysis.case_columns`` says.
+    `longer` is what to measure where a headline ranking is not
     decided at the only length, `resume` the command that goes on where the study's time was up.
     """
 
@@ -292,4 +309,5 @@ class View:
     probed: ProbedSteps | None = None
     longer: MeasureLonger | None = None
     resume: str | None = None
+    cases: CaseColumns = field(default_factory=dict)
     schema: int = SCHEMA

@@ -68,9 +68,9 @@ class CaseInProgress:
         self.indicators[indicator.name] = indicator.read(*what)
 
     def _kinds(self, profile: Profile) -> dict[str, KindCost]:
-        counted = bool(self.faults)
+        counted, device = bool(self.faults), profile.device_kinds()
         return {
-            kind: KindCost(*cost, faults=self.faults.get(kind, 0) if counted else None)
+            kind: KindCost(*cost, faults=self.faults.get(kind, 0) if counted else None, device_seconds=device.get(kind))
             for kind, cost in profile.kinds().items()
         }
 
@@ -102,6 +102,9 @@ class CaseInProgress:
 def _columns(profile: Profile) -> Columns:
     """The layers' columns without the running number, times to the nanosecond."""
     columns: dict[str, list[Any]] = profile.to_json()["layers"]
+    device = profile.device_seconds()
+    if device is not None:
+        columns["own_device_seconds"] = list(device)
     return {
         name: [round(value, 9) if isinstance(value, float) else value for value in column]
         for name, column in columns.items()

@@ -1,0 +1,186 @@
+"""The layers of single cases on a page: columns for its script, a model's names once for all its cases."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pyprof.analysis.curves import Curves
+from pyprof.analysis.marked import marked_cases
+from pyprof.plain import printable
+from pyprof.quantity import format_bytes
+from pyprof.records.executor import Columns
+from pyprof.records.record import Record
+from pyprof.records.run_directory import Run, layers_of
+from pyprof.report.charts.chart import Chart, rows
+from pyprof.report.charts.shares import kinds_of
+from pyprof.report.charts.tree import tree_chart, tree_spec
+from pyprof.report.page.markup import Markup, tag
+from pyprof.report.page.records import case_id
+from pyprof.report.style import short_case
+from pyprof.report.view import View
+
+# What the trees of a page may take, in characters.
+ROOM = 2_500_000
+# Bytes of a parameter.
+_WIDTHS = {"float32": 4, "autocast-bfloat16": 4, "bfloat16": 2, "float16": 2}
+_READING = (
+    " A layer is as wide as its time, and what it calls lies below it: where nothing does, the time is its own. "
+    "Click a layer to widen it, the first one to go back."
+)
+_TIMES = (
+    "forward_seconds",
+    "backward_seconds",
+    "own_forward_seconds",
+    "own_backward_seconds",
+    "recompute_seconds",
+    "own_device_seconds",
+)
+
+
+def trees_data(runs: Sequence[tuple[str, Run, View]], room: int = ROOM) -> dict[str, Any]:
+    """The trees that there is room for, those at marked lengths first, and the numbers of all and of those left out."""
+    structures: dict[str, int] = {}
+    cases: list[dict[str, Any]] = []
+    used, every = 0, 0
+    for number, (name, run, view) in enumerate(runs):
+        wanted = marked_keys(run, view)
+        every += len(wanted)
+        read = dict(layers_of(run.directory, set(wanted[: max(room // 1_000, 1)])))
+        for key in wanted:
+            if key not in read:
+                continue
+            structure, case = _packed(run.records[key], read[key])
+            case |= {"key": case_id(number, key), "run": name if len(runs) > 1 else ""}
+            needed = len(json.dumps(case)) + (0 if structure in structures else len(structure))
+            if used + needed > room * (number + 1) / len(runs):
+                continue
+            used += needed
+            case["layers"] = structures.setdefault(structure, len(structures))
+            cases.append(case)
+    cases.sort(key=lambda case: (case["run"], case["order"]))
+    spec = tree_spec(kinds_of(part for _, _, view in runs for part in view.modalities)) if cases else None
+    return {
+        "structures": [json.loads(structure) for structure in structures],
+        "cases": cases,
+        "all": every,
+        "spec": spec,
+    }
+
+
+def marked_keys(run: Run, view: View) -> list[str]:
+    """The cases with layers, those to be kept first where there is no room for all."""
+    lengths = {part.name: [*_marks(part)] for part in view.modalities}
+    models = {name: fact.modality for name, fact in run.resolved.models.items()}
+    return marked_cases(Curves.of(run.records.values()), lengths, models)
+
+
+def _marks(part: Any) -> Iterable[float]:
+    if part.axis is not None:
+        yield from (each.length for each in part.axis.data_sets)
+    for line in part.tipping:
+        if line.indicator.headline and line.tipping.crossing is not None:
+            yield line.tipping.crossing.length
+
+
+def _packed(record: Record, columns: Columns) -> tuple[str, dict[str, Any]]:
+    """What is of the model, as text, and what is of the case: times in whole nanoseconds, four digits of them."""
+    count = len(columns.get("path", ()))
+    fixed = {
+        name: [printable(each) if isinstance(each, str) else each for each in columns.get(name, [None] * count)]
+        for name in ("parent", "path", "type", "kind", "parameters")
+    }
+    times = {
+        name: [None if value is None else _nanoseconds(value) for value in columns[name]]
+        for name in _TIMES
+        if any(value is not None for value in columns.get(name, ()))
+    }
+    memory = record.indicators.get("peak_memory")
+    case = {
+        "label": short_case(record.case),
+        "setting": f"{record.case.device} {record.case.dtype}"
+        + ("" if record.case.allocator == "default" else f" allocator {record.case.allocator}"),
+        "order": f"{record.case.model} {record.case.attention} {record.case.mode} {record.case.length:012}",
+        "step": _nanoseconds(record.step_seconds or 0.0),
+        "outside": _nanoseconds(record.outside_seconds or 0.0),
+        "width": _WIDTHS.get(record.case.dtype, 4),
+        "memory": None if memory is None or memory.value is None else format_bytes(memory.value),
+        "calls": list(columns.get("calls", [1] * count)),
+        **times,
+    }
+    return json.dumps(fixed, separators=(",", ":")), case
+
+
+def _nanoseconds(seconds: float) -> int:
+    return int(float(f"{seconds * 1e9:.4g}"))
+
+
+def trees_part(data: Mapping[str, Any]) -> list[Markup]:
+    """The place of the tree, with the choice of its case."""
+    shown, every = len(data["cases"]), data["all"]
+    if not shown:
+        return [tag("p", "No case has layers: they are timed where latency is measured of a model with probes.")]
+    said = (
+        f"{shown:,} of the {every:,} cases with layers are here, those at marked lengths first (the ends and the "
+        "middle of each curve, mean lengths of data sets, tipping points); the run directory holds all."
+        if shown < every
+        else f"All {every:,} cases with layers are here."
+    )
+    return [
+        tag("p", said, _READING),
+        tag("div", class_="tools", id="which-tree"),
+        tag("p", id="tree-said", role="status", class_="faint"),
+        tag("ul", class_="legend", id="tree-legend", aria_label="Legend"),
+        tag("div", class_="plot", id="tree", role="group", aria_label="Layers of the chosen case"),
+        tag("div", id="tree-table"),
+    ]
+
+
+def case_tree(record: Record, columns: Columns, kinds: Mapping[str, str]) -> Chart:
+    """The icicle of one case, for paper."""
+    structure, case = _packed(record, columns)
+    fixed = json.loads(structure)
+    step = case["step"] or 1
+    layers: dict[str, list[Any]] = {
+        name: []
+        for name in (
+            "id",
+            "parent",
+            "name",
+            "path",
+            "type",
+            "kind",
+            "calls",
+            "parameters",
+            "own",
+            "total",
+            "share",
+            "memory",
+        )
+    }
+    for index, row in enumerate(rows({**fixed, "calls": case["calls"]})):
+        own = sum(
+            (case.get(name) or [0] * len(fixed["path"]))[index] or 0
+            for name in ("own_forward_seconds", "own_backward_seconds", "recompute_seconds")
+        )
+        total = sum(
+            (case.get(name) or [0] * len(fixed["path"]))[index] or 0 for name in ("forward_seconds", "backward_seconds")
+        )
+        values = (
+            index,
+            row["parent"],
+            row["path"].rsplit(".", 1)[-1] or row["type"],
+            row["path"],
+            row["type"],
+            row["kind"],
+            row["calls"],
+            row["parameters"],
+            own / 1e3,
+            total / 1e3,
+            total / step,
+            format_bytes(row["parameters"] * case["width"]),
+        )
+        for name, value in zip(layers, values, strict=True):
+            layers[name].append(value)
+    return tree_chart("tree", case["label"], layers, kinds)

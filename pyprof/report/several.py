@@ -1,0 +1,99 @@
+"""Several runs in one report: what each is called, and how their figures differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from itertools import combinations
+from pathlib import Path
+
+from pyprof.analysis.curves import Curves, Setting
+from pyprof.analysis.differences import Difference, differences
+from pyprof.records.comparison import ModelFacts, Subject
+from pyprof.records.environment import differences as environments_differ
+from pyprof.records.run_directory import Run
+from pyprof.report.run import view_of
+from pyprof.report.view import Column, DifferenceLine, View
+
+
+@dataclass(frozen=True)
+class Pair:
+    """In what the environments of two runs differ, a phrase each."""
+
+    before: str
+    after: str
+    different: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Several:
+    """The views of some runs under their names, the first one being what the others are held against."""
+
+    names: tuple[str, ...]
+    views: tuple[View, ...]
+    pairs: tuple[Pair, ...] = ()
+    differences: tuple[DifferenceLine, ...] = ()
+
+
+def several(runs: Sequence[Run]) -> Several:
+    """The views of runs, and every later run against the first."""
+    names = run_names([run.directory for run in runs])
+    before, *others = zip(names, runs, strict=True)
+    curves = {name: Curves.of(run.records.values()) for name, run in zip(names, runs, strict=True)} if others else {}
+    return Several(
+        names=names,
+        views=tuple(map(view_of, runs)),
+        pairs=tuple(
+            Pair(before[0], name, tuple(environments_differ(before[1].environment, run.environment)))
+            for name, run in others
+        ),
+        differences=tuple(line for name, run in others for line in _lines((before[0], before[1]), (name, run), curves)),
+    )
+
+
+def run_names(directories: Sequence[Path]) -> tuple[str, ...]:
+    """The shortest ends of paths that tell the runs apart; one that is given twice is numbered."""
+    parts = [path.absolute().parts for path in directories]
+    longest = max(map(len, parts))
+    for length in range(1, longest + 1):
+        names = ["/".join(each[-length:]) for each in parts]
+        if len(set(names)) == len(names):
+            break
+    if any(first == second for first, second in combinations(names, 2)):
+        names = [f"{name} ({number + 1})" for number, name in enumerate(names)]
+    return tuple(names)
+
+
+def _lines(before: tuple[str, Run], after: tuple[str, Run], curves: dict[str, Curves]) -> Iterable[DifferenceLine]:
+    resolved = before[1].resolved
+    known = {each.name: each for each in (*resolved.indicators, *after[1].resolved.indicators)}
+    order = {name: number for number, name in enumerate(known)}
+    found = differences(curves[before[0]], curves[after[0]], list(known.values()))
+    for each in sorted(found, key=lambda one: (order[one.metric], one.before.mode)):
+        yield _line(before[0], after[0], each, resolved.models.get(each.subject.model, ModelFacts()))
+
+
+def _line(before: str, after: str, each: Difference, fact: ModelFacts) -> DifferenceLine:
+    return DifferenceLine(
+        before=before,
+        after=after,
+        column=_column(each.subject, fact),
+        modality=fact.modality,
+        unit=fact.unit,
+        indicator=each.indicator,
+        mode=each.before.mode,
+        settings=_settings(each.before, each.after),
+        points=each.points,
+    )
+
+
+def _column(subject: Subject, fact: ModelFacts) -> Column:
+    return Column(subject.model, subject.attention, subject.weights, fact.vanilla is None)
+
+
+def _settings(before: Setting, after: Setting) -> tuple[str, str]:
+    """What differs between the settings, the machines apart, in both."""
+    names = [each.name for each in fields(Setting) if each.name != "environment"]
+    differing = [name for name in names if getattr(before, name) != getattr(after, name)]
+    first, second = (", ".join(f"{name} {getattr(one, name)}" for name in differing) for one in (before, after))
+    return first, second
