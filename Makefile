@@ -11,7 +11,7 @@ NATIVE := setup.py pyproject.toml $(wildcard csrc/*.cpp csrc/*/*.cpp csrc/*/*.h 
 # What clang-format looks at.
 CPP := $(foreach folder,csrc csrc/* tests/* tests/*/*,$(wildcard $(addprefix $(folder)/*.,cpp h cu cuh)))
 
-.PHONY: study test test-slow gpu lint format clean
+.PHONY: study test test-slow gpu lint docs format clean
 .DELETE_ON_ERROR:
 
 study: $(VENV)/.built
@@ -34,6 +34,11 @@ lint: $(VENV)/.built-test $(VENV)/.lint
 	$(BIN)/clang-format --dry-run --Werror $(CPP)
 	rm -rf build/types && mkdir -p build/types/pyprof && ln -s $(CURDIR)/pyprof/* build/types/pyprof/ && ln -s $(CURDIR)/models build/types/pyprof/models
 	cd build/types && MYPYPATH=. $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p pyprof
+
+# The site of docs/ in build/site; once its packages are there it needs no network.
+docs: $(VENV)/.built-test
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo build/site/index.html
 
 format: $(VENV)/.lint
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
@@ -67,7 +72,7 @@ $(VENV)/.built: $(VENV)/.torch $(NATIVE)
 	touch $@
 
 $(VENV)/.built-test: $(VENV)/.built
-	$(BIN)/python -m pip install -q $(call extra,test) $(call extra,export) $(call extra,fairseq-needs)
+	$(BIN)/python -m pip install -q $(call extra,test) $(call extra,export) $(call extra,docs) $(call extra,fairseq-needs)
 	$(BIN)/python -m pip install -q --no-deps $(call extra,fairseq)
 	touch $@
 
