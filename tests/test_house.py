@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pyprof.printing import RENDERERS
+from pyprof.printing import NOTEBOOK, RENDERERS
 
 ROOT = Path(__file__).parents[1]
 # What each room may import, itself aside, from the top down. `models` is installed as pyprof.models; errors, failures,
@@ -91,7 +91,7 @@ def test_imports_run_one_way(room):
 
 def test_a_lower_room_names_no_renderer_and_what_prints_a_result_is_the_report():
     """The table in pyprof.printing is the one place that joins a result with its renderer."""
-    for name in RENDERERS.values():
+    for name in (*RENDERERS.values(), *NOTEBOOK.values()):
         module, function = name.split(":")
         assert module.startswith("pyprof.report.")
         assert callable(getattr(importlib.import_module(module), function))

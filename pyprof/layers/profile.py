@@ -16,7 +16,7 @@ from pyprof.layers.device_work import DeviceSums
 from pyprof.layers.plain_steps import PlainSteps
 from pyprof.layers.sums import Sums
 from pyprof.layers.uncalled import counted_kinds, explained
-from pyprof.printing import printed
+from pyprof.printing import ShownInNotebook, printed
 from pyprof.quantity import format_seconds, plural
 from pyprof.records.noise import SystemPart
 
@@ -76,7 +76,7 @@ class LayerCost:
 
 
 @dataclass(frozen=True, repr=False)
-class Profile:
+class Profile(ShownInNotebook):
     """What each layer cost; printed, it is the table of the command line in plain text, as wide as the terminal.
 
     `layers` holds the root first. `step_seconds` is the mean duration of the steps that were looked at, and what the

@@ -65,9 +65,9 @@ def kinds_frame(run: Run) -> Frame:
 
 def layers_frame(run: Run) -> Frame:
     """One row for each layer of each case that has its layers, root first; `layer` is its place, as `parent` counts."""
-    from pyprof.records.run_directory import read_all_layers
+    from pyprof.records.run_directory import layers_of
 
-    every = read_all_layers(run.directory)
+    every = dict(layers_of(run.directory, run.records))
     records: list[Record] = []
     places: list[int] = []
     values: dict[str, list[Any]] = {}

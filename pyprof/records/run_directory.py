@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from pyprof.errors import UsageError
 from pyprof.plain import shown
+from pyprof.printing import ShownInNotebook
 from pyprof.records import study as studies
 from pyprof.records import validate
 from pyprof.records.environment import Environment
@@ -39,7 +40,7 @@ Read = TypeVar("Read")
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(ShownInNotebook):
     """A run as read from its directory: `records` by the key of their case, `warnings` one sentence each."""
 
     directory: Path
@@ -98,19 +99,6 @@ def layers_of(directory: Path, keys: Collection[str]) -> Iterator[tuple[str, Col
 
 # How a line of layers begins as pyprof writes it.
 _KEY = re.compile(rb'\{"key":"([0-9a-f]{16})"')
-
-
-def read_all_layers(directory: Path) -> dict[str, Columns]:
-    """The layers of all cases that have some, by the case's key; damaged lines are left out."""
-    every: dict[str, Columns] = {}
-    for line in _lines(directory / LAYERS):
-        try:
-            data = parsed(line.content)
-            key = str(data.pop("key", ""))
-            every[key] = _layers(data)
-        except (ValueError, validate.Refused):
-            continue  # a torn or damaged line
-    return every
 
 
 def _layers(value: Any) -> Columns:

@@ -15,6 +15,7 @@ from pyprof.analysis.ratio import RatioPoint
 from pyprof.analysis.shares import ShareRow
 from pyprof.analysis.system_time import SystemSummary
 from pyprof.analysis.tipping import Tipping
+from pyprof.printing import ShownInNotebook
 from pyprof.records.comparison import Comparison
 from pyprof.records.indicator import IndicatorFacts, OfIndicator
 from pyprof.records.published import DataSet, TippingFinding
@@ -280,7 +281,7 @@ class DifferenceLine(OfIndicator):
 
 
 @dataclass(frozen=True)
-class View:
+class View(ShownInNotebook):
     """A whole run: what the header needs, one part for each modality, and what is missing.
 
     `counts` has the number of cases by status; of the skipped ones, those that were not needed are counted apart.

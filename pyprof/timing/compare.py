@@ -20,6 +20,7 @@ from functools import partial
 from typing import Any, Literal
 
 from pyprof.errors import ExitCode, PyprofError, UsageError
+from pyprof.printing import ShownInNotebook
 from pyprof.quantity import check_seconds
 from pyprof.records.noise import Noise
 from pyprof.records.trust import Judgement, of_share, with_trust
@@ -53,7 +54,7 @@ class ComparisonError(PyprofError):
 
 
 @dataclass(frozen=True)
-class PairedComparison:
+class PairedComparison(ShownInNotebook):
     """How `b` compares with `a`.
 
     `ratio` is the time of a call of `b` over that of `a` with its interval (bounds None where there were too few

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pyprof.errors import UsageError
+from pyprof.printing import ShownInNotebook
 from pyprof.quantity import check_seconds, format_seconds
 from pyprof.records.disturbance import held_up_share
 from pyprof.records.noise import Noise, SystemPart
@@ -33,7 +34,7 @@ _RETURN_SECONDS, _RETURN_SHARE = 100e-9, 0.005
 
 
 @dataclass(frozen=True)
-class Measurement:
+class Measurement(ShownInNotebook):
     """How long one call takes, in seconds: the median, its 95 % interval, and the raw samples behind it.
 
     `samples` are nanoseconds of `repeats` calls each: one call, or more where one is too short for the clock. What a

@@ -13,6 +13,7 @@ from pyprof.analysis.noise import run_noise
 from pyprof.analysis.trust import trust
 from pyprof.errors import UsageError
 from pyprof.names import nearest
+from pyprof.printing import ShownInNotebook
 from pyprof.quantity import named, plural
 from pyprof.records.environment import differences
 from pyprof.records.indicator import IndicatorFacts
@@ -45,7 +46,7 @@ class Wish:
 
 
 @dataclass(frozen=True)
-class GateView:
+class GateView(ShownInNotebook):
     """A comparison of two runs. `gate` is None across machines, where only shapes are comparable.
 
     `indicators` are those that were compared.
