@@ -29,6 +29,11 @@ class Setting:
     environment: str
     allocator: str = "default"
 
+    @property
+    def conditions(self) -> tuple[str, str]:
+        """What a comparison fixes of it: see ``Comparison.conditions``."""
+        return self.allocator, self.dtype
+
 
 Curve = dict[int, Record]
 Key = tuple[Subject, Setting]
@@ -80,8 +85,9 @@ def setting(record: Record) -> Setting:
 
 
 def subject(record: Record) -> Subject:
-    """The model and implementation that a record is about: the implementation that its case asked for."""
-    return Subject(record.case.model, record.case.attention, record.case.weights)
+    """The model, implementation and launch that a record is about: those that its case asked for."""
+    case = record.case
+    return Subject(case.model, case.attention, case.weights, case.launch)
 
 
 def distinguishing(settings: Iterable[Setting]) -> tuple[str, ...]:

@@ -54,7 +54,10 @@ class LayerLine:
 
 @dataclass(frozen=True)
 class KindLine:
-    """What all layers of a kind took of a step: own times, forward and backward, in seconds and as a share of 1."""
+    """What all layers of a kind took of a step: own times, forward and backward, in seconds and as a share of 1.
+
+    Where a device's own times are known, these are of its work, and so is the share.
+    """
 
     kind: str
     seconds: float
@@ -86,12 +89,16 @@ def layer_lines(profile: Profile, *, fold: bool = True) -> tuple[LayerLine, ...]
 def kind_lines(profile: Profile) -> tuple[KindLine, ...]:
     """Every kind of layer in a profile, and what lies outside of all layers, the most expensive first.
 
-    Kinds that only a fused layer holds took 0 s: what it ran is all of the kind "fused".
+    Kinds that only a fused layer holds took 0 s: what it ran is all of the kind "fused". Outside is then what no layer
+    launched of a device's work.
     """
+    device = profile.device_time
+    shown = profile.on_device()
     seconds = dict.fromkeys((layer.kind for layer in profile.layers), 0.0)
-    seconds |= {kind: forward + (backward or 0.0) for kind, (forward, backward, _) in profile.kinds().items()}
-    seconds[OUTSIDE] = profile.outside_seconds
-    lines = [KindLine(kind, took, took / (profile.step_seconds or 1.0)) for kind, took in seconds.items()]
+    seconds |= {kind: forward + (backward or 0.0) for kind, (forward, backward, _) in shown.kinds().items()}
+    seconds[OUTSIDE] = device.outside.seconds + device.unknown.seconds if device else profile.outside_seconds
+    whole = (device.total.seconds if device else profile.step_seconds) or 1.0
+    lines = [KindLine(kind, took, took / whole) for kind, took in seconds.items()]
     return tuple(sorted(lines, key=lambda line: (-line.seconds, rank(line.kind))))
 
 

@@ -96,9 +96,9 @@ class Reign:
 
 def rankings(curves: Curves, pairings: Sequence[Pairing], indicators: Sequence[IndicatorFacts]) -> tuple[Ranking, ...]:
     """All rankings of at least two models: by sense, indicator, setting, then length."""
-    teams: dict[tuple[str, str], dict[Subject, None]] = {}
+    teams: dict[tuple[str, tuple[str, str | None]], dict[Subject, None]] = {}
     for pairing in pairings:
-        teams.setdefault((pairing.name, pairing.allocator), {}).update(dict.fromkeys(pairing.subjects))
+        teams.setdefault((pairing.name, pairing.conditions), {}).update(dict.fromkeys(pairing.subjects))
 
     @cache
     def costs_of(subject: Subject, setting: Setting, metric: IndicatorFacts) -> Mapping[int, Cost]:
@@ -106,12 +106,16 @@ def rankings(curves: Curves, pairings: Sequence[Pairing], indicators: Sequence[I
 
     return tuple(
         ranking
-        for (name, allocator), team in teams.items()
+        for (name, conditions), team in teams.items()
         for metric in indicators
         if metric.varies_with_length
-        for setting in dict.fromkeys(at for subject, at in curves.all if subject in team and at.allocator == allocator)
+        for setting in dict.fromkeys(at for subject, at in curves.all if subject in team and _meets(at, *conditions))
         for ranking in _rankings(_Team(name, metric, setting, tuple(team), curves, costs_of))
     )
+
+
+def _meets(setting: Setting, allocator: str, dtype: str | None) -> bool:
+    return setting.allocator == allocator and dtype in (None, setting.dtype)
 
 
 def reigns(ranked: Sequence[Ranking]) -> tuple[Reign, ...]:

@@ -130,15 +130,20 @@ def share_summaries(
     curves: Sequence[ShareCurve], comparisons: Iterable[Comparison], published: Mapping[str, ShareFinding]
 ) -> tuple[ShareSummary, ...]:
     """For each modality with a published share, each comparison's name and each setting: the mean over its models."""
-    members: dict[tuple[str, str, str], set[tuple[str, str]]] = {}
+    members: dict[tuple[str, str, tuple[str, str]], list[Comparison]] = {}
     for comparison in comparisons:
-        pair = {(comparison.variant, comparison.variant_attention), (comparison.vanilla, comparison.vanilla_attention)}
-        members.setdefault((comparison.modality, comparison.name, comparison.allocator), set()).update(pair)
+        if not comparison.of_one_model:
+            key = comparison.modality, comparison.sense, comparison.conditions
+            members.setdefault(key, []).append(comparison)
     summaries = []
-    for (modality, name, allocator), subjects in members.items():
+    for (modality, name, conditions), own in members.items():
         finding = published.get(modality)
-        chosen = [curve for curve in curves if (curve.subject.model, curve.subject.attention) in subjects]
-        for setting in dict.fromkeys(curve.setting for curve in chosen if curve.setting.allocator == allocator):
+        chosen = [
+            curve
+            for curve in curves
+            if any(each.has_variant(curve.subject) or each.has_vanilla(curve.subject) for each in own)
+        ]
+        for setting in dict.fromkeys(curve.setting for curve in chosen if curve.setting.conditions == conditions):
             here = [curve for curve in chosen if curve.setting == setting]
             summary = None if finding is None else _summary(modality, name, here, finding)
             if summary is not None:

@@ -59,10 +59,10 @@ def tipping_points(
 
     points = []
     for comparison in comparisons:
-        variants = _sides(curves, comparison.variant, comparison.variant_attention)
-        vanillas = _sides(curves, comparison.vanilla, comparison.vanilla_attention)
+        variants = [key for key in curves.all if comparison.has_variant(key[0])]
+        vanillas = [key for key in curves.all if comparison.has_vanilla(key[0])]
         settings = dict.fromkeys(
-            setting for _, setting in (*variants, *vanillas) if setting.allocator == comparison.allocator
+            setting for _, setting in (*variants, *vanillas) if setting.conditions == comparison.conditions
         )
         for metric in metrics:
             for setting in settings:
@@ -70,11 +70,6 @@ def tipping_points(
                     contrast = _Contrast(comparison, metric, setting, costs_of)
                     points += contrast.compare(curves, _at(variants, setting), _at(vanillas, setting))
     return tuple(points)
-
-
-def _sides(curves: Curves, model: str, attention: str) -> list[Key]:
-    """Every subject and setting of a model with one implementation: more than one subject where weights differ."""
-    return [(subject, at) for subject, at in curves.all if (subject.model, subject.attention) == (model, attention)]
 
 
 def _at(sides: Iterable[Key], setting: Setting) -> list[Subject]:
@@ -94,9 +89,9 @@ class _Contrast:
         """One tipping point for every pair of loaded weights, which as a rule is one; never none."""
         comparison = self.comparison
         if not variants:
-            return [self._absent(f"{comparison.variant} {comparison.variant_attention}: no case")]
+            return [self._absent(f"{comparison.variant} {comparison.variant_how}: no case")]
         if not vanillas:
-            return [self._absent(f"{comparison.vanilla} {comparison.vanilla_attention}: no case")]
+            return [self._absent(f"{comparison.vanilla} {comparison.vanilla_how}: no case")]
         return [self._pair(curves, variant, vanilla) for variant in variants for vanilla in vanillas]
 
     def _pair(self, curves: Curves, variant: Subject, vanilla: Subject) -> TippingPoint:

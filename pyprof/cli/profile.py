@@ -24,6 +24,7 @@ from pyprof.cli.options import (
 )
 from pyprof.cli.output import models_print_to_standard_error, say
 from pyprof.errors import UsageError
+from pyprof.records.case import LAUNCHES
 
 if TYPE_CHECKING:
     from pyprof.cli.options import Commands
@@ -66,7 +67,7 @@ def add(commands: Commands) -> None:
         "--nvtx", action="store_true", help="open NVTX ranges for a tool that is attached (also: PYPROF_NVTX=1)"
     )
     parser.add_argument(
-        "--launch", choices=("eager", "graph"), default="eager", help="graph: replay a captured CUDA graph of the step"
+        "--launch", choices=LAUNCHES, default="eager", help="graph: replay a captured CUDA graph of the step"
     )
     parser.add_argument(
         "--nsys",
@@ -122,8 +123,7 @@ def _run(options: argparse.Namespace) -> int:
     from pyprof.worker.profile_model import profile_model
 
     device = devices.of(options.device or "cpu")
-    if options.launch == "graph" and not device.captures_graphs:
-        raise UsageError(f"{device.name} has no graphs to capture launches in: leave --launch out, or choose cuda")
+    device.check_launch(options.launch)
     if options.dtype is None and options.device is not None:
         options.dtype = devices.of(options.device).usual_dtype
     setup, mode = model_setup(options, options.model, tokens=_TOKENS), options.mode or "infer"

@@ -32,7 +32,7 @@ _SETTINGS = {
     "time_budget": "stop after this time, such as '8 min', and list what it left out",
     "size": "base (as published) or tiny (for a trial)",
     "device": "auto, cpu, cuda or cuda:N",
-    "dtype": "float32, bfloat16, float16 or autocast-bfloat16",
+    "dtype": "float32, bfloat16, float16, autocast-bfloat16, or usual (bfloat16 on a GPU, else float32)",
     "threads": "number of threads that PyTorch may use",
     "seed": "seed of the random weights and inputs",
     "memory_budget": "memory that the largest batch may take, such as '2 GiB'",
@@ -86,6 +86,13 @@ def add(commands: Commands) -> None:
         narrow.add_argument(
             f"--{name.replace('_', '-')}", type=kind, metavar=name.rpartition("_")[2].upper(), help=text
         )
+    narrow.add_argument(
+        "--launch",
+        type=names,
+        default=(),
+        metavar="A,B",
+        help="eager, graph (replays of a step that is captured into a CUDA graph), or both to compare them",
+    )
     narrow.add_argument("--compiled", action="store_true", help="measure the models under torch.compile")
     narrow.add_argument(
         "--weights", action="append", default=[], metavar="MODEL=PATH", help="weights of a local checkpoint for a model"
@@ -147,6 +154,8 @@ def _study(options: argparse.Namespace) -> Study:
     measure = {name: value for name in _MEASURE if (value := getattr(options, name)) is not None}
     if options.compiled:
         settings["compiled"] = True
+    if options.launch:
+        settings["launches"] = list(options.launch)
     if options.weights:
         settings["weights"] = _weights(options.weights)
     narrowing = Narrowing(

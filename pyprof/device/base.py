@@ -132,7 +132,13 @@ class Device(ABC):
 
         Raises UsageError where the device has no graphs, and where this call cannot be captured.
         """
-        raise UsageError(f"{self.name} has no graphs to capture launches in: leave --launch out, or choose cuda")
+        self.check_launch("graph")
+        raise NotImplementedError(f"{type(self).__name__} says that it captures graphs, and lacks capture")
+
+    def check_launch(self, launch: str) -> None:
+        """Raise UsageError where the device cannot launch work in that way: "eager", or "graph"."""
+        if launch == "graph" and not self.captures_graphs:
+            raise UsageError(f"{self.name} has no graphs to capture launches in: leave --launch out, or choose cuda")
 
     def busy_ns(self, fn: Callable[[], object]) -> int:
         """Call `fn` once, and tell for how many nanoseconds the device worked for it: the union of all its work.

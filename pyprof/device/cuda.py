@@ -19,7 +19,7 @@ from pyprof.device.base import Device
 from pyprof.device.memory import MemoryBudget, MemoryReading
 from pyprof.device.nvml import Nvml
 from pyprof.errors import UsageError
-from pyprof.failures import sentence
+from pyprof.failures import is_out_of_memory, sentence
 from pyprof.quantity import plural
 from pyprof.records.environment import Gpu
 
@@ -120,6 +120,8 @@ class CudaDevice(Device):
                 with cuda.graph(graph, stream=beside):
                     fn()
         except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
             raise UsageError(
                 f"the step cannot be captured into a CUDA graph ({sentence(error)}): leave --launch out"
             ) from error

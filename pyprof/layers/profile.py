@@ -6,12 +6,12 @@ Which times belong to which layer is decided in pyprof.layers.attribution.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pyprof.errors import InvariantError
 from pyprof.layers.attribution import Attribution, attribute
-from pyprof.layers.device_time import DeviceTime, by_layer, used_paths
+from pyprof.layers.device_time import DeviceTime, LayerWork, Work, by_layer, used_paths
 from pyprof.layers.device_work import DeviceSums
 from pyprof.layers.plain_steps import PlainSteps
 from pyprof.layers.sums import Sums
@@ -164,6 +164,21 @@ class Profile(ShownInNotebook):
             sums[kind] = sums.get(kind, 0.0) + seconds
         return sums
 
+    def on_device(self) -> Profile:
+        """The same by the device's times: of its kernels, copies and memsets in place of the host's launching them.
+
+        A step is as long as the device was busy or idle in it; `outside_seconds` is what no layer's work fills, idle
+        time included. The same profile where the device's work was not recorded.
+        """
+        device = self.device_time
+        if device is None:
+            return self
+        layers = tuple(map(_on_device, self.layers, device.layers))
+        step = device.busy_seconds + device.idle_seconds
+        worked = sum((layer.own_forward_seconds or 0.0) + (layer.own_backward_seconds or 0.0) for layer in layers)
+        worked += sum(layer.recompute_seconds or 0.0 for layer in layers)
+        return replace(self, layers=layers, step_seconds=step, outside_seconds=step - worked)
+
     def self_check(self, tolerance: float = 0.01) -> None:
         """Raise InvariantError unless all own times and the outside sum to the step, but for `tolerance` of it.
 
@@ -279,6 +294,24 @@ def _sum_up_container(by_path: Attribution, index: int, children: list[int]) -> 
     seen = [backward for child in children if (backward := by_path.backward[child]) is not None]
     if seen and by_path.backward[index] is None:
         by_path.backward[index] = sum(seen)
+
+
+def _on_device(layer: LayerCost, work: LayerWork) -> LayerCost:
+    def seconds(part: Work | None) -> float | None:
+        return None if part is None else part.seconds
+
+    worked = work.forward.seconds or work.backward or work.recompute
+    return replace(
+        layer,
+        forward_seconds=work.forward.seconds,
+        own_forward_seconds=work.own_forward.seconds,
+        backward_seconds=seconds(work.backward),
+        own_backward_seconds=seconds(work.own_backward),
+        recompute_seconds=seconds(work.recompute),
+        second_order_seconds=seconds(work.second_order),
+        beside_seconds=None,
+        reason=None if worked else layer.reason,
+    )
 
 
 def _mean(total: int, steps: int) -> float:

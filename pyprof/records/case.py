@@ -16,6 +16,8 @@ MODES: tuple[Mode, ...] = ("infer", "train")
 DTYPES = ("float32", "bfloat16", "float16", "autocast-bfloat16")
 # Who hands out the host's memory; see ``pyprof.machine.allocator``.
 ALLOCATORS = ("default", "keep", "jemalloc", "tcmalloc")
+# How the work of a step gets to a device: launch by launch, or as one replay of a graph that was captured before.
+LAUNCHES = ("eager", "graph")
 Batch = int | Literal["largest"]
 
 
@@ -28,7 +30,7 @@ class Case:
     or ``"largest"``: the largest that fits, found by the measurement. `attention` is the concrete implementation that
     is asked for (eager, sdpa, chunks, ...), never an alias such as "best". `dtype` is that of the weights and inputs,
     or autocast-bfloat16: float32 ones, of which torch.autocast has what it may computed in bfloat16. `allocator` hands
-    out the host's memory.
+    out the host's memory. `launch` is eager, or graph: replays of a step that was captured into the device's graph.
     """
 
     model: str
@@ -42,13 +44,14 @@ class Case:
     compiled: bool = False
     weights: str | None = None
     allocator: str = "default"
+    launch: str = "eager"
 
     @cached_property
     def key(self) -> str:
         """Sixteen hexadecimal digits that identify the case in a run."""
         values = self.__dict__
-        # The key of before there was a choice of allocators stays what it was.
-        names = _SORTED if self.allocator != "default" else _SORTED_BEFORE
+        # Keys of before there was a choice of allocators or of launches stay what they were.
+        names = _SORTED[self.allocator != "default", self.launch != "eager"]
         canonical = ",".join(f'"{name}":{_json(values[name])}' for name in names)
         return hashlib.sha256(f"{{{canonical}}}".encode()).hexdigest()[:16]
 
@@ -68,7 +71,14 @@ class Case:
             parts.append("compiled")
         if self.allocator != "default":
             parts.append(f"allocator {self.allocator}")
+        if self.launch != "eager":
+            parts.append(f"launch {self.launch}")
         return " ".join(parts)
+
+    @property
+    def how(self) -> str:
+        """How the model is run: "sdpa", or "sdpa, graph"."""
+        return run_as(self.attention, self.launch)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -78,6 +88,11 @@ class Case:
         """Rebuild a case from its JSON object; raises UsageError where a field is missing, unknown or damaged."""
         case: Case = validate.checked(CASE, data, "the case")
         return case
+
+
+def run_as(attention: str, launch: str) -> str:
+    """An implementation of attention with the way in which its work is launched, which is named where it is a graph."""
+    return attention if launch == "eager" else f"{attention}, {launch}"
 
 
 def _json(value: str | int | bool | None) -> str:
@@ -101,9 +116,17 @@ _SETTINGS: Mapping[str, validate.Check] = {
     "compiled": validate.flag,
     "weights": validate.optional(validate.text),
     "allocator": validate.one_of(ALLOCATORS, "allocator"),
+    "launch": validate.one_of(LAUNCHES, "launch"),
 }
 CASE = validate.instance(
     Case, absent=_SETTINGS, model=validate.text, length=validate.whole(1, validate.LARGE), **_SETTINGS
 )
-_SORTED = tuple(sorted(("model", "length", *_SETTINGS)))
-_SORTED_BEFORE = tuple(name for name in _SORTED if name != "allocator")
+_SORTED = {
+    (allocator, launch): tuple(
+        name
+        for name in sorted(("model", "length", *_SETTINGS))
+        if (allocator or name != "allocator") and (launch or name != "launch")
+    )
+    for allocator in (False, True)
+    for launch in (False, True)
+}

@@ -6,19 +6,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pyprof.records import validate
-from pyprof.records.case import ALLOCATORS
+from pyprof.records.case import ALLOCATORS, DTYPES, LAUNCHES, run_as
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What has a curve: a model with one attention implementation and, where it has any, loaded weights."""
+    """What has a curve: a model with one attention implementation, one way to launch its work, maybe loaded weights."""
 
     model: str
     attention: str
     weights: str | None = None
+    launch: str = "eager"
 
     def __str__(self) -> str:
-        return f"{self.model} {self.attention}" + (f" ({self.weights})" if self.weights else "")
+        return f"{self.model} {self.how}" + (f" ({self.weights})" if self.weights else "")
+
+    @property
+    def how(self) -> str:
+        """How the model is run: "sdpa", or "sdpa, graph"."""
+        return run_as(self.attention, self.launch)
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,8 @@ class Comparison:
     """A variant against its vanilla model.
 
     `name` says in which sense they are compared: "then" is eager against eager, as in 2023, "now" best against best.
-    `allocator` hands out the host's memory to both.
+    `allocator` hands out the host's memory to both, and both are of one `dtype`. A model whose steps are captured in a
+    graph is a variant of the same model without that.
     """
 
     name: str
@@ -56,6 +63,46 @@ class Comparison:
     unit: str
     period: int | None = None
     allocator: str = "default"
+    dtype: str = "float32"
+    variant_launch: str = "eager"
+    vanilla_launch: str = "eager"
+
+    @property
+    def variant_how(self) -> str:
+        """How the variant is run: "sdpa", or "sdpa, graph"."""
+        return run_as(self.variant_attention, self.variant_launch)
+
+    @property
+    def vanilla_how(self) -> str:
+        """How the vanilla model is run."""
+        return run_as(self.vanilla_attention, self.vanilla_launch)
+
+    @property
+    def sense(self) -> str:
+        """The name, with how both are launched where one of them is in a graph."""
+        if self.variant_launch == self.vanilla_launch:
+            return run_as(self.name, self.variant_launch)
+        return f"{self.name}, {self.variant_launch} against {self.vanilla_launch}"
+
+    @property
+    def of_one_model(self) -> bool:
+        """Whether a model is compared with itself."""
+        return self.variant == self.vanilla
+
+    @property
+    def conditions(self) -> tuple[str, str]:
+        """What both have in common: the allocator and the dtype."""
+        return self.allocator, self.dtype
+
+    def has_variant(self, subject: Subject) -> bool:
+        """Whether the subject is the variant, whatever its weights."""
+        own = self.variant, self.variant_attention, self.variant_launch
+        return (subject.model, subject.attention, subject.launch) == own
+
+    def has_vanilla(self, subject: Subject) -> bool:
+        """Whether the subject is the vanilla model, whatever its weights."""
+        own = self.vanilla, self.vanilla_attention, self.vanilla_launch
+        return (subject.model, subject.attention, subject.launch) == own
 
 
 @dataclass(frozen=True)
@@ -63,7 +110,8 @@ class Pairing:
     """A vanilla model and one variant as a study measures them; the variant is None where a model stands by itself.
 
     `block` is the number of the comparison in the study file, which holds the lengths, and `name` its sense, as in
-    ``Comparison``. `period` is the multiple to which the variant pads its input, None where it does not pad.
+    ``Comparison``. `period` is the multiple to which the variant pads its input, None where it does not pad. `dtype`
+    is that of both, "usual" until it is known which device that is of, and None in older runs: that of the study.
     """
 
     block: int
@@ -72,6 +120,12 @@ class Pairing:
     variant: Subject | None = None
     period: int | None = None
     allocator: str = "default"
+    dtype: str | None = None
+
+    @property
+    def conditions(self) -> tuple[str, str | None]:
+        """What all subjects have in common: the allocator and the dtype."""
+        return self.allocator, self.dtype
 
     @property
     def subjects(self) -> tuple[Subject, ...]:
@@ -79,7 +133,14 @@ class Pairing:
 
 
 _words, _maybe = validate.optional(validate.words), validate.optional(validate.text)
-SUBJECT = validate.instance(Subject, model=validate.text, attention=validate.text, weights=_maybe)
+SUBJECT = validate.instance(
+    Subject,
+    absent=("launch",),
+    model=validate.text,
+    attention=validate.text,
+    weights=_maybe,
+    launch=validate.one_of(LAUNCHES, "launch"),
+)
 MODEL_FACTS = validate.instance(
     ModelFacts,
     modality=validate.text,
@@ -92,10 +153,12 @@ MODEL_FACTS = validate.instance(
 )
 PAIRING = validate.instance(
     Pairing,
+    absent=("dtype",),
     block=validate.whole(0, validate.LARGE),
     name=validate.text,
     vanilla=SUBJECT,
     variant=validate.optional(SUBJECT),
     period=validate.optional(validate.whole(1, validate.LARGE)),
     allocator=validate.one_of(ALLOCATORS, "allocator"),
+    dtype=validate.optional(validate.one_of(DTYPES, "dtype")),
 )

@@ -18,7 +18,7 @@ from pyprof.records.comparison import MODEL_FACTS, PAIRING, Comparison, ModelFac
 from pyprof.records.indicator import INDICATOR, IndicatorFacts
 from pyprof.records.published import PUBLISHED, Published
 from pyprof.records.record import SCHEMA
-from pyprof.records.study import Block, Study, senses
+from pyprof.records.study import USUAL, Block, Study, senses
 
 
 @dataclass(frozen=True)
@@ -48,15 +48,32 @@ class Resolved:
                 unit=self.models[pairing.variant.model].unit,
                 period=pairing.period,
                 allocator=pairing.allocator,
+                dtype=pairing.dtype or "float32",
+                variant_launch=pairing.variant.launch,
+                vanilla_launch=pairing.vanilla.launch,
             )
             for pairing in self.pairings
             if pairing.variant is not None
         )
 
-    def on_device(self) -> Resolved:
-        """The same where a device has memory of its own, which no allocator of the host hands out."""
-        pairings = dict.fromkeys(replace(pairing, allocator="default") for pairing in self.pairings)
-        return replace(self, pairings=tuple(pairings))
+    def settled(self, usual_dtype: str, *, own_memory: bool) -> Resolved:
+        """The same on a device: `usual_dtype` is what is meant by "usual" there.
+
+        With memory of its own nothing is handed out by an allocator of the host.
+        """
+        pairings: dict[Pairing, Pairing] = {}
+        for pairing in self.pairings:
+            dtype = usual_dtype if pairing.dtype == USUAL else pairing.dtype
+            settled = replace(pairing, dtype=dtype, allocator="default" if own_memory else pairing.allocator)
+            # Two senses may be the same by now, and the first one tells enough.
+            pairings.setdefault(replace(settled, name="", period=None), settled)
+        return replace(self, pairings=tuple(pairings.values()))
+
+    def of_dtype(self, dtype: str) -> Resolved:
+        """The same with a dtype for the pairings of an older run, which had one for all of them."""
+        return replace(
+            self, pairings=tuple(replace(pairing, dtype=pairing.dtype or dtype) for pairing in self.pairings)
+        )
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object of all fields with the schema."""
@@ -106,23 +123,31 @@ RESOLVED: validate.Check = _resolved
 def pair(study: Study, models: Mapping[str, ModelFacts], attention: Callable[[str, str], str]) -> tuple[Pairing, ...]:
     """The pairings of a study, each pair of models and implementations once in a comparison.
 
-    `attention` tells the implementation that a model runs where "then", "best" or a name is asked for.
+    `attention` tells the implementation that a model runs where "then", "best" or a name is asked for. Where work is
+    launched in several ways, models are compared within each, and every model with itself between them.
     """
 
-    def subject(model: str, alias: str) -> Subject:
-        return Subject(model, attention(model, alias), study.weights.get(model))
+    def subject(model: str, alias: str, launch: str) -> Subject:
+        return Subject(model, attention(model, alias), study.weights.get(model), launch)
 
-    pairings: dict[tuple[int, Subject, Subject | None, str], Pairing] = {}
+    pairings: dict[tuple[int, Subject, Subject | None, str, str], Pairing] = {}
     for number, block in enumerate(study.blocks):
         for implementation in block.implementations:
             ours, theirs = senses(implementation)
-            allocator = study.allocator_of(implementation)
-            vanilla = subject(block.vanilla, ours)
-            variants: list[Subject | None] = [subject(variant, theirs) for variant in block.variants]
-            for variant in variants or [None]:
+            allocator, dtype = study.allocator_of(implementation), study.dtype_of(implementation)
+            pairs: list[tuple[Subject, Subject | None]] = []
+            for launch in study.launches:
+                vanilla = subject(block.vanilla, ours, launch)
+                pairs += [(vanilla, subject(variant, theirs, launch)) for variant in block.variants]
+                if not block.variants:
+                    pairs.append((vanilla, None))
+            first, *others = study.launches
+            sides = [(block.vanilla, ours), *((variant, theirs) for variant in block.variants)]
+            pairs += [(subject(*side, first), subject(*side, other)) for side in sides for other in others]
+            for vanilla, variant in pairs:
                 period = None if variant is None else models[variant.model].periods.get(variant.attention)
-                pairing = Pairing(number, implementation, vanilla, variant, period, allocator)
-                pairings.setdefault((number, vanilla, variant, allocator), pairing)
+                pairing = Pairing(number, implementation, vanilla, variant, period, allocator, dtype)
+                pairings.setdefault((number, vanilla, variant, allocator, dtype), pairing)
     return tuple(pairings.values())
 
 

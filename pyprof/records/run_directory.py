@@ -181,7 +181,7 @@ def _read_resolved(directory: Path, study: Study, records: Mapping[str, Record])
     last = max((pairing.block for pairing in resolved.pairings), default=0)
     if last >= len(study.blocks):
         raise UsageError(f"{path} has a pairing of comparison {last + 1}, which {STUDY} has not: measure anew")
-    return resolved
+    return resolved.of_dtype(study.dtype)
 
 
 def _of(path: Path, read_json: Callable[[Mapping[str, Any]], Read], data: Mapping[str, Any]) -> Read:

@@ -19,13 +19,15 @@ from pyprof.names import nearest
 from pyprof.plain import printable, shown
 from pyprof.quantity import LONGEST_SECONDS, parse_duration, parse_share, parse_size
 from pyprof.records import validate
-from pyprof.records.case import ALLOCATORS, DTYPES, MODES, Mode
+from pyprof.records.case import ALLOCATORS, DTYPES, LAUNCHES, MODES, Mode
 from pyprof.records.validate import Refused
 
 MAX_LENGTHS = 10_000
 MAX_SAMPLES = 1_000_000
 OPTIMIZERS = ("none", "sgd", "adamw")
 SIZES = ("base", "tiny")
+# The dtype that is in use on the device, whichever that is: bfloat16 on a GPU, float32 on the host.
+USUAL = "usual"
 # Which names there are is known where a study is planned and settled: others may have registered more.
 _DEVICE = re.compile(r"[a-z][a-z0-9_]*(:\d+)?")
 
@@ -92,6 +94,8 @@ class Study:
     `batch_limit` bounds the search for the largest batch, `weights` maps models to local checkpoint directories.
     `kinds` maps models to rules for the kinds of their layers, each a regular expression on a path and a kind.
     `allocator` hands out the host's memory; `allocators` has others for some of the implementations that are compared.
+    `dtype` and `dtypes` are likewise those of the models, USUAL for what is in use on the device. `launches` are the
+    ways in which work gets to the device, eager first: see ``Case``.
     """
 
     name: str
@@ -114,6 +118,8 @@ class Study:
     kinds: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
     allocator: str = "default"
     allocators: Mapping[str, str] = field(default_factory=dict)
+    dtypes: Mapping[str, str] = field(default_factory=dict)
+    launches: tuple[str, ...] = ("eager",)
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -124,17 +130,21 @@ class Study:
         """The allocator that a comparison with these implementations is measured with."""
         return self.allocators.get(implementation, self.allocator)
 
+    def dtype_of(self, implementation: str) -> str:
+        """The dtype that a comparison with these implementations is measured in."""
+        return self.dtypes.get(implementation, self.dtype)
+
     def longest(self, model: str) -> int:
         """The longest length at which the study may measure the model."""
         return max(block.lengths.values[-1] for block in self.blocks if model in block.models)
 
     def to_table(self) -> dict[str, Any]:
         """The study as a TOML table; ``parse`` gives an equal study back."""
-        plain = ("blocks", "care", "weights", "kinds", "allocators")
+        plain = ("blocks", "care", "weights", "kinds", *BY_IMPLEMENTATION)
         table = {each.name: _plain(getattr(self, each.name)) for each in fields(self) if each.name not in plain}
         table = {key: value for key, value in table.items() if value not in (None, "", [])}
         table["measure"] = asdict(self.care)
-        for name in ("weights", "allocators"):
+        for name in ("weights", *BY_IMPLEMENTATION):
             if getattr(self, name):
                 table[name] = dict(getattr(self, name))
         if self.kinds:
@@ -149,6 +159,10 @@ class Study:
             for block in self.blocks
         ]
         return table
+
+
+# The keys whose tables have values for some of the implementations, by the key that has the value for the others.
+BY_IMPLEMENTATION = {"allocators": "allocator", "dtypes": "dtype"}
 
 
 def senses(implementation: str) -> tuple[str, str]:
@@ -205,11 +219,12 @@ def _study(value: Any) -> Study:
             if model not in study.models:
                 raise Refused(f": {key} names {shown(model)}, which the study has not: {nearest(model, study.models)}")
     asked = {implementation for block in study.blocks for implementation in block.implementations}
-    for implementation in study.allocators:
-        if implementation not in asked:
-            raise Refused(
-                f": allocators names {shown(implementation)}, which no comparison has: {nearest(implementation, asked)}"
-            )
+    for key in BY_IMPLEMENTATION:
+        for implementation in getattr(study, key):
+            if implementation not in asked:
+                raise Refused(
+                    f": {key} names {shown(implementation)}, which no comparison has: {nearest(implementation, asked)}"
+                )
     return study
 
 
@@ -277,6 +292,11 @@ def _block(value: Any) -> Block:
     if block.vanilla in block.variants:
         raise Refused(f"compares {shown(block.vanilla)} with itself: take it out of the variants")
     return block
+
+
+def _launches(value: Any) -> tuple[str, ...]:
+    launches: tuple[str, ...] = validate.listed(validate.one_of(LAUNCHES, "launch"))(value)
+    return tuple(launch for launch in LAUNCHES if launch in launches)
 
 
 def _rule(value: Any) -> tuple[str, str]:
@@ -353,7 +373,11 @@ _TABLE = validate.table(
         "modes": validate.listed(validate.one_of(MODES, "mode")),
         "measure": _care,
         "seed": validate.whole(0),
-        "dtype": validate.one_of(DTYPES, "dtype"),
+        "dtype": validate.one_of((*DTYPES, USUAL), "dtype"),
+        "dtypes": validate.mapping(
+            validate.one_of((*DTYPES, USUAL), "dtype"), "a table from implementations (then, now, ...) to dtypes"
+        ),
+        "launches": _launches,
         "device": _device,
         "size": validate.one_of(SIZES, "size"),
         "compiled": validate.flag,

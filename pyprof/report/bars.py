@@ -75,7 +75,7 @@ def _share(row: ShareRow | None, room: int, glyphs: Glyphs) -> tuple[Text, Text]
 
 
 def _name(chart: ShareChart) -> str:
-    return f"{chart.column.model} {chart.column.attention}" + (f", {chart.setting}" if chart.setting else "")
+    return f"{chart.column.model} {chart.column.how}" + (f", {chart.setting}" if chart.setting else "")
 
 
 def parameter_bars(models: Sequence[ModelLine], width: int, glyphs: Glyphs) -> Group:
@@ -109,6 +109,6 @@ def fixed_figures(models: Sequence[ModelLine], glyphs: Glyphs) -> Group:
             for fixed in line.fixed:
                 if fixed.indicator == indicator:
                     bounds = dict.fromkeys(figure(indicator, value) for value in (fixed.lowest, fixed.highest))
-                    name = f"{line.column.model} {line.column.attention}"
+                    name = f"{line.column.model} {line.column.how}"
                     grid.add_row(indicator.title, name, f" {glyphs.dash} ".join(bounds))
     return Group(Text("The same at every length", "bold"), grid)

@@ -183,7 +183,7 @@ def _share_lines(part: Part, curves: Sequence[ShareCurve], comparisons: Sequence
 
 
 def _tipping_line(part: Part, point: TippingPoint) -> TippingLine:
-    finding = part.tipping_published(point.metric)
+    finding = None if point.comparison.of_one_model else part.tipping_published(point.metric)
     measured = point.measured
     related = agreement(point.tipping, finding, measured) if finding and measured else None
     placed = [(data_set, side(data_set.length, point.tipping, measured)) for data_set in part.data_sets if measured]

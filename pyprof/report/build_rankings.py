@@ -33,6 +33,7 @@ def _line(part: Part, ranked: Ranking) -> RankingLine:
     return RankingLine(
         name=ranked.name,
         allocator=ranked.setting.allocator,
+        dtype=ranked.setting.dtype,
         indicator=ranked.indicator,
         mode=ranked.setting.mode,
         setting=part.words_beside_comparison(ranked.setting),

@@ -22,8 +22,8 @@ from pyprof.report.view import Cell, Column, FixedFigure, ModelLine, Table, Tabl
 # As many lengths a short print shows.
 BRIEF_HEADLINE, BRIEF_OTHERS = 8, 5
 
-# A variant, its implementation, a setting and an indicator's name.
-Place = tuple[str, str, Setting, str]
+# A variant, its implementation, how it is launched, a setting and an indicator's name.
+Place = tuple[str, str, str, Setting, str]
 
 
 @dataclass(frozen=True)
@@ -42,19 +42,25 @@ class Part:
 
     def column(self, subject: Subject) -> Column:
         """The heading of a subject."""
-        return Column(subject.model, subject.attention, subject.weights, self.fact(subject).vanilla is None)
+        vanilla = self.fact(subject).vanilla is None
+        return Column(subject.model, subject.attention, subject.weights, vanilla, subject.launch)
 
     def words(self, setting: Setting) -> str:
         """What tells a setting from the others of this modality, in words."""
         return describe(setting, self._naming)
 
     def words_beside_comparison(self, one: Setting) -> str:
-        """The same where the comparison is named, which has one allocator."""
-        return describe(one, [name for name in self._naming if name != "allocator"])
+        """The same where the comparison is named, which has one allocator and one dtype."""
+        return describe(one, [name for name in self._naming if name not in ("allocator", "dtype")])
 
     @cached_property
     def _naming(self) -> tuple[str, ...]:
-        return distinguishing(setting for _, setting in self.curves.all)
+        settings = [setting for _, setting in self.curves.all]
+        names = distinguishing(settings)
+        # That of 2023 need not be said where there is no other.
+        if "dtype" in names or all(setting.dtype == "float32" for setting in settings):
+            return names
+        return ("dtype", *names)
 
     def fact(self, subject: Subject) -> ModelFacts:
         """What is known of a subject's model."""
@@ -79,7 +85,7 @@ class Part:
     def _rank(self, subject: Subject) -> tuple[bool, str, int, str, str]:
         attentions = self.fact(subject).attentions
         best = -attentions.index(subject.attention) if subject.attention in attentions else -len(attentions)
-        return self.fact(subject).vanilla is not None, subject.model, best, subject.attention, subject.weights or ""
+        return self.fact(subject).vanilla is not None, subject.model, best, subject.how, subject.weights or ""
 
 
 def tables(part: Part, points: Sequence[TippingPoint]) -> tuple[Table, ...]:
@@ -107,7 +113,8 @@ def _placed(points: Iterable[TippingPoint]) -> dict[Place, list[TippingPoint]]:
     placed: dict[Place, list[TippingPoint]] = {}
     for point in points:
         comparison = point.comparison
-        place = (comparison.variant, comparison.variant_attention, point.setting, point.metric)
+        variant = (comparison.variant, comparison.variant_attention, comparison.variant_launch)
+        place = (*variant, point.setting, point.metric)
         placed.setdefault(place, []).append(point)
     return placed
 
@@ -150,7 +157,8 @@ class _Builder:
         )
 
     def _points(self, subject: Subject) -> Sequence[TippingPoint]:
-        return self.placed.get((subject.model, subject.attention, self.setting, self.indicator.name), ())
+        place = (subject.model, subject.attention, subject.launch, self.setting, self.indicator.name)
+        return self.placed.get(place, ())
 
     def _cells(self, subject: Subject, lengths: Sequence[int]) -> list[Cell]:
         curve, cheaper = self.curves[subject], dict[int, tuple[str, ...]]()

@@ -59,7 +59,7 @@ def _table(lines: Sequence[DifferenceLine], marks: Glyphs) -> Grid:
             text.append(f" {marks.dot} " if number else "").append(f"{point.length:,} ", "dim").append(
                 _ratio(point, marks)
             )
-        grid.add_row(Text.assemble((line.column.model, "bold"), f" {line.column.attention}"), text)
+        grid.add_row(Text.assemble((line.column.model, "bold"), f" {line.column.how}"), text)
     return grid
 
 

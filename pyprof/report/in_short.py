@@ -26,7 +26,7 @@ def in_short(view: View, width: int, glyphs: Glyphs) -> Iterator[RenderableType]
                 yield from longer_lines(view.longer, width)
             yield Text("")
             yield from ranking_tables(part, width, glyphs)
-            yield from _senses({line.name: line.allocator for line in part.rankings})
+            yield from _senses({line.name: (line.allocator, line.dtype) for line in part.rankings})
     lines = [line for part in view.modalities for line in part.tipping if line.indicator.headline]
     if lines:
         yield rule("in short: the length from which a variant costs less", width, glyphs)
@@ -39,7 +39,7 @@ def in_short(view: View, width: int, glyphs: Glyphs) -> Iterator[RenderableType]
                 "no time: the study's time was up before" + (", and this goes on:" if view.resume else ""), "dim"
             )
             yield from [command_text(view.resume, width)] if view.resume else []
-        yield from _senses({line.comparison.name: line.comparison.allocator for line in lines})
+        yield from _senses({line.comparison.name: line.comparison.conditions for line in lines})
 
 
 def _units(lines: Sequence[TippingLine]) -> str:
@@ -50,8 +50,8 @@ def _units(lines: Sequence[TippingLine]) -> str:
     return f"{first}s" + (f" ({'; '.join(odd)})" if odd else "")
 
 
-def _senses(allocators: dict[str, str]) -> Iterator[RenderableType]:
-    said = senses(allocators)
+def _senses(conditions: dict[str, tuple[str, str]]) -> Iterator[RenderableType]:
+    said = senses(conditions)
     if said:
         yield Text("; ".join(said), "dim")
 
@@ -72,5 +72,5 @@ def _tipping(lines: Sequence[TippingLine], glyphs: Glyphs) -> Grid:
         for number, (comparison, own) in enumerate(comparisons.items()):
             cells = [plain_verdict(own[head], glyphs) if head in own else Text(glyphs.dash, "dim") for head in heads]
             finding = published(next(iter(own.values())), glyphs) if number == 0 else Text("")
-            grid.add_row(Text("" if number else variant, "bold"), Text(comparison.name), *cells, finding)
+            grid.add_row(Text("" if number else variant, "bold"), Text(comparison.sense), *cells, finding)
     return grid

@@ -86,7 +86,7 @@ def ranking_tables(part: ModalityView, width: int, glyphs: Glyphs) -> Iterator[R
         lines = {_head(line): line for line in part.rankings if line.name == sense}
         rows = list(dict.fromkeys(place.column for line in lines.values() for place in line.places))
         cells = {head: _cells(line, rows, glyphs) for head, line in lines.items()}
-        labels = [Text.assemble((column.model, "bold"), f" {column.attention}") for column in rows]
+        labels = [Text.assemble((column.model, "bold"), f" {column.how}") for column in rows]
         used = max(label.cell_len for label in labels)
         headings = [max(map(len, _title(head).split("\n"))) for head in lines]
         for chosen in blocks_of(headings, list(cells.values()), width - used):
@@ -176,7 +176,7 @@ def _times(place: RankingPlace, fast: bool) -> str:
 def _name(column: Column, beside: Collection[Column]) -> str:
     """What a model is called beside others: by its name alone where that tells it from them."""
     alone = sum(each.model == column.model for each in set(beside)) < 2
-    return column.model if alone else f"{column.model} {column.attention}"
+    return column.model if alone else f"{column.model} {column.how}"
 
 
 def _listed(names: Iterable[str], word: str) -> str:

@@ -88,7 +88,7 @@ def _line(before: str, after: str, each: Difference, fact: ModelFacts) -> Differ
 
 
 def _column(subject: Subject, fact: ModelFacts) -> Column:
-    return Column(subject.model, subject.attention, subject.weights, fact.vanilla is None)
+    return Column(subject.model, subject.attention, subject.weights, fact.vanilla is None, subject.launch)
 
 
 def _settings(before: Setting, after: Setting) -> tuple[str, str]:

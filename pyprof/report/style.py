@@ -210,7 +210,7 @@ def scale(values: Iterable[float], format: Format, unit: str = "") -> Scale:
 
 def short_case(case: Case) -> str:
     """A case in a sentence on a run whose other settings are known."""
-    return f"{case.model} {case.attention} {case.mode} {case.length:,}"
+    return f"{case.model} {case.how} {case.mode} {case.length:,}"
 
 
 def figure(indicator: IndicatorFacts, value: float) -> str:

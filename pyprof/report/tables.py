@@ -32,7 +32,7 @@ def metric_table(table: Table, width: int, glyphs: Glyphs) -> Group:
         [_figure(row.cells[index], unit, table, index, glyphs) for row in rows] for index in range(len(table.columns))
     ]
     blocks: list[RenderableType] = [title]
-    headings = [max(len(column.model), len(column.attention), len(short) + 2) for column in table.columns]
+    headings = [max(len(column.model), len(column.how), len(short) + 2) for column in table.columns]
     for chosen in blocks_of(headings, columns, width - len(table.length_unit) - 12):
         grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False, pad_edge=False)
         grid.add_column(f"\nlength\n({table.length_unit}s)", justify="right", no_wrap=True, style="bold")
@@ -46,7 +46,7 @@ def metric_table(table: Table, width: int, glyphs: Glyphs) -> Group:
 
 def _heading(column: Column, unit: str) -> Text:
     """The unit is the one that stands in every column; the title has it in full."""
-    return Text.assemble((column.model, "bold"), "\n", column.attention, "\n", (f"({unit})" if unit else "", "dim"))
+    return Text.assemble((column.model, "bold"), "\n", column.how, "\n", (f"({unit})" if unit else "", "dim"))
 
 
 def blocks_of(headings: Sequence[int], texts: Sequence[Sequence[Text]], room: int) -> Iterator[list[int]]:

@@ -55,11 +55,11 @@ def _pair(line: TippingLine) -> Text:
     comparison = line.comparison
     return Text.assemble(
         (comparison.variant, "bold"),
-        f" {comparison.variant_attention} ",
+        f" {comparison.variant_how} ",
         ("against ", "dim"),
         (comparison.vanilla, "bold"),
-        f" {comparison.vanilla_attention} ",
-        (f"({comparison.name})", "dim"),
+        f" {comparison.vanilla_how} ",
+        (f"({comparison.name}, {comparison.dtype})", "dim"),
     )
 
 
@@ -108,7 +108,7 @@ def _terse_verdict(line: TippingLine) -> Text:
 
 def _legend(lines: Sequence[TippingLine]) -> list[Text]:
     """What the names of the comparisons and the signs behind a tipping point mean; only those that occur."""
-    said = senses({line.comparison.name: line.comparison.allocator for line in lines})
+    said = senses({line.comparison.name: line.comparison.conditions for line in lines})
     signs = {line.agreement for line in lines}
     against = [f"{sign} {meaning}" for agreement, (sign, meaning) in AGREEMENT.items() if agreement in signs]
     if against:
@@ -116,12 +116,20 @@ def _legend(lines: Sequence[TippingLine]) -> list[Text]:
     return [Text("; ".join(said), "dim")] if said else []
 
 
-def senses(allocators: Mapping[str, str]) -> list[str]:
-    """What the names of comparisons mean, and what their allocators do, by name; only where a name does not say it."""
-    words = {name: meaning for name, meaning in NAMES.items() if name in allocators}
-    kept = {name: ALLOCATOR_WORDS.get(own, own) for name, own in allocators.items() if own != "default"}
-    said = [f"{name}: {', '.join(filter(None, (words.get(name), kept.get(name))))}" for name in {**words, **kept}]
-    if "keep" in allocators.values():
+def senses(conditions: Mapping[str, tuple[str, str]]) -> list[str]:
+    """What the names of comparisons mean, in which dtype they are and what their allocators do, by name.
+
+    Only where a name does not say it; float32, as in 2023, is said where there are other dtypes beside it.
+    """
+    words = {name: meaning for name, meaning in NAMES.items() if name in conditions}
+    plain = {dtype for _, dtype in conditions.values()} <= {"float32"}
+    dtypes = {} if plain else {name: dtype for name, (_, dtype) in conditions.items()}
+    kept = {name: ALLOCATOR_WORDS.get(own, own) for name, (own, _) in conditions.items() if own != "default"}
+    said = [
+        f"{name}: {', '.join(filter(None, (words.get(name), dtypes.get(name), kept.get(name))))}"
+        for name in {**words, **dtypes, **kept}
+    ]
+    if any(allocator == "keep" for allocator, _ in conditions.values()):
         said.append(
             "memory kept: what a step frees stays with the process, so the next one is not charged for it again"
         )

@@ -15,7 +15,11 @@ from pyprof.analysis.ratio import RatioPoint
 from pyprof.analysis.shares import ShareRow
 from pyprof.analysis.system_time import SystemSummary
 from pyprof.analysis.tipping import Tipping
+<<<<<<< HEAD
 from pyprof.printing import ShownInNotebook
+=======
+from pyprof.records.case import run_as
+>>>>>>> 5def25c (How work is launched is an axis of a case, a comparison has a dtype of its own, and the kinds' bars of a GPU's layer table are of its time)
 from pyprof.records.comparison import Comparison
 from pyprof.records.indicator import IndicatorFacts, OfIndicator
 from pyprof.records.published import DataSet, TippingFinding
@@ -26,12 +30,18 @@ SCHEMA = 2
 
 @dataclass(frozen=True)
 class Column:
-    """A model with one attention implementation, as a table's column."""
+    """A model with one attention implementation and launch, as a table's column."""
 
     model: str
     attention: str
     weights: str | None
     vanilla: bool
+    launch: str = "eager"
+
+    @property
+    def how(self) -> str:
+        """How the model is run: "sdpa", or "sdpa, graph"."""
+        return run_as(self.attention, self.launch)
 
 
 @dataclass(frozen=True)
@@ -164,12 +174,13 @@ class RankingLine(OfIndicator):
     """What the models of one sense (`name`: then, now, ...) cost at one length in one mode, the least first.
 
     `leaders` are those that may cost least: one where that is `decided`, several where it is not, or where counted
-    figures are equal. `allocator` hands out the host's memory. `missing` are those without a figure, with the status
-    in its place. `longer` says what would decide it, where more samples can.
+    figures are equal. `allocator` hands out the host's memory, and all are of one `dtype`. `missing` are those without
+    a figure, with the status in its place. `longer` says what would decide it, where more samples can.
     """
 
     name: str
     allocator: str
+    dtype: str
     indicator: IndicatorFacts
     mode: str
     setting: str

@@ -57,13 +57,14 @@ class Group:
 
 @dataclass(frozen=True)
 class Spot:
-    """Where a group stands: in one block, mode, kind of batch and kind of process, at one length."""
+    """Where a group stands: in one block, mode, kind of batch, kind of process and dtype, at one length."""
 
     block: int
     mode: Mode
     batch: Batch
     length: int
     allocator: str
+    dtype: str
 
 
 # The pairs that are wanted at each spot, and why.
@@ -79,7 +80,7 @@ def ranks(groups: Groups, prediction: Prediction) -> Mapping[tuple[Spot, Stage],
     cross; ranked by its own cost, the cheap end of every bracket would come before the dear end of any, and a time
     budget that ends in between would leave no crossing bracketed at all.
     """
-    costs, brackets = {}, defaultdict[tuple[Stage, int, str], float](float)
+    costs, brackets = {}, defaultdict[tuple[Stage, int, str, str], float](float)
     for (spot, stage), pairs in groups.items():
         seconds = prediction.together(tuple(dict.fromkeys(case for pair in pairs for case in pair)))
         costs[spot, stage] = sum(seconds.values()) / len(seconds)
@@ -96,6 +97,6 @@ def ranks(groups: Groups, prediction: Prediction) -> Mapping[tuple[Spot, Stage],
     }
 
 
-def _whole(spot: Spot, stage: Stage) -> tuple[Stage, int, str]:
-    """What the groups belong to that are ranked together; training is answered process by process."""
-    return stage, spot.block, spot.allocator if stage == Stage.ANSWER else ""
+def _whole(spot: Spot, stage: Stage) -> tuple[Stage, int, str, str]:
+    """What the groups belong to that are ranked together; training is answered process by process, dtype by dtype."""
+    return stage, spot.block, *((spot.allocator, spot.dtype) if stage == Stage.ANSWER else ("", ""))

@@ -8,7 +8,7 @@ from typing import Any
 
 from pyprof.errors import UsageError
 from pyprof.names import nearest
-from pyprof.records.study import Study, parse
+from pyprof.records.study import BY_IMPLEMENTATION, Study, parse
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,11 @@ def narrow(study: Study, narrowing: Narrowing) -> Study:
             comparison["lengths"] = _lengths(narrowing.lengths, comparison["lengths"], where)
         if narrowing.implementations:
             comparison["implementations"] = list(narrowing.implementations)
-    if "allocators" in table:
-        asked = {each for comparison in table["comparison"] for each in comparison["implementations"]}
-        kept = {name: value for name, value in table.pop("allocators").items() if name in asked}
-        if kept and "allocator" not in narrowing.settings:
-            table["allocators"] = kept
+    asked = {each for comparison in table["comparison"] for each in comparison["implementations"]}
+    for key, for_all in BY_IMPLEMENTATION.items():
+        kept = {name: value for name, value in table.pop(key, {}).items() if name in asked}
+        if kept and for_all not in narrowing.settings:
+            table[key] = kept
     return parse(table, where)
 
 

@@ -177,7 +177,7 @@ class Plan:
 
     def _wishes(self, series: _Series, lengths: Iterator[tuple[int, Stage]]) -> Iterator[tuple[_Wish, Stage]]:
         for length, stage in lengths:
-            spot = Spot(series.pairing.block, series.mode, series.batch, length, series.pairing.allocator)
+            spot = self._spot(series, length)
             yield _Wish(spot, tuple(self._case(subject, spot) for subject in series.pairing.subjects)), stage
 
     def _fixed_lengths(self, series: _Series) -> Iterator[tuple[int, Stage]]:
@@ -251,7 +251,7 @@ class Plan:
         pairing = series.pairing
         if case.length not in series.lengths.values:
             return False
-        spot = Spot(pairing.block, series.mode, series.batch, case.length, pairing.allocator)
+        spot = self._spot(series, case.length)
         return any(self._case(subject, spot) == case for subject in pairing.subjects)
 
     def _crossing_lengths(self, series: _Series, records: Mapping[str, Record]) -> Iterator[tuple[int, Stage]]:
@@ -285,11 +285,16 @@ class Plan:
         if place not in self._pairs:
             pairs = {}
             for length in series.lengths.values:
-                spot = Spot(pairing.block, series.mode, series.batch, length, pairing.allocator)
+                spot = self._spot(series, length)
                 vanilla, variant = (self._case(pairing.subjects[end], spot) for end in (0, -1))
                 pairs[vanilla.key] = vanilla, variant
             self._pairs[place] = pairs
         return self._pairs[place]
+
+    def _spot(self, series: _Series, length: int) -> Spot:
+        pairing = series.pairing
+        dtype = self.study.dtype if pairing.dtype is None else pairing.dtype
+        return Spot(pairing.block, series.mode, series.batch, length, pairing.allocator, dtype)
 
     def _case(self, subject: Subject, spot: Spot) -> Case:
         case = self._cases.get((subject, spot))
@@ -301,11 +306,12 @@ class Plan:
                 attention=subject.attention,
                 size=self.study.size,
                 batch=spot.batch,
-                dtype=self.study.dtype,
+                dtype=spot.dtype,
                 device=self._device,
                 compiled=self.study.compiled,
                 weights=subject.weights,
                 allocator=spot.allocator,
+                launch=subject.launch,
             )
             self._cases[subject, spot] = case
         return case

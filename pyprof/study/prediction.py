@@ -42,7 +42,8 @@ LEARNING = 0.2
 # Where nothing bounds the batch, this is the guess that its cost is predicted with.
 UNKNOWN_BATCH = 16
 
-_Curve = tuple[str, str, Mode]
+# Model, implementation, mode, dtype and launch.
+_Curve = tuple[str, str, Mode, str, str]
 
 
 @dataclass(frozen=True)
@@ -230,10 +231,12 @@ class Prediction:
     def _relatives(self, case: Case) -> Iterable[list[_Curve]]:
         """Measured curves that tell something about a case, the nearest relation first.
 
-        The same mode comes before the same implementation: another implementation leaves all layers but attention as
-        they are, while between the modes the pace of the whole step rests on `TRAIN_FACTOR`.
+        Another dtype or launch leaves the work as it is. The same mode comes before the same implementation: another
+        implementation leaves all layers but attention as they are, while between the modes the pace of the whole step
+        rests on `TRAIN_FACTOR`.
         """
-        model, attention, mode = _curve(case)
+        model, attention, mode, *_ = _curve(case)
+        yield [curve for curve in self._measured if curve[:3] == (model, attention, mode)]
         yield [curve for curve in self._measured if curve[0] == model and curve[2] == mode]
         yield [curve for curve in self._measured if curve[0] == model and curve[1] == attention]
         yield [curve for curve in self._measured if curve[0] == model]
@@ -241,7 +244,7 @@ class Prediction:
 
     def _size(self, curve: _Curve, length: int) -> tuple[float, float]:
         """Floating-point operations and tokens of one step."""
-        model, attention, mode = curve
+        model, attention, mode, *_ = curve
         entry = registry.find(model)
         work = length * UNKNOWN_WORK_PER_UNIT if entry is None else entry.cost(attention).work(length)
         work *= (TRAIN_FACTOR if mode == "train" else 1.0) * (TINY_SHARE if self.study.size == "tiny" else 1.0)
@@ -258,7 +261,7 @@ class Prediction:
 
 
 def _curve(case: Case) -> _Curve:
-    return case.model, case.attention, case.mode
+    return case.model, case.attention, case.mode, case.dtype, case.launch
 
 
 def most_samples(step: float, care: Care) -> int:

@@ -48,8 +48,7 @@ def preview(study: Study, threads: int = 1, rate: float | None = None) -> Previe
     """
     # Which device auto stands for is known only once torch is loaded.
     device = "cpu" if study.device == devices.AUTO else study.device
-    resolved = resolve(study)
-    plan = Plan(study, resolved if devices.of(device).limits_host_memory else resolved.on_device(), device)
+    plan = Plan(study, resolve(study), device)
     prediction = Prediction(study, study.threads or threads, device, rate)
     remaining = float("inf") if study.time_budget is None else study.time_budget - START_SECONDS
     records: dict[str, Record] = {}

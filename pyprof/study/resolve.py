@@ -21,11 +21,14 @@ from pyprof.records.study import Block, Study
 def resolve(study: Study) -> Resolved:
     """What the study stands for on this machine, each pair of models and implementations once.
 
+    A device that is yet to be chosen is taken for the host.
+
     Raises UsageError for a device, an allocator, a metric, a model, weights or a kind that do not exist, or a model
     that cannot do what is asked: an implementation it lacks, a length below its shortest or beyond its longest.
     """
-    if study.device != devices.AUTO:
-        devices.of(study.device)
+    device = devices.of("cpu" if study.device == devices.AUTO else study.device)
+    for launch in study.launches if study.device != devices.AUTO else ():
+        device.check_launch(launch)
     for implementation in {each for block in study.blocks for each in block.implementations}:
         allocators.variables(study.allocator_of(implementation))
     for model, path in study.weights.items():
@@ -38,12 +41,13 @@ def resolve(study: Study) -> Resolved:
     for block in study.blocks:
         _check_lengths(study, block)
         facts |= {model: _facts(model, block) for model in block.models if model not in facts}
-    return Resolved(
+    resolved = Resolved(
         pairings=pair(study, facts, models.resolve),
         models=facts,
         indicators=chosen,
         published=diwan2023(),
     )
+    return resolved.settled(device.usual_dtype, own_memory=not device.limits_host_memory)
 
 
 def facts_of(study: Study) -> tuple[IndicatorFacts, ...]:

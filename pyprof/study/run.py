@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from pyprof import device as devices
 from pyprof.errors import ExitCode, PyprofError, UsageError
 from pyprof.failures import NOT_NEEDED, TIME_IS_UP, Status
 from pyprof.quantity import format_seconds
@@ -25,7 +24,7 @@ from pyprof.study.foregone import why_foregone
 from pyprof.study.groups import Group
 from pyprof.study.plan import Plan
 from pyprof.study.prediction import Prediction
-from pyprof.study.resolve import facts_of, resolve
+from pyprof.study.resolve import resolve
 from pyprof.worker.executors import WorkerExecutor
 
 # Outcomes that measuring again would only repeat. What was skipped may fit another time, and an error may be mended.
@@ -103,10 +102,8 @@ def run_study(
         try:
             ready = executor.start(given)
             _check_machine(store, ready)
-            if not devices.of(ready.study.device).limits_host_memory:
-                resolved = resolved.on_device()
             if store.previous is None:
-                resolved = replace(resolved, indicators=facts_of(ready.study))
+                resolved = resolve(ready.study)
             store.begin(ready.study, resolved, ready.environment)
             run = _Run(ready, resolved, store, executor, progress, clock, begin)
             run.go()

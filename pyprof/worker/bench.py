@@ -12,8 +12,10 @@ from pyprof import device as devices
 from pyprof.errors import InvariantError, UsageError
 from pyprof.indicators import registry
 from pyprof.indicators.indicator import How, Indicator
+from pyprof.layers.captured import captured_notes
 from pyprof.layers.faults import faults_by_kind
 from pyprof.layers.instrument import instrument
+from pyprof.layers.profile import Profile
 from pyprof.machine import allocator
 from pyprof.records.case import Case
 from pyprof.records.executor import Outcome, by_itself
@@ -22,6 +24,7 @@ from pyprof.records.record import Record
 from pyprof.records.study import Study
 from pyprof.timing.yardstick import Yardstick
 from pyprof.worker.cache import ModelCache
+from pyprof.worker.captured_step import eager_profile, weighing
 from pyprof.worker.case_in_progress import CaseInProgress
 from pyprof.worker.largest_batch import CONFIRMED, Search
 from pyprof.worker.rounds import Tell, time_together
@@ -129,6 +132,8 @@ class Bench:
         if wanted.batch != "largest":
             case.step = Step(model, wanted, self.study.optimizer, wanted.batch)
             case.notes += case.step.notes
+            if wanted.launch == "graph":
+                case.step.capture()
             return
         # The fresh process that confirms a batch needs the memory that other models hold here.
         self.models.keep_only((wanted,))
@@ -172,7 +177,7 @@ class Bench:
                 self._probe(step, case, weighed, case.timed.value)
             else:
                 for indicator in weighed:
-                    case.read(indicator, step, step)
+                    case.read(indicator, step, weighing(step))
             for indicator in self._asked("counted", case.case):
                 case.count(indicator, step)
         finally:
@@ -180,18 +185,27 @@ class Bench:
 
     def _probe(self, step: Step, case: CaseInProgress, weighed: Sequence[Indicator], seconds: float) -> None:
         rounds = min(MOST_PROBED_ROUNDS, int(PROBED_SECONDS / max(2 * seconds, 1e-9)))
-        probes = instrument(step.model.step, backward=step.case.mode == "train", rules=step.model.kinds)
-
-        def marked() -> None:
-            step.renew()
-            probes.run_marked(step)
-            probes.hand_over()
+        probed = partial(instrument, step.model.step, backward=step.case.mode == "train", rules=step.model.kinds)
+        captured = step.is_captured
+        eager: Profile | None = None
 
         try:
+            if captured:
+                step.uncapture()
+                eager = eager_profile(probed, step.renew, step)
+            probes = probed()
+
+            def marked() -> None:
+                step.renew()
+                probes.run_marked(step)
+                probes.hand_over()
+
             with probes:
                 for indicator in weighed:
-                    case.read(indicator, step, marked)
-                if not rounds and not weighed:
+                    case.read(indicator, step, weighing(step, probes) if captured else marked)
+                if captured and not step.is_captured:
+                    step.capture(probes.capture)
+                if not rounds and (captured or not weighed):
                     marked()
                 for number in range(rounds):
                     # The order changes from round to round, so that what a step leaves behind hits both alike.
@@ -200,13 +214,17 @@ class Bench:
                         with turn():
                             step()
             case.profile = probes.profile()
+            if eager is not None:
+                case.notes += captured_notes(eager, case.profile)
         except (InvariantError, UsageError) as error:
             # The step was timed before and without the probes, so its time stands: they contradict one another, say, or
             # are refused inside of what the model compiles by itself.
             case.notes.append(f"the layers' times are left out: {error}")
             for indicator in weighed:
                 if indicator.name not in case.indicators:
-                    case.read(indicator, step, step)
+                    case.read(indicator, step, weighing(step))
+            if captured and not step.is_captured:
+                step.capture()
             return
         if self._device.limits_host_memory and case.timed is not None and _faults_much(case.timed):
             # Not within the probed steps, whose times the hooks that count would disturb.

@@ -74,13 +74,19 @@ class CaseInProgress:
             for kind, cost in profile.kinds().items()
         }
 
+    def _where(self) -> Profile | None:
+        """The profile that says where the time of a step goes; a replay calls no layer, so there it is the device's."""
+        if self.profile is None or self.case.launch != "graph":
+            return self.profile
+        return self.profile.on_device() if self.profile.device_time else None
+
     def fail(self, status: Status, reason: str) -> None:
         """Note what went wrong, and let go of what takes memory."""
         self.status, self.reason, self.step = status, reason, None
 
     def outcome(self, fingerprint: str) -> Outcome:
         """The record and the layers."""
-        profile = self.profile
+        profile, looked_at = self._where(), self.profile
         record = Record(
             case=self.case,
             status=self.status,
@@ -92,7 +98,7 @@ class CaseInProgress:
             kinds={} if profile is None else self._kinds(profile),
             step_seconds=None if profile is None else profile.step_seconds,
             outside_seconds=None if profile is None else profile.outside_seconds,
-            overhead=None if profile is None or profile.plain is None else profile.plain.ratio,
+            overhead=None if looked_at is None or looked_at.plain is None else looked_at.plain.ratio,
             attention=self.attention,
             notes=tuple(self.notes),
         )

@@ -66,6 +66,8 @@ class Search:
         care = self.study.care
 
         def timed(step: Step) -> float:
+            if self.case.launch == "graph":
+                step.capture()
             return measure(
                 step.timed,
                 precision=care.precision,
@@ -80,8 +82,7 @@ class Search:
     def _unless_out_of_memory(self, batch: int, call: Callable[[Step], Result]) -> Result | None:
         """What a call gives for a step, None where memory runs out; all is freed out of the exception's reach."""
         try:
-            step = Step(self.model, self.case, self.study.optimizer, batch)
-            return call(step)
+            return call(Step(self.model, self.case, self.study.optimizer, batch))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Literal
 
 from pyprof.failures import blamed
 from pyprof.layers.captured import captured_notes
@@ -14,8 +13,7 @@ from pyprof.layers.profile import Profile
 from pyprof.layers.step_inputs import SameInputs
 from pyprof.layers.steps import record_steps
 from pyprof.models.loaded import LoadedModel
-
-Launch = Literal["eager", "graph"]
+from pyprof.worker.captured_step import eager_profile
 
 
 class ModelStep:
@@ -43,7 +41,7 @@ def profile_model(
     batch: int,
     seconds: float,
     nvtx: bool | None = None,
-    launch: Launch = "eager",
+    launch: str = "eager",
     draw: Callable[[Probes], object] | None = None,
 ) -> Profile:
     """Steps of what a study would time, with and without probes in turn, after one of warm-up; times in seconds.
@@ -65,10 +63,7 @@ def profile_model(
         # Only now, as the first step may have built some of the layers.
         probed = partial(instrument, loaded.step, backward=loaded.mode == "train", rules=loaded.kinds, nvtx=nvtx)
         if launch == "graph":
-            with probed() as probes:
-                prepare()
-                probes.run_marked(step)
-            eager = probes.profile()
+            eager = eager_profile(probed, prepare, step)
         with probed() as probes:
             run: Callable[[], object] = step
             before: Callable[[], object] = prepare

@@ -32,7 +32,8 @@ def free(device: Device) -> None:
 class Step:
     """One step of a loaded model, ready to be called: inference, or forward, loss, backward and maybe an optimizer.
 
-    Each call finds the inputs as they were given; `renew` sees to that beforehand, where it is not to be measured.
+    Each call finds the inputs as they were given; `renew` sees to that beforehand, where it is not to be measured. Once
+    it is captured, a call is a replay, which finds them where they were then.
     """
 
     model: LoadedModel
@@ -43,6 +44,7 @@ class Step:
     _inputs: SameInputs = field(init=False)
     _optimizer: torch.optim.Optimizer | None = field(init=False, default=None)
     _found: dict[object, Any] = field(init=False, default_factory=dict)
+    _replay: Call | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.device = devices.of(self.case.device)
@@ -50,9 +52,17 @@ class Step:
         self._inputs = SameInputs(*self.model.inputs(self.case.length, self.batch))
         if self.case.mode == "train" and self.optimizer_name != "none":
             kind = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW}[self.optimizer_name]
-            self._optimizer = kind(self.model.step.parameters(), lr=_LEARNING_RATE)
+            # A captured AdamW counts its steps on the device.
+            more = {"capturable": True} if self.case.launch == "graph" and kind is torch.optim.AdamW else {}
+            self._optimizer = kind(self.model.step.parameters(), lr=_LEARNING_RATE, **more)
 
     def __call__(self) -> None:
+        if self._replay is None:
+            self._take()
+        else:
+            self._replay()
+
+    def _take(self) -> None:
         args, kwargs = self._inputs.take()
         if self.case.mode == "infer":
             self.model.call(*args, **kwargs)
@@ -62,14 +72,34 @@ class Step:
         if self._optimizer is not None:
             self._optimizer.step()
 
+    def capture(self, capture: Callable[[Call], Call] | None = None) -> None:
+        """Make every call a replay of the step, captured by the device unless something else is given.
+
+        What was captured before is forgotten. Raises UsageError where the step cannot be captured.
+        """
+        self.uncapture()
+        self._inputs.renew()
+        self._replay = (self.device.capture if capture is None else capture)(self._take)
+
+    def uncapture(self) -> None:
+        """Forget what was captured, and give its memory back."""
+        if self._replay is not None:
+            self._replay = None
+            free(self.device)
+
+    @property
+    def is_captured(self) -> bool:
+        return self._replay is not None
+
     def renew(self) -> None:
         """Forget what a call has left in the inputs, in a cache, say; there is nothing to do where they are tensors."""
-        self._inputs.renew()
+        if self._replay is None:
+            self._inputs.renew()
 
     @property
     def timed(self) -> Call:
         """The step as it is to be timed, without what makes its inputs anew."""
-        return self._inputs.timed(self)
+        return self if self.is_captured else self._inputs.timed(self)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -107,9 +137,16 @@ class Step:
         return Reading(value=float(peak), samples=(peak,), detail={"resident": resident})
 
     def once(self, look: Callable[[Any], Found]) -> Found:
-        """What `look` finds about this step; it looks once, however many indicators ask."""
+        """What `look` finds about this step; it looks once, however many indicators ask.
+
+        A captured step is looked at as it was before: a replay calls no operators.
+        """
         if look not in self._found:
-            self._found[look] = look(self)
+            replay, self._replay = self._replay, None
+            try:
+                self._found[look] = look(self)
+            finally:
+                self._replay = replay
         found: Found = self._found[look]
         return found
 

@@ -12,7 +12,17 @@ from typing import Any
 import fake_device
 import pytest
 import torch
-from fake_device import FREE_BYTES, LAUNCH_NS, RATE, TOKEN_BYTES, TOKEN_NS, FakeDevice, resident_bytes
+from fake_device import (
+    FREE_BYTES,
+    LAUNCH_NS,
+    RATE,
+    REPLAYED,
+    TOKEN_BYTES,
+    TOKEN_NS,
+    FakeDevice,
+    GraphDevice,
+    resident_bytes,
+)
 from simulated_machine import make_study
 
 from pyprof import device as devices
@@ -91,6 +101,64 @@ def test_the_search_for_the_largest_batch_uses_the_devices_memory(chip: fake_dev
         assert reading.detail["peak"] == batch * length * TOKEN_BYTES + resident_bytes(length, batch)
         assert reading.value == pytest.approx(batch / ((LAUNCH_NS + batch * length * TOKEN_NS) * 1e-9), rel=1e-9)
     assert chip.released
+
+
+@pytest.fixture
+def graph_chip(chip: fake_device.Chip, monkeypatch: pytest.MonkeyPatch) -> fake_device.Chip:
+    """The same hardware, where work can be captured; a module is known to be on it, though PyTorch is not told."""
+    devices.unregister("fake")
+    devices.register("fake", GraphDevice)
+    monkeypatch.setattr("pyprof.layers.instrument.devices.of_module", lambda module: devices.of("fake:1"))
+    return chip
+
+
+@pytest.mark.parametrize("mode", ["infer", "train"])
+def test_a_captured_case_is_timed_by_its_replays_and_weighed_by_its_capture(
+    graph_chip: fake_device.Chip, tmp_path: Path, mode: str
+) -> None:
+    metrics = ["latency", "peak_memory", "device_time", "flops"]
+    records, _ = run(a_study(metrics=metrics, launches=["eager", "graph"], modes=[mode]), tmp_path / "run")
+    found = {(record.case.length, record.case.launch): record for record in records}
+    assert set(found) == {(length, launch) for length in LENGTHS for launch in ("eager", "graph")}
+    for (length, launch), record in found.items():
+        assert (record.status, record.reason) == ("ok", None)
+        worked = length * TOKEN_NS * (REPLAYED if launch == "graph" else 1)
+        assert set(record.indicators["latency"].samples) == {LAUNCH_NS + worked}
+        assert set(record.indicators["device_time"].samples) == {worked}
+        assert record.indicators["flops"].value == found[length, "eager"].indicators["flops"].value > 0
+        peak = record.indicators["peak_memory"]
+        assert peak.samples[0] - peak.detail["resident"] == length * TOKEN_BYTES
+    assert any("a replay calls no layer" in note for note in found[LENGTHS[0], "graph"].notes)
+    assert not any("captured" in note for note in found[LENGTHS[0], "eager"].notes)
+    # What a replay's layers take is not known without records of the device's work: nothing is said of them.
+    assert not found[LENGTHS[0], "graph"].kinds
+    assert found[LENGTHS[0], "eager"].kinds
+
+
+def test_the_largest_batch_of_a_captured_step_is_timed_by_its_replays(
+    graph_chip: fake_device.Chip, tmp_path: Path
+) -> None:
+    records, _ = run(a_study(metrics=["throughput"], launches=["graph"]), tmp_path / "run")
+    for record in records:
+        length, reading = record.case.length, record.indicators["throughput"]
+        batch = int(reading.detail["batch"])
+        seconds = (LAUNCH_NS + REPLAYED * batch * length * TOKEN_NS) * 1e-9
+        assert reading.value == pytest.approx(batch / seconds, rel=1e-9)
+        assert reading.detail["best"] == pytest.approx(batch / seconds, rel=1e-9)
+
+
+def test_a_step_that_cannot_be_captured_fails_with_its_reason_and_the_others_go_on(
+    graph_chip: fake_device.Chip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(self: GraphDevice, fn: object) -> None:
+        raise UsageError("the step cannot be captured into a CUDA graph (it waits): leave --launch out")
+
+    monkeypatch.setattr(GraphDevice, "capture", refused)
+    records, _ = run(a_study(metrics=["latency"], launches=["eager", "graph"]), tmp_path / "run")
+    for record in records:
+        failed = record.case.launch == "graph"
+        assert record.status == ("error" if failed else "ok")
+        assert ("it waits" in (record.reason or "")) == failed
 
 
 def test_a_plan_uses_the_devices_guess(chip: fake_device.Chip, tmp_path: Path) -> None:

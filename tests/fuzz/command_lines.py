@@ -36,7 +36,7 @@ SENSE = {
     "--impls": ("sdpa", "auto", "reference,sdpa"), "--dtypes": ("float32", "bfloat16"), "--modes": ("infer", "forward"),
     "--tolerance": ("2",), "--precision": ("5%", "0.1"), "--fail-over": ("3%", "0.5"), "--seed": ("1",),
     "--time-budget": ("1 s", "1 min"), "--timeout": ("1 min",), "--memory-budget": ("1 GiB",), "--tools": ("pyprof",),
-    "--device": ("cpu",), "--pin": ("0",), "--dtype": ("float32",), "--allocator": ("default",),
+    "--device": ("cpu",), "--pin": ("0",), "--dtype": ("float32",), "--launch": ("eager",), "--allocator": ("default",),
     "--batch-limit": ("2",), "--optimizer": ("none", "sgd"), "--weights": ("bert=/dev/null",), "--size": ("tiny",),
     "--mode": ("infer", "train"),
 }  # fmt: skip

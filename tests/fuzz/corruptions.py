@@ -182,7 +182,8 @@ NEAR = {
     "seed": ("0", "9223372036854775807"),
     "metrics": ('["latency"]', '["throughput"]', '["parameters", "latency"]', '["os:getcwd"]', '["json:dumps"]'),
     "modes": ('["train"]', '["train", "infer"]'),
-    "dtype": ('"float16"', '"bfloat16"'),
+    "dtype": ('"float16"', '"bfloat16"', '"usual"'),
+    "launches": ('["graph"]', '["graph", "eager"]', '["eager", "eager"]'),
     "device": ('"auto"', '"cuda:0"', '"tpu"', '"cuda:99999999999999999999"'),
     "size": ('"base"', '"tiny"'),
     "optimizer": ('"adamw"', '"sgd"'),
@@ -228,7 +229,10 @@ def spoil_toml(random: random.Random, content: bytes) -> bytes:
         elif action == "twice":
             lines.insert(random.randrange(len(lines)), lines[at])
         elif action == "table":
-            lines.insert(at, random.choice(("[measure]", "[[comparison]]", "[weights]", "[x]", "[[]]", "[allocators]")))
+            lines.insert(
+                at,
+                random.choice(("[measure]", "[[comparison]]", "[weights]", "[x]", "[[]]", "[allocators]", "[dtypes]")),
+            )
         else:
             lines.insert(at, random.choice((literal, f"{literal} = 1", f"x = {literal}", f"threads = {literal}")))
         if not lines:

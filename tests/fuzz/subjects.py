@@ -37,9 +37,12 @@ memory_budget = "2 GiB"
 batch_limit = 16
 time_budget = "2 min"
 allocator = "default"
+launches = ["eager"]
 measure = { precision = 0.02, min_samples = 6, max_samples = 20, max_seconds = "2 s", timeout = "1 min" }
 [allocators]
 then = "keep"
+[dtypes]
+now = "usual"
 [[comparison]]
 vanilla = "bert"
 variants = ["longformer", "nystromformer"]

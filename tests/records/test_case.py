@@ -24,14 +24,17 @@ OTHERS = [
     replace(CASE, compiled=True),
     replace(CASE, weights="some/where"),
     replace(CASE, allocator="keep"),
+    replace(CASE, launch="graph"),
+    replace(CASE, allocator="keep", launch="graph"),
 ]
 
 
 @pytest.mark.parametrize("case", [CASE, *OTHERS], ids=str)
 def test_the_key_is_a_hash_of_the_canonical_json(case: Case) -> None:
     values = asdict(case)
-    if case.allocator == "default":
-        del values["allocator"]  # so that keys are those of before there was a choice
+    for name, before in (("allocator", "default"), ("launch", "eager")):
+        if values[name] == before:
+            del values[name]  # so that keys are those of before there was a choice
     canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
     assert case.key == hashlib.sha256(canonical.encode()).hexdigest()[:16]
     assert Case.from_json(json.loads(json.dumps(case.to_json()))) == case

@@ -107,7 +107,7 @@ def test_the_share_outside_of_attention_stands_beside_the_published_one(view: Vi
 
 
 def test_tipping_points_stand_beside_the_published_ones(view: View) -> None:
-    lines = section(printed(view), "longformer eager against bert eager (then)", 4)
+    lines = section(printed(view), "longformer eager against bert eager (then, float32)", 4)
     assert lines[1].split("  ")[1:] == [
         "latency",
         "",

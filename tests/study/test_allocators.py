@@ -54,11 +54,11 @@ def test_groups_are_of_one_allocator_and_ratios_within_it(tmp_path: Path) -> Non
 
 
 def test_where_a_device_has_its_own_memory_the_hosts_allocator_says_nothing() -> None:
-    resolved = resolve(study()).on_device()
+    resolved = resolve(study(device="cuda"))
     assert {pairing.allocator for pairing in resolved.pairings} == {"default"}
     same = make_study(comparison=[{**BLOCK, "implementations": ["then", "eager"]}], allocators={"eager": "keep"})
     assert len(resolve(same).pairings) == 2
-    assert len({(pairing.vanilla, pairing.variant) for pairing in resolve(same).on_device().pairings}) == 1
+    assert len(resolve(replace(same, device="cuda")).pairings) == 1
 
 
 def test_quick_keeps_memory_for_today_and_leaves_2023_as_the_process_is() -> None:

@@ -43,7 +43,7 @@ class Unpaired:
 
 def is_named(case: Case, pattern: str) -> bool:
     """Whether a pattern (with `*`, `?` and `[...]`) names a case, by its model or as reports and messages write it."""
-    short = f"{case.model} {case.attention}"
+    short = f"{case.model} {case.how}"
     names = {case.model, short, str(case)}
     for length in (f"{case.length}", f"{case.length:,}"):
         names |= {f"{short} {length} {case.mode}", f"{short} {case.mode} {length}", f"{short} {length}, {case.mode}"}

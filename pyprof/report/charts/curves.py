@@ -233,12 +233,12 @@ def _crossings(run: str, part: ModalityView, each: Table) -> list[tuple[TippingL
         comparison = line.comparison
         if (line.metric, line.mode) != (each.metric, each.mode) or line.tipping.crossing is None:
             continue
-        kept = ALLOCATOR_WORDS.get(comparison.allocator, comparison.allocator)
-        rest = [word for word in each.setting.split(", ") if word and word != kept]
+        own = (ALLOCATOR_WORDS.get(comparison.allocator, comparison.allocator), comparison.dtype)
+        rest = [word for word in each.setting.split(", ") if word and word not in own]
         if rest == [word for word in line.setting.split(", ") if word]:
             column = next(
                 (column for column in each.columns
-                 if (column.model, column.attention) == (comparison.variant, comparison.variant_attention)),
+                 if (column.model, column.how) == (comparison.variant, comparison.variant_how)),
                 None,
             )  # fmt: skip
             if column is not None:
@@ -251,8 +251,8 @@ def _columns(marks: Sequence[tuple[TippingLine, str]]) -> Columns:
     return {
         "mark": [str(number + 1) for number in range(len(crossings))],
         "line": [words for _, words, _ in crossings],
-        "against": [f"{line.comparison.vanilla} {line.comparison.vanilla_attention}" for line, _, _ in crossings],
-        "sense": [line.comparison.name for line, _, _ in crossings],
+        "against": [f"{line.comparison.vanilla} {line.comparison.vanilla_how}" for line, _, _ in crossings],
+        "sense": [line.comparison.sense for line, _, _ in crossings],
         "length": [round(crossing.length) for _, _, crossing in crossings],
         "low": [crossing.low if crossing.low is not None else line.shortest for line, _, crossing in crossings],
         "high": [crossing.high if crossing.high is not None else line.longest for line, _, crossing in crossings],
@@ -264,10 +264,10 @@ def _caption(marks: Sequence[tuple[TippingLine, str]], unit: str, missing: Colum
     for number, (line, words) in enumerate(marks):
         crossing = line.tipping.crossing
         if crossing is not None:
-            against = f"{line.comparison.vanilla} {line.comparison.vanilla_attention}"
+            against = f"{line.comparison.vanilla} {line.comparison.vanilla_how}"
             said.append(
                 f"{number + 1} {words} costs less than {against} from {crossing.length:,.0f} "
-                f"{interval(crossing.low, crossing.high)} {unit}s ({line.comparison.name})"
+                f"{interval(crossing.low, crossing.high)} {unit}s ({line.comparison.sense})"
             )
     text = "; ".join(said) + ("." if said else "")
     return f"{text} × a case that failed." if missing["length"] else text

@@ -15,7 +15,7 @@ _NAME = re.compile(r"[^a-z0-9]+")
 
 def column_words(column: Column) -> str:
     """A model with its implementation and, where there are any, its weights."""
-    return f"{column.model} {column.attention}" + (f" ({column.weights})" if column.weights else "")
+    return f"{column.model} {column.how}" + (f" ({column.weights})" if column.weights else "")
 
 
 def chart_name(*parts: object) -> str:

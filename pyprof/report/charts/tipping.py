@@ -36,7 +36,7 @@ def tipping_charts(runs: Sequence[Run]) -> list[Chart]:
 
 def _words(run: str, line: TippingLine) -> str:
     comparison = line.comparison
-    sense = ", ".join(filter(None, (comparison.name, line.mode, line.setting, run)))
+    sense = ", ".join(filter(None, (comparison.sense, line.mode, line.setting, run)))
     return f"{comparison.variant} ({sense})"
 
 

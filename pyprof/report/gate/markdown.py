@@ -123,8 +123,8 @@ def _tippings(shapes: Sequence[Shape]) -> Iterator[str]:
     for shape in shapes:
         pair = shape.comparison
         row = (
-            _escaped(f"**{pair.variant}** {pair.variant_attention}"),
-            _escaped(f"{pair.vanilla} {pair.vanilla_attention}"),
+            _escaped(f"**{pair.variant}** {pair.variant_how}"),
+            _escaped(f"{pair.vanilla} {pair.vanilla_how}"),
             _escaped(metric_words(shape, settings)),
             _tipping(shape.baseline),
             _tipping(shape.head),
@@ -149,7 +149,7 @@ def _ratios(shapes: Sequence[Shape]) -> Iterator[str]:
     for shape in shapes:
         pair = shape.comparison
         title = (
-            f"{pair.variant} {pair.variant_attention} against {pair.vanilla} {pair.vanilla_attention}, "
+            f"{pair.variant} {pair.variant_how} against {pair.vanilla} {pair.vanilla_how}, "
             f"{metric_words(shape, settings)}"
         )
         rows = [

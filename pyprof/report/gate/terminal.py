@@ -231,9 +231,7 @@ def _tippings(shapes: Sequence[Shape], marks: Glyphs) -> Iterator[RenderableType
     for shape in shown:
         pair = shape.comparison
         grid.add_row(
-            Text.assemble(
-                (pair.variant, "bold"), f" {pair.variant_attention}, {pair.vanilla} {pair.vanilla_attention}"
-            ),
+            Text.assemble((pair.variant, "bold"), f" {pair.variant_how}, {pair.vanilla} {pair.vanilla_how}"),
             metric_words(shape, settings),
             _tipping(shape.baseline, marks),
             _tipping(shape.head, marks),
@@ -266,7 +264,7 @@ def _ratios(shapes: Sequence[Shape], width: int, marks: Glyphs) -> Iterator[Rend
         pair = shape.comparison
         yield Text.assemble(
             (f"\n{pair.variant}", "bold"),
-            f" {pair.variant_attention} against {pair.vanilla} {pair.vanilla_attention}, ",
+            f" {pair.variant_how} against {pair.vanilla} {pair.vanilla_how}, ",
             metric_words(shape, settings),
         )
         grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False, pad_edge=False)

@@ -40,7 +40,7 @@ def margin_words(margin: float) -> str:
 def subject_words(change: Change | Unpaired) -> str:
     """The model and its implementation."""
     case = change.case
-    return f"{case.model} {case.attention}" + (f" ({case.weights})" if case.weights else "")
+    return f"{case.model} {case.how}" + (f" ({case.weights})" if case.weights else "")
 
 
 def outcome_words(outcome: Unpaired) -> str:

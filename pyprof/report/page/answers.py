@@ -77,7 +77,7 @@ def _tipping_cards(view: View) -> Iterable[Markup]:
         by_indicator.setdefault(line.indicator, []).append(line)
     if not by_indicator:
         return
-    said = senses({line.comparison.name: line.comparison.allocator for line in lines})
+    said = senses({line.comparison.name: line.comparison.conditions for line in lines})
     yield tag(
         "p",
         "The length from which a variant costs less than its vanilla model, to the end of what was measured, "
@@ -102,12 +102,12 @@ def _card(indicator: IndicatorFacts, lines: Sequence[TippingLine]) -> Markup:
     for (variant, comparison), own in rows.items():
         first = next(iter(own.values()))
         cells = [_verdict(own[head]) if head in own else "–" for head in heads]
-        under = tag("small", f"under {comparison.vanilla} {comparison.vanilla_attention}")
+        under = tag("small", f"under {comparison.vanilla} {comparison.vanilla_how}")
         unit = tag("small", f"({comparison.unit}s)")
         body.append(
             [
                 (variant, " ", under),
-                (comparison.name, " ", unit),
+                (comparison.sense, " ", unit),
                 *cells,
                 tag("span", published(first, _MARKS).plain, class_="verdict"),
             ]

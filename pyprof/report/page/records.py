@@ -23,10 +23,11 @@ _TEXTS = (
     "device",
     "compiled",
     "allocator",
+    "launch",
     "status",
 )
 # What can be filtered by a list of its values, unless there are too many to choose from.
-_CHOSEN = ("run", "model", "attention", "mode", "batch", "dtype", "device", "allocator", "status")
+_CHOSEN = ("run", "model", "attention", "mode", "batch", "dtype", "device", "allocator", "launch", "status")
 _MOST_CHOICES = 60
 
 

@@ -101,7 +101,7 @@ def _packed(record: Record, columns: Columns) -> tuple[str, dict[str, Any]]:
         "label": short_case(record.case),
         "setting": f"{record.case.device} {record.case.dtype}"
         + ("" if record.case.allocator == "default" else f" allocator {record.case.allocator}"),
-        "order": f"{record.case.model} {record.case.attention} {record.case.mode} {record.case.length:012}",
+        "order": f"{record.case.model} {record.case.how} {record.case.mode} {record.case.length:012}",
         "step": _nanoseconds(record.step_seconds or 0.0),
         "outside": _nanoseconds(record.outside_seconds or 0.0),
         "width": _WIDTHS.get(record.case.dtype, 4),
