@@ -15,11 +15,8 @@ from pyprof.analysis.ratio import RatioPoint
 from pyprof.analysis.shares import ShareRow
 from pyprof.analysis.system_time import SystemSummary
 from pyprof.analysis.tipping import Tipping
-<<<<<<< HEAD
 from pyprof.printing import ShownInNotebook
-=======
 from pyprof.records.case import run_as
->>>>>>> 5def25c (How work is launched is an axis of a case, a comparison has a dtype of its own, and the kinds' bars of a GPU's layer table are of its time)
 from pyprof.records.comparison import Comparison
 from pyprof.records.indicator import IndicatorFacts, OfIndicator
 from pyprof.records.published import DataSet, TippingFinding
