@@ -37,10 +37,11 @@ bool runs_on_tensor_cores(const Problem& problem) {
 }
 
 // Whether the kernels of Hopper run: PYPROF_CUDA_KERNELS=hopper asks for them, and the card and the problem allow it.
-bool runs_on_hopper(const Problem& problem, const Forward& forward) {
+template <class Direction>
+bool runs_on_hopper(const Problem& problem, const Direction& direction) {
 #ifdef PYPROF_HOPPER
   const char* wanted = std::getenv("PYPROF_CUDA_KERNELS");
-  if (wanted == nullptr || std::string_view(wanted) != "hopper" || !hopper_supports(problem, forward)) return false;
+  if (wanted == nullptr || std::string_view(wanted) != "hopper" || !hopper_supports(problem, direction)) return false;
   int device = 0, major = 0, minor = 0;
   C10_CUDA_CHECK(cudaGetDevice(&device));
   C10_CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
@@ -82,11 +83,14 @@ std::tuple<Tensor, Tensor, Tensor> backward_on_cuda(const Tensor& grad_output, c
   Inputs in{query, key, value, left, right, key_lengths, scale, dropout_p, seed};
   const Problem problem = cuda_problem(in, impl);
   BackwardTensors tensors(in, grad_output, grad_lse, output, lse);
+  const Backward backward = tensors.pointers();
   if (runs_on_tensor_cores(problem)) {
-    const Tensor workspace = at::empty({mma_workspace(problem)}, lse.options().dtype(at::kFloat));
-    mma_backward(problem, tensors.pointers(), workspace.mutable_data_ptr<float>(), stream);
+    const bool hopper = runs_on_hopper(problem, backward);
+    const int64_t floats = hopper ? hopper_workspace(problem) : mma_workspace(problem);
+    const Tensor workspace = at::empty({floats}, lse.options().dtype(at::kFloat));
+    (hopper ? hopper_backward : mma_backward)(problem, backward, workspace.mutable_data_ptr<float>(), stream);
   } else {
-    plain_backward(problem, tensors.pointers(), stream);
+    plain_backward(problem, backward, stream);
   }
   return {tensors.grad_query, tensors.grad_key, tensors.grad_value};
 }

@@ -1,47 +1,55 @@
-// What device code may use beyond gpu.h on Hopper (sm_90a): barriers in shared memory, bulk copies of boxes, and matrix
-// products of a warpgroup (four warps). The same two halves: PTX with nvcc, an emulation with g++.
+// What device code may use beyond gpu.h on Hopper (sm_90a): barriers in shared memory, bulk copies, matrix products
+// of a warpgroup (four warps), and turns of blocks. The same two halves: PTX with nvcc, an emulation with g++.
 //
-//   Barrier                          8 bytes in shared memory, with a phase that ends when `count` threads have arrived
-//                                    and all bytes that were expected are there
-//   barrier_init(b, count)           by one thread; then barriers_visible() by it, and sync_threads()
-//   barrier_arrive(b)                counts this thread; what it did before is seen by those who wait
-//   barrier_expect(b, bytes)         the same, and lets the phase wait for that many bytes of copies
-//   barrier_wait(b, parity)          until the phase of that parity has ended; the first one has 0. Of a fresh barrier
-//   the
-//                                    phase "before", of parity 1, has ended
-//   named_sync(id, threads)          a sync_threads of that many threads, whole warps, by number (1 to 15)
-//   fence_async()                    after plain writes to shared memory, before a barrier or a sync behind which a
-//   copy or
-//                                    a product reads them
-//   TensorMap, tensor_map(...)       a tensor (batch, heads, length, head_dim) to be copied in boxes of `rows` rows and
-//   64
-//                                    columns. Made on the host; it lies in a kernel's parameters (PYPROF_GRID_CONSTANT)
-//   copy_box(to, map, b, column, row, head, batch)   by one thread: a box to shared memory, aligned to 128 bytes; zeros
-//   for
-//                                    rows outside of the length. Counts its bytes at b. Lines of 128 bytes; each 16
-//                                    bytes lie at their address with bits 4 to 6 changed by bits 7 to 9 ("128-byte
-//                                    swizzle"), so where a tile begins at a multiple of 1024, chunk c of line r is at c
-//                                    ^ (r % 8)
-//   product<T, N>(d, a, b, add)      d (64 rows, N columns) = (add ? d : 0) + a * b^T, over 16 elements, by the 128
-//   threads
-//                                    of a warpgroup. Warp w has rows 16 w to 16 w + 15 as mma<T> has them: d[4 * i ...]
-//                                    are columns 8 * i to 8 * i + 7. `a` is a descriptor, or four registers as in
-//                                    mma<T>
-//   rows_of(tile), columns_of(tile, panel)   descriptors of shared memory: a line a row, contracted along the line; or
-//   a
-//                                    line an element of the contraction, with `panel` bytes from 64 columns to the
-//                                    next. The tile is in lines of 128 bytes as copy_box leaves them. `by` of rows_of
-//                                    steps along the line, in elements, multiples of 16
-//   products_begin() products_commit() products_wait<N>()   before the first product of a group, after its last one,
-//   and
-//                                    until at most N groups are open. Between, d may not be touched, nor what a and b
-//                                    are read from; hold(d) after the wait keeps the compiler to it
-//   shared_address(p)                where p lies in shared memory, from an origin that is a multiple of 1024
-//   set_registers<N, more>()         by a whole warpgroup: registers of a thread from now on
-//   any(condition)                   whether it holds for a lane of the warp
-//   launch_persistent(kernel, items, blocks, threads, shared_bytes, stream, params)   as many blocks as there are
-//   items,
-//                                    but no more than `blocks` a multiprocessor
+//   Barrier                       8 bytes in shared memory, with a phase that ends when `count` threads have arrived
+//                                 and all bytes that were expected are there
+//   barrier_init(b, count)        by one thread; then barriers_visible() by it, and sync_threads()
+//   barrier_arrive(b)             counts this thread; what it did before is seen by those who wait
+//   barrier_expect(b, bytes)      the same, and lets the phase wait for that many bytes of copies
+//   barrier_wait(b, parity)       until the phase of that parity has ended; the first one has 0. Of a fresh barrier
+//                                 the phase "before", of parity 1, has ended
+//   named_sync(id, threads)       a sync_threads of that many threads, whole warps, by number (1 to 15)
+//   fence_async()                 after plain accesses to shared memory, before a barrier or a sync behind which a
+//                                 copy or a product reads or writes there
+//   TensorMap, tensor_map(...)    a tensor (batch, heads, length, head_dim) to be copied in boxes of `rows` rows and
+//                                 64 columns. Made on the host; it lies in a kernel's parameters
+//                                 (PYPROF_GRID_CONSTANT)
+//   copy_box(to, map, b, column, row, head, batch)
+//                                 by one thread: a box to shared memory, aligned to 128 bytes; zeros for rows outside
+//                                 of the length. Counts its bytes at b. Lines of 128 bytes; each 16 bytes lie at
+//                                 their address with bits 4 to 6 changed by bits 7 to 9 ("128-byte swizzle"), so
+//                                 where a tile begins at a multiple of 1024, chunk c of line r is at c ^ (r % 8)
+//   copy_bulk(to, from, bytes, b) by one thread: bytes in a line from global to shared memory, whole 16 bytes
+//   product<T, N>(d, a, b, add)   d (64 rows, N columns) = (add ? d : 0) + a * b^T, over 16 elements, by the 128
+//                                 threads of a warpgroup. Warp w has rows 16 w to 16 w + 15 as mma<T> has them: d[4 *
+//                                 i ...] are columns 8 * i to 8 * i + 7. `a` is a descriptor, or four registers as in
+//                                 mma<T>
+//   rows_of(tile), columns_of(tile, panel)
+//                                 descriptors of shared memory: a line a row, contracted along the line; or a line an
+//                                 element of the contraction, with `panel` bytes from 64 columns to the next. The
+//                                 tile is in lines of 128 bytes as copy_box leaves them. `by` of rows_of steps along
+//                                 the line, in elements, multiples of 16
+//   products_begin() products_commit() products_wait<N>()
+//                                 before the first product of a group, after its last one, and until at most N groups
+//                                 are open. Between, d may not be touched, nor what a and b are read from; hold(d)
+//                                 after the wait keeps the compiler to it
+//   store_matrices(row, r)        stmatrix.x4.b16, the way back of load_matrices
+//   store_bulk(to, from, bytes) add_bulk(to, from, bytes) bulk_commit() bulk_wait()
+//                                 by one thread: floats from shared to global memory, whole 16 bytes, stored or added
+//                                 there; closes a group; until all that this thread has closed is there, and its
+//                                 source free
+//   fence_async_global()          after bulk_wait, before others are told; and after one was told, before a bulk copy
+//   publish(flag, value) wait_until(flag, value)
+//                                 an int32 in global memory that tells other blocks how far this one is. Blocks that
+//                                 wait for one another must not need more of them to be there than there are: see
+//                                 take
+//   take(counter)                 the next number of an int32 in global memory, from 0: who waits only for those who
+//                                 took a smaller number waits for blocks that run
+//   shared_address(p)             where p lies in shared memory, from an origin that is a multiple of 1024
+//   set_registers<N, more>()      by a whole warpgroup: registers of a thread from now on
+//   any(condition)                whether it holds for a lane of the warp
+//   launch_persistent(kernel, items, blocks, threads, shared_bytes, stream, params)
+//                                 as many blocks as there are items, but no more than `blocks` a multiprocessor
 #pragma once
 
 #include "gpu.h"
@@ -116,6 +124,49 @@ PYPROF_DEVICE void copy_box(void* to, const TensorMap& map, Barrier* barrier, in
       "[%2];" ::"r"(shared_address(to)),
       "l"(&map), "r"(shared_address(barrier)), "r"(column), "r"(row), "r"(head), "r"(batch)
       : "memory");
+}
+
+PYPROF_DEVICE void copy_bulk(void* to, const void* from, int bytes, Barrier* barrier) {
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
+                   shared_address(to)),
+               "l"(from), "r"(bytes), "r"(shared_address(barrier))
+               : "memory");
+}
+
+PYPROF_DEVICE void store_bulk(float* to, const void* from, int bytes) {
+  asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(to), "r"(shared_address(from)),
+               "r"(bytes)
+               : "memory");
+}
+PYPROF_DEVICE void add_bulk(float* to, const void* from, int bytes) {
+  asm volatile("cp.reduce.async.bulk.global.shared::cta.bulk_group.add.f32 [%0], [%1], %2;" ::"l"(to),
+               "r"(shared_address(from)), "r"(bytes)
+               : "memory");
+}
+PYPROF_DEVICE void bulk_commit() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
+PYPROF_DEVICE void bulk_wait() { asm volatile("cp.async.bulk.wait_group 0;" ::: "memory"); }
+PYPROF_DEVICE void fence_async_global() { asm volatile("fence.proxy.async.global;" ::: "memory"); }
+
+// Not volatile accesses, which seem to do: sums were wrong with them when blocks ran for long enough on an H100.
+PYPROF_DEVICE void publish(int* flag, int value) {
+  asm volatile("st.release.gpu.global.s32 [%0], %1;" ::"l"(flag), "r"(value) : "memory");
+}
+PYPROF_DEVICE void wait_until(const int* flag, int value) {
+  int now;
+  do {
+    asm volatile("ld.acquire.gpu.global.s32 %0, [%1];" : "=r"(now) : "l"(flag) : "memory");
+  } while (now != value);
+}
+PYPROF_DEVICE int take(int* counter) {
+  int number;
+  asm volatile("atom.relaxed.gpu.global.add.s32 %0, [%1], 1;" : "=r"(number) : "l"(counter) : "memory");
+  return number;
+}
+
+PYPROF_DEVICE void store_matrices(void* row, const uint32_t (&r)[4]) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(shared_address(row)), "r"(r[0]),
+               "r"(r[1]), "r"(r[2]), "r"(r[3])
+               : "memory");
 }
 
 template <int N, bool kMore>

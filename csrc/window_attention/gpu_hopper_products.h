@@ -9,12 +9,14 @@ namespace pyprof::gpu {
 #define PYPROF_D8(i)                                                                                          \
   "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), \
       "+f"(d[i + 7])
-#define PYPROF_D32 PYPROF_D8(0), PYPROF_D8(8), PYPROF_D8(16), PYPROF_D8(24)
+#define PYPROF_D16 PYPROF_D8(0), PYPROF_D8(8)
+#define PYPROF_D32 PYPROF_D16, PYPROF_D8(16), PYPROF_D8(24)
 #define PYPROF_D48 PYPROF_D32, PYPROF_D8(32), PYPROF_D8(40)
 #define PYPROF_D64 PYPROF_D48, PYPROF_D8(48), PYPROF_D8(56)
 
-#define PYPROF_R32                                                       \
-  "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15" \
+#define PYPROF_R16 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
+#define PYPROF_R32 \
+  PYPROF_R16       \
   ", %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
 #define PYPROF_R48 \
   PYPROF_R32       \
@@ -48,8 +50,10 @@ namespace pyprof::gpu {
 
 template <class T, int N, bool kARows, bool kBRows>
 PYPROF_DEVICE void product(float (&d)[N / 2], const Operand<kARows>& a, const Operand<kBRows>& b, bool add) {
-  static_assert(N == 64 || N == 96 || N == 128);
-  if constexpr (N == 64) {
+  static_assert(N == 32 || N == 64 || N == 96 || N == 128);
+  if constexpr (N == 32) {
+    PYPROF_PRODUCT_OF_TYPE(PYPROF_PRODUCT_SHARED, "32", 16, "%16", "%17", "%18", "%19", "%20")
+  } else if constexpr (N == 64) {
     PYPROF_PRODUCT_OF_TYPE(PYPROF_PRODUCT_SHARED, "64", 32, "%32", "%33", "%34", "%35", "%36")
   } else if constexpr (N == 96) {
     PYPROF_PRODUCT_OF_TYPE(PYPROF_PRODUCT_SHARED, "96", 48, "%48", "%49", "%50", "%51", "%52")

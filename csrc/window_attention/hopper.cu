@@ -1,13 +1,17 @@
 // The Hopper kernels, all instances, and which one runs for which problem. For sm_90a alone; with g++ it runs over the
 // host emulation.
+#include <initializer_list>
 #include <stdexcept>
 #include <type_traits>
+#include <utility>
 
 #include "hopper.h"
 #include "hopper_launch.cuh"
 
 namespace pyprof::window {
 namespace {
+
+constexpr const char* kWords = "the Hopper kernels take 16-bit types, head_dim 64 and 128, and aligned rows";
 
 //                                                columns, warpgroups, slots, slots of queries, overlap, blocks
 template <class T, bool Dropped>
@@ -20,6 +24,12 @@ template <class T>
 using Widest = hopper::ForwardConfig<T, 64, false, 128, 3, 8, 2, true, 1>;
 template <class T, bool Dropped>
 using Large = hopper::ForwardConfig<T, 128, Dropped, 64, Dropped ? 2 : 3, 10, 1, true, 1>;
+
+//                                                slots, slots of keys, threads that add up, ahead, kept
+template <class T, bool Dropped>
+using Backward64 = hopper::BackwardConfig<T, 64, Dropped, 3, 2, 3, true, true>;
+template <class T, bool Dropped>
+using Backward128 = hopper::BackwardConfig<T, 128, Dropped, 2, 1, 2, false, false>;
 
 // Which instance takes the least time, as measured on an H100 (bfloat16, without dropout, replayed CUDA graphs):
 // head_dim 64 by the width of the band, since a tile of 96 columns holds all that 64 queries see in 33 columns, and
@@ -35,40 +45,79 @@ void launch(const Problem& problem, const Forward& forward, CUstream_st* stream)
   run(problem, forward, stream);
 }
 
+template <class T, bool Dropped>
+void launch(const Problem& problem, const Backward& backward, float* workspace, CUstream_st* stream) {
+  const auto run = problem.head_dim == 128 ? hopper::launch_backward<Backward128<T, Dropped>>
+                                           : hopper::launch_backward<Backward64<T, Dropped>>;
+  run(problem, backward, workspace, stream);
+}
+
+// Calls `run` with the problem's type and whether there is dropout, each as a type of its own.
+template <class Run>
+void dispatch(const Problem& problem, const Run& run) {
+  const bool dropped = Dropout(problem.dropout_p).active();
+  if (problem.type == Type::float16) {
+    dropped ? run(gpu::Float16(), std::true_type()) : run(gpu::Float16(), std::false_type());
+  } else {
+    dropped ? run(gpu::Bfloat16(), std::true_type()) : run(gpu::Bfloat16(), std::false_type());
+  }
+}
+
 bool whole_chunks(const void* data, const Strides& strides, int64_t batch, int64_t heads, int64_t length) {
   const auto whole = [](int64_t count, int64_t stride) { return count == 1 || (stride > 0 && stride % 8 == 0); };
   return reinterpret_cast<uintptr_t>(data) % 16 == 0 && whole(batch, strides.batch) && whole(heads, strides.head) &&
          whole(length, strides.row);
 }
 
+// Whether all these tensors, like the query and like the key, and the problem itself can be had.
+bool supports(const Problem& problem, std::initializer_list<std::pair<const void*, Strides>> of_query,
+              std::initializer_list<std::pair<const void*, Strides>> of_key) {
+  const bool type = problem.type == Type::float16 || problem.type == Type::bfloat16;
+  const bool head_dim = problem.head_dim == 64 || problem.head_dim == 128;
+  // Places of queries, and of what a workspace has for them, are 32-bit numbers; offsets of elements are 64-bit.
+  const int64_t most = int64_t{1} << 30, rows = problem.batch * problem.heads * ((problem.length + 63) / 64 * 64);
+  bool fits = true;
+  for (const auto& [data, strides] : of_query) {
+    fits = fits && whole_chunks(data, strides, problem.batch, problem.heads, problem.length);
+  }
+  for (const auto& [data, strides] : of_key) {
+    fits = fits && whole_chunks(data, strides, problem.batch, problem.key_heads, problem.length);
+  }
+  return type && head_dim && fits && problem.length > 0 && problem.length <= most && rows > 0 && rows <= most;
+}
+
 }  // namespace
 
 bool hopper_supports(const Problem& problem, const Forward& forward) {
-  const bool type = problem.type == Type::float16 || problem.type == Type::bfloat16;
-  const bool head_dim = problem.head_dim == 64 || problem.head_dim == 128;
-  const int64_t most = int64_t{1} << 30, items = problem.batch * problem.heads * ((problem.length + 63) / 64);
-  const auto fits = [&](const void* data, const Strides& strides, int64_t heads) {
-    return whole_chunks(data, strides, problem.batch, heads, problem.length);
-  };
-  return type && head_dim && problem.length > 0 && problem.length <= most && items > 0 && items <= most &&
-         fits(problem.query, problem.query_strides, problem.heads) &&
-         fits(problem.key, problem.key_strides, problem.key_heads) &&
-         fits(problem.value, problem.value_strides, problem.key_heads) &&
-         fits(forward.output, forward.output_strides, problem.heads);
+  return supports(problem, {{problem.query, problem.query_strides}, {forward.output, forward.output_strides}},
+                  {{problem.key, problem.key_strides}, {problem.value, problem.value_strides}});
+}
+
+bool hopper_supports(const Problem& problem, const Backward& backward) {
+  return supports(problem,
+                  {{problem.query, problem.query_strides},
+                   {backward.grad_output, backward.grad_output_strides},
+                   {backward.grad_query, backward.grad_query_strides}},
+                  {{problem.key, problem.key_strides},
+                   {problem.value, problem.value_strides},
+                   {backward.grad_key, backward.grad_key_strides},
+                   {backward.grad_value, backward.grad_value_strides}});
 }
 
 void hopper_forward(const Problem& problem, const Forward& forward, CUstream_st* stream) {
-  if (!hopper_supports(problem, forward)) {
-    throw std::invalid_argument("the Hopper kernels take 16-bit types, head_dim 64 and 128, and aligned rows");
-  }
-  const bool dropped = Dropout(problem.dropout_p).active();
-  if (problem.type == Type::float16) {
-    dropped ? launch<gpu::Float16, true>(problem, forward, stream)
-            : launch<gpu::Float16, false>(problem, forward, stream);
-  } else {
-    dropped ? launch<gpu::Bfloat16, true>(problem, forward, stream)
-            : launch<gpu::Bfloat16, false>(problem, forward, stream);
-  }
+  if (!hopper_supports(problem, forward)) throw std::invalid_argument(kWords);
+  dispatch(problem, [&](auto type, auto dropped) {
+    launch<decltype(type), decltype(dropped)::value>(problem, forward, stream);
+  });
+}
+
+int64_t hopper_workspace(const Problem& problem) { return hopper::Workspace(problem).all(); }
+
+void hopper_backward(const Problem& problem, const Backward& backward, float* workspace, CUstream_st* stream) {
+  if (!hopper_supports(problem, backward)) throw std::invalid_argument(kWords);
+  dispatch(problem, [&](auto type, auto dropped) {
+    launch<decltype(type), decltype(dropped)::value>(problem, backward, workspace, stream);
+  });
 }
 
 }  // namespace pyprof::window

@@ -13,9 +13,11 @@ PYPROF_DEVICE void produce(const ForwardParams& p, const ForwardShared<C>& share
   Ring<C::kQuerySlots> query_ring;
   for (int item = gpu::block().x; item < p.items; item += gpu::grid().x) {
     const Item at(p, item, C::kRows);
-    const int key_head = PYPROF_MUTANT(hopper_heads_of_a_group_read_another_key, at.head / (p.heads / p.key_heads),
-                                       at.head % p.key_heads);
-    const Band band{p.left, p.right, p.length, keys_of(p, at.batch)};
+    const int key_head =
+        PYPROF_MUTANT(hopper_heads_of_a_group_read_another_key,
+                      at.head / (p.plain.shape.heads / p.plain.shape.key_heads), at.head % p.plain.shape.key_heads);
+    const auto& shape = p.plain.shape;
+    const Band band{shape.left, shape.right, shape.length, keys_of(shape, at.batch)};
     const Tiles tiles(band.any(at.first, C::kRows), C::N);
     const auto load = [&](const gpu::TensorMap& map, int j) {
       PYPROF_MUTANT(slot_is_filled_while_it_is_read, gpu::barrier_wait(shared.empty + ring.slot, ring.parity ^ 1),
@@ -47,6 +49,7 @@ PYPROF_DEVICE void produce(const ForwardParams& p, const ForwardShared<C>& share
 template <class C>
 PYPROF_DEVICE void consume(const ForwardParams& p, const ForwardShared<C>& shared) {
   const int group = gpu::warp() / 4;
+  const auto& shape = p.plain.shape;
   Ring<C::kSlots> ring;
   Ring<C::kQuerySlots> query_ring;
   ForwardGroup<C> own(p);
@@ -67,8 +70,8 @@ PYPROF_DEVICE void consume(const ForwardParams& p, const ForwardShared<C>& share
 
   for (int item = gpu::block().x; item < p.items; item += gpu::grid().x) {
     const Item at(p, item, C::kRows);
-    const int first = at.first + kGroupRows * group, keys = keys_of(p, at.batch);
-    const Band band{p.left, p.right, p.length, keys};
+    const int first = at.first + kGroupRows * group, keys = keys_of(shape, at.batch);
+    const Band band{shape.left, shape.right, shape.length, keys};
     const Tiles tiles(band.any(at.first, C::kRows), C::N);
     // This warpgroup's tiles are those from `begin` to before `end`; it lets the others pass.
     const Span span = band.any(first, kGroupRows);
@@ -77,7 +80,7 @@ PYPROF_DEVICE void consume(const ForwardParams& p, const ForwardShared<C>& share
       begin = (span.begin - tiles.start) / C::N;
       end = (span.end - tiles.start + C::N - 1) / C::N;
     }
-    own.start(first + gpu::warp() % 4 * 16 + gpu::lane() / 4, keys, at.batch * p.heads + at.head);
+    own.start(first + gpu::warp() % 4 * 16 + gpu::lane() / 4, keys, at.batch * shape.heads + at.head);
     PYPROF_MUTANT(query_is_read_before_it_is_there,
                   gpu::barrier_wait(shared.query_full + query_ring.slot, query_ring.parity), (void)0);
     const unsigned char* const query =

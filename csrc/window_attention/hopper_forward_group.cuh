@@ -23,7 +23,7 @@ struct ForwardGroup {
   bool grown;
 
   PYPROF_DEVICE explicit ForwardGroup(const ForwardParams& params)
-      : p(params), dropout(C::Dropped ? params.dropout.seeded(params.seed) : params.dropout) {}
+      : p(params), dropout(C::Dropped ? mma_kernels::dropout_of(params.plain.shape) : params.plain.shape.dropout) {}
 
   PYPROF_DEVICE void start(int first_row, int count, int head) {
     row = first_row, keys = count, head_row = head;
@@ -54,8 +54,9 @@ struct ForwardGroup {
     if (p.negative) {
       PYPROF_UNROLL for (int i = 0; i < N / 2; ++i) scores[i] = -scores[i];
     }
-    const bool whole = column >= first + 15 - p.left &&
-                       column + N <= first + p.right + PYPROF_MUTANT(hopper_tile_counts_as_whole_too_early, 1, 2) &&
+    const auto& shape = p.plain.shape;
+    const bool whole = column >= first + 15 - shape.left &&
+                       column + N <= first + shape.right + PYPROF_MUTANT(hopper_tile_counts_as_whole_too_early, 1, 2) &&
                        column + N <= keys;
     if (!whole) mask(own_column);
     float best[2];
@@ -74,7 +75,7 @@ struct ForwardGroup {
     if (grown) {
       PYPROF_UNROLL for (int half = 0; half < 2; ++half) {
         const float raised = fmaxf(top[half], best[half]);
-        shrink[half] = gpu::exp2(top[half] * p.scale_log2 - base_of(raised));
+        shrink[half] = gpu::exp2(top[half] * p.plain.scale_log2 - base_of(raised));
         top[half] = raised;
         total[half] *= PYPROF_MUTANT(hopper_total_is_not_scaled, shrink[half], 1.0f);
       }
@@ -85,7 +86,7 @@ struct ForwardGroup {
       PYPROF_UNROLL for (int i = 0; i < N / 8; ++i) {
         PYPROF_UNROLL for (int e = 0; e < 2; ++e) {
           float& score = scores[4 * i + 2 * half + e];
-          score = gpu::exp2(score * p.scale_log2 - base);
+          score = gpu::exp2(score * p.plain.scale_log2 - base);
           sum[e] += score;
         }
       }
@@ -94,11 +95,12 @@ struct ForwardGroup {
     if constexpr (C::Dropped) drop(column, first);
   }
 
-  PYPROF_DEVICE float base_of(float score) const { return score == -kInfinity ? 0.0f : score * p.scale_log2; }
+  PYPROF_DEVICE float base_of(float score) const { return score == -kInfinity ? 0.0f : score * p.plain.scale_log2; }
 
   PYPROF_DEVICE void mask(int own_column) {
     PYPROF_UNROLL for (int half = 0; half < 2; ++half) {
-      const int query = row + 8 * half, low = query - p.left, last = query + p.right + 1;  // at most 2^31 - 1
+      const int query = row + 8 * half, low = query - p.plain.shape.left,
+                last = query + p.plain.shape.right + 1;  // at most 2^31 - 1
       const int high = last < keys ? last : keys;
       const auto width = static_cast<uint32_t>(high > low ? high - low : 0);
       PYPROF_UNROLL for (int i = 0; i < N / 8; ++i) {
@@ -113,9 +115,16 @@ struct ForwardGroup {
   }
 
   PYPROF_DEVICE void drop(int column, int first) {
-    PYPROF_UNROLL for (int i = 0; i < N / 8; ++i) {
-      const uint32_t kept = mma_kernels::kept_by_query(dropout, static_cast<uint32_t>(head_row), first, column + 8 * i);
-      PYPROF_UNROLL for (int e = 0; e < 4; ++e) scores[4 * i + e] = (kept >> e & 1) != 0 ? scores[4 * i + e] : 0.0f;
+    PYPROF_UNROLL for (int part = 0; part < N / 32; ++part) {
+      uint32_t kept = 0;  // for few scores at once, as drawing takes registers
+      PYPROF_UNROLL for (int i = 0; i < 4; ++i) {
+        kept |= mma_kernels::kept_by_query(dropout, static_cast<uint32_t>(head_row), first, column + 32 * part + 8 * i)
+                << 4 * i;
+      }
+      PYPROF_UNROLL for (int i = 0; i < 16; ++i) {
+        float& score = scores[16 * part + i];
+        score = (kept >> i & 1) != 0 ? score : 0.0f;
+      }
     }
   }
 
@@ -133,103 +142,32 @@ struct ForwardGroup {
   }
 
   PYPROF_DEVICE void finish(const Item& at) {
+    const auto& shape = p.plain.shape;
+    const int first = row - gpu::lane() / 4;
+    const Band band{shape.left, shape.right, shape.length, keys};
     float factor[2];
-    bool spoilt[2];
+    bool wanted[2];
     PYPROF_UNROLL for (int half = 0; half < 2; ++half) {
       float all = total[half];
       all += gpu::shuffle_xor(all, 1);
       all += gpu::shuffle_xor(all, 2);
-      const bool empty = all == 0.0f;  // NaN goes through
-      factor[half] = empty ? 0.0f : p.dropout.scale / all;
       const int query = row + 8 * half;
-      if (gpu::lane() % 4 == 0 && query < p.length) {
-        gpu::write(lse_of(at, query), empty ? -kInfinity : (base_of(top[half]) + gpu::log2(all)) * kLn2);
-      }
-      bool is_nan = false;
-      PYPROF_UNROLL for (int i = 0; i < D / 4; ++i) {
-        is_nan = is_nan || out[i / 2 * 4 + 2 * half + i % 2] != out[i / 2 * 4 + 2 * half + i % 2];
-      }
-      spoilt[half] = PYPROF_MUTANT(hopper_what_is_masked_shows, is_nan && all == all && !empty, false);
-    }
-    store(at, factor);
-    if (gpu::any(spoilt[0] || spoilt[1])) compute_again(at, spoilt);
-  }
-
-  // Two rows times a factor each, 16 bytes a lane. A factor of 0 makes zeros of whatever is there.
-  PYPROF_DEVICE void store(const Item& at, const float (&factor)[2]) {
-    T* const to = row_of(p.output, at.batch, at.head, row) + gpu::lane() % 4 * 8;
-    PYPROF_UNROLL for (int half = 0; half < 2; ++half) {
-      uint32_t pairs[D / 8];
-      PYPROF_UNROLL for (int i = 0; i < D / 8; ++i) {
-        const float low = out[4 * i + 2 * half] * factor[half], high = out[4 * i + 2 * half + 1] * factor[half];
-        pairs[i] = factor[half] == 0.0f ? 0u : gpu::pack<T>(low, high);
-      }
-      transpose_quads(pairs);
-      if (row + 8 * half >= PYPROF_MUTANT(hopper_rows_past_the_end_are_written, p.length, p.length + 64)) continue;
-      PYPROF_UNROLL for (int i = 0; i < D / 8; i += 4) {
-        gpu::write(reinterpret_cast<gpu::Words4*>(to + 8 * half * p.output.strides.row + i * 8),
-                   gpu::Words4{pairs[i], pairs[i + 1], pairs[i + 2], pairs[i + 3]});
+      const Span seen = band.of(query);
+      wanted[half] = PYPROF_MUTANT(hopper_scores_of_minus_infinity_are_no_keys, seen.begin < seen.end, all != 0.0f);
+      factor[half] = shape.dropout.scale / all;
+      // The best key alone adds 1 at least once, so a sum of 0 is of scores that are all -infinity: 0 / 0 makes it NaN.
+      const float log = (base_of(top[half]) + gpu::log2(all)) * (all / all);
+      if (gpu::lane() % 4 == 0 && query < shape.length) {
+        gpu::write(p.plain.lse + (static_cast<int64_t>(at.batch) * shape.heads + at.head) * shape.length + query,
+                   wanted[half] ? log * kLn2 : -kInfinity);
       }
     }
-  }
-
-  // Four lanes of a quad hold 4 bytes each of column block i in w[i]. Afterwards lane t has all 16 bytes of block
-  // i + t in w[i] to w[i + 3], for every fourth i.
-  template <int Count>
-  PYPROF_DEVICE static void transpose_quads(uint32_t (&w)[Count]) {
-    const bool odd = gpu::lane() & 1, upper = gpu::lane() & 2;
-    PYPROF_UNROLL for (int q = 0; q < Count; q += 4) {
-      PYPROF_UNROLL for (int i = q; i < q + 4; i += 2) {
-        const uint32_t got = gpu::shuffle_xor(odd ? w[i] : w[i + 1], 1), kept = odd ? w[i + 1] : w[i];
-        w[i] = odd ? got : kept, w[i + 1] = odd ? kept : got;
-      }
-      PYPROF_UNROLL for (int i = q; i < q + 2; ++i) {
-        const uint32_t got = gpu::shuffle_xor(upper ? w[i] : w[i + 2], 2), kept = upper ? w[i + 2] : w[i];
-        w[i] = upper ? got : kept, w[i + 2] = upper ? kept : got;
-      }
-    }
-  }
-
-  PYPROF_DEVICE static T* row_of(const Rows& tensor, int batch, int head, int index) {
-    const Strides& s = tensor.strides;
-    return static_cast<T*>(tensor.data) + batch * s.batch + head * s.head + index * s.row;
-  }
-
-  PYPROF_DEVICE float* lse_of(const Item& at, int query) const {
-    return p.lse + (static_cast<int64_t>(at.batch) * p.heads + at.head) * p.length + query;
-  }
-
-  // The rows of this warp whose result a key outside of their band has spoilt, from what they do see alone.
-  PYPROF_DEVICE void compute_again(const Item& at, const bool (&spoilt)[2]) {
-    constexpr int kOwn = D / gpu::kWarp;
-    const int first = row - gpu::lane() / 4, key_head = at.head / (p.heads / p.key_heads), own = gpu::lane() * kOwn;
-    gpu::sync_warp();  // what was stored is overwritten, and log-sum-exp is read
-    PYPROF_UNROLL_BY(1) for (int i = 0; i < 16; ++i) {
-      const int query = first + i;
-      if (!gpu::any(gpu::lane() / 4 == i % 8 && (i < 8 ? spoilt[0] : spoilt[1])) || query >= p.length) continue;
-      const float base_of_row = *lse_of(at, query) * mma_kernels::kLog2E;
-      const T* const from = row_of(p.query, at.batch, at.head, query) + own;
-      float sum[kOwn] = {};
-      const int begin = static_cast<int>(first_key(query, p.left)),
-                end = static_cast<int>(end_key(query, p.right, keys));
-      PYPROF_UNROLL_BY(1) for (int key = begin; key < end; ++key) {
-        const T* const at_key = row_of(p.key, at.batch, key_head, key) + own;
-        const T* const at_value = row_of(p.value, at.batch, key_head, key) + own;
-        float score = 0.0f;
-        PYPROF_UNROLL for (int e = 0; e < kOwn; ++e) score += gpu::to_float(from[e]) * gpu::to_float(at_key[e]);
-        PYPROF_UNROLL for (int mask = 1; mask < gpu::kWarp; mask *= 2) score += gpu::shuffle_xor(score, mask);
-        const float weight = gpu::exp2((p.negative ? -score : score) * p.scale_log2 - base_of_row);
-        const bool kept =
-            !C::Dropped || (mma_kernels::kept_of_quad(dropout, static_cast<uint32_t>(head_row),
-                                                      static_cast<uint32_t>(query), static_cast<uint32_t>(key / 4)) >>
-                                key % 4 &
-                            1) != 0;
-        PYPROF_UNROLL for (int e = 0; e < kOwn; ++e) {
-          sum[e] += kept ? weight * p.dropout.scale * gpu::to_float(at_value[e]) : 0.0f;
-        }
-      }
-      T* const to = row_of(p.output, at.batch, at.head, query) + own;
-      PYPROF_UNROLL for (int e = 0; e < kOwn; ++e) to[e] = gpu::from_float<T>(sum[e]);
+    const uint32_t spoilt = store_rows<T, D>(at_row<T>(p.plain.output, at.batch, at.head, first),
+                                             p.plain.output.strides.row, out, factor, wanted, shape.length - first);
+    if (gpu::any(PYPROF_MUTANT(hopper_what_is_masked_shows, spoilt != 0, false))) {
+      uint32_t odd = ((spoilt & 1) | (spoilt & 2) << 7) << gpu::lane() / 4;
+      PYPROF_UNROLL for (int mask = 1; mask < gpu::kWarp; mask *= 2) odd |= gpu::shuffle_xor(odd, mask);
+      mma_kernels::exact_output<T, D>(p.plain, mma_kernels::Place(0, at.head, at.batch), band, first, odd);
     }
   }
 };

@@ -4,7 +4,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "hopper_backward.cuh"
 #include "hopper_forward.cuh"
+#include "mma_launch.cuh"
 
 namespace pyprof::window::hopper {
 
@@ -20,32 +22,75 @@ gpu::TensorMap map_of(const Problem& problem, const void* data, const Strides& s
 template <class C>
 void launch_forward(const Problem& problem, const Forward& forward, gpu::Stream stream) {
   using T = typename C::T;
-  // A scale of 0 becomes one so small that it makes no difference.
-  const float scale = static_cast<float>(std::max(std::fabs(problem.scale) * mma_kernels::kLog2E, 1e-30));
+  mma_kernels::Shape shape = mma_kernels::shape_of(problem);
   const int64_t tiles = (problem.length + C::kRows - 1) / C::kRows;
-  const auto rows = [](const void* data, const Strides& strides) { return Rows{const_cast<void*>(data), strides}; };
-  const ForwardParams params{map_of<T>(problem, problem.query, problem.query_strides, problem.heads, C::kRows),
-                             map_of<T>(problem, problem.key, problem.key_strides, problem.key_heads, C::N),
-                             map_of<T>(problem, problem.value, problem.value_strides, problem.key_heads, C::N),
-                             rows(problem.query, problem.query_strides),
-                             rows(problem.key, problem.key_strides),
-                             rows(problem.value, problem.value_strides),
-                             rows(forward.output, forward.output_strides),
-                             static_cast<float*>(forward.lse),
-                             problem.key_lengths,
-                             Dropout(problem.dropout_p),
-                             problem.seed,
-                             static_cast<int32_t>(problem.heads),
-                             static_cast<int32_t>(problem.key_heads),
-                             static_cast<int32_t>(problem.length),
-                             static_cast<int32_t>(std::min(problem.left, problem.length)),
-                             static_cast<int32_t>(std::min(problem.right, problem.length)),
-                             static_cast<int32_t>(tiles),
-                             static_cast<int32_t>(tiles * problem.heads * problem.batch),
-                             scale,
-                             8.0f / scale,
-                             problem.scale < 0};
+  shape.tiles = static_cast<int32_t>(tiles);
+  // A scale of 0 becomes one so small that it makes no difference.
+  const float scale = std::max(std::fabs(shape.scale) * mma_kernels::kLog2E, 1e-30f);
+  const ForwardParams params{
+      map_of<T>(problem, problem.query, problem.query_strides, problem.heads, C::kRows),
+      map_of<T>(problem, problem.key, problem.key_strides, problem.key_heads, C::N),
+      map_of<T>(problem, problem.value, problem.value_strides, problem.key_heads, C::N),
+      {shape, mma_kernels::tensor(forward.output, forward.output_strides), static_cast<float*>(forward.lse), scale, 0},
+      static_cast<int32_t>(tiles * problem.heads * problem.batch),
+      8.0f / scale,
+      problem.scale < 0};
   gpu::launch_persistent(hopper_forward_kernel<C>, params.items, C::kBlocks, C::kThreads, C::kSharedBytes, stream,
+                         params);
+}
+
+// What backward's workspace holds, one after another, counted in floats.
+struct Workspace {
+  int64_t tiles, blocks, rows, sums, statistics, turns, items;
+
+  explicit Workspace(const Problem& problem)
+      : tiles((problem.length + kQueryTile - 1) / kQueryTile),
+        blocks((problem.length + kKeyBlock - 1) / kKeyBlock),
+        rows(problem.batch * problem.heads * tiles * kQueryTile),
+        sums(rows * problem.head_dim),
+        statistics(rows * 2),
+        turns(problem.batch * problem.heads * tiles),
+        items(problem.batch * problem.key_heads * blocks) {}
+  int64_t all() const { return sums + statistics + turns + 1 + items; }
+};
+
+// How many heads are worked on side by side: about as many blocks of keys as run at once, twice over, and no more, so
+// that what they share stays in the second-level cache; 32 heads of 16384 queries together took a third longer.
+inline int64_t heads_together(int64_t heads, int64_t blocks) {
+  int64_t together = 1;
+  for (int64_t n = 2; n <= 256 / blocks; ++n) {
+    if (heads % n == 0) together = n;
+  }
+  return together;
+}
+
+template <class C>
+void launch_backward(const Problem& problem, const Backward& backward, float* workspace, gpu::Stream stream) {
+  using T = typename C::T;
+  const Workspace parts(problem);
+  mma_kernels::Shape shape = mma_kernels::shape_of(problem);
+  shape.tiles = static_cast<int32_t>(parts.tiles);
+  float* const statistics = workspace + parts.sums;
+  int* const turns = reinterpret_cast<int*>(statistics + parts.statistics);
+  const BackwardParams params{
+      map_of<T>(problem, problem.query, problem.query_strides, problem.heads, kQueryTile),
+      map_of<T>(problem, problem.key, problem.key_strides, problem.key_heads, kKeyBlock),
+      map_of<T>(problem, problem.value, problem.value_strides, problem.key_heads, kKeyBlock),
+      map_of<T>(problem, backward.grad_output, backward.grad_output_strides, problem.heads, kQueryTile),
+      mma_kernels::backward_params(backward, shape, statistics, parts.tiles * kQueryTile),
+      workspace,
+      turns,
+      turns + parts.turns,
+      turns + parts.turns + 1,
+      static_cast<int32_t>(parts.blocks),
+      static_cast<int32_t>(parts.items),
+      static_cast<int32_t>(heads_together(problem.batch * problem.key_heads, parts.blocks)),
+      shape.heads / shape.key_heads,
+      1.0f / shape.dropout.scale};
+  const int64_t pieces = parts.rows / mma_kernels::kStatisticsRows<C::D>;
+  gpu::launch(hopper_statistics_kernel<T, C::D>, {static_cast<int32_t>(pieces), 1, 1}, mma_kernels::kThreads, 0, stream,
+              params);
+  gpu::launch_persistent(hopper_backward_kernel<C>, params.items, C::kBlocks, C::kThreads, C::kSharedBytes, stream,
                          params);
 }
 

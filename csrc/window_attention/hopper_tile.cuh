@@ -1,8 +1,8 @@
-// What the Hopper kernels share: what a launch is given, instances, the block's shared memory, items and their tiles.
+// What the Hopper kernels share, and the forward's launch: what it is given, instances, shared memory, items and tiles.
 #pragma once
 
 #include "gpu_hopper.h"
-#include "mma_dropout.cuh"
+#include "mma_exact.cuh"
 
 namespace pyprof::window::hopper {
 
@@ -10,27 +10,18 @@ using mma_kernels::Band;
 using mma_kernels::keys_of;
 using mma_kernels::kInfinity;
 using mma_kernels::kLn2;
+using mma_kernels::Matrix;
 using mma_kernels::Span;
+using mma_kernels::Tensor;
 
 inline constexpr int kGroupRows = 64;  // queries of a consumer warpgroup
 
-// The tensor of a problem, for what is not copied in boxes.
-struct Rows {
-  void* data;
-  Strides strides;
-};
-
 struct ForwardParams {
   gpu::TensorMap query_map, key_map, value_map;
-  Rows query, key, value, output;
-  float* lse;
-  const int64_t* key_lengths;
-  Dropout dropout;  // without its seed
-  const uint64_t* seed;
-  int32_t heads, key_heads, length, left, right, tiles, items;
-  float scale_log2;  // size of scale * log2(e), never 0
-  float slack;       // scores may exceed the base by so much, 8 powers of 2, before it is raised
-  bool negative;
+  mma_kernels::ForwardParams plain;  // for what is not copied in boxes; tiles are those of an instance
+  int32_t items;
+  float slack;    // scores may exceed the base by so much, 8 powers of 2, before it is raised
+  bool negative;  // scale
 };
 
 // N: columns of a tile. Overlap: the scores of the next tile are under way while the weights of this one are applied.
@@ -82,10 +73,11 @@ struct ForwardShared {
 struct Item {
   int first, head, batch;
   PYPROF_DEVICE Item(const ForwardParams& p, int item, int rows) {
-    const int row = item / p.tiles;
-    first = item % p.tiles * rows;
-    batch = row / p.heads;
-    head = row % p.heads;
+    const auto& shape = p.plain.shape;
+    const int row = item / shape.tiles;
+    first = item % shape.tiles * rows;
+    batch = row / shape.heads;
+    head = row % shape.heads;
   }
 };
 
@@ -97,5 +89,55 @@ struct Tiles {
     count = span.end > span.begin ? (span.end - start + width - 1) / width : 0;
   }
 };
+
+template <class T>
+PYPROF_DEVICE T* at_row(const Tensor& tensor, int batch, int head, int row) {
+  const Strides& s = tensor.strides;
+  return static_cast<T*>(tensor.data) + batch * s.batch + head * s.head + row * s.row;
+}
+
+// Four lanes of a quad hold 4 bytes each of column block i in w[i]. Afterwards lane t has all 16 bytes of block i + t
+// in w[i] to w[i + 3], for every fourth i.
+template <int Count>
+PYPROF_DEVICE void transpose_quads(uint32_t (&w)[Count]) {
+  const bool odd = gpu::lane() & 1, upper = gpu::lane() & 2;
+  PYPROF_UNROLL for (int q = 0; q < Count; q += 4) {
+    PYPROF_UNROLL for (int i = q; i < q + 4; i += 2) {
+      const uint32_t got = gpu::shuffle_xor(odd ? w[i] : w[i + 1], 1), kept = odd ? w[i + 1] : w[i];
+      w[i] = odd ? got : kept, w[i + 1] = odd ? kept : got;
+    }
+    PYPROF_UNROLL for (int i = q; i < q + 2; ++i) {
+      const uint32_t got = gpu::shuffle_xor(upper ? w[i] : w[i + 2], 2), kept = upper ? w[i + 2] : w[i];
+      w[i] = upper ? got : kept, w[i + 2] = upper ? kept : got;
+    }
+  }
+}
+
+// A warp's 16 rows of D columns, times a factor each, to the first `rows` rows from `to` on, 16 bytes a lane. Rows that
+// are not `wanted` become zeros whatever they hold. Bit `half` of what is returned says that this thread's part of row
+// lane / 4 + 8 * half is not finite.
+template <class T, int D>
+PYPROF_DEVICE uint32_t store_rows(T* to, int64_t stride, const float (&d)[D / 2], const float (&factor)[2],
+                                  const bool (&wanted)[2], int rows) {
+  uint32_t spoilt = 0;
+  PYPROF_UNROLL for (int half = 0; half < 2; ++half) {
+    const int row = gpu::lane() / 4 + 8 * half;
+    uint32_t pairs[D / 8];
+    float zero = 0.0f;  // NaN where the row is not finite
+    PYPROF_UNROLL for (int i = 0; i < D / 8; ++i) {
+      const float low = d[4 * i + 2 * half] * factor[half], high = d[4 * i + 2 * half + 1] * factor[half];
+      zero = fmaf(low, 0.0f, fmaf(high, 0.0f, zero));
+      pairs[i] = wanted[half] ? gpu::pack<T>(low, high) : 0u;
+    }
+    transpose_quads(pairs);
+    if (row >= PYPROF_MUTANT(hopper_rows_past_the_end_are_written, rows, rows + 64)) continue;
+    spoilt |= static_cast<uint32_t>(wanted[half] && zero != 0.0f) << half;
+    PYPROF_UNROLL for (int i = 0; i < D / 8; i += 4) {
+      gpu::write(reinterpret_cast<gpu::Words4*>(to + row * stride + gpu::lane() % 4 * 8 + i * 8),
+                 gpu::Words4{pairs[i], pairs[i + 1], pairs[i + 2], pairs[i + 3]});
+    }
+  }
+  return spoilt;
+}
 
 }  // namespace pyprof::window::hopper

@@ -40,15 +40,11 @@ constexpr int64_t grad_key_shared_bytes() {
 template <int D>
 constexpr int kStatisticsRows = kThreads / (D / kChunk);  // of a block
 
-// A kernel of its own, since a query's numbers are wanted by the blocks of all keys that it sees, none of which would
-// otherwise read its output.
+// lse * log2(e) and delta of one query, by the lanes that share its row, 16 bytes each.
 template <class T, int D>
-PYPROF_KERNEL(kThreads)
-void mma_statistics_kernel(const BackwardParams p) {
-  constexpr int kLanes = D / kChunk, kBlockRows = kStatisticsRows<D>;  // lanes to a row, 16 bytes each
-  const int tiles = (p.padded + kBlockRows - 1) / kBlockRows, head_row = gpu::block().x / tiles;
-  const int query = gpu::block().x % tiles * kBlockRows + gpu::thread() / kLanes, chunk = gpu::thread() % kLanes;
-  const int head = head_row % p.shape.heads, batch = head_row / p.shape.heads;
+PYPROF_DEVICE gpu::Float2 statistics_of(const BackwardParams& p, int head_row, int query) {
+  constexpr int kLanes = D / kChunk;
+  const int chunk = gpu::thread() % kLanes, head = head_row % p.shape.heads, batch = head_row / p.shape.heads;
   const bool valid = query < p.shape.length;
   float delta = 0.0f;
   if (valid) {
@@ -65,17 +61,26 @@ void mma_statistics_kernel(const BackwardParams p) {
   PYPROF_UNROLL for (int mask = kLanes / PYPROF_MUTANT(delta_misses_half_a_row, 2, 4); mask > 0; mask /= 2) {
     delta += gpu::shuffle_xor(delta, mask);
   }
-  if (chunk != 0 || query >= p.padded) return;
   const int64_t place = static_cast<int64_t>(head_row) * p.shape.length + query;
   const float lse = valid ? p.lse[place] : -kInfinity;
   // A query without keys, or beyond the length, gets a weight of exp2(-inf) = 0 for every key, and no delta that could
   // be NaN.
-  gpu::Float2 pair{kInfinity, 0.0f};
-  if (lse != -kInfinity) {
-    pair = {lse * kLog2E, p.grad_lse == nullptr ? delta
-                                                : PYPROF_MUTANT(wrong_sign_of_grad_lse, delta - p.grad_lse[place],
-                                                                delta + p.grad_lse[place])};
-  }
+  if (lse == -kInfinity) return {kInfinity, 0.0f};
+  return {lse * kLog2E, p.grad_lse == nullptr ? delta
+                                              : PYPROF_MUTANT(wrong_sign_of_grad_lse, delta - p.grad_lse[place],
+                                                              delta + p.grad_lse[place])};
+}
+
+// A kernel of its own, since a query's numbers are wanted by the blocks of all keys that it sees, none of which would
+// otherwise read its output.
+template <class T, int D>
+PYPROF_KERNEL(kThreads)
+void mma_statistics_kernel(const BackwardParams p) {
+  constexpr int kLanes = D / kChunk, kBlockRows = kStatisticsRows<D>;
+  const int tiles = (p.padded + kBlockRows - 1) / kBlockRows, head_row = gpu::block().x / tiles;
+  const int query = gpu::block().x % tiles * kBlockRows + gpu::thread() / kLanes;
+  const gpu::Float2 pair = statistics_of<T, D>(p, head_row, query);
+  if (gpu::thread() % kLanes != 0 || query >= p.padded) return;
   gpu::write(p.statistics + static_cast<int64_t>(head_row) * p.padded + query, pair);
 }
 
@@ -298,7 +303,10 @@ void mma_grad_key_kernel(const BackwardParams p) {
   const Matrix<T> grad_key(p.grad_key, again.batch, again.head), grad_value(p.grad_value, again.batch, again.head);
   uint32_t odd = store_rows<T, D>(key_tile, own.key_sums, key_factor, wanted, grad_key, own.warp.row, p.shape.length);
   odd |= store_rows<T, D>(value_tile, own.value_sums, value_factor, wanted, grad_value, own.warp.row, p.shape.length);
-  if (PYPROF_MUTANT(spoiled_grad_keys_are_left, odd, 0) != 0) exact_grad_key<T, D>(p, own.warp.row, odd);
+  if (PYPROF_MUTANT(spoiled_grad_keys_are_left, odd, 0) != 0) {
+    // Where it is once more, as nothing may be kept in registers for this meanwhile.
+    exact_grad_key<T, D>(p, Place(gpu::anew(p.shape.tiles), p.shape.key_heads), own.warp.row, odd);
+  }
 }
 
 }  // namespace pyprof::window::mma_kernels

@@ -17,9 +17,12 @@ struct Spread {
   float at[kOwn];
 
   PYPROF_DEVICE Spread() { PYPROF_UNROLL for (int n = 0; n < kOwn; ++n) at[n] = 0.0f; }
-  PYPROF_DEVICE Spread(const Matrix<T>& from, int row) {
+  // All of it, or one of so many parts, each of whole columns, with zeros for the others.
+  PYPROF_DEVICE Spread(const Matrix<T>& from, int row, int part = 0, int parts = 1) {
     const T* const source = from.at(row, 0) + gpu::lane();
-    PYPROF_UNROLL for (int n = 0; n < kOwn; ++n) at[n] = gpu::to_float(source[n * gpu::kWarp]);
+    PYPROF_UNROLL for (int n = 0; n < kOwn; ++n) {
+      at[n] = n * parts / kOwn == part ? gpu::to_float(source[n * gpu::kWarp]) : 0.0f;
+    }
   }
   PYPROF_DEVICE float dot(const Spread& other) const {
     float sum = 0.0f;
@@ -27,12 +30,19 @@ struct Spread {
     PYPROF_UNROLL for (int mask = 1; mask < gpu::kWarp; mask *= 2) sum += gpu::shuffle_xor(sum, mask);
     return sum;
   }
+  PYPROF_DEVICE bool finite() const {  // what this lane has
+    float zero = 0.0f;
+    PYPROF_UNROLL for (int n = 0; n < kOwn; ++n) zero = fmaf(at[n], 0.0f, zero);
+    return zero == 0.0f;
+  }
   PYPROF_DEVICE void add(float factor, const Spread& other) {
     PYPROF_UNROLL for (int n = 0; n < kOwn; ++n) at[n] = fmaf(factor, other.at[n], at[n]);
   }
-  PYPROF_DEVICE void store(const Matrix<T>& to, int row, float factor) const {
+  PYPROF_DEVICE void store(const Matrix<T>& to, int row, float factor, int part = 0, int parts = 1) const {
     T* const target = to.at(row, 0) + gpu::lane();
-    PYPROF_UNROLL for (int n = 0; n < kOwn; ++n) target[n * gpu::kWarp] = gpu::from_float<T>(at[n] * factor);
+    PYPROF_UNROLL for (int n = 0; n < kOwn; ++n) {
+      if (n * parts / kOwn == part) target[n * gpu::kWarp] = gpu::from_float<T>(at[n] * factor);
+    }
   }
 };
 
@@ -41,6 +51,17 @@ PYPROF_DEVICE float dropped(const Dropout& dropout, int head_row, int query, int
   const bool kept =
       dropout.keep(static_cast<uint32_t>(head_row), static_cast<uint32_t>(query), static_cast<uint32_t>(key));
   return PYPROF_MUTANT(spoiled_rows_are_not_dropped, kept, true) ? dropout.scale : 0.0f;
+}
+
+// Bit r says that row first + r, of a warp's 16 that are below `end`, is not finite, in one of so many parts.
+template <class T, int D>
+PYPROF_DEVICE uint32_t odd_rows(const Matrix<T>& of, int first, int end, int part = 0, int parts = 1) {
+  uint32_t odd = 0;
+  PYPROF_UNROLL_BY(1) for (int r = 0; r < kWarpRows && first + r < end; ++r) {
+    odd |= static_cast<uint32_t>(!Spread<T, D>(of, first + r, part, parts).finite()) << r;
+  }
+  PYPROF_UNROLL for (int mask = 1; mask < gpu::kWarp; mask *= 2) odd |= gpu::shuffle_xor(odd, mask);
+  return odd;
 }
 
 // Bit r of `odd` says that row first + r, a query, is to be computed again.
@@ -74,7 +95,7 @@ PYPROF_DEVICE float exact_grad_score(float weight, float upstream, float kept, f
 
 template <class T, int D>
 PYPROF_DEVICE void exact_grad_query(const BackwardParams& p, const Place& place, const Band& band, int first,
-                                    uint32_t odd) {
+                                    uint32_t odd, int part = 0, int parts = 1) {
   const int key_head = place.head / (p.shape.heads / p.shape.key_heads),
             head_row = place.batch * p.shape.heads + place.head;
   const Matrix<T> query(p.shape.query, place.batch, place.head), grad(p.grad_output, place.batch, place.head);
@@ -94,15 +115,13 @@ PYPROF_DEVICE void exact_grad_query(const BackwardParams& p, const Place& place,
       const float upstream = given.dot(Spread<T, D>(value, j));
       sums.add(exact_grad_score(weight, upstream, dropped(dropout, head_row, i, j), statistics.y), other);
     }
-    sums.store(grad_query, i, p.shape.scale);
+    sums.store(grad_query, i, p.shape.scale, part, parts);
   }
 }
 
 // The same for rows that are keys: their gradients, and those of their values.
 template <class T, int D>
-PYPROF_DEVICE void exact_grad_key(const BackwardParams& p, int first, uint32_t odd) {
-  // Made anew, as nothing may be kept in registers for this meanwhile.
-  const Place place(p.shape.tiles, p.shape.key_heads);
+PYPROF_DEVICE void exact_grad_key(const BackwardParams& p, const Place& place, int first, uint32_t odd) {
   const Band band(p.shape.right, p.shape.left, keys_of(p.shape, place.batch), p.shape.length);
   const int group = p.shape.heads / p.shape.key_heads;
   const Matrix<T> key(p.shape.key, place.batch, place.head), value(p.shape.value, place.batch, place.head);

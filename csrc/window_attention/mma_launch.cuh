@@ -56,20 +56,24 @@ void launch_forward(const Problem& problem, const Forward& forward, gpu::Stream 
               forward_shared_bytes<D>(), stream, params);
 }
 
+inline BackwardParams backward_params(const Backward& backward, const Shape& shape, float* statistics, int64_t padded) {
+  return {shape,
+          tensor(backward.output, backward.output_strides),
+          tensor(backward.grad_output, backward.grad_output_strides),
+          tensor(backward.grad_query, backward.grad_query_strides),
+          tensor(backward.grad_key, backward.grad_key_strides),
+          tensor(backward.grad_value, backward.grad_value_strides),
+          static_cast<const float*>(backward.lse),
+          static_cast<const float*>(backward.grad_lse),
+          reinterpret_cast<gpu::Float2*>(statistics),
+          static_cast<int32_t>(padded),
+          shape.scale * kLog2E};
+}
+
 template <class T, int D, bool Dropped>
 void launch_backward(const Problem& problem, const Backward& backward, float* workspace, gpu::Stream stream) {
   const Shape shape = shape_of(problem);
-  const BackwardParams params{shape,
-                              tensor(backward.output, backward.output_strides),
-                              tensor(backward.grad_output, backward.grad_output_strides),
-                              tensor(backward.grad_query, backward.grad_query_strides),
-                              tensor(backward.grad_key, backward.grad_key_strides),
-                              tensor(backward.grad_value, backward.grad_value_strides),
-                              static_cast<const float*>(backward.lse),
-                              static_cast<const float*>(backward.grad_lse),
-                              reinterpret_cast<gpu::Float2*>(workspace),
-                              static_cast<int32_t>(padded_of(problem)),
-                              shape.scale * kLog2E};
+  const BackwardParams params = backward_params(backward, shape, workspace, padded_of(problem));
   const int64_t pieces = (params.padded + kStatisticsRows<D> - 1) / kStatisticsRows<D>;
   gpu::launch(mma_statistics_kernel<T, D>, grid_of(pieces, problem.heads, problem.batch), kThreads, 0, stream, params);
   gpu::launch(mma_grad_key_kernel<T, D, Dropped>, grid_of(shape.tiles, problem.key_heads, problem.batch), kThreads,

@@ -62,6 +62,7 @@ struct Matrix {
 struct Place {
   int first, head, batch;
 
+  PYPROF_DEVICE Place(int row, int of_head, int of_batch) : first(row), head(of_head), batch(of_batch) {}
   PYPROF_DEVICE Place(int tiles, int heads) {
     const int row = gpu::block().x / tiles;
     first = gpu::block().x % tiles * kRows;

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #ifdef __CUDACC__
 #define PYPROF_BOTH __host__ __device__ __forceinline__
@@ -68,10 +69,14 @@ struct Backward {
 };
 
 // keys(i) = [first_key(i), end_key(i)), empty where the end is not after the first. `keys` is the number of keys that
-// take part: min(length, key_lengths[batch]).
-PYPROF_BOTH int64_t first_key(int64_t i, int64_t left) { return i > left ? i - left : 0; }
+// take part: min(length, key_lengths[batch]). In another type than int64_t where registers are few.
+template <class Int = int64_t>
+PYPROF_BOTH Int first_key(std::type_identity_t<Int> i, std::type_identity_t<Int> left) {
+  return i > left ? i - left : 0;
+}
 
-PYPROF_BOTH int64_t end_key(int64_t i, int64_t right, int64_t keys) {
+template <class Int = int64_t>
+PYPROF_BOTH Int end_key(std::type_identity_t<Int> i, std::type_identity_t<Int> right, std::type_identity_t<Int> keys) {
   return right < keys - 1 - i ? i + right + 1 : keys;
 }
 

@@ -99,6 +99,26 @@ def test_the_forward_of_hopper_is_as_good_and_gives_the_same_bits(problem, dtype
 
 
 @pytest.mark.skipif(not IS_HOPPER, reason="the device is not of compute capability 9.0")
+@pytest.mark.parametrize("dtype", TYPES[1:], ids=str)
+@pytest.mark.parametrize("problem", FOR_HOPPER, ids=str)
+def test_the_backward_of_hopper_is_as_good_and_gives_the_same_bits(problem, dtype, monkeypatch):
+    given = inputs(problem, dtype)
+    exact = with_gradients(lambda q, k, v: naive(q, k, v, problem), *(tensor.double() for tensor in given))
+    on_gpu = [tensor.cuda() for tensor in given]
+    eager = with_gradients(lambda q, k, v: naive(q, k, v, problem), *on_gpu)
+    lengths = None if problem[-1] is None else torch.tensor(problem[-1], device="cuda")
+    monkeypatch.setenv("PYPROF_CUDA_KERNELS", "hopper")
+    first = with_gradients(lambda q, k, v: window_attention(q, k, v, problem[0], lengths, impl="cuda"), *on_gpu)
+    for name, mine, plain, right in zip(("output", "query", "key", "value"), first, eager, exact, strict=True):
+        error, budget = ((one.cpu().double() - right).abs().max() for one in (mine, plain))
+        floor = torch.finfo(dtype).eps * (right.abs().max() or max(each.abs().max() for each in exact))
+        assert error <= 2 * budget + floor, f"{name}: error {float(error):.3g}, plain code {float(budget):.3g}"
+    for _ in range(20):  # sums of blocks that wait for one another
+        again = with_gradients(lambda q, k, v: window_attention(q, k, v, problem[0], lengths, impl="cuda"), *on_gpu)
+        assert all(torch.equal(mine, before) for mine, before in zip(again, first, strict=True))
+
+
+@pytest.mark.skipif(not IS_HOPPER, reason="the device is not of compute capability 9.0")
 def test_what_is_masked_does_not_show_on_hopper(monkeypatch):
     monkeypatch.setenv("PYPROF_CUDA_KERNELS", "hopper")
     query, key, value, _ = (tensor.cuda() for tensor in inputs(PROBLEMS[0], torch.bfloat16))

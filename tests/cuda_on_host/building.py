@@ -16,9 +16,8 @@ ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 COMPILER = shutil.which("g++") or shutil.which("c++")
 NO_COMPILER = "there is no C++ compiler"
-EMULATION = [
-    HERE / "emulation" / f"{name}.cpp" for name in ("machine", "hopper_machine", "banks", "arithmetic", "fibre")
-]
+_PARTS = ("machine", "launch", "hopper_machine", "turns", "banks", "arithmetic", "fibre")
+EMULATION = [HERE / "emulation" / f"{name}.cpp" for name in _PARTS]
 HARNESS = [HERE / "window_program.cpp", HERE / "window_problem.cpp"]
 REFERENCE = ROOT / "csrc/window_attention/reference.cpp"
 
@@ -129,3 +128,9 @@ def run(
 
 def holds(done: subprocess.CompletedProcess[str]) -> bool:
     return done.returncode == 0 and "all held" in done.stdout
+
+
+def bits(done: subprocess.CompletedProcess[str]) -> str:
+    """What tells apart everything that the kernels of a program have written."""
+    assert holds(done), done.stdout + done.stderr[-4000:]
+    return next(line for line in done.stdout.splitlines() if line.startswith("bits "))

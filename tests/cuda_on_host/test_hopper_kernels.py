@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from building import ASAN, COMPILER, NO_COMPILER, PLAIN, VARIANTS, holds, run
+from building import ASAN, COMPILER, NO_COMPILER, PLAIN, VARIANTS, bits, holds, run
+from test_plain_kernels import planted
 
 pytestmark = pytest.mark.skipif(COMPILER is None, reason=NO_COMPILER)
 
-# Tiles are of 64 to 192 rows and 64 to 128 columns. Rows behind a key length hold NaN, which whole tiles meet.
+# Tiles are of 64 to 192 rows and 64 to 128 columns. Rows behind a key length hold NaN, which whole tiles meet. In
+# backward a tile of queries meets one to four blocks of 128 keys, which wait for one another.
 CASES = [
     "length=70 left=3 right=17 heads=2",
     "length=200 left=64 right=30 layout=gaps batch=2 heads=4 key_heads=2 key_lengths=131,199",
@@ -23,11 +25,14 @@ CASES = [
     "length=260 left=101 right=40 key_lengths=150 size=6",
     "length=132 left=33 right=33 dropout_p=0.2 batch=2 heads=4 key_heads=2 key_lengths=68,35 layout=blhd",
     "length=75 left=2 right=1 batch=4 heads=2 key_heads=1 key_lengths=0,1,300,33",
+    "length=420 left=150 right=140 grad_lse=0",
+    "length=200 left=62 right=100",  # a tile of queries ends one query behind what sees the first key of a warp
+    *planted("left=5 right=9"),
 ]
-SMALL = [f"type=float16 head_dim=64 backward=0 {case}" for case in CASES]
+SMALL = [f"type=float16 head_dim=64 {case}" for case in CASES]
 # Bands as wide as each of the instances wants them.
 ALL = [
-    f"type={dtype} head_dim={head_dim} backward=0 {case}"
+    f"type={dtype} head_dim={head_dim} {case}"
     for dtype in ("float16", "bfloat16")
     for head_dim in (64, 128)
     for case in [
@@ -42,7 +47,7 @@ ALL = [
 def every_window():
     """Every width on each side and every place of a tile for the band's ends, with causal and lopsided ones between."""
     for width in range(129):
-        seed = f"backward=0 head_dim=64 seed={width + 1}"
+        seed = f"head_dim=64 seed={width + 1}"
         yield f"type=float16 length={130 + width % 64} left={width} right={width} {seed}"
         yield f"type=float16 length={65 + width * 29 % 64} left={width} right={width * 37 % 129} {seed}"
         yield f"type=float16 length=100 left={width} right=0 key_lengths={width * 11 % 101} {seed}"
@@ -57,6 +62,15 @@ def test_cases(workshop, variant):
         done = run(workshop.program("hopper_small", variant), SMALL, *order)
         assert holds(done), done.stdout + done.stderr[-4000:]
     assert f"all held: {len(SMALL)}" in done.stdout
+
+
+def test_bits_are_the_same_whoever_is_first_and_however_many_run_at_once(workshop):
+    program = workshop.program("hopper_small", PLAIN)
+    backwards, many = "--reversed", "--multiprocessors=5"
+    ways = ((), (backwards,), ("--multiprocessors=1",), (many,), (many, backwards))
+    seen = {bits(run(program, SMALL[:20], *way)) for way in ways}
+    assert len(seen) == 1
+    assert seen != {bits(run(program, SMALL[1:20]))}
 
 
 @pytest.mark.slow

@@ -168,6 +168,10 @@ double Array::element(int64_t batch, int64_t head, int64_t row, int64_t d) const
   return read_element(type_, bytes_.get() + offset * element_bytes_);
 }
 
+void Array::mix_into(uint64_t& bits) const {
+  for (size_t i = 0; i < elements_ * element_bytes_; ++i) bits = (bits ^ bytes_.get()[i]) * 0x100000001b3u;
+}
+
 double Array::typical() const {
   double squares = 0;
   for (const double value : exact_) squares += std::isfinite(value) ? value * value : 0;

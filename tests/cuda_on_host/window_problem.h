@@ -37,6 +37,8 @@ class Array {
   void plant(int64_t row, double value, const std::string& elements);  // in the first sequence's last head
   void forget(int64_t batch, int64_t head, int64_t row);  // a row that must not be read: NaN for the kernel
 
+  void mix_into(uint64_t& bits) const;  // all its bytes: the same ones give the same bits
+
   double typical() const;  // root mean square of what is finite in exact()
 
   // Compares what was written with exact(). An empty string, or the first thing that is wrong. `cancelled` is the size
@@ -63,7 +65,8 @@ void backward_under_test(const Problem& problem, const Backward& backward);
 // Whether both are NaN, the same infinity, or numbers that differ by at most `most`.
 bool agree(double got, double want, double most);
 
-// Runs a case on the implementation and on the reference. An empty string, or the first thing that is wrong.
-std::string check(const Case& c);
+// Runs a case on the implementation and on the reference. An empty string, or the first thing that is wrong. `bits`
+// tells apart what the implementation has written.
+std::string check(const Case& c, uint64_t& bits);
 
 }  // namespace pyprof::window

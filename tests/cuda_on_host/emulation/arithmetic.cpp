@@ -58,6 +58,17 @@ void distribute(Lanes lanes, bool transposed) {
   }
 }
 
+// The way back: lane 8 * m + r gets row r of matrix m.
+void collect(Lanes lanes) {
+  for (int i = 0; i < kWarp; ++i) {
+    for (int part = 0; part < 4; ++part) lanes[i]->result[part] = lanes[i % 8 * 4 + part]->words[i / 8];
+  }
+  for (int m = 0; m < 4; ++m) {
+    ++counters.matrix_loads;
+    counters.matrix_conflicts += passes_of_rows(lanes, 8 * m) - 1;
+  }
+}
+
 template <auto kWiden>
 void multiply(Lanes lanes) {
   float a[16][16], b[8][16];  // a[row][k], b[column][k]
@@ -96,6 +107,8 @@ void compute(Slot* const (&lanes)[kWarp]) {
       return distribute(lanes, false);
     case Operation::load_matrices_transposed:
       return distribute(lanes, true);
+    case Operation::store_matrices:
+      return collect(lanes);
     case Operation::mma_float16:
       return multiply<widen_float16>(lanes);
     case Operation::mma_bfloat16:

@@ -65,7 +65,8 @@ int passes(const uintptr_t* addresses, int lanes, size_t bytes) {
 void count_access(const void* address, size_t bytes, const Place& place) {
   const auto at = reinterpret_cast<uintptr_t>(address), begin = reinterpret_cast<uintptr_t>(here.shared);
   if (at < begin || at >= begin + here.shared_bytes) return;
-  Instruction& it = instructions()[{here.thread / kWarp, place.file_name(), place.line(), place.column()}];
+  Instruction& it =
+      instructions()[{here.slot * kThreadsMost + here.thread / kWarp, place.file_name(), place.line(), place.column()}];
   it.bytes = bytes;
   const int lane = here.thread % kWarp, instance = it.times[lane]++ - it.closed;
   if (instance >= static_cast<int>(it.open.size())) it.open.resize(instance + 1);

@@ -1,28 +1,13 @@
 #include <algorithm>
-#include <map>
+#include <memory>
 #include <unordered_map>
 
+#include "unwatched.h"
 #include "window_attention/gpu_hopper.h"
-
-#if defined(PYPROF_TSAN)
-extern "C" void __tsan_ignore_thread_begin();
-extern "C" void __tsan_ignore_thread_end();
-#endif
 
 namespace pyprof::gpu::emulation {
 
 namespace {
-
-// While one lives, ThreadSanitizer does not look at this thread: containers allocate, and it watches allocations in
-// code that it does not watch otherwise.
-struct Unwatched {
-#if defined(PYPROF_TSAN)
-  Unwatched() { __tsan_ignore_thread_begin(); }
-  ~Unwatched() { __tsan_ignore_thread_end(); }
-#else
-  Unwatched() {}
-#endif
-};
 
 // Not a multiple of kSwizzle, as nobody promises one: a kernel has to align its tiles itself.
 constexpr uint32_t kWindow = 5 * kLine;
@@ -46,7 +31,8 @@ struct Pending {
 struct ThreadState {
   bool begun = false;  // products_begin since the last commit
   int committed = 0, groups = 0;
-  std::vector<Pending> pending;  // those up to `committed` belong to groups
+  std::vector<Pending> pending;                // those up to `committed` belong to groups
+  std::vector<const unsigned char*> unfenced;  // what it wrote since its last fence, 4 bytes each
 };
 
 struct NamedState {
@@ -67,13 +53,16 @@ struct Hopper {
   NamedState named[kNamedBarriers];
   GroupState groups[kThreadsMost / kWarpgroup];
   ThreadState threads[kThreadsMost];
-  std::map<const unsigned char*, int> unfenced;  // 4 bytes each, and the thread that wrote them
+  std::unordered_map<const unsigned char*, int> unfenced;  // 4 bytes each, and the thread that wrote them
 };
 
-Hopper& hopper() {
-  static auto& one = *new Hopper;
+// Of the block in each slot.
+std::vector<std::unique_ptr<Hopper>>& all() {
+  static auto& one = *new std::vector<std::unique_ptr<Hopper>>;
   return one;
 }
+
+Hopper& hopper() { return *all()[here.slot]; }
 
 BarrierState& barrier_at(const void* barrier, const Place& place) {
   const auto found = hopper().barriers.find(barrier);
@@ -106,12 +95,9 @@ bool resume_a_carrier() {
 
 void begin_block() {
   const Unwatched unwatched;
-  Hopper& h = hopper();
-  h.barriers.clear();
-  h.unfenced.clear();
-  for (NamedState& it : h.named) it = {};
-  for (GroupState& it : h.groups) it = {};
-  for (ThreadState& it : h.threads) it.begun = false, it.committed = it.groups = 0, it.pending.clear();
+  while (all().size() <= static_cast<size_t>(here.slot)) all().push_back(nullptr);
+  all()[here.slot] = std::make_unique<Hopper>();
+  begin_turns();
 }
 
 void end_block() {
@@ -122,6 +108,7 @@ void end_block() {
   for (const ThreadState& it : hopper().threads) {
     if (!it.pending.empty()) broken("a thread leaves the kernel with products not waited for", Place::current());
   }
+  end_turns();
 }
 
 const bool registered = [] {
@@ -248,7 +235,7 @@ void box_is_there(const void* barrier, const Box& box) {
   const Unwatched unwatched;
   BarrierState& it = barrier_at(barrier, Place::current());
   release_at(barrier);
-  it.bytes -= int64_t{box.rows} * kLine;
+  it.bytes -= box.bytes;
   end_phase_if_complete(it);
 }
 
@@ -290,7 +277,11 @@ void note_write(const void* address, size_t bytes, const Place&) {
   const Unwatched unwatched;
   const auto* at = static_cast<const unsigned char*>(address);
   if (at < here.shared || at >= here.shared + here.shared_bytes) return;
-  for (size_t i = 0; i < bytes; i += 4) hopper().unfenced[at + i] = here.thread;
+  Hopper& h = hopper();
+  for (size_t i = 0; i < bytes; i += 4) {
+    h.unfenced[at + i] = here.thread;
+    h.threads[here.thread].unfenced.push_back(at + i);
+  }
 }
 
 void check_fenced(const void* address, const Place& place) {
@@ -303,7 +294,13 @@ void check_fenced(const void* address, const Place& place) {
 
 void fence_writes() {
   const Unwatched unwatched;
-  std::erase_if(hopper().unfenced, [](const auto& write) { return write.second == here.thread; });
+  Hopper& h = hopper();
+  auto& own = h.threads[here.thread].unfenced;
+  for (const unsigned char* at : own) {
+    const auto found = h.unfenced.find(at);
+    if (found != h.unfenced.end() && found->second == here.thread) h.unfenced.erase(found);
+  }
+  own.clear();
 }
 
 void begin_products() { hopper().threads[here.thread].begun = true; }

@@ -15,11 +15,11 @@
 namespace pyprof::gpu::emulation {
 
 inline constexpr size_t kSharedMostHopper = 227 * 1024;
-inline constexpr int kMultiprocessors = 2;  // few, so that persistent blocks come to more than one item
 
-// A box that is on its way, as the thread that brings it needs to know it.
+// A box that is on its way, as the thread that brings it needs to know it. One without rows is of bytes in a line.
 struct Box {
   unsigned char* to;
+  int32_t bytes;
   const unsigned char* from;  // the tensor
   int64_t steps[3];           // of a row, a head, a batch; in bytes
   int64_t sizes[4];

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "hopper_machine.h"
+#include "turns.h"
 
 #define PYPROF_GRID_CONSTANT
 
@@ -20,12 +21,22 @@ inline void barrier_expect(Barrier* barrier, int bytes, const emulation::Place& 
 
 namespace emulation {
 
-inline void poison(const Box& box) {
+inline void spoil(const Box& box) {
   auto* words = reinterpret_cast<volatile uint32_t*>(box.to);
-  for (int i = 0; i < box.rows * kLine / 4; ++i) words[i] = 0xffffffffu;
+  for (int i = 0; i < box.bytes / 4; ++i) words[i] = poison();
+}
+
+inline void start_box(const Barrier* barrier, const Box& box, const Place& place) {
+  window_address(box.to, place);
+  window_address(box.to + box.bytes - 1, place);
+  spoil(box);
+  issue(barrier, box, place);
 }
 
 inline void bring(const Box& box, const Place& place) {
+  for (int i = 0; box.rows == 0 && i < box.bytes / 4; ++i) {
+    reinterpret_cast<volatile uint32_t*>(box.to)[i] = reinterpret_cast<const volatile uint32_t*>(box.from)[i];
+  }
   const bool inside = box.head >= 0 && box.head < box.sizes[2] && box.batch >= 0 && box.batch < box.sizes[3];
   for (int r = 0; r < box.rows; ++r) {
     const int64_t row = int64_t{box.row} + r;
@@ -101,7 +112,7 @@ inline void start(Product& product, float* d, int columns, const Location& b, bo
     }
   }
   issue_product(product, place);
-  for (int i = 0; i < columns / 2; ++i) d[i] = std::bit_cast<float>(0xffffffffu);
+  for (int i = 0; i < columns / 2; ++i) d[i] = std::bit_cast<float>(poison());
 }
 
 }  // namespace emulation
@@ -126,6 +137,7 @@ inline void copy_box(void* to, const TensorMap& map, Barrier* barrier, int colum
   emulation::check_aligned(to, kLine, place);
   emulation::Box box{
       static_cast<unsigned char*>(to),
+      static_cast<int32_t>(map.words[8]) * kLine,
       reinterpret_cast<const unsigned char*>(map.words[0]),
       {static_cast<int64_t>(map.words[1]), static_cast<int64_t>(map.words[2]), static_cast<int64_t>(map.words[3])},
       {static_cast<int64_t>(map.words[4]), static_cast<int64_t>(map.words[5]), static_cast<int64_t>(map.words[6]),
@@ -135,9 +147,18 @@ inline void copy_box(void* to, const TensorMap& map, Barrier* barrier, int colum
       head,
       batch,
       static_cast<int32_t>(map.words[8])};
-  emulation::window_address(box.to + box.rows * kLine - 1, place);
-  emulation::poison(box);
-  emulation::issue(barrier, box, place);
+  emulation::start_box(barrier, box, place);
+}
+
+inline void copy_bulk(void* to, const void* from, int bytes, Barrier* barrier,
+                      const emulation::Place& place = emulation::Place::current()) {
+  emulation::check_aligned(to, 16, place);
+  emulation::check_aligned(from, 16, place);
+  if (bytes <= 0 || bytes % 16 != 0) emulation::broken("a bulk copy is not of whole 16 bytes", place);
+  emulation::check_turn(place);
+  const emulation::Box box{
+      static_cast<unsigned char*>(to), bytes, static_cast<const unsigned char*>(from), {}, {}, 0, 0, 0, 0, 0};
+  emulation::start_box(barrier, box, place);
 }
 
 inline uint32_t shared_address(const void* pointer, const emulation::Place& place = emulation::Place::current()) {
@@ -234,14 +255,14 @@ void launch_persistent(void (*kernel)(Params), int items, int blocks, int thread
   const auto body = [](const void* kernel, const void* params) {
     (*static_cast<void (*const*)(Params)>(kernel))(*static_cast<const Params*>(params));
   };
-  const int most = blocks * emulation::kMultiprocessors;
+  const int most = blocks * emulation::multiprocessors;
   if (items <= 0) return;
   if (threads * blocks > 2048 || shared_bytes > emulation::kSharedMostHopper / blocks) {
     emulation::broken("more blocks are to share a multiprocessor than it has room for", emulation::Place::current());
   }
   emulation::options.note_writes = true;
   emulation::run({items < most ? items : most, 1, 1}, threads, shared_bytes, body, &kernel, &params,
-                 emulation::kSharedMostHopper);
+                 emulation::kSharedMostHopper, true);
 }
 
 }  // namespace pyprof::gpu

@@ -1,6 +1,6 @@
-// One multiprocessor on the host: runs a grid block by block, the threads of a block as fibres that go on until they
-// must wait for one another. What device code sees of it is gpu_on_host.h. A broken rule ends the process with status
-// kBroken and a sentence on standard error.
+// Multiprocessors on the host: runs a grid block by block, or all of its blocks at once where they wait for one
+// another; the threads of a block are fibres that go on until they must wait. What device code sees of it is
+// gpu_on_host.h. A broken rule ends the process with status kBroken and a sentence on standard error.
 //
 // Included by gpu.h, after its types; include that.
 #pragma once
@@ -23,6 +23,7 @@ using Place = std::source_location;
 // Where the running thread is. Written by the machine at each switch.
 struct Here {
   int thread;
+  int slot;  // of the block, among those that are there at once
   Index3 block, grid;
   unsigned char* shared;
   size_t shared_bytes;
@@ -36,24 +37,38 @@ struct Options {
 };
 extern Options options;
 
+// What lies where something asynchronous is on its way: NaN; in reversed order a number, as NaN can be made good by who
+// takes it for the inputs' own.
+inline uint32_t poison() { return options.reversed ? 0x4b4b4b4bu : 0xffffffffu; }
+
+extern int multiprocessors;  // few, so that persistent blocks come to more than one item
+
 // A conflict is one more pass over the banks than the same access needs at best.
 struct Counters {
   int64_t blocks, matrix_loads, matrix_conflicts, accesses, conflicts, products;
 };
 extern Counters counters;
 
-enum class Operation { sync_warp, shuffle, load_matrices, load_matrices_transposed, mma_float16, mma_bfloat16 };
+enum class Operation {
+  sync_warp,
+  shuffle,
+  load_matrices,
+  load_matrices_transposed,
+  store_matrices,
+  mma_float16,
+  mma_bfloat16
+};
 
 // What a lane brings to a warp function, and takes from it.
 struct Slot {
   Operation operation;
   int mask;            // shuffle
   uint32_t value;      // shuffle
-  uintptr_t address;   // load_matrices: of the row in `words`
-  uint32_t words[4];   // load_matrices: the row; mma: a
+  uintptr_t address;   // load_matrices, store_matrices: of a row
+  uint32_t words[4];   // load_matrices: the row; store_matrices: parts of four rows; mma: a
   uint32_t b[2];       // mma
   float d[4];          // mma
-  uint32_t result[4];  // shuffle, load_matrices
+  uint32_t result[4];  // shuffle, load_matrices; store_matrices: the row
 };
 
 struct Copy {
@@ -74,12 +89,14 @@ void note_write(const void* address, size_t bytes, const Place& place);  // hopp
 
 using Body = void (*)(const void* kernel, const void* params);
 void run(Index3 grid, int threads, size_t shared_bytes, Body body, const void* kernel, const void* params,
-         size_t shared_most = kSharedMost);
+         size_t shared_most = kSharedMost, bool at_once = false);
 
 // For what else threads can wait for: a thread pauses until another one resumes it. `hooks` are called at the beginning
 // and the end of each block, and when all threads wait: true when one of them has been resumed.
 void pause(const char* why, const Place& place);
 void resume(int thread);
+void pause_at(const void* flag, const Place& place);  // threads of every block may wait at one
+void resume_at(const void* flag);
 struct Hooks {
   void (*begin)();
   void (*end)();

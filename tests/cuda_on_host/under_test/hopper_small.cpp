@@ -1,6 +1,8 @@
 // Small instances of the Hopper kernels: with overlap and two warpgroups, and with neither; for mutants, and for the
 // quick tests. Slots are few, so that all of them are used again and again.
+#include <limits>
 #include <stdexcept>
+#include <vector>
 
 #include "window_attention/hopper_launch.cuh"
 #include "window_problem.h"
@@ -26,8 +28,18 @@ void forward_under_test(const Problem& problem, const Forward& forward) {
   }
 }
 
-void backward_under_test(const Problem&, const Backward&) {
-  throw std::invalid_argument("there is no backward here: say backward=0");
+// With and without dropout, what is kept and what is computed ahead.
+void backward_under_test(const Problem& problem, const Backward& backward) {
+  const float unwritten = std::numeric_limits<float>::quiet_NaN();
+  std::vector<gpu::Float4> workspace(static_cast<size_t>(hopper::Workspace(problem).all() + 3) / 4,
+                                     {unwritten, unwritten, unwritten, unwritten});
+  const auto launch =
+      problem.dropout_p > 0
+          ? hopper::launch_backward<hopper::BackwardConfig<gpu::Float16, 64, true, 2, 1, 2, false, false>>
+      : problem.left % 2 == 1
+          ? hopper::launch_backward<hopper::BackwardConfig<gpu::Float16, 64, false, 3, 2, 3, true, true>>
+          : hopper::launch_backward<hopper::BackwardConfig<gpu::Float16, 64, false, 2, 1, 2, false, false>>;
+  launch(problem, backward, &workspace.data()->x, nullptr);
 }
 
 }  // namespace pyprof::window
