@@ -16,8 +16,8 @@ Status = Literal["ok", "oom", "timeout", "error", "skipped"]
 STATUSES: tuple[Status, ...] = ("ok", "oom", "timeout", "error", "skipped")
 # How the reason of a case begins that was skipped because the answer is known without it.
 NOT_NEEDED = "not needed"
-# What the reason of a case holds that was skipped because the time was up.
-TIME_IS_UP = "left of the budget of"
+# What the reason of a case holds that was skipped because the time was up, and what reports call that.
+TIME_IS_UP, NO_TIME = "left of the budget of", "no time"
 
 # How allocators say that memory ran out, in lower case: PyTorch's on the host and on devices, C++'s, the system's.
 _OUT_OF_MEMORY = (

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pyprof.analysis.curves import Curves, subject
-from pyprof.failures import NOT_NEEDED, STATUSES
+from pyprof.failures import NO_TIME, NOT_NEEDED, STATUSES, TIME_IS_UP
 from pyprof.records.case import Batch
 from pyprof.records.comparison import ModelFacts
 from pyprof.records.indicator import IndicatorFacts
@@ -63,9 +63,11 @@ def omitted(
     return tuple(_omission(group, facts, titles) for group in ordered)
 
 
-def is_not_needed(record: Record) -> bool:
-    """Whether a case was left out because the answer is known without it."""
-    return record.status == "skipped" and (record.reason or "").startswith(NOT_NEEDED)
+def outcome(status: str, reason: str | None) -> str:
+    """The status of a case, of a skipped one why: not needed (the answer is known without it), or no time."""
+    if status != "skipped" or reason is None:
+        return status
+    return NOT_NEEDED if reason.startswith(NOT_NEEDED) else NO_TIME if TIME_IS_UP in reason else status
 
 
 def notes(curves: Curves) -> tuple[Note, ...]:

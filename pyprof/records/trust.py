@@ -22,7 +22,7 @@ _VERDICTS: dict[Level, str] = {
 }
 _ALONE = "Measure again while nothing else runs on the cores (pyprof env --check says what does)"
 _APART = f"{_ALONE}, or leave the others a core with --pin."
-_BARRIERS = "A step then waits for a thread at each of its barriers and takes up to 200 times as long"
+_BARRIERS = "A step waits for its slowest thread at each of its barriers"
 _THROTTLED = "the clock was lowered for heat or power"
 
 
@@ -62,7 +62,7 @@ def of_share(share: float | None, throttled: bool | None = None, figures: str = 
         return None
     waited = f"other processes held the threads up for {100 * (share or 0):.0f} % of the time"
     if share is not None and share > MOST_LOST:
-        reason = Reason(waited, f"{_BARRIERS}, so {figures} say little of what was measured.", _APART)
+        reason = Reason(waited, f"{_BARRIERS}, so {figures} may be off by {_factor(share)}.", _APART)
         return judge("do not trust", [reason], "", figures)
     reasons = []
     if share is not None and share > CALM:
@@ -96,11 +96,12 @@ def reasons_of(shares: Sequence[tuple[str, float]], noun: str = "case") -> Itera
             f"({_named(held_up)})"
         )
         if level == "do not trust":
-            told = f"{_BARRIERS}, so neither times nor ratios nor tipping points say anything of what was measured."
+            told = f"{_BARRIERS}, so times, ratios and tipping points may be off by {_factor(held_up[0][1])}."
             yield Reason(what, told, _APART)
         else:
-            told = "These can be many times too long, and so can ratios with them; the other cases are sound."
-            yield Reason(what, told.replace("case", noun), f"{_ALONE} before you rely on these.")
+            off = _factor(held_up[0][1])
+            told = f"These may be off by {off}, and so may ratios with them; the other {noun}s are sound."
+            yield Reason(what, told, f"{_ALONE} before you rely on these.")
     partly = [each for each in shares if CALM < each[1] <= MOST_LOST]
     if partly and level != "trust":
         yield Reason(
@@ -129,6 +130,11 @@ def throttling() -> Reason:
         "Times are longer than those of a cool machine; ratios within the same rounds hardly change.",
         "Let it cool, or bound its clock or power below the point where it throttles.",
     )
+
+
+def _factor(share: float) -> str:
+    """How far off a time may be of which so large a share was waited."""
+    return f"a factor of up to {1 / (1 - share):.1f}" if share < 0.9 else "a factor of ten and more"
 
 
 def _named(shares: Sequence[tuple[str, float]]) -> str:

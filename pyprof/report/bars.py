@@ -84,17 +84,21 @@ def parameter_bars(models: Sequence[ModelLine], width: int, glyphs: Glyphs) -> G
     grid.add_column(no_wrap=True, style="bold")
     grid.add_column(justify="right", no_wrap=True)
     grid.add_column(no_wrap=True)
-    counted = [(line, _parameters(line, glyphs)) for line in models if line.fewest is not None]
-    unique = {(line.column.model, line.column.weights, count): line for line, count in counted}
-    names = max((len(name) for name, _, _ in unique), default=0)
-    numbers = max((len(count) for _, _, count in unique), default=0)
-    for (name, _, count), line in unique.items():
-        grid.add_row(Text(name), count, bar(line.shares, max(width - names - numbers - 4, 10), glyphs))
+    lines: dict[tuple[str, str | None], list[ModelLine]] = {}
+    for line in models:
+        if line.fewest is not None:
+            lines.setdefault((line.column.model, line.column.weights), []).append(line)
+    counts = [_parameters(each, glyphs) for each in lines.values()]
+    names, numbers = max((len(name) for name, _ in lines), default=0), max(map(len, counts), default=0)
+    for ((name, _), each), count in zip(lines.items(), counts, strict=True):
+        grid.add_row(Text(name), count, bar(each[0].shares, max(width - names - numbers - 4, 10), glyphs))
     return Group(Text.assemble(("Parameters", "bold"), " and the share of each kind in them"), grid)
 
 
-def _parameters(line: ModelLine, glyphs: Glyphs) -> str:
-    fewest, most = format_count(line.fewest or 0), format_count(line.most or 0)
+def _parameters(lines: Sequence[ModelLine], glyphs: Glyphs) -> str:
+    """The number of parameters of a model, over all lengths and implementations."""
+    fewest = format_count(min(line.fewest or 0 for line in lines))
+    most = format_count(max(line.most or 0 for line in lines))
     return fewest if fewest == most else f"{fewest}{glyphs.dash}{most}"
 
 

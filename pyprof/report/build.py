@@ -11,7 +11,7 @@ from pathlib import Path
 from pyprof.analysis.case_columns import case_columns
 from pyprof.analysis.curves import Curves, Setting
 from pyprof.analysis.noise import run_noise
-from pyprof.analysis.omitted import is_not_needed, notes, omitted
+from pyprof.analysis.omitted import notes, omitted, outcome
 from pyprof.analysis.probed_steps import probed_steps
 from pyprof.analysis.published import agreement, side
 from pyprof.analysis.ranking import rankings
@@ -19,7 +19,7 @@ from pyprof.analysis.shares import ShareCurve, ShareRow, share_curves, share_sum
 from pyprof.analysis.system_time import system_time
 from pyprof.analysis.tipping_points import TippingPoint, tipping_points
 from pyprof.analysis.trust import trust
-from pyprof.failures import NOT_NEEDED, STATUSES
+from pyprof.failures import NO_TIME, NOT_NEEDED, STATUSES
 from pyprof.records.case import MODES
 from pyprof.records.comparison import Comparison, ModelFacts, Subject
 from pyprof.records.record import Record
@@ -62,7 +62,8 @@ def build_view(records: Iterable[Record], resolved: Resolved, about: About) -> V
     curves = Curves.of(records)
     every = list(curves.records)
     modalities = tuple(_modality(part) for part in _parts(curves, resolved))
-    counts = Counter(NOT_NEEDED if is_not_needed(record) else record.status for record in every)
+    outcomes = Counter(outcome(record.status, record.reason) for record in every)
+    counts = {**outcomes, "skipped": outcomes["skipped"] + outcomes[NO_TIME]}
     quiet = run_noise(every)
     judged = trust(every, quiet)
     return View(
@@ -70,7 +71,8 @@ def build_view(records: Iterable[Record], resolved: Resolved, about: About) -> V
         machine=about.machine,
         started=min((record.started for record in every), default=None),
         seconds=sum(record.seconds for record in every),
-        counts={status: counts[status] for status in (*STATUSES, NOT_NEEDED) if counts[status]},
+        counts={status: counts[status] for status in (*STATUSES, NOT_NEEDED) if counts.get(status)},
+        out_of_time=outcomes[NO_TIME],
         source="" if resolved.published is None else resolved.published.source,
         modalities=modalities,
         omitted=omitted(curves, resolved.models, resolved.indicators),
@@ -81,15 +83,17 @@ def build_view(records: Iterable[Record], resolved: Resolved, about: About) -> V
         indicators=resolved.indicators,
         system=system_time(every),
         probed=probed_steps(every),
-        resume=_resume(modalities, about.directory),
+        resume=_resume(modalities, outcomes[NO_TIME], about.directory),
         cases=case_columns(curves, resolved.models, resolved.indicators),
         longer=measure_longer(modalities, about.plan, about.directory),
     )
 
 
-def _resume(modalities: Iterable[ModalityView], directory: Path | None) -> str | None:
+def _resume(modalities: Sequence[ModalityView], out_of_time: int, directory: Path | None) -> str | None:
     """The command that goes on where the time was up before there was an answer."""
-    if directory is None or not any(line.time_was_up for part in modalities for line in part.tipping):
+    tipping = any(line.time_was_up for part in modalities for line in part.tipping)
+    ranking = out_of_time > 0 and any(part.one_length for part in modalities)
+    if directory is None or not (tipping or ranking):
         return None
     return shlex.join(["pyprof", "study", "-o", str(directory), "--resume"])
 

@@ -9,11 +9,13 @@ from rich.console import RenderableType
 from rich.table import Table as Grid
 from rich.text import Text
 
+from pyprof.analysis.omitted import outcome
+from pyprof.failures import NO_TIME
 from pyprof.records.comparison import Comparison
 from pyprof.report.ranking import command_text, longer_lines, ranking_tables, verdicts
 from pyprof.report.style import Glyphs, rule
 from pyprof.report.tipping_table import plain_verdict, published, senses
-from pyprof.report.view import TippingLine, View
+from pyprof.report.view import ModalityView, TippingLine, View
 
 
 def in_short(view: View, width: int, glyphs: Glyphs) -> Iterator[RenderableType]:
@@ -22,8 +24,12 @@ def in_short(view: View, width: int, glyphs: Glyphs) -> Iterator[RenderableType]
         if part.one_length and part.rankings:
             yield rule(f"in short: which model costs least at {part.lengths[0]:,} {part.unit}s", width, glyphs)
             yield from verdicts(part, glyphs)
-            if view.longer is not None and any(line.longer for line in part.rankings if line.indicator.headline):
+            disturbed = view.trust is not None and view.trust.level == "do not trust"
+            undecided = any(line.longer for line in part.rankings if line.indicator.headline)
+            if view.longer is not None and undecided and not disturbed:
                 yield from longer_lines(view.longer, width)
+            if modes := _without_time(part, view):
+                yield from _no_time(f"{' and '.join(modes)}: no time", view, width)
             yield Text("")
             yield from ranking_tables(part, width, glyphs)
             yield from _senses({line.name: (line.allocator, line.dtype) for line in part.rankings})
@@ -35,11 +41,21 @@ def in_short(view: View, width: int, glyphs: Glyphs) -> Iterator[RenderableType]
             yield title.append(f" in {_units(lines)} [95 % interval]")
             yield _tipping([line for line in lines if line.indicator == indicator], glyphs)
         if any(line.time_was_up for line in lines):
-            yield Text(
-                "no time: the study's time was up before" + (", and this goes on:" if view.resume else ""), "dim"
-            )
-            yield from [command_text(view.resume, width)] if view.resume else []
+            yield from _no_time("no time", view, width)
         yield from _senses({line.comparison.name: line.comparison.conditions for line in lines})
+
+
+def _without_time(part: ModalityView, view: View) -> list[str]:
+    """The modes of which no ranking was measured because the time was up."""
+    ranked = {line.mode for line in part.rankings}
+    spent = [omission for omission in view.omitted if outcome(omission.status, omission.reason) == NO_TIME]
+    modes = [each.mode for each in spent if each.modality == part.name]
+    return [mode for mode in dict.fromkeys(modes) if mode not in ranked]
+
+
+def _no_time(what: str, view: View, width: int) -> Iterator[RenderableType]:
+    yield Text(f"{what}: the study's time was up before" + (", and this goes on:" if view.resume else ""), "dim")
+    yield from [command_text(view.resume, width)] if view.resume else []
 
 
 def _units(lines: Sequence[TippingLine]) -> str:

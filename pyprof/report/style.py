@@ -48,6 +48,8 @@ STATUS_STYLES: Mapping[str, str] = {
     "timeout": "red",
     "error": "bold red",
     "skipped": "yellow",
+    "no time": "dim",
+    "not needed": "dim",
 }
 
 

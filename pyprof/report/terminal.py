@@ -8,9 +8,9 @@ from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from pyprof.analysis.omitted import Note, Omission
+from pyprof.analysis.omitted import Note, Omission, outcome
 from pyprof.analysis.probed_steps import ProbedSteps
-from pyprof.failures import NOT_NEEDED
+from pyprof.failures import NO_TIME, NOT_NEEDED, STATUSES
 from pyprof.quantity import format_seconds
 from pyprof.report.axis import tipping_axis
 from pyprof.report.bars import fixed_figures, parameter_bars, share_charts
@@ -20,7 +20,7 @@ from pyprof.report.style import STATUS_STYLES, Glyphs, batch_words, glyphs, leng
 from pyprof.report.system_time import system_lines
 from pyprof.report.tables import metric_table
 from pyprof.report.tipping_table import tipping_table
-from pyprof.report.trust import STYLES, trust_lines
+from pyprof.report.trust import trust_line, trust_lines
 from pyprof.report.view import ModalityView, ShareLine, Table, View
 
 
@@ -56,12 +56,14 @@ def _header(view: View, marks: Glyphs) -> RenderableType:
     if view.started:
         title.append(f" {marks.dot} {view.started[:16].replace('T', ' ')} UTC", "dim")
     counts = Text(f"{plural(sum(view.counts.values()), 'case')}: ")
-    for index, (status, count) in enumerate(view.counts.items()):
+    outcomes = {**view.counts, "skipped": view.counts.get("skipped", 0) - view.out_of_time, NO_TIME: view.out_of_time}
+    kinds = [kind for kind in (*STATUSES, NO_TIME, NOT_NEEDED) if outcomes.get(kind)]
+    for index, (status, count) in enumerate((kind, outcomes[kind]) for kind in kinds):
         counts.append(f"{', ' if index else ''}{count:,} {status}", STATUS_STYLES.get(status, ""))
     counts.append(f" {marks.dot} {format_seconds(view.seconds)} of measuring", "dim")
     warnings = [Text(f"warning: {warning}", "bold yellow") for warning in view.warnings]
     if view.trust is not None and view.trust.level == "do not trust":
-        warnings.append(Text(view.trust.sentence, STYLES[view.trust.level]))
+        warnings.append(trust_line(view.trust))
     return Group(title, Text(view.machine), counts, *warnings)
 
 
@@ -156,13 +158,14 @@ def _omissions(omitted: Iterable[Omission]) -> list[RenderableType]:
         what = plural(omission.cases, "case")
         if omission.metric is not None:
             what = f"{(omission.title or omission.metric).lower()} of {what}"
-        needless = omission.reason.startswith(NOT_NEEDED)
-        status = "no figure" if omission.status == "ok" else "left out" if needless else omission.status
-        style = "dim" if needless else "yellow" if omission.status == "ok" else STATUS_STYLES[omission.status]
+        status = "no figure" if omission.status == "ok" else outcome(omission.status, omission.reason)
+        style = STATUS_STYLES.get(status, "yellow")
         lengths = length_range(omission.shortest, omission.longest)
         setting = f"{omission.mode}{batch_words(omission.batch)}"
         about = f", {setting}, {lengths} {omission.unit}s: {', '.join(omission.subjects)}"
         lines.append(Text.assemble((status, style), " ", (what, "bold"), about))
-        reason = Text(omission.reason + (" (the numbers differ)" if omission.alike else ""), "dim")
+        reason = Text(
+            omission.reason.removeprefix(f"{NOT_NEEDED}: ") + (" (the numbers differ)" if omission.alike else ""), "dim"
+        )
         lines.append(Padding(reason, (0, 0, 0, 2), expand=False))
     return lines

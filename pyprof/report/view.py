@@ -292,13 +292,13 @@ class DifferenceLine(OfIndicator):
 class View(ShownInNotebook):
     """A whole run: what the header needs, one part for each modality, and what is missing.
 
-    `counts` has the number of cases by status; of the skipped ones, those that were not needed are counted apart.
-    `machine` describes the machine and its software in one line, `started` is an ISO 8601 time in UTC, `seconds` what
-    all cases took together. `warnings` are sentences. `quiet` tells how quiet the machine was, `trust` what that means
-    for the times, and `system` what the system took of the steps, if the records do; `probed` what the probes cost the
-    steps of which the layers' shares are. `cases` has all cases, column by column, as ``analysis.case_columns`` says.
-    `longer` is what to measure where a headline ranking is not
-    decided at the only length, `resume` the command that goes on where the study's time was up.
+    `counts` has the number of cases by status; of the skipped ones, those that were not needed are counted apart, and
+    `out_of_time` is the number of those that no time was left for. `machine` describes the machine and its software in
+    one line, `started` is an ISO 8601 time in UTC, `seconds` what all cases took together. `warnings` are sentences.
+    `quiet` tells how quiet the machine was, `trust` what that means for the times, and `system` what the system took of
+    the steps, if the records do; `probed` what the probes cost the steps of which the layers' shares are. `cases` has
+    all cases, column by column, as ``analysis.case_columns`` says. `longer` is what to measure where a headline ranking
+    is not decided at the only length, `resume` the command that goes on where the study's time was up.
     """
 
     study: str
@@ -319,4 +319,5 @@ class View(ShownInNotebook):
     longer: MeasureLonger | None = None
     resume: str | None = None
     cases: CaseColumns = field(default_factory=dict)
+    out_of_time: int = 0
     schema: int = SCHEMA

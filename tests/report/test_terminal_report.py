@@ -15,6 +15,7 @@ from pyprof.analysis.omitted import Note
 from pyprof.analysis.published import Side
 from pyprof.analysis.tipping import Crossing, Tipping
 from pyprof.records.case import Mode
+from pyprof.records.trust import of_share
 from pyprof.report.axis import data_set_sentences
 from pyprof.report.bars import bar, legend
 from pyprof.report.build import About, build_view
@@ -148,6 +149,25 @@ def test_data_sets_in_one_interval_are_listed(view: View) -> None:
     )
 
 
+def test_what_no_time_was_left_for_is_not_called_skipped(view: View) -> None:
+    omission = next(each for each in view.omitted if each.status == "skipped")
+    spent = replace(omission, reason="predicted 10.6 s, 5.66 s left of the budget of 8 min")
+    needless = replace(omission, reason="not needed: what it would be compared for is decided without it")
+    lines = section(printed(replace(view, omitted=(spent, needless))), "━━ not measured", 12)
+    assert lines[1].startswith("no time ")
+    assert any(line.startswith("not needed ") for line in lines)
+    assert "skipped" not in "".join(lines)
+
+
+def test_a_model_whose_parameters_vary_stands_in_one_row(view: View) -> None:
+    part = view.modalities[2]
+    vit = next(line for line in part.models if line.column.model == "vit")
+    more = replace(vit, column=replace(vit.column, attention="sdpa"), most=(vit.most or 0) + 10**6)
+    text = printed(replace(view, modalities=(*view.modalities[:2], replace(part, models=(vit, more)))))
+    rows = text.rpartition("Parameters and the share")[2].partition("━━")[0].splitlines()
+    assert len([line for line in rows if line.startswith("vit ")]) == 1
+
+
 def test_what_is_missing_takes_few_lines(view: View) -> None:
     lines = section(printed(view), "━━ not measured", 12)
     assert lines[1] == "oom 1 case, infer, 3,362 tokens: bert eager"
@@ -202,6 +222,27 @@ def test_an_order_that_is_not_shown_says_what_to_measure() -> None:
     assert command[:3] == ["pyprof", "study", "runs/a run/study.toml"]
     assert command[-2:] == ["-o", "runs/a run-longer"]
     assert int(command[command.index("--max-samples") + 1]) > study.care.max_samples
+
+
+def test_a_run_that_is_not_to_be_trusted_asks_for_another_and_not_for_more() -> None:
+    view = at_one_length(0.3, about=replace(ABOUT, plan=make_study(), directory=Path("runs/a run")))
+    text = printed(replace(view, trust=of_share(0.6)))
+    assert "To tell what is not shown" not in text
+    before = " ".join(text.partition("━━ in short")[0].split())
+    assert "Do not trust these times: other processes held the threads up for 60 % of the time." in before
+    assert "Measure again while nothing else runs on the cores" in before
+
+
+def test_at_one_length_a_mode_without_time_says_so_and_how_to_go_on() -> None:
+    records = [synthetic.record(model, "eager", 1562, "infer") for model in MODELS]
+    spent = synthetic.record("bert", "eager", 1562, "train")
+    reason = "predicted 10.6 s, 5.66 s left of the budget of 8 min"
+    records.append(replace(spent, status="skipped", reason=reason, indicators={}, kinds={}))
+    view = build_view(records, synthetic.RESOLVED, replace(ABOUT, directory=Path("runs/a run")))
+    text = printed(view)
+    assert "train: no time: the study's time was up before, and this goes on:" in text
+    assert "pyprof study -o 'runs/a run' --resume" in text
+    assert "no time" not in printed(at_one_length(0.001))
 
 
 def test_where_noise_is_the_matter_nobody_is_told_to_measure_for_days() -> None:

@@ -8,7 +8,7 @@ import pytest
 from flipping_executor import FlippingExecutor
 from simulated_machine import Simulated, make_study, quadratic
 
-from pyprof.analysis.omitted import is_not_needed
+from pyprof.analysis.omitted import outcome
 from pyprof.errors import UsageError
 from pyprof.records.run_directory import read
 from pyprof.records.study import Study
@@ -48,8 +48,8 @@ def test_the_budget_is_kept_and_what_is_left_out_says_why(tmp_path: Path, simula
     assert counts["ok"] == len(simulated.measured) > 4
     assert counts["ok"] + counts["skipped"] == 20
     skipped = [record for record in result.records.values() if record.status == "skipped"]
-    needless = [record for record in skipped if is_not_needed(record)]
-    short = [record for record in skipped if not is_not_needed(record)]
+    needless = [record for record in skipped if outcome(record.status, record.reason) == "not needed"]
+    short = [record for record in skipped if outcome(record.status, record.reason) != "not needed"]
     assert all("left of the budget of 90.0 s" in str(record.reason) for record in short)
     # In inference the crossing is known, so that what is left of its curve is not missed.
     assert needless
