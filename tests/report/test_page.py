@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import synthetic_run as synthetic
+from page_runs import PATHS, layers, write_run
 from simulated_machine import make_environment, make_study
 
 from pyprof.cli.main import main
@@ -24,6 +25,8 @@ from pyprof.records.record import Record
 from pyprof.records.run_directory import Run
 from pyprof.report.page.markup import Markup, data_script, markup, tag
 from pyprof.report.page.report import report_page
+from pyprof.report.page.trees import trees_data
+from pyprof.report.run import view_of
 
 STORED = Path(__file__).parents[1] / "stored_runs"
 HOSTILE = "<script>alert(1)</script>\"'&<!--\u2028\u202e]]>${x}`\\"
@@ -206,26 +209,39 @@ def test_ten_thousand_records_fit(tmp_path: Path) -> None:
     assert len(Page(text).data["records"]["columns"]["length"]) == 10_000
 
 
-def test_the_layers_of_cases_come_with_the_names_of_a_model_once(stored: Path) -> None:
-    page = Page(report_page([run_directory.read(stored)]))
+def test_the_layers_of_cases_come_with_the_names_of_a_model_once(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    page = Page(report_page([run]))
     trees = page.data["trees"]
-    assert trees["all"] == len(trees["cases"]) > 0
-    assert len(trees["structures"]) < len(trees["cases"])
+    assert trees["all"] == len(trees["cases"]) == sum(bool(record.kinds) for record in run.records.values())
+    assert len(trees["structures"]) == 1
     case = trees["cases"][0]
-    layers = trees["structures"][case["layers"]]
-    assert len(layers["path"]) == len(case["own_forward_seconds"]) == len(case["calls"])
+    fixed = trees["structures"][case["layers"]]
+    assert fixed["path"] == list(PATHS)
+    wanted = layers(run.records[case["key"].partition("-")[2]])
+    assert case["own_forward_seconds"] == pytest.approx(
+        [1e9 * each for each in wanted["own_forward_seconds"]], rel=1e-3
+    )
     assert f"All {trees['all']} cases with layers are here" in page.text
 
 
-def test_where_not_all_layers_fit_those_at_marked_lengths_come_first(stored: Path) -> None:
-    from pyprof.report.page.trees import trees_data
-    from pyprof.report.run import view_of
-
-    run = run_directory.read(stored)
+def test_where_not_all_layers_fit_those_at_marked_lengths_come_first(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
     whole = trees_data([("run", run, view_of(run))])
-    some = trees_data([("run", run, view_of(run))], room=4_000)
-    assert 0 < len(some["cases"]) < len(whole["cases"]) == some["all"]
-    assert len(json.dumps([some["cases"], some["structures"]])) < 6_000
+    some = trees_data([("run", run, view_of(run))], room=20_000)
+    assert 24 < len(some["cases"]) < len(whole["cases"]) == some["all"]
+    assert len(json.dumps([some["cases"], some["structures"]])) < 21_000
+    shown = {run.records[case["key"].partition("-")[2]].case for case in some["cases"]}
+    for model, attention in synthetic.MODELS:
+        lengths = {case.length for case in shown if (case.model, case.attention) == (model, attention)}
+        every = synthetic.LENGTHS[synthetic.FACTS[model].modality]
+        assert lengths & set(every[1:-1]), "the middle of a curve comes before its ends"
+
+
+def test_layers_of_which_little_is_known_are_a_tree(stored: Path) -> None:
+    trees = Page(report_page([run_directory.read(stored)])).data["trees"]
+    for fixed in trees["structures"]:
+        assert [number for number, parent in enumerate(fixed["parent"]) if parent is None] == [0]
 
 
 @pytest.fixture

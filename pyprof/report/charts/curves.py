@@ -19,6 +19,8 @@ _POINTS = 40
 FAILED = ("oom", "timeout", "error")
 
 Run = tuple[str, ModalityView]
+# A table with the run and the modality that it is of.
+Placed = tuple[str, ModalityView, Table]
 
 
 def curve_groups(runs: Sequence[Run]) -> list[Group]:
@@ -26,24 +28,19 @@ def curve_groups(runs: Sequence[Run]) -> list[Group]:
     lines = Lines.of(
         (column for _, part in runs for each in part.tables for column in each.columns), [run for run, _ in runs]
     )
-    heads: dict[str, dict[tuple[str, str], list[tuple[str, ModalityView, Table]]]] = {}
-    for run, part in runs:
-        for each in part.tables:
-            # Runs lie over each other where they are of one setting, or where each has one only.
-            alone = sum((other.metric, other.mode) == (each.metric, each.mode) for other in part.tables) == 1
-            place = (each.mode, "" if len(runs) > 1 and alone else each.setting)
-            heads.setdefault(each.metric, {}).setdefault(place, []).append((run, part, each))
+    metrics = dict.fromkeys(each.metric for _, part in runs for each in part.tables)
+    heads = {metric: _places(runs, metric) for metric in metrics}
     groups = []
     for metric, places in heads.items():
         charts = [
             chart
-            for number, (_, tables) in enumerate(places.items())
-            if (chart := _chart(tables, lines, number)) is not None
+            for number, (place, tables) in enumerate(places.items())
+            if (chart := _chart(tables, lines, ", ".join(filter(None, place)), number)) is not None
         ]
         if charts:
             part, indicator = runs[0][1], next(iter(places.values()))[0][2].indicator
             title = indicator.title + (f" {indicator.scope}" if indicator.scope else "")
-            used = _used(lines, (each for tables in places.values() for each in tables), len(runs) > 1)
+            used = _used(lines, (each for tables in places.values() for each in tables))
             caption = f"{indicator.meaning[:1].upper()}{indicator.meaning[1:]}." if indicator.meaning else ""
             groups.append(
                 Group(
@@ -53,9 +50,26 @@ def curve_groups(runs: Sequence[Run]) -> list[Group]:
     return groups
 
 
-def _used(lines: Lines, tables: Iterable[tuple[str, ModalityView, Table]], several: bool) -> Lines:
+def _places(runs: Sequence[Run], metric: str) -> dict[tuple[str, str], list[Placed]]:
+    """The tables of one indicator by mode and setting, of all runs: one that knows a single setting lies over all."""
+    places: dict[tuple[str, str], list[Placed]] = {}
+    for mode in dict.fromkeys(each.mode for _, part in runs for each in part.tables if each.metric == metric):
+        own = [
+            [(run, part, each) for each in part.tables if (each.metric, each.mode) == (metric, mode)]
+            for run, part in runs
+        ]
+        settings = dict.fromkeys(each.setting for tables in own if len(tables) > 1 for _, _, each in tables) or {
+            "": None
+        }
+        for setting in settings:
+            chosen = [placed for tables in own for placed in tables if len(tables) == 1 or placed[2].setting == setting]
+            places[mode, setting if len(runs) > 1 or len(settings) > 1 else chosen[0][2].setting] = chosen
+    return places
+
+
+def _used(lines: Lines, tables: Iterable[Placed]) -> Lines:
     """Those lines that these tables have something of."""
-    words = {line_words(column, run if several else "") for run, _, each in tables for column in each.columns}
+    words = {line_words(column, run) for run, _, each in tables for column in each.columns}
     chosen = [number for number, each in enumerate(lines.words) if each in words]
     return Lines(
         tuple(lines.words[number] for number in chosen),
@@ -64,26 +78,25 @@ def _used(lines: Lines, tables: Iterable[tuple[str, ModalityView, Table]], sever
     )
 
 
-def _chart(shown: Sequence[tuple[str, ModalityView, Table]], lines: Lines, number: int) -> Chart | None:
+def _chart(shown: Sequence[Placed], lines: Lines, title: str, number: int) -> Chart | None:
     _, part, first = shown[0]
     cells = [cell for _, _, each in shown for row in each.rows for cell in row.cells]
     values = [cell.value for cell in cells if cell.value is not None]
     if not values:
         return None
     unit = unit_of(values, first.indicator.format, first.unit)
-    several = len(shown) > 1 or bool(shown[0][0])
-    marks = [mark for run, own, each in shown for mark in _crossings(run if several else "", own, each)]
+    marks = [mark for run, own, each in shown for mark in _crossings(run, own, each)]
     rows, missing = _rows(shown, unit), _missing(shown)
     tables: Mapping[str, Columns] = {"rows": rows, "crossings": _columns(marks), "missing": missing}
+    # Runs on different machines can lie far from each other.
+    kinds = (LOGARITHMIC, LINEAR) if shown[0][0] else (LINEAR, LOGARITHMIC)
     few = len(set(rows["length"])) <= _POINTS
-    setting = f", {first.setting}" if first.setting and not several else ""
-    title = f"{first.mode}{setting}"
     label = f"{first.indicator.title.lower()} ({unit.unit})" if unit.unit else first.indicator.title.lower()
     specs = {
         kind: _one_length(lines, label, rows, tables)
         if len(set(rows["length"])) == 1
         else _spec(kind, lines, f"length ({first.length_unit}s)", label, few, tables)
-        for kind in (LINEAR, LOGARITHMIC)
+        for kind in kinds
     }
     return Chart(
         name=chart_name("cost", part.name, first.metric, first.mode, number),
@@ -91,18 +104,17 @@ def _chart(shown: Sequence[tuple[str, ModalityView, Table]], lines: Lines, numbe
         description=_description(first, part, marks),
         tables=tables,
         specs=specs,
-        choices=(Choice("axes", (LINEAR, LOGARITHMIC)),),
+        choices=(Choice("axes", kinds),),
         caption=_caption(marks, part.unit, missing),
         height=300,
     )
 
 
-def _rows(tables: Iterable[tuple[str, ModalityView, Table]], unit: Scale) -> Columns:
+def _rows(tables: Iterable[Placed], unit: Scale) -> Columns:
     columns: dict[str, list[Any]] = {name: [] for name in ("line", "length", "value", "low", "high")}
-    several = len({run for run, _, _ in tables}) > 1
     for run, _, each in tables:
         for index, column in enumerate(each.columns):
-            words = line_words(column, run if several else "")
+            words = line_words(column, run)
             for row in each.rows:
                 cell = row.cells[index]
                 if cell.value is not None:
@@ -116,11 +128,10 @@ def _short(value: float | None, unit: Scale) -> float | None:
     return None if value is None else float(f"{value / unit.factor:.5g}")
 
 
-def _missing(tables: Iterable[tuple[str, ModalityView, Table]]) -> Columns:
+def _missing(tables: Iterable[Placed]) -> Columns:
     """The cases that failed, which have no point."""
-    several = len({run for run, _, _ in tables}) > 1
     failed = [
-        (line_words(column, run if several else ""), row.length, row.cells[index].status)
+        (line_words(column, run), row.length, row.cells[index].status)
         for run, _, each in tables
         for index, column in enumerate(each.columns)
         for row in each.rows

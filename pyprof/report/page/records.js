@@ -13,13 +13,14 @@
   const search = make("input", { type: "search", id: "find", autocomplete: "off" });
   const filters = chosen.map((name) => {
     const values = [...new Set(columns[name])].sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
-    const select = make("select", { "data-column": name }, make("option", { value: "" }, "all"),
+    const select = make("select", { "data-column": name, id: `filter-${name}` }, make("option", { value: "" }, "all"),
       ...values.map((value, index) => make("option", { value: String(index + 1) }, value || "none")));
     select.wanted = () => select.value === "" ? null : values[Number(select.value) - 1];
     return select;
   });
   const tools = document.getElementById("filters");
-  tools.append(make("label", {}, "contains", search), ...filters.map((select) => make("label", {}, select.dataset.column, select)));
+  const labelled = (words, control) => make("div", {}, make("label", { for: control.id }, words), control);
+  tools.append(labelled("contains", search), ...filters.map((select) => labelled(select.dataset.column, select)));
   tools.append(make("button", { type: "button", onclick: () => { search.value = ""; filters.forEach((each) => { each.value = ""; }); apply(); } }, "Show all"));
   search.addEventListener("input", apply);
   filters.forEach((select) => select.addEventListener("change", apply));

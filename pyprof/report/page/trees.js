@@ -6,7 +6,7 @@
   const several = new Set(cases.map((each) => each.run)).size > 1;
   const select = make("select", { id: "case" }, ...cases.map((each, index) =>
     make("option", { value: String(index) }, several ? `${each.run}: ${each.label} (${each.setting})` : `${each.label} (${each.setting})`)));
-  document.getElementById("which-tree").append(make("label", {}, "case", select));
+  document.getElementById("which-tree").append(make("div", {}, make("label", { for: "case" }, "case"), select));
   select.addEventListener("change", () => show(Number(select.value)));
   const UNITS = [["s", 1e9], ["ms", 1e6], ["µs", 1e3], ["ns", 1]];
   let current = null, turn = 0, started = false;

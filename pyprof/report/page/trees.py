@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pyprof.analysis.curves import Curves
@@ -23,6 +23,8 @@ from pyprof.report.view import View
 
 # What the trees of a page may take, in characters.
 ROOM = 2_500_000
+# So many cases are read at a time.
+_TOGETHER = 300
 # Bytes of a parameter.
 _WIDTHS = {"float32": 4, "autocast-bfloat16": 4, "bfloat16": 2, "float16": 2}
 _READING = (
@@ -47,16 +49,14 @@ def trees_data(runs: Sequence[tuple[str, Run, View]], room: int = ROOM) -> dict[
     for number, (name, run, view) in enumerate(runs):
         wanted = marked_keys(run, view)
         every += len(wanted)
-        read = dict(layers_of(run.directory, set(wanted[: max(room // 1_000, 1)])))
-        for key in wanted:
-            if key not in read:
-                continue
-            structure, case = _packed(run.records[key], read[key])
+        left = room * (number + 1) // len(runs) - used
+        for key, columns in _in_order(run, wanted):
+            structure, case = _packed(run.records[key], columns)
             case |= {"key": case_id(number, key), "run": name if len(runs) > 1 else ""}
             needed = len(json.dumps(case)) + (0 if structure in structures else len(structure))
-            if used + needed > room * (number + 1) / len(runs):
-                continue
-            used += needed
+            if needed > left:
+                break
+            left, used = left - needed, used + needed
             case["layers"] = structures.setdefault(structure, len(structures))
             cases.append(case)
     cases.sort(key=lambda case: (case["run"], case["order"]))
@@ -67,6 +67,14 @@ def trees_data(runs: Sequence[tuple[str, Run, View]], room: int = ROOM) -> dict[
         "all": every,
         "spec": spec,
     }
+
+
+def _in_order(run: Run, wanted: Sequence[str]) -> Iterator[tuple[str, Columns]]:
+    """The layers of the wanted cases, read by and by: a large run has more than a page has room for."""
+    for begin in range(0, len(wanted), _TOGETHER):
+        some = wanted[begin : begin + _TOGETHER]
+        read = dict(layers_of(run.directory, frozenset(some)))
+        yield from ((key, read[key]) for key in some if key in read)
 
 
 def marked_keys(run: Run, view: View) -> list[str]:
@@ -91,6 +99,8 @@ def _packed(record: Record, columns: Columns) -> tuple[str, dict[str, Any]]:
         name: [printable(each) if isinstance(each, str) else each for each in columns.get(name, [None] * count)]
         for name in ("parent", "path", "type", "kind", "parameters")
     }
+    # A picture of a tree has one root, whatever a damaged or an older run says.
+    fixed["parent"] = [None if number == 0 else parent or 0 for number, parent in enumerate(fixed["parent"])]
     times = {
         name: [None if value is None else _nanoseconds(value) for value in columns[name]]
         for name in _TIMES
