@@ -81,7 +81,7 @@ def _tipping_cards(view: View) -> Iterable[Markup]:
     yield tag(
         "p",
         "The length from which a variant costs less than its vanilla model, to the end of what was measured, "
-        "with its 95 % interval. ",
+        "with its 95 % interval; a question mark is an end that is not known. ",
         "; ".join(said) + ("." if said else ""),
     )
     yield tag("div", [_card(indicator, own) for indicator, own in by_indicator.items()], class_="answers")
