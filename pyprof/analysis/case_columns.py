@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from pyprof.analysis.curves import Curves
+from pyprof.records.case import Case
 from pyprof.records.comparison import ModelFacts
 from pyprof.records.indicator import IndicatorFacts
 from pyprof.records.record import Record
 
-_ASKED = (
-    "model",
-    "attention",
-    "weights",
-    "length",
-    "mode",
-    "batch",
-    "size",
-    "dtype",
-    "device",
-    "compiled",
-    "allocator",
-)
+_ASKED = tuple(each.name for each in fields(Case))
 
 CaseColumns = Mapping[str, Sequence[Any]]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pyprof.report.charts.chart import NAMES, Chart, Spec, axis, hint, layered, scale, table
-from pyprof.report.charts.names import Lines, chart_name, column_words
+from pyprof.report.charts.names import chart_name, column_words
 from pyprof.report.charts.theme import colour, series
 from pyprof.report.view import Column, LeastLine, ModalityView
 
@@ -35,15 +35,14 @@ def _words(line: LeastLine) -> str:
 def _chart(run: str, part: ModalityView, lines: Sequence[LeastLine]) -> Chart:
     indicator = lines[0].indicator
     reigns = [(line, reign) for line in lines for reign in line.reigns]
-    models = Lines.of(
-        [column for each in part.tables for column in each.columns]
-        or [column for _, reign in reigns for column in reign.leaders]
-    )
-    tints = {words.rpartition(" ")[0]: number for words, number in zip(models.words, models.colours, strict=True)}
+    columns = [column for each in part.tables for column in each.columns]
+    leading = [column for _, reign in reigns for column in reign.leaders]
+    tints = {model: number for number, model in enumerate(dict.fromkeys(each.model for each in (*columns, *leading)))}
     sole = [leaders_words(reign.leaders) if len(reign.leaders) == 1 else UNDECIDED for _, reign in reigns]
     named = [name for name in dict.fromkeys(sole) if name != UNDECIDED]
     domain = [*named, UNDECIDED]
-    colours = [*(series(tints.get(name, number)) for number, name in enumerate(named)), colour("line")]
+    of = {leaders_words(reign.leaders): reign.leaders[0].model for _, reign in reigns if len(reign.leaders) == 1}
+    colours = [*(series(tints[of[name]]) for name in named), colour("line")]
     words = list(dict.fromkeys(map(_words, lines)))
     most = "is fastest" if indicator.format == "time" else "has most" if indicator.better == "higher" else "takes least"
     title = f"{indicator.title}: which model {most}"
