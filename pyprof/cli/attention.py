@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from pyprof.cli import live
+from pyprof.cli import live, pages
 from pyprof.cli.options import MOST_THREADS, add_command, add_json, add_seconds, names, positive, print_json, whole
 from pyprof.cli.output import models_print_to_standard_error, say
 from pyprof.errors import ExitCode, UsageError
@@ -96,12 +96,18 @@ def add(commands: Commands) -> None:
         metavar="X",
         help="allowed error, as a multiple of that of eager attention (default: 2)",
     )
+    pages.add_html(parser, "the time of each implementation over the length")
     add_json(parser)
 
 
 def _run(options: argparse.Namespace) -> int:
+    pages.can_be_made(options)
     with models_print_to_standard_error():
         comparison, interrupted = _compare(_grid(options))
+    if options.html is not None:
+        from pyprof.report.page.attention import attention_page
+
+        pages.write(options.html, lambda: attention_page(comparison))
     if options.json:
         print_json(comparison.to_json())
     else:

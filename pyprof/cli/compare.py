@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pyprof.cli import compare_models, compare_runs
+from pyprof.cli import compare_models, compare_runs, pages
 from pyprof.cli.options import add_command, add_json, named, share
 from pyprof.errors import UsageError
 
@@ -47,10 +47,12 @@ def add(commands: Commands) -> None:
     )
     compare_runs.add_options(parser.add_argument_group("two runs"))
     compare_models.add_options(parser.add_argument_group("two models"))
+    pages.add_html(parser, "what changed, or the two models round by round")
     add_json(parser)
 
 
 def _run(options: argparse.Namespace) -> int:
+    pages.can_be_made(options)
     runs = [_is_run(operand) for operand in (options.baseline, options.head)]
     if all(runs):
         _refuse(options, compare_models.OPTIONS, "two models")

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pyprof.cli import pages
 from pyprof.cli.options import (
     add_inputs,
     add_model_options,
@@ -93,6 +94,10 @@ def run(options: argparse.Namespace, fail_over: float | None) -> int:
             )
         ),
     )
+    if options.html is not None:
+        from pyprof.report.page.comparison import models_page
+
+        pages.write(options.html, lambda: models_page(comparison))
     if options.json:
         print_json(document(comparison))
     else:

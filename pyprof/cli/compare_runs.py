@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pyprof.cli import pages
 from pyprof.cli.options import names, print_json
 from pyprof.errors import DisturbedError, GateError, UsageError
 from pyprof.plain import printable
@@ -47,6 +48,10 @@ def run(options: argparse.Namespace, fail_over: float | None) -> int:
     from pyprof.report.gate.view import gate_view, headline
 
     view = gate_view(read(Path(options.baseline)), read(Path(options.head)), _wish(options, fail_over))
+    if options.html is not None:
+        from pyprof.report.page.comparison import runs_page
+
+        pages.write(options.html, lambda: runs_page(view))
     _show(view, options)
     said = headline(view).partition(": ")[2].rstrip(".")
     if view.outcome == "failed":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from pyprof.cli import live
+from pyprof.cli import live, pages
 from pyprof.cli.options import (
     add_attention,
     add_command,
@@ -58,6 +58,7 @@ def add(commands: Commands) -> None:
     add_seconds(
         parser, default=20.0, help="time for the steps of each mode; the rest takes about as long again (default: 20)"
     )
+    pages.add_html(parser, "how much longer a step takes under each tool")
     add_pin(parser)
     add_json(parser)
 
@@ -65,6 +66,7 @@ def add(commands: Commands) -> None:
 def _run(options: argparse.Namespace) -> int:
     from pyprof.machine import pin
 
+    pages.can_be_made(options)
     pin.apply(options.pin)
     from pyprof.overhead import OverheadRequest, measure_overhead
 
@@ -74,6 +76,10 @@ def _run(options: argparse.Namespace) -> int:
     with models_print_to_standard_error():
         overhead = measure_overhead(request, _show_progress)
     live.clear()
+    if options.html is not None:
+        from pyprof.report.page.overhead import overhead_page
+
+        pages.write(options.html, lambda: overhead_page(overhead))
     if options.json:
         print_json(overhead.to_json())
     else:

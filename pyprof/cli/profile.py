@@ -6,9 +6,11 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pyprof.cli import pages
 from pyprof.cli.options import (
     add_attention,
     add_command,
@@ -29,6 +31,8 @@ from pyprof.records.case import LAUNCHES
 if TYPE_CHECKING:
     from pyprof.cli.options import Commands
     from pyprof.layers.instrument import Probes
+    from pyprof.layers.profile import Profile
+    from pyprof.traces.timeline import Timeline
 
 _DESCRIPTION = """Show what each layer of a model costs, forward and, in train mode, backward.
 
@@ -83,6 +87,7 @@ def add(commands: Commands) -> None:
         metavar="FILE",
         help="write one step to FILE (.json, or gzipped .json.gz) for Perfetto or chrome://tracing",
     )
+    pages.add_html(parser, "the layers as a tree and one step over time")
     add_pin(parser)
     add_json(parser)
 
@@ -118,6 +123,7 @@ def _run(options: argparse.Namespace) -> int:
     from pyprof import device as devices
     from pyprof.machine import pin
 
+    pages.can_be_made(options)
     pinned = pin.apply(options.pin)
     from pyprof.layers import nvtx
     from pyprof.worker.profile_model import profile_model
@@ -133,11 +139,22 @@ def _run(options: argparse.Namespace) -> int:
         loaded = setup.load(mode)
         loaded = replace(loaded, kinds=(*rules, *loaded.kinds))
         with nvtx.case_range("profile", ranges):
+            timelines: list[Timeline] = []
             profile = profile_model(
-                loaded, setup.length, setup.batch, options.seconds, ranges, options.launch, _tracer(options.trace)
+                loaded,
+                setup.length,
+                setup.batch,
+                options.seconds,
+                ranges,
+                options.launch,
+                _drawer(options.trace, timelines if options.html else None),
             )
     if options.trace is not None:
         say(f"one step is in {options.trace}: open it at https://ui.perfetto.dev or chrome://tracing")
+    graph = ", captured in a CUDA graph" if options.launch == "graph" else ""
+    what = f"{setup.length:,} {loaded.unit}s, batch {setup.batch}, {mode}, {loaded.attention}, {setup.dtype}{graph}"
+    title = f"{loaded.title}, {what}"
+    pages.write(options.html, partial(_page, profile, title, setup.dtype, timelines))
     if options.json:
         about = {
             "model": setup.model,
@@ -158,19 +175,30 @@ def _run(options: argparse.Namespace) -> int:
     from pyprof.report import layers
     from pyprof.report.console import Console
 
-    graph = ", captured in a CUDA graph" if options.launch == "graph" else ""
-    what = f"{setup.length:,} {loaded.unit}s, batch {setup.batch}, {mode}, {loaded.attention}, {setup.dtype}{graph}"
-    layers.write(profile, Console(), title=f"{loaded.title}, {what}", expand=options.expand)
+    layers.write(profile, Console(), title=title, expand=options.expand)
     return 0
 
 
-def _tracer(path: Path | None) -> Callable[[Probes], None] | None:
-    """What writes the last step of probes to a file, where there is one to write."""
-    if path is None:
+def _drawer(trace: Path | None, timelines: list[Timeline] | None) -> Callable[[Probes], None] | None:
+    """What takes the last step of probes into a file and into a picture, where either is wanted."""
+    if trace is None and timelines is None:
         return None
     from pyprof.traces.export import write_trace
+    from pyprof.traces.timeline import timeline_of
 
-    return lambda probes: write_trace(probes, path)
+    def draw(probes: Probes) -> None:
+        if trace is not None:
+            write_trace(probes, trace)
+        if timelines is not None:
+            timelines.append(timeline_of(probes.last_steps()))
+
+    return draw
+
+
+def _page(profile: Profile, title: str, dtype: str, timelines: Sequence[Timeline]) -> str:
+    from pyprof.report.page.profile import profile_page
+
+    return profile_page(profile, title, dtype, timelines[0] if timelines else None)
 
 
 def _rules(given: Sequence[str]) -> tuple[tuple[str, str], ...]:

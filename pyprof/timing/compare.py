@@ -98,6 +98,12 @@ class PairedComparison(ShownInNotebook):
     def pairs(self) -> int:
         return len(self.samples_a)
 
+    @property
+    def ratios(self) -> tuple[float, ...]:
+        """The time of a call of `b` over that of `a`, round by round, with all that they waited."""
+        scale = self.repeats_a / self.repeats_b
+        return tuple(scale * b / a for a, b in zip(self.samples_a, self.samples_b, strict=True))
+
     def to_json(self) -> dict[str, Any]:
         """A JSON object of all fields; times in seconds, samples in nanoseconds."""
         noise = None if self.noise is None else self.noise.to_json()

@@ -26,7 +26,7 @@ ROOM = 2_500_000
 # So many cases are read at a time.
 _TOGETHER = 300
 # Bytes of a parameter.
-_WIDTHS = {"float32": 4, "autocast-bfloat16": 4, "bfloat16": 2, "float16": 2}
+WIDTHS = {"float32": 4, "autocast-bfloat16": 4, "bfloat16": 2, "float16": 2}
 _READING = (
     " A layer is as wide as its time, and what it calls lies below it: where nothing does, the time is its own. "
     "Click a layer to widen it, the first one to go back."
@@ -114,7 +114,7 @@ def _packed(record: Record, columns: Columns) -> tuple[str, dict[str, Any]]:
         "order": f"{record.case.model} {record.case.how} {record.case.mode} {record.case.length:012}",
         "step": _nanoseconds(record.step_seconds or 0.0),
         "outside": _nanoseconds(record.outside_seconds or 0.0),
-        "width": _WIDTHS.get(record.case.dtype, 4),
+        "width": WIDTHS.get(record.case.dtype, 4),
         "memory": None if memory is None or memory.value is None else format_bytes(memory.value),
         "calls": list(columns.get("calls", [1] * count)),
         **times,
