@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -23,10 +24,12 @@ from pyprof.records.case import Case
 from pyprof.records.comparison import ModelFacts
 from pyprof.records.record import Record
 from pyprof.records.run_directory import Run
+from pyprof.report.charts.render import javascript
 from pyprof.report.page.markup import Markup, data_script, markup, tag
 from pyprof.report.page.report import report_page
 from pyprof.report.page.trees import trees_data
 from pyprof.report.run import view_of
+from pyprof.study.run import RunResult
 
 STORED = Path(__file__).parents[1] / "stored_runs"
 HOSTILE = "<script>alert(1)</script>\"'&<!--\u2028\u202e]]>${x}`\\"
@@ -308,6 +311,32 @@ def test_several_runs_are_held_against_the_first(stored: Path, tmp_path: Path, c
     lines_drawn = {line for name, chart in page.data["charts"].items() if name.startswith("cost-")
                    for line in chart["tables"]["rows"]["line"]}  # fmt: skip
     assert {line.rpartition(" · ")[2] for line in lines_drawn} == {"fixed", "other"}
+
+
+def test_a_study_writes_the_page_beside_its_run_and_tells_its_path_last(
+    tmp_path: Path, cli: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(study: Any, directory: Path, **_: Any) -> RunResult:
+        return RunResult(directory, study, write_run(directory).records)
+
+    monkeypatch.setattr("pyprof.study.run.run_study", measure)
+    code, _, err = cli("study", "quick", "-o", tmp_path / "run")
+    assert code == 3  # one of its cases ran out of memory
+    assert (
+        err.splitlines()[-1]
+        == f"pyprof: the page of its report, to open in a browser, is {tmp_path / 'run/report.html'}"
+    )
+    assert "longformer" in (tmp_path / "run/report.html").read_text()
+
+    _, _, err = cli("study", "quick", "-o", tmp_path / "without", "--no-page")
+    assert not (tmp_path / "without/report.html").exists()
+    assert "to open in a browser" not in err
+
+    monkeypatch.setitem(sys.modules, "vl_convert", None)
+    monkeypatch.setattr("pyprof.report.page.document.javascript", javascript.__wrapped__)
+    code, _, err = cli("study", "quick", "-o", tmp_path / "plain")
+    assert code == 3
+    assert "there is no page beside the run: pictures need vl-convert" in err.splitlines()[-1]
 
 
 @pytest.mark.slow

@@ -41,8 +41,9 @@ def _precision(study: Study) -> Markup:
     care = study.care
     return tag(
         "p",
-        f"Figures are medians of {length_range(care.min_samples, care.max_samples)} samples after a warm-up, taken in "
-        f"rounds in turn with what they are compared with, until the 95 % interval is within ±{100 * care.precision:g} %, or "
+        f"Figures are medians of {length_range(care.min_samples, care.max_samples)} samples after a warm-up, in rounds "
+        "taken in turn with what they are compared with, until the 95 % interval is within "
+        f"±{100 * care.precision:g} %, or "
         f"{format_seconds(care.max_seconds)} are over; a case may take {format_seconds(care.timeout)}. "
         f"Seed {study.seed}, {study.dtype}, {study.size} size.",
     )
