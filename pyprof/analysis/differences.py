@@ -1,8 +1,8 @@
 """How the cases of two runs differ: the ratio of their costs over length, with an interval.
 
-A case of one run meets that of the other that asks for the same model, implementation, length, mode, batch and size;
-where only one setting of each run does, everything else may differ (device, dtype, allocator, machine), since that is
-what such runs are put beside each other for.
+A case of one run meets that of the other that asks for the same model, implementation, length, mode, batch and size.
+The machine may differ, and where no two settings agree otherwise the device too, then the dtype, then the allocator,
+since that is what such runs are put beside each other for.
 """
 
 from __future__ import annotations
@@ -49,17 +49,25 @@ def differences(before: Curves, after: Curves, indicators: Sequence[IndicatorFac
     return tuple(found)
 
 
+# What may differ between the settings of two runs, one after the other, until there is one of each that fits.
+_LENIENT = ("environment", "device", "dtype", "allocator")
+
+
 def _pairs(before: Iterable[Key], after: Iterable[Key]) -> Iterable[tuple[Key, Key]]:
-    """The curves that belong together: by equal settings (but for the machine) or else the only ones of their kind."""
+    """The curves that belong together: of equal settings first, then of those that are the only ones left to fit."""
     old, new = _by_kind(before), _by_kind(after)
     for kind, ours in old.items():
-        theirs = new.get(kind, [])
-        alike = {_without_machine(setting): setting for _, setting in theirs}
-        equal = [(key, (key[0], alike[like])) for key in ours if (like := _without_machine(key[1])) in alike]
-        if equal:
-            yield from equal
-        elif len(ours) == len(theirs) == 1:
-            yield ours[0], theirs[0]
+        theirs = list(new.get(kind, []))
+        left = list(ours)
+        for number in range(len(_LENIENT)):
+            apart = _LENIENT[: number + 1]
+            for key in list(left):
+                fitting = [other for other in theirs if _without(other[1], apart) == _without(key[1], apart)]
+                rivals = [other for other in left if _without(other[1], apart) == _without(key[1], apart)]
+                if len(fitting) == len(rivals) == 1:
+                    yield key, fitting[0]
+                    left.remove(key)
+                    theirs.remove(fitting[0])
 
 
 def _by_kind(keys: Iterable[Key]) -> Mapping[tuple[object, ...], list[Key]]:
@@ -69,5 +77,5 @@ def _by_kind(keys: Iterable[Key]) -> Mapping[tuple[object, ...], list[Key]]:
     return kinds
 
 
-def _without_machine(setting: Setting) -> Setting:
-    return replace(setting, environment="")
+def _without(setting: Setting, names: Sequence[str]) -> Setting:
+    return replace(setting, **dict.fromkeys(names, ""))

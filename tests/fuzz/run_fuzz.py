@@ -38,6 +38,7 @@ def runs(numbers: range, directory: Path) -> Iterator[tuple[int, str, Outcome]]:
         commands: Sequence[Sequence[object]] = (
             ("report", spoiled),
             ("report", spoiled, "--json"),
+            ("report", *pair, "--html", directory / "page.html", "--json"),
             ("compare", *pair),
             ("compare", *pair, "--json"),
             ("compare", *pair, "--markdown", "--fail-over", "3%"),

@@ -34,7 +34,10 @@ def share_group(runs: Sequence[Run]) -> Group | None:
     part = runs[0][1]
     kinds = sorted({kind for _, chart, mode in every for row in _rows(chart, mode) for kind in row.shares}, key=rank)
     unit = unit_of([_longest(chart, mode) for _, chart, mode in every], "time")
-    top = max(_longest(chart, mode) for _, chart, mode in every) / unit.factor
+    tops = {
+        mode: max(_longest(chart, own) for _, chart, own in every if own == mode) / unit.factor
+        for mode in dict.fromkeys(mode for _, _, mode in every)
+    }
     choices = _choices([row for _, chart, mode in every for row in _rows(chart, mode)])
     charts = []
     for number, (run, chart, mode) in enumerate(every):
@@ -47,7 +50,7 @@ def share_group(runs: Sequence[Run]) -> Group | None:
                 description=_description(words, chart, mode, part.unit),
                 tables=tables,
                 specs={
-                    "|".join(options): _spec(options, kinds, part, _rows(chart, mode), unit, top, tables)
+                    "|".join(options): _spec(options, kinds, part, _rows(chart, mode), unit, tops[mode], tables)
                     for options in itertools.product(*(choice.options for choice in choices))
                 },
                 choices=choices,
