@@ -8,7 +8,7 @@ since that is what such runs are put beside each other for.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 
 from pyprof.analysis.curves import Curves, Key, Setting
 from pyprof.analysis.ratio import RatioPoint, costs, ratio_of
@@ -77,5 +77,5 @@ def _by_kind(keys: Iterable[Key]) -> Mapping[tuple[object, ...], list[Key]]:
     return kinds
 
 
-def _without(setting: Setting, names: Sequence[str]) -> Setting:
-    return replace(setting, **dict.fromkeys(names, ""))
+def _without(setting: Setting, names: Sequence[str]) -> tuple[object, ...]:
+    return tuple(getattr(setting, each.name) for each in fields(Setting) if each.name not in names)

@@ -19,6 +19,7 @@ from pyprof.report.page.records import records_data, records_part
 from pyprof.report.page.taken import taken
 from pyprof.report.page.trees import trees_data, trees_part
 from pyprof.report.several import Several, several
+from pyprof.report.style import length_range
 from pyprof.report.view import ModalityView, ShareLine
 
 _CONTENTS = {
@@ -141,7 +142,7 @@ def _share_table(told: Several) -> Iterable[Markup]:
 
 
 def _share_cell(line: ShareLine) -> Part:
-    return f"{100 * line.share:.0f} % ", tag("small", f"{line.shortest:,}–{line.longest:,}")
+    return f"{100 * line.share:.0f} % ", tag("small", length_range(line.shortest, line.longest))
 
 
 def _published(told: Several, by_modality: Sequence[Sequence[_Run]]) -> tuple[list[Part], list[Chart]]:
