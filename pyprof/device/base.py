@@ -97,6 +97,13 @@ class Device(ABC):
     def peak_memory(self, fn: Callable[[], object]) -> MemoryReading:
         """Call `fn` once, and tell what PyTorch allocated on the device meanwhile."""
 
+    def watched_peak_memory(self, fn: Callable[[Callable[[], int]], object]) -> MemoryReading:
+        """The same, where `fn` is given a function that tells the peak so far, in bytes above what was there before.
+
+        Raises UsageError where the device does not tell its peak while a step runs.
+        """
+        raise UsageError(f"{self.name} tells its peak only after a step: its components are not known")
+
     @abstractmethod
     def free_memory(self) -> MemoryBudget:
         """What the device has free now, with what this process's allocator keeps without need.

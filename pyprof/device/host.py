@@ -50,6 +50,10 @@ class HostDevice(Device):
         under a running torch.profiler, which takes the only place to which PyTorch reports the host's allocations;
         `fn` must not start one itself.
         """
+        return self.watched_peak_memory(lambda peak: fn())
+
+    def watched_peak_memory(self, fn: Callable[[Callable[[], int]], object]) -> MemoryReading:
+        """The same; raises UsageError under a running torch.profiler."""
         import torch
 
         from pyprof._native import HostMemory
@@ -60,7 +64,7 @@ class HostDevice(Device):
                 "report: stop the profiler first"
             )
         with HostMemory() as memory:
-            fn()
+            fn(lambda: memory.peak)
             return MemoryReading(memory.peak, memory.allocated, memory.allocations)
 
     def free_memory(self) -> MemoryBudget:

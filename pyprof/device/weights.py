@@ -20,11 +20,13 @@ class WeightCount:
 
     Tied parameters, views of one storage and weights that a module keeps packed count at the first module that shows
     them. A sparse parameter counts the values that it stores. `trainable_only` leaves out what needs no gradient, and
-    so all packed weights.
+    so all packed weights. `bytes` are those of what was counted so far, as it is stored: quantised weights in their
+    own bytes, sparse ones with their indices.
     """
 
     def __init__(self, *, trainable_only: bool = False) -> None:
         self._trainable_only = trainable_only
+        self.bytes = 0
         self._covered: dict[Place, tuple[np.ndarray, np.ndarray]] = {}
         # The tensors and packed objects themselves, so that none is freed and gives its address to another one.
         self._held: dict[int, Any] = {}
@@ -56,8 +58,10 @@ class WeightCount:
             return parameter.numel() if sum(map(self._add, parts)) else 0
         values = parts[0]
         if values.layout is not torch.strided:
+            self.bytes += values.numel() * values.element_size()
             return values.numel()
         before, after = self._cover(values)
+        self.bytes += after - before + sum(part.numel() * part.element_size() for part in parts[1:])
         return (after - before) // values.element_size()
 
     def _cover(self, tensor: Tensor) -> tuple[int, int]:
@@ -74,7 +78,9 @@ class WeightCount:
             if id(owner) not in self._held:
                 self._held[id(owner)] = owner
                 tensors = {place(tensor): tensor for tensor in _unpacked(owner)}
-                count += sum(tensor.numel() for at, tensor in tensors.items() if at not in self._covered)
+                new = [tensor for at, tensor in tensors.items() if at not in self._covered]
+                count += sum(tensor.numel() for tensor in new)
+                self.bytes += sum(tensor.numel() * tensor.element_size() for tensor in new)
         return count
 
 
@@ -133,6 +139,13 @@ def has_constant_weights(module: nn.Module) -> bool:
         if next(program.parameters(), None) is None and program._c._has_method("forward")
         for node in program.graph.findAllNodes("prim::Constant")  # type: ignore[attr-defined]
     )
+
+
+def why_not_countable(module: nn.Module) -> str | None:
+    """Why a module's weights cannot be counted, None where they can."""
+    if has_constant_weights(module):
+        return "some weights are constants of a frozen TorchScript program: count them before torch.jit.freeze"
+    return None
 
 
 def _packed_objects(layer: nn.Module) -> list[Any]:

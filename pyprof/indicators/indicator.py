@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
@@ -11,7 +11,7 @@ from pyprof.records.indicator import IndicatorFacts
 from pyprof.records.reading import Reading
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from pyprof.device.base import Device
 
@@ -42,10 +42,18 @@ class Step(Protocol):
     def batch(self) -> int: ...
     @property
     def device(self) -> Device: ...
+    @property
+    def optimizer_state(self) -> Sequence[Tensor]:
+        """The tensors that an optimizer keeps between two steps; none without one, or before its first step."""
+        ...
 
     def __call__(self) -> None: ...
 
     def renew(self) -> None: ...
+
+    def close(self) -> None:
+        """Drop the gradients that a step has left."""
+        ...
 
     def peak_memory(self, call: Callable[[], None] | None = None) -> Reading: ...
 

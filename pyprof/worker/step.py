@@ -11,7 +11,7 @@ import torch
 
 from pyprof import device as devices
 from pyprof.device import Device
-from pyprof.device.memory import resident_bytes
+from pyprof.device.memory import resident_bytes, tensors_in
 from pyprof.indicators.indicator import Found
 from pyprof.layers.step_inputs import SameInputs
 from pyprof.models.loaded import LoadedModel
@@ -152,8 +152,12 @@ class Step:
 
     def resident(self) -> int:
         """Bytes that are there before a step: parameters, buffers, inputs and the optimizer's state."""
-        state = dict(self._optimizer.state) if self._optimizer is not None else {}
-        return resident_bytes(self.model.step, (self._inputs.current, list(state.values())))
+        return resident_bytes(self.model.step, (self._inputs.current, self.optimizer_state))
+
+    @property
+    def optimizer_state(self) -> list[torch.Tensor]:
+        """The tensors that the optimizer keeps between two steps."""
+        return [] if self._optimizer is None else list(tensors_in(list(self._optimizer.state.values())))
 
     def close(self) -> None:
         """Drop the gradients, which would count as another case's memory."""

@@ -42,13 +42,25 @@ class PlainStep:
                 self.module(*self.inputs[0])
             return
         self.module.zero_grad(set_to_none=True)
-        output = self.module(*self.inputs[0])
-        (output[0] if isinstance(output, tuple) else output).sum().backward()
+        self._loss().backward()
         if self._optimizer is not None:
             self._optimizer.step()
 
+    def _loss(self) -> torch.Tensor:
+        output = self.module(*self.inputs[0])
+        loss: torch.Tensor = (output[0] if isinstance(output, tuple) else output).sum()
+        return loss
+
     def renew(self) -> None:
         pass
+
+    def close(self) -> None:
+        self.module.zero_grad(set_to_none=True)
+
+    @property
+    def optimizer_state(self) -> list[torch.Tensor]:
+        state = [] if self._optimizer is None else list(self._optimizer.state.values())
+        return [each for held in state for each in held.values() if isinstance(each, torch.Tensor)]
 
     def once(self, look: Any) -> Any:
         if look not in self._found:

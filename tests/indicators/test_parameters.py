@@ -40,7 +40,7 @@ def test_frozen_parameters_are_told_apart() -> None:
     module = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
     module[0].requires_grad_(False)
     reading = count(SimpleNamespace(module=module))  # type: ignore[arg-type]
-    assert (reading.value, reading.detail) == (30.0, {"trainable": 10})
+    assert (reading.value, reading.detail) == (30.0, {"trainable": 10, "bytes": 120})
 
 
 @pytest.mark.parametrize("one", ENTRIES, ids=lambda one: one.name)
