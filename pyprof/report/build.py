@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pyprof.analysis.case_columns import case_columns
 from pyprof.analysis.curves import Curves, Setting
+from pyprof.analysis.disagreement import disagreements
 from pyprof.analysis.noise import run_noise
 from pyprof.analysis.omitted import notes, omitted, outcome
 from pyprof.analysis.probed_steps import probed_steps
@@ -25,6 +26,7 @@ from pyprof.records.comparison import Comparison, ModelFacts, Subject
 from pyprof.records.record import Record
 from pyprof.records.resolved import Resolved
 from pyprof.records.study import Study
+from pyprof.report.build_disagreement import disagreement_lines
 from pyprof.report.build_rankings import least_lines, measure_longer, ranking_lines
 from pyprof.report.build_tables import Part, brief, model_lines, tables
 from pyprof.report.trust import judgement
@@ -136,6 +138,9 @@ def _modality(part: Part) -> ModalityView:
         models=model_lines(part),
         rankings=ranking_lines(part, ranked),
         least=least_lines(part, ranked),
+        disagreements=disagreement_lines(
+            part, disagreements(part.curves, part.resolved.pairings, part.resolved.indicators)
+        ),
         lengths=lengths,
     )
 

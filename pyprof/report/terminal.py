@@ -14,6 +14,7 @@ from pyprof.failures import NO_TIME, NOT_NEEDED, STATUSES
 from pyprof.quantity import format_seconds
 from pyprof.report.axis import tipping_axis
 from pyprof.report.bars import fixed_figures, parameter_bars, share_charts
+from pyprof.report.disagreement import disagreement_blocks
 from pyprof.report.in_short import in_short
 from pyprof.report.ranking import least_table
 from pyprof.report.style import STATUS_STYLES, Glyphs, batch_words, glyphs, length_range, plural, rule, usable_width
@@ -92,6 +93,9 @@ def _modality(part: ModalityView, view: View, width: int, marks: Glyphs) -> Iter
         yield tipping_axis(part, part.axis, width, marks)
     if not part.one_length and (least := list(least_table(part, marks))):
         yield Group(*least)
+    named = {indicator.name: indicator for indicator in view.indicators}
+    if disagreeing := list(disagreement_blocks(part, named, width, marks)):
+        yield Group(*disagreeing)
     for table in part.tables:
         if not table.indicator.headline:
             yield metric_table(table, width, marks)

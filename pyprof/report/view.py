@@ -16,29 +16,14 @@ from pyprof.analysis.shares import ShareRow
 from pyprof.analysis.system_time import SystemSummary
 from pyprof.analysis.tipping import Tipping
 from pyprof.printing import ShownInNotebook
-from pyprof.records.case import run_as
 from pyprof.records.comparison import Comparison
 from pyprof.records.indicator import IndicatorFacts, OfIndicator
 from pyprof.records.published import DataSet, TippingFinding
 from pyprof.records.trust import Judgement
+from pyprof.report.view_column import Column as Column
+from pyprof.report.view_disagreement import DisagreementLine
 
 SCHEMA = 2
-
-
-@dataclass(frozen=True)
-class Column:
-    """A model with one attention implementation and launch, as a table's column."""
-
-    model: str
-    attention: str
-    weights: str | None
-    vanilla: bool
-    launch: str = "eager"
-
-    @property
-    def how(self) -> str:
-        """How the model is run: "sdpa", or "sdpa, graph"."""
-        return run_as(self.attention, self.launch)
 
 
 @dataclass(frozen=True)
@@ -265,6 +250,7 @@ class ModalityView:
     models: tuple[ModelLine, ...]
     rankings: tuple[RankingLine, ...] = ()
     least: tuple[LeastLine, ...] = ()
+    disagreements: tuple[DisagreementLine, ...] = ()
     lengths: tuple[int, ...] = ()
 
     @property

@@ -105,4 +105,5 @@ class _Peak:
 
         for parameter in module.parameters():
             if parameter.requires_grad:
-                stack.callback(parameter.register_post_accumulate_grad_hook(accumulated).remove)
+                handle = parameter.register_post_accumulate_grad_hook(accumulated)  # type: ignore[no-untyped-call]
+                stack.callback(handle.remove)

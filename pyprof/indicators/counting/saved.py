@@ -31,7 +31,7 @@ class SavedTensors:
     """
 
     def __init__(self, before: Iterable[Tensor], changed: Callable[[], None] = lambda: None) -> None:
-        self._not = {StorageWeakRef(part.untyped_storage()) for tensor in before for part in _strided(tensor)}
+        self._not = {_key(part) for tensor in before for part in _strided(tensor)}
         self._holders: dict[StorageWeakRef, int] = {}
         self._changed = changed
         self.now = self.most = self.tensors = 0
@@ -44,13 +44,12 @@ class SavedTensors:
         # Without its history: an output that held its own node would keep itself alive.
         bare = tensor.detach()
         for part in _strided(bare):
-            storage = part.untyped_storage()
-            key = StorageWeakRef(storage)
+            key = _key(part)
             if key in self._not:
                 continue
             if not self._holders.get(key):
                 self._changed()
-                self.now += storage.nbytes()
+                self.now += part.untyped_storage().nbytes()
                 self.most = max(self.most, self.now)
                 self.tensors += 1
             self._holders[key] = self._holders.get(key, 0) + 1
@@ -62,15 +61,19 @@ class SavedTensors:
     def release(self, tensor: Tensor) -> None:
         """Take one holder of a tensor's storages out of the account."""
         for part in _strided(tensor):
-            storage = part.untyped_storage()
-            key = StorageWeakRef(storage)
+            key = _key(part)
             if key in self._holders:
                 self._holders[key] -= 1
                 if not self._holders[key]:
                     self._changed()
-                    self.now -= storage.nbytes()
+                    self.now -= part.untyped_storage().nbytes()
                     del self._holders[key]
 
 
 def _strided(tensor: Tensor) -> list[Tensor]:
     return [part for part in stored(tensor) if part.device.type != "meta"]
+
+
+def _key(tensor: Tensor) -> StorageWeakRef:
+    """A storage by itself: while it is referred to, no other one has its number."""
+    return StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]

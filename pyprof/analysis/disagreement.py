@@ -1,0 +1,233 @@
+"""Where indicators disagree: two of them order the same models differently, and both orders are shown.
+
+One cost reported alone misleads (Dehghani et al., "The Efficiency Misnomer", ICLR 2022). Of a measured cost an order is
+shown where the interval of the ratio, widened for the number of pairs of models (Bonferroni), excludes 1; of a counted
+one wherever the figures differ. What is not shown is never called a disagreement.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+from pyprof.analysis.curves import Curves, Setting
+from pyprof.analysis.ratio import Cost, RatioPoint, costs, ratio_of, shown_dearer
+from pyprof.records.comparison import Pairing, Subject
+from pyprof.records.indicator import IndicatorFacts
+
+# Two exact indicators whose ratios differ by less than this are one and the same, in other units: FLOPs and MACs.
+_SAME = 1e-9
+# At so many lengths of one setting disagreement is looked for.
+MOST_LENGTHS = 8
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How many times as much one model costs as another by one indicator, with bounds (None: no interval).
+
+    `shown`: the order is certain; so it is where two counted figures are equal, which the ratio 1 says.
+    """
+
+    indicator: IndicatorFacts
+    ratio: float
+    low: float | None
+    high: float | None
+    shown: bool
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Two models by all indicators: by which of them `first` is shown to cost less than `second`, and by which more."""
+
+    first: Subject
+    second: Subject
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def cheaper(self) -> tuple[Verdict, ...]:
+        """By these `first` is shown to cost less."""
+        return tuple(each for each in self.verdicts if each.shown and each.ratio < 1)
+
+    @property
+    def dearer(self) -> tuple[Verdict, ...]:
+        """By these `first` is shown to cost more."""
+        return tuple(each for each in self.verdicts if each.shown and each.ratio > 1)
+
+    @property
+    def reversed(self) -> bool:
+        """Whether two indicators are shown to order the two models differently."""
+        return bool(self.cheaper and self.dearer)
+
+    @property
+    def extent(self) -> float:
+        """How far apart the indicators are, as the logarithm of the largest ratio over the least."""
+        shown = [math.log(each.ratio) for each in self.verdicts if each.shown]
+        return max(shown) - min(shown) if shown else 0.0
+
+
+@dataclass(frozen=True)
+class Concordance:
+    """How two indicators order the same models: Kendall's tau-b, 1 for the same order and -1 for the reverse.
+
+    `low` and `high` are what tau can be when every pair whose order is not shown falls one way or the other. None
+    where one of the indicators tells no two of the models apart. `reversals` counts the pairs of models whose two
+    orders are both shown and differ.
+    """
+
+    one: IndicatorFacts
+    other: IndicatorFacts
+    tau: float | None
+    low: float | None
+    high: float | None
+    pairs: int
+    reversals: int
+    undecided: int
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """All models of one sense (`then`, `now`) at one length in one setting, by all indicators that all of them have."""
+
+    name: str
+    setting: Setting
+    length: int
+    subjects: tuple[Subject, ...]
+    indicators: tuple[IndicatorFacts, ...]
+    contrasts: tuple[Contrast, ...]
+    concordances: tuple[Concordance, ...]
+
+    @property
+    def reversals(self) -> tuple[Contrast, ...]:
+        """The pairs of models that change places, those first for which the indicators are farthest apart."""
+        return tuple(sorted((each for each in self.contrasts if each.reversed), key=lambda each: -each.extent))
+
+
+def disagreements(
+    curves: Curves, pairings: Sequence[Pairing], indicators: Sequence[IndicatorFacts]
+) -> tuple[Disagreement, ...]:
+    """One for each sense, setting and length at which at least two models have at least two indicators in common.
+
+    Of many lengths there are some, the longest among them, as far apart as can be on a logarithmic axis.
+    """
+    teams: dict[tuple[str, str], dict[Subject, None]] = {}
+    for pairing in pairings:
+        teams.setdefault((pairing.name, pairing.allocator), {}).update(dict.fromkeys(pairing.subjects))
+    found = []
+    for (name, allocator), team in teams.items():
+        known = _known(curves, team, allocator, indicators)
+        for setting, by_length in known.items():
+            for length in _some(sorted(length for length, at in by_length.items() if len(at) > 1)):
+                if (one := _disagreement(name, setting, length, by_length[length], indicators)) is not None:
+                    found.append(one)
+    return tuple(found)
+
+
+def _some(lengths: Sequence[int]) -> list[int]:
+    if len(lengths) <= MOST_LENGTHS:
+        return list(lengths)
+    low, high = math.log(lengths[0]), math.log(lengths[-1])
+    targets = (math.exp(low + (high - low) * step / (MOST_LENGTHS - 1)) for step in range(MOST_LENGTHS))
+    return sorted({min(lengths, key=lambda length: abs(length - target)) for target in targets})
+
+
+_Costs = dict[Subject, dict[str, Cost]]
+
+
+def _known(
+    curves: Curves, team: Iterable[Subject], allocator: str, indicators: Sequence[IndicatorFacts]
+) -> dict[Setting, dict[int, _Costs]]:
+    """Costs by setting, length and model; what is measured at the largest batch stands beside what is at batch 1."""
+    known: dict[Setting, dict[int, _Costs]] = {}
+    wanted = set(team)
+    for (subject, setting), curve in curves.ok.items():
+        if subject not in wanted or setting.allocator != allocator:
+            continue
+        by_length = known.setdefault(replace(setting, batch=1), {})
+        for indicator in indicators:
+            for length, cost in costs(curve, indicator).items():
+                by_length.setdefault(length, {}).setdefault(subject, {})[indicator.name] = cost
+    return known
+
+
+def _disagreement(
+    name: str, setting: Setting, length: int, at: _Costs, indicators: Sequence[IndicatorFacts]
+) -> Disagreement | None:
+    subjects = tuple(at)
+    common = [each for each in indicators if all(each.name in costs_ for costs_ in at.values())]
+    common = list(_distinct(common, at))
+    if len(common) < 2:
+        return None
+    pairs = list(combinations(subjects, 2))
+    contrasts = tuple(
+        Contrast(
+            first,
+            second,
+            tuple(
+                _verdict(indicator, length, at[first][indicator.name], at[second][indicator.name], len(pairs))
+                for indicator in common
+            ),
+        )
+        for first, second in pairs
+    )
+    concordances = tuple(concordance(one, other, contrasts) for one, other in combinations(common, 2))
+    return Disagreement(name, setting, length, subjects, tuple(common), contrasts, concordances)
+
+
+def _distinct(
+    indicators: Sequence[IndicatorFacts], at: Mapping[Subject, Mapping[str, Cost]]
+) -> Iterator[IndicatorFacts]:
+    """Those that say something of their own; of exact ones that are proportional over all models the first."""
+    said: list[list[float]] = []
+    for indicator in indicators:
+        values = [costs_[indicator.name].value for costs_ in at.values()]
+        shape = [value - values[0] for value in values]
+        if indicator.exact:
+            if any(all(abs(a - b) < _SAME for a, b in zip(shape, other, strict=True)) for other in said):
+                continue
+            said.append(shape)
+        yield indicator
+
+
+def _verdict(indicator: IndicatorFacts, length: int, ours: Cost, theirs: Cost, pairs: int) -> Verdict:
+    point = ratio_of(length, ours, theirs)
+    if indicator.exact and point.low is not None and abs(math.log(point.ratio)) < _SAME:
+        return Verdict(indicator, 1.0, 1.0, 1.0, shown=True)
+    shown = shown_dearer(point, pairs) or shown_dearer(_inverse(point), pairs)
+    return Verdict(indicator, point.ratio, point.low, point.high, shown)
+
+
+def _inverse(point: RatioPoint) -> RatioPoint:
+    low = None if point.high is None else 1 / point.high
+    high = None if point.low is None else 1 / point.low
+    return replace(point, ratio=1 / point.ratio, low=low, high=high)
+
+
+def concordance(one: IndicatorFacts, other: IndicatorFacts, contrasts: Sequence[Contrast]) -> Concordance:
+    """Kendall's tau-b of two indicators over the pairs of models (Kendall, Biometrika 33, 1945)."""
+    total = low = high = reversals = undecided = 0
+    untied = {one.name: 0, other.name: 0}
+    for contrast in contrasts:
+        by = {each.indicator.name: each for each in contrast.verdicts}
+        ours, theirs = by[one.name], by[other.name]
+        signs = [_sign(ours.ratio), _sign(theirs.ratio)]
+        untied[one.name] += signs[0] != 0
+        untied[other.name] += signs[1] != 0
+        agree = signs[0] * signs[1]
+        total += agree
+        if ours.shown and theirs.shown:
+            low, high = low + agree, high + agree
+            reversals += agree < 0
+        else:
+            undecided += 1
+            low, high = low - 1, high + 1
+    whole = math.sqrt(untied[one.name] * untied[other.name])
+    if not whole:
+        return Concordance(one, other, None, None, None, len(contrasts), reversals, undecided)
+    bounds = (max(-1.0, low / whole), min(1.0, high / whole))
+    return Concordance(one, other, total / whole, *bounds, len(contrasts), reversals, undecided)
+
+
+def _sign(ratio: float) -> int:
+    return (ratio > 1) - (ratio < 1)
