@@ -106,7 +106,7 @@ _SPEECH_KINDS: Rules = (
     (r"encoder\.layers\.\d+\.(attention|dropout)", "self-attention"),
     (r"encoder\.layers\.\d+", "feedforward"),
 )
-_VIT_KINDS: Rules = (
+VIT_KINDS: Rules = (
     (r"embeddings", "embedding"),
     (r"layers\.\d+\.attention", "self-attention"),
     (r"layers\.\d+", "feedforward"),
@@ -234,7 +234,7 @@ ENTRIES = (
         longest=_PIXELS,
         multiple=16,
         loader="pyprof.models.vision:vit",
-        kinds=_VIT_KINDS,
+        kinds=VIT_KINDS,
         work=work.vit,
     ),
     Entry(

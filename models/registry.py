@@ -11,6 +11,7 @@ from pyprof.models.entries import ENTRIES as ENTRIES
 from pyprof.models.entries import SIZES as SIZES
 from pyprof.models.entries import Entry as Entry
 from pyprof.models.entries import Rules as Rules
+from pyprof.models.scaled_vit_sizes import STUDY_ENTRIES as STUDY_ENTRIES
 from pyprof.models.zoo.entries import entries as zoo_entries
 from pyprof.names import is_reference, nearest
 
@@ -25,10 +26,10 @@ def entries() -> tuple[Entry, ...]:
 
 def entry(name: str) -> Entry:
     """The model of that name; raises UsageError that suggests the nearest name."""
-    for candidate in entries():
+    for candidate in (*entries(), *STUDY_ENTRIES):
         if candidate.name == name:
             return candidate
-    names = [candidate.name for candidate in entries()]
+    names = [candidate.name for candidate in (*entries(), *STUDY_ENTRIES)]
     raise UsageError(
         f"there is no model {name!r}: {nearest(name, names)} "
         "(a package.module:function or the path of a checkpoint works too)"
@@ -37,7 +38,7 @@ def entry(name: str) -> Entry:
 
 def find(model: str) -> Entry | None:
     """The entry that `model` names, None for a factory or a checkpoint; raises UsageError otherwise."""
-    if any(candidate.name == model for candidate in entries()):
+    if any(candidate.name == model for candidate in (*entries(), *STUDY_ENTRIES)):
         return entry(model)
     if is_reference(model) or (model.strip() and Path(model).exists()):
         return None

@@ -45,14 +45,14 @@ class Vit(Vision):
     def fit(self, length: int) -> None:
         """Interpolate the published table of positions (Dosovitskiy et al. 2021, section 3.2) to this image size.
 
-        Raises UsageError unless the length is a multiple of the patch.
+        Raises UsageError unless the length is a multiple of the patch or the published size.
         """
-        patch = int(self.config.patch_size)
-        if length % patch:
-            raise UsageError(f"the image's side must be a multiple of the patch of {patch} pixels, not {length}")
         embeddings: Any = self.base.embeddings
         if embeddings.image_size == (length, length):
             return
+        patch = int(self.config.patch_size)
+        if length % patch:
+            raise UsageError(f"the image's side must be a multiple of the patch of {patch} pixels, not {length}")
         current = embeddings.position_embeddings
         table = self._table.to(current.device, current.dtype)
         side, published = length // patch, self._published // patch

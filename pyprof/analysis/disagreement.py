@@ -111,13 +111,15 @@ def disagreements(
 
     Of many lengths there are some, the longest among them, as far apart as can be on a logarithmic axis.
     """
-    teams: dict[tuple[str, str], dict[Subject, None]] = {}
+    teams: dict[tuple[str, tuple[str, str | None]], dict[Subject, None]] = {}
     for pairing in pairings:
-        teams.setdefault((pairing.name, pairing.allocator), {}).update(dict.fromkeys(pairing.subjects))
+        teams.setdefault((pairing.name, pairing.conditions), {}).update(dict.fromkeys(pairing.subjects))
     found = []
-    for (name, allocator), team in teams.items():
-        known = _known(curves, team, allocator, indicators)
+    for (name, (allocator, dtype)), team in teams.items():
+        known = _known(curves.only({subject.model for subject in team}), team, indicators)
         for setting, by_length in known.items():
+            if setting.allocator != allocator or dtype not in (None, setting.dtype):
+                continue
             for length in _some(sorted(length for length, at in by_length.items() if len(at) > 1)):
                 if (one := _disagreement(name, setting, length, by_length[length], indicators)) is not None:
                     found.append(one)
@@ -136,13 +138,13 @@ _Costs = dict[Subject, dict[str, Cost]]
 
 
 def _known(
-    curves: Curves, team: Iterable[Subject], allocator: str, indicators: Sequence[IndicatorFacts]
+    curves: Curves, team: Iterable[Subject], indicators: Sequence[IndicatorFacts]
 ) -> dict[Setting, dict[int, _Costs]]:
     """Costs by setting, length and model; what is measured at the largest batch stands beside what is at batch 1."""
     known: dict[Setting, dict[int, _Costs]] = {}
     wanted = set(team)
     for (subject, setting), curve in curves.ok.items():
-        if subject not in wanted or setting.allocator != allocator:
+        if subject not in wanted:
             continue
         by_length = known.setdefault(replace(setting, batch=1), {})
         for indicator in indicators:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -46,7 +46,8 @@ class Published:
     """The figures of one publication by modality.
 
     `tipping` has the range that the tipping points of the indicators in `covered` lie in, `without_tipping` those of
-    them for which none was found to exist.
+    them for which none was found to exist. `figures` maps models to what was printed of them: by the name of an
+    indicator in its unit, or by words for what has no indicator here (on their hardware, say).
     """
 
     source: str
@@ -55,6 +56,7 @@ class Published:
     shares: Mapping[str, ShareFinding]
     tipping: Mapping[str, TippingFinding]
     without_tipping: tuple[str, ...]
+    figures: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def tipping_of(self, modality: str, indicator: str) -> TippingFinding | None:
         """The finding on an indicator's tipping point; None where the publication says nothing of it."""
@@ -75,6 +77,8 @@ _TIPPING = validate.instance(
 )
 PUBLISHED = validate.instance(
     Published,
+    absent=("figures",),
+    figures=validate.mapping(validate.mapping(validate.figure)),
     source=validate.words,
     covered=validate.listing(validate.text),
     data_sets=validate.mapping(
@@ -102,6 +106,36 @@ def diwan2023() -> Published:
         tipping={modality: finding for key, finding in ranges.items() for modality in key.split("_and_")},
         without_tipping=absent,
     )
+
+
+@cache
+def misnomer() -> Published:
+    """Tables 1 and 2 in reference/misnomer.toml, their GFLOPs as the multiply-adds that they are."""
+    data = tomllib.loads(files("pyprof.reference").joinpath("misnomer.toml").read_text(encoding="utf-8"))
+    figures = {}
+    for row in data["vit_patch_size"]:
+        name = row["model"].lower().replace("/", "")
+        figures[name] = {
+            "parameters": row["million_parameters"] * 1e6,
+            "macs": row["gflops"] * 1e9,
+            "ms per image on their TPUs": row["msec_per_example"],
+        }
+    columns = data["vit_scaling"]["columns"]
+    for name, values in data["vit_scaling"].items():
+        if name == "columns":
+            continue
+        row = dict(zip(columns, values, strict=True))
+        figures[f"vit-{name.lower()}"] = {
+            "parameters": row["million_parameters"] * 1e6,
+            "macs": row["gflops"] * 1e9,
+            "ms per image on their TPUs": row["msec_per_image"],
+            "ImageNet accuracy (%)": row["imagenet_accuracy"],
+        }
+    return Published(data["source"], (), {}, {}, {}, (), figures)
+
+
+# The publications whose figures stand beside those of a run, by the name that a study gives.
+PUBLICATIONS = {"diwan2023": diwan2023, "misnomer": misnomer}
 
 
 def _data_sets(lengths: Mapping[str, int]) -> tuple[DataSet, ...]:

@@ -20,6 +20,7 @@ from pyprof.plain import printable, shown
 from pyprof.quantity import LONGEST_SECONDS, parse_duration, parse_share, parse_size
 from pyprof.records import validate
 from pyprof.records.case import ALLOCATORS, DTYPES, LAUNCHES, MODES, Mode
+from pyprof.records.published import PUBLICATIONS
 from pyprof.records.validate import Refused
 
 MAX_LENGTHS = 10_000
@@ -96,6 +97,7 @@ class Study:
     `allocator` hands out the host's memory; `allocators` has others for some of the implementations that are compared.
     `dtype` and `dtypes` are likewise those of the models, USUAL for what is in use on the device. `launches` are the
     ways in which work gets to the device, eager first: see ``Case``.
+    `reference` is the publication whose figures stand beside those of the run.
     """
 
     name: str
@@ -120,6 +122,7 @@ class Study:
     allocators: Mapping[str, str] = field(default_factory=dict)
     dtypes: Mapping[str, str] = field(default_factory=dict)
     launches: tuple[str, ...] = ("eager",)
+    reference: str = "diwan2023"
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -392,6 +395,7 @@ _TABLE = validate.table(
         "allocators": validate.mapping(
             validate.one_of(ALLOCATORS, "allocator"), "a table from implementations (then, now, ...) to allocators"
         ),
+        "reference": validate.one_of(tuple(PUBLICATIONS), "reference"),
         "comparison": _blocks,
     },
     required=("name", "comparison"),

@@ -13,7 +13,7 @@ from pyprof.models.own_kinds import own_kinds
 from pyprof.plain import shown
 from pyprof.records.comparison import ModelFacts
 from pyprof.records.indicator import IndicatorFacts
-from pyprof.records.published import diwan2023
+from pyprof.records.published import PUBLICATIONS
 from pyprof.records.resolved import Resolved, pair, relatives
 from pyprof.records.study import Block, Study
 
@@ -45,7 +45,7 @@ def resolve(study: Study) -> Resolved:
         pairings=pair(study, facts, models.resolve),
         models=facts,
         indicators=chosen,
-        published=diwan2023(),
+        published=PUBLICATIONS[study.reference](),
     )
     return resolved.settled(device.usual_dtype, own_memory=not device.limits_host_memory)
 
