@@ -130,6 +130,7 @@ def test_a_built_package_holds_models_as_a_part_of_pyprof_and_all_data(tmp_path)
         "pyprof/studies/quick.toml",
         "pyprof/studies/diwan2023.toml",
         "pyprof/reference/diwan2023.toml",
+        "pyprof/reference/misnomer.toml",
         "pyprof/records/schema1.json",
         "pyprof/models/fairseq/hubert.py",
         "pyprof/py.typed",

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
-from pyprof.analysis.curves import Curves, Setting
+from pyprof.analysis.curves import Curve, Curves, Setting
 from pyprof.analysis.ratio import Cost, RatioPoint, costs, ratio_of, shown_dearer
 from pyprof.records.comparison import Pairing, Subject
 from pyprof.records.indicator import IndicatorFacts
@@ -120,8 +120,8 @@ def disagreements(
         for setting, by_length in known.items():
             if setting.allocator != allocator or dtype not in (None, setting.dtype):
                 continue
-            for length in _some(sorted(length for length, at in by_length.items() if len(at) > 1)):
-                if (one := _disagreement(name, setting, length, by_length[length], indicators)) is not None:
+            for length, at in by_length.items():
+                if len(at) > 1 and (one := _disagreement(name, setting, length, at, indicators)) is not None:
                     found.append(one)
     return tuple(found)
 
@@ -141,15 +141,25 @@ def _known(
     curves: Curves, team: Iterable[Subject], indicators: Sequence[IndicatorFacts]
 ) -> dict[Setting, dict[int, _Costs]]:
     """Costs by setting, length and model; what is measured at the largest batch stands beside what is at batch 1."""
-    known: dict[Setting, dict[int, _Costs]] = {}
     wanted = set(team)
+    measured: dict[Setting, list[tuple[Subject, Curve]]] = {}
     for (subject, setting), curve in curves.ok.items():
-        if subject not in wanted:
-            continue
-        by_length = known.setdefault(replace(setting, batch=1), {})
-        for indicator in indicators:
-            for length, cost in costs(curve, indicator).items():
-                by_length.setdefault(length, {}).setdefault(subject, {})[indicator.name] = cost
+        if subject in wanted:
+            measured.setdefault(replace(setting, batch=1), []).append((subject, curve))
+    known: dict[Setting, dict[int, _Costs]] = {}
+    for setting, parts in measured.items():
+        models: dict[int, set[Subject]] = {}
+        for subject, curve in parts:
+            for length in curve:
+                models.setdefault(length, set()).add(subject)
+        lengths = _some(sorted(length for length, at in models.items() if len(at) > 1))
+        by_length: dict[int, _Costs] = {length: {} for length in lengths}
+        for subject, curve in parts:
+            chosen = {length: curve[length] for length in lengths if length in curve}
+            for indicator in indicators:
+                for length, cost in costs(chosen, indicator).items():
+                    by_length[length].setdefault(subject, {})[indicator.name] = cost
+        known[setting] = by_length
     return known
 
 

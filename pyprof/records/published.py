@@ -42,12 +42,21 @@ class TippingFinding:
 
 
 @dataclass(frozen=True)
+class ModelFigures:
+    """What was printed of one model at one length: `values` by the name of an indicator, in its unit, or by words for
+    what has no indicator here (a quality, a time on their hardware).
+    """
+
+    length: int
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Published:
     """The figures of one publication by modality.
 
     `tipping` has the range that the tipping points of the indicators in `covered` lie in, `without_tipping` those of
-    them for which none was found to exist. `figures` maps models to what was printed of them: by the name of an
-    indicator in its unit, or by words for what has no indicator here (on their hardware, say).
+    them for which none was found to exist. `figures` maps models to what was printed of them.
     """
 
     source: str
@@ -56,7 +65,7 @@ class Published:
     shares: Mapping[str, ShareFinding]
     tipping: Mapping[str, TippingFinding]
     without_tipping: tuple[str, ...]
-    figures: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    figures: Mapping[str, ModelFigures] = field(default_factory=dict)
 
     def tipping_of(self, modality: str, indicator: str) -> TippingFinding | None:
         """The finding on an indicator's tipping point; None where the publication says nothing of it."""
@@ -75,10 +84,11 @@ _SHARE = validate.instance(ShareFinding, share=validate.figure, below=_length, u
 _TIPPING = validate.instance(
     TippingFinding, low=validate.optional(_length), high=validate.optional(_length), unit=validate.text
 )
+_FIGURES = validate.instance(ModelFigures, length=_length, values=validate.mapping(validate.figure))
 PUBLISHED = validate.instance(
     Published,
     absent=("figures",),
-    figures=validate.mapping(validate.mapping(validate.figure)),
+    figures=validate.mapping(_FIGURES),
     source=validate.words,
     covered=validate.listing(validate.text),
     data_sets=validate.mapping(
@@ -112,26 +122,24 @@ def diwan2023() -> Published:
 def misnomer() -> Published:
     """Tables 1 and 2 in reference/misnomer.toml, their GFLOPs as the multiply-adds that they are."""
     data = tomllib.loads(files("pyprof.reference").joinpath("misnomer.toml").read_text(encoding="utf-8"))
-    figures = {}
+    printed: dict[str, dict[str, float]] = {}
     for row in data["vit_patch_size"]:
-        name = row["model"].lower().replace("/", "")
-        figures[name] = {
-            "parameters": row["million_parameters"] * 1e6,
-            "macs": row["gflops"] * 1e9,
-            "ms per image on their TPUs": row["msec_per_example"],
-        }
-    columns = data["vit_scaling"]["columns"]
+        printed[row["model"].lower().replace("/", "")] = _row(row, row["msec_per_example"])
+    columns = data["vit_scaling"].pop("columns")
     for name, values in data["vit_scaling"].items():
-        if name == "columns":
-            continue
         row = dict(zip(columns, values, strict=True))
-        figures[f"vit-{name.lower()}"] = {
-            "parameters": row["million_parameters"] * 1e6,
-            "macs": row["gflops"] * 1e9,
-            "ms per image on their TPUs": row["msec_per_image"],
-            "ImageNet accuracy (%)": row["imagenet_accuracy"],
-        }
+        quality = {"ImageNet accuracy (%)": row["imagenet_accuracy"]}
+        printed[f"vit-{name.lower()}"] = _row(row, row["msec_per_image"]) | quality
+    figures = {name: ModelFigures(data["image_size"], values) for name, values in printed.items()}
     return Published(data["source"], (), {}, {}, {}, (), figures)
+
+
+def _row(row: Mapping[str, Any], milliseconds: float) -> dict[str, float]:
+    return {
+        "parameters": row["million_parameters"] * 1e6,
+        "macs": row["gflops"] * 1e9,
+        "ms per image on their TPUs": milliseconds,
+    }
 
 
 # The publications whose figures stand beside those of a run, by the name that a study gives.

@@ -27,6 +27,7 @@ from pyprof.records.record import Record
 from pyprof.records.resolved import Resolved
 from pyprof.records.study import Study
 from pyprof.report.build_disagreement import disagreement_lines
+from pyprof.report.build_printed import printed_figures
 from pyprof.report.build_rankings import least_lines, measure_longer, ranking_lines
 from pyprof.report.build_tables import Part, brief, model_lines, tables
 from pyprof.report.trust import judgement
@@ -141,6 +142,7 @@ def _modality(part: Part) -> ModalityView:
         disagreements=disagreement_lines(
             part, disagreements(part.curves, part.resolved.pairings, part.resolved.indicators)
         ),
+        printed=printed_figures(part),
         lengths=lengths,
     )
 

@@ -16,6 +16,8 @@ from pyprof.report.view_disagreement import DisagreementLine, TauCell
 
 # So many pairs of models are told in words.
 MOST_SENTENCES = 6
+# In a table of more columns there is no room for bounds.
+FEW = 3
 
 
 def disagreement_blocks(
@@ -60,14 +62,18 @@ def _taus(
     for row, name in enumerate(line.metrics[1:], 1):
         grid.add_row(
             Text(titles[name], "bold"),
-            *(_tau(cells[other, name], glyphs) if index < row else Text() for index, other in enumerate(columns)),
+            *(
+                _tau(cells[other, name], len(columns) <= FEW, glyphs) if index < row else Text()
+                for index, other in enumerate(columns)
+            ),
         )
     yield grid
-    yield Text("1: the same order, -1: the reverse; [from, to] where the noise hides orders", "dim")
+    hidden = "[from, to]" if len(columns) <= FEW else "?"
+    yield Text(f"1: the same order, -1: the reverse; {hidden} where the noise hides orders", "dim")
 
 
-def _tau(cell: TauCell, glyphs: Glyphs) -> Text:
+def _tau(cell: TauCell, few: bool, glyphs: Glyphs) -> Text:
     if cell.tau is None or cell.low is None or cell.high is None:
         return Text(glyphs.dash, "dim")
-    bounds = "" if cell.low == cell.high else f" [{cell.low:.1f}, {cell.high:.1f}]"
+    bounds = "" if cell.low == cell.high else f" [{cell.low:.1f}, {cell.high:.1f}]" if few else "?"
     return Text(f"{cell.tau:.2f}{bounds}", "yellow" if cell.reversals else "")

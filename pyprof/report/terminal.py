@@ -16,6 +16,7 @@ from pyprof.report.axis import tipping_axis
 from pyprof.report.bars import fixed_figures, parameter_bars, share_charts
 from pyprof.report.disagreement import disagreement_blocks
 from pyprof.report.in_short import in_short
+from pyprof.report.printed import printed_table
 from pyprof.report.ranking import least_table
 from pyprof.report.style import STATUS_STYLES, Glyphs, batch_words, glyphs, length_range, plural, rule, usable_width
 from pyprof.report.system_time import system_lines
@@ -94,6 +95,8 @@ def _modality(part: ModalityView, view: View, width: int, marks: Glyphs) -> Iter
     if not part.one_length and (least := list(least_table(part, marks))):
         yield Group(*least)
     named = {indicator.name: indicator for indicator in view.indicators}
+    if printed := list(printed_table(part, view.source, named, marks)):
+        yield Group(*printed)
     if disagreeing := list(disagreement_blocks(part, named, width, marks)):
         yield Group(*disagreeing)
     for table in part.tables:

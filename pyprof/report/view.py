@@ -22,6 +22,7 @@ from pyprof.records.published import DataSet, TippingFinding
 from pyprof.records.trust import Judgement
 from pyprof.report.view_column import Column as Column
 from pyprof.report.view_disagreement import DisagreementLine
+from pyprof.report.view_printed import PrintedFigure
 
 SCHEMA = 2
 
@@ -251,6 +252,7 @@ class ModalityView:
     rankings: tuple[RankingLine, ...] = ()
     least: tuple[LeastLine, ...] = ()
     disagreements: tuple[DisagreementLine, ...] = ()
+    printed: tuple[PrintedFigure, ...] = ()
     lengths: tuple[int, ...] = ()
 
     @property

@@ -20,6 +20,7 @@ OPERANDS = {
     "study": ("STUDY", "quick", "diwan2023"),
     "report": ("RUN", "RUN", "BROKEN"),
     "export": ("RUN", "RUN", "BROKEN"),
+    "advise": ("RUN", "RUN", "BROKEN"),
     "compare": ("RUN", "RUN", "BROKEN", "bert", "bert/eager"),
     "profile": ("bert", "vit", "swin", "BROKEN"),
     "nsys": ("RUN", "STUDY", "/dev/null"),
@@ -84,7 +85,16 @@ def line(random: random.Random, paths: dict[str, str]) -> list[str]:
 
 
 def _operands(random: random.Random, name: str) -> list[str]:
-    count = {"study": 1, "report": 1, "export": 1, "compare": 2, "profile": 1, "overhead": 1, "nsys": 1}.get(name, 0)
+    count = {
+        "study": 1,
+        "report": 1,
+        "export": 1,
+        "advise": 1,
+        "compare": 2,
+        "profile": 1,
+        "overhead": 1,
+        "nsys": 1,
+    }.get(name, 0)
     count += random.choice((0,) * 12 + (1, -1))
     sense = OPERANDS.get(name) or ("bert",)
     return [random.choice(sense if random.random() < 0.75 else ODD) for _ in range(max(count, 0))]

@@ -22,6 +22,7 @@ _CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 ALLOWED = {
     "study": {0, 2},  # dry runs
     "report": {0, 2},
+    "advise": {0, 2},
     "compare": {0, 2, 3, 4},
     "profile": {0, 2, 3},
     "overhead": {0, 2, 3},

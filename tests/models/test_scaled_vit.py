@@ -12,7 +12,7 @@ from pyprof.models import registry
 from pyprof.models.blueprint import blueprint
 from pyprof.records.published import misnomer
 
-PRINTED = misnomer().figures
+PRINTED = {name: figures.values for name, figures in misnomer().figures.items()}
 SCALED = [name for name in PRINTED if not name.startswith("vit-b")]
 
 
