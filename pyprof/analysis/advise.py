@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from pyprof.analysis.curves import Curves, Setting
@@ -153,20 +154,28 @@ class _Team:
         The bounds are those of all lengths at once, and widened for the number of rivals, so they err to the safe side.
         """
         points = ratio_points(self.known[ours], self.known[theirs])
-        base = self._values(theirs)
-        weight = lambda length: math.exp(_between(base, self._own(theirs, length)))  # noqa: E731
-        cost = lambda length: math.exp(_between(self._values(ours), self._own(ours, length)))  # noqa: E731
-        whole = self._mean(weight, lengths)
-        ratio = self._mean(cost, lengths) / whole
+        whole = self._mean(partial(self._cost, theirs), lengths)
+        ratio = self._mean(partial(self._cost, ours), lengths) / whole
         if not points or any(point.low is None or point.high is None for point in points):
             return ratio, None, None
         wide = widening(max(looks, 1))
-        bounds = []
-        for side in ("low", "high"):
-            apart = {point.length: wide * math.log(getattr(point, side) / point.ratio) for point in points}
-            bound = lambda length, apart=apart: cost(length) * math.exp(_between(apart, length))  # noqa: E731
-            bounds.append(self._mean(bound, lengths) / whole)
-        return ratio, bounds[0], bounds[1]
+        bounds = [
+            self._mean(
+                partial(
+                    self._cost,
+                    ours,
+                    apart={each.length: wide * math.log(getattr(each, side) / each.ratio) for each in points},
+                ),
+                lengths,
+            )
+            for side in ("low", "high")
+        ]
+        return ratio, bounds[0] / whole, bounds[1] / whole
+
+    def _cost(self, subject: Subject, length: int, apart: Curve | None = None) -> float:
+        """What an example of a length costs; `apart` are the distances of a bound, as logarithms by length."""
+        value = _between(self._values(subject), self._own(subject, length))
+        return math.exp(value + (0.0 if apart is None else _between(apart, length)))
 
     def fit(self, subject: Subject, lengths: Lengths, quantile: float, budget: float | None) -> Fit | None:
         """Whether the cost of the length that so many examples do not exceed lies within the budget."""

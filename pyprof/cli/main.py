@@ -9,13 +9,27 @@ import traceback
 from collections.abc import Sequence
 
 import pyprof
-from pyprof.cli import advise, attention, compare, env, export, kineto, models, nsys, overhead, profile, report, study
+from pyprof.cli import (
+    advise,
+    attention,
+    compare,
+    env,
+    export,
+    kineto,
+    match,
+    models,
+    nsys,
+    overhead,
+    profile,
+    report,
+    study,
+)
 from pyprof.cli.options import CommandParser
 from pyprof.cli.output import say, standard_streams
 from pyprof.errors import ExitCode, PyprofError
 from pyprof.failures import FOREIGN, failure_of, is_full, is_out_of_memory, said_of_file, sentence
 
-_COMMANDS = (study, report, advise, export, compare, profile, overhead, attention, nsys, kineto, models, env)
+_COMMANDS = (study, report, advise, export, compare, match, profile, overhead, attention, nsys, kineto, models, env)
 _TRACEBACK = "PYPROF_TRACEBACK"
 _EPILOG = f"""\
 examples:

@@ -24,6 +24,7 @@ OPERANDS = {
     "compare": ("RUN", "RUN", "BROKEN", "bert", "bert/eager"),
     "profile": ("bert", "vit", "swin", "BROKEN"),
     "nsys": ("RUN", "STUDY", "/dev/null"),
+    "match": ("bert", "vit", "swin"),
     "overhead": (),
     "attention": (),
     "models": (),
@@ -43,6 +44,8 @@ SENSE = {
 }  # fmt: skip
 # Always given, so that a line which makes sense takes no time; a second one of the same name may follow.
 CHEAP = {
+    "match": ("--to", "vit", "--size", "tiny", "--length", "32", "--seconds", "0.1", "--by", "parameters"),
+    "advise": ("--lengths", "100,20"),
     "study": ("--dry-run", "--size", "tiny"),
     "profile": ("--size", "tiny", "--length", "32", "--seconds", "0.01"),
     "compare": ("--size", "tiny", "--length", "16", "--seconds", "0.05"),
@@ -91,6 +94,7 @@ def _operands(random: random.Random, name: str) -> list[str]:
         "export": 1,
         "advise": 1,
         "compare": 2,
+        "match": 1,
         "profile": 1,
         "overhead": 1,
         "nsys": 1,

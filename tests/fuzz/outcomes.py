@@ -23,6 +23,7 @@ ALLOWED = {
     "study": {0, 2},  # dry runs
     "report": {0, 2},
     "advise": {0, 2},
+    "match": {0, 2, 3},
     "compare": {0, 2, 3, 4},
     "profile": {0, 2, 3},
     "overhead": {0, 2, 3},

@@ -1,0 +1,157 @@
+"""`pyprof match`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pyprof.cli.options import add_command, add_json, add_seconds, named, names, print_json, whole
+from pyprof.cli.output import models_print_to_standard_error
+from pyprof.errors import UsageError
+from pyprof.names import nearest
+
+if TYPE_CHECKING:
+    from pyprof.cli.options import Commands
+    from pyprof.worker.step import Step
+
+_DESCRIPTION = """Match a model's size to another one by parameters, by FLOPs and by latency, and compare all else.
+
+What is equal by one cost is not by the others: three columns side by side show what a "fair" comparison hides. Both are
+models of the registry, inference on the host.
+
+examples:
+  pyprof match bert --to longformer --length 1024
+  pyprof match vit --to vit-w3072 --free depth,ffn --by parameters,flops
+"""
+_BY = ("parameters", "flops", "latency")
+_DIMENSIONS = ("depth", "width", "heads", "ffn")
+_TOKENS = 512
+
+
+def add(commands: Commands) -> None:
+    """Add the subcommand."""
+    parser = add_command(commands, "match", _run, _DESCRIPTION)
+    parser.add_argument("model", metavar="MODEL", type=named, help="the model whose sizes are free")
+    parser.add_argument("--to", required=True, type=named, metavar="MODEL", help="the model to be matched")
+    parser.add_argument(
+        "--free",
+        type=names,
+        default=("depth", "ffn"),
+        metavar="A,B",
+        help="free dimensions, the coarsest first: depth, width, heads, ffn (default: depth,ffn)",
+    )
+    parser.add_argument("--by", type=names, default=_BY, metavar="A,B", help=f"default: {','.join(_BY)}")
+    parser.add_argument("--length", type=whole(1), metavar="N", help=f"default: {_TOKENS} tokens or 224 pixels")
+    parser.add_argument("--size", choices=("base", "tiny"), default="base", help="default: base")
+    add_seconds(parser, default=5.0, help="time each candidate for at most S seconds (default: 5)")
+    add_json(parser)
+
+
+def _run(options: argparse.Namespace) -> int:
+    for asked, known in ((options.free, _DIMENSIONS), (options.by, _BY)):
+        for name in asked:
+            if name not in known:
+                raise UsageError(f"there is no {name!r} to match with: {nearest(name, known)}")
+    with models_print_to_standard_error():
+        columns = _Matching(options).columns()
+    if options.json:
+        print_json({"model": options.model, "to": options.to, "columns": columns})
+        return 0
+    from pyprof.report.console import Console
+    from pyprof.report.matching import table
+
+    Console().print(table(options.model, options.to, columns))
+    return 0
+
+
+class _Matching:
+    """The target's step, and what candidates cost beside it."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        from pyprof.models import registry
+        from pyprof.models.resized import dimensions
+        from pyprof.models.setup import default_length
+
+        self._options = options
+        for model in (options.model, options.to):
+            if registry.find(model) is None:
+                raise UsageError(
+                    f"{model} is no model of the registry, and only these can be resized: see pyprof models"
+                )
+        if registry.entry(options.model).unit != registry.entry(options.to).unit:
+            raise UsageError(
+                f"{options.model} and {options.to} count their lengths in different units: choose one kind"
+            )
+        self._length = options.length or default_length(options.to, _TOKENS)
+        self._start = dimensions(options.model, options.size)
+        self._target = self._step(options.to, {})
+
+    def columns(self) -> list[dict[str, Any]]:
+        """The target, the model as it is published, and a match by each cost."""
+        from pyprof.analysis.matching import Dimension, match
+
+        options = self._options
+        columns = [{"by": None, "dimensions": None, **self._all(self._target, 1.0)}]
+        for by in options.by:
+            free = [Dimension(name, self._start[name], self._step_of(name)) for name in options.free]
+            target = 1.0 if by == "latency" else float(columns[0][by])
+            steps: dict[tuple[int, ...], Step] = {}
+
+            def figure(given: Mapping[str, int], by: str = by, steps: dict[tuple[int, ...], Step] = steps) -> float:
+                steps.clear()  # one candidate at a time is in memory
+                step = steps[tuple(given.values())] = self._step(options.model, given)
+                return self._ratio(step) if by == "latency" else self._counted(step)[by]
+
+            found = match(figure, free, target)
+            step = self._step(options.model, found.dimensions)
+            ratio = found.figure if by == "latency" else self._ratio(step)
+            columns.append(
+                {
+                    "by": by,
+                    "dimensions": {**self._start, **found.dimensions},
+                    "off": found.off,
+                    "tried": found.tried,
+                    **self._all(step, ratio),
+                }
+            )
+        return columns
+
+    def _step_of(self, name: str) -> int:
+        """Widths stay multiples of a head's width; a feedforward part of thousands moves by a few."""
+        start = self._start
+        return {"width": start["width"] // start["heads"], "ffn": max(1, start["ffn"] // 384)}.get(name, 1)
+
+    def _step(self, model: str, given: Mapping[str, int]) -> Step:
+        from pyprof.models import registry
+        from pyprof.models.resized import load_resized
+        from pyprof.records.case import Case
+        from pyprof.worker.step import Step
+
+        size, attention = self._options.size, registry.resolve(model, "best")
+        loaded = load_resized(model, size, attention, self._length, given)
+        return Step(loaded, Case(model, self._length, "infer", attention, size), "none", 1)
+
+    def _counted(self, step: Step) -> dict[str, float]:
+        from pyprof.indicators import flops, parameters
+
+        counted = {"parameters": parameters.count(step).value, "flops": flops.count(step).value}
+        return {name: value for name, value in counted.items() if value is not None}
+
+    def _ratio(self, step: Step) -> float:
+        """How many times as long as the target a candidate takes, both timed in turn."""
+        from pyprof.timing.compare import compare
+
+        paired = compare(self._target.timed, step.timed, precision=0.003, max_seconds=self._options.seconds)
+        return float(paired.ratio.value)
+
+    def _all(self, step: Step, ratio: float) -> dict[str, Any]:
+        from pyprof.indicators import activations, memory_access
+
+        return {
+            **self._counted(step),
+            "latency_ratio": ratio,
+            "memory_access": memory_access.count(step).value,
+            "activations": activations.count(step).value,
+            "peak_memory": step.peak_memory().value,
+        }

@@ -1,0 +1,55 @@
+"""`pyprof match`: a model resized until it costs what another one does."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pyprof.cli.main import main
+
+
+def test_matches_lie_within_one_percent_and_all_else_stands_beside(capsys):
+    command = "match bert --to vit-unknown --size tiny"
+    assert main(command.split()) == 2
+    assert "there is no model 'vit-unknown'" in capsys.readouterr().err
+    command = "match bert --to longformer --size tiny --length 64 --by parameters,flops --seconds 0.2 --json"
+    assert main(command.split()) == 0
+    target, *matched = json.loads(capsys.readouterr().out)["columns"]
+    assert [each["by"] for each in matched] == ["parameters", "flops"]
+    for each in matched:
+        assert each[each["by"]] == pytest.approx(target[each["by"]], rel=0.01)
+        assert abs(each["off"]) <= 0.01
+        assert set(each["dimensions"]) == {"depth", "width", "heads", "ffn"}
+        assert each["latency_ratio"] > 0
+        assert each["peak_memory"] > 0
+    # Longformer pads to its window and so does more work with as many parameters.
+    assert matched[0]["flops"] != pytest.approx(target["flops"], rel=0.01)
+
+
+def test_the_table_names_what_is_matched(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    command = "match vit --to vit-d6 --size tiny --length 32 --free ffn --by parameters --seconds 0.2"
+    assert main(command.split()) == 0
+    out = capsys.readouterr().out
+    assert "vit by parameters" in out
+    assert "1.00x" in out
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("match swin --to vit --size tiny", "swin is not made of equal layers"),
+        ("match bert --to vit --size tiny", "count their lengths in different units"),
+        ("match bert --to json:dumps --size tiny", "json:dumps is no model of the registry"),
+        ("match bert --to longformer --free deep", "there is no 'deep' to match with: did you mean 'depth'?"),
+        ("match bert --to longformer --by flop", "did you mean 'flops'?"),
+        ("match bert --to longformer --size tiny --length 64 --free depth --by parameters", "free a finer dimension"),
+    ],
+)
+def test_wrong_use_is_one_sentence(capsys, command, words):
+    assert main(command.split()) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert words in err
+    assert len(err.strip().splitlines()) == 1
