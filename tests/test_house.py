@@ -134,6 +134,10 @@ def test_a_built_package_holds_models_as_a_part_of_pyprof_and_all_data(tmp_path)
         "pyprof/records/schema1.json",
         "pyprof/models/fairseq/hubert.py",
         "pyprof/py.typed",
+        "pyprof/report/page/page.css",
+        "pyprof/report/page/page.js",
+        "pyprof/report/page/records.js",
+        "pyprof/report/page/trees.js",
     ):
         assert (tmp_path / name).is_file(), name
 

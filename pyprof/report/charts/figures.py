@@ -12,10 +12,12 @@ from pyprof.report.charts.chart import Chart, Group, Key, Spec, rows
 from pyprof.report.charts.curves import LOGARITHMIC, curve_groups
 from pyprof.report.charts.differences import difference_groups
 from pyprof.report.charts.least import least_charts
-from pyprof.report.charts.render import PAGE, Format, draw, standing
+from pyprof.report.charts.names import chart_name
+from pyprof.report.charts.render import PAGE, Format, draw, image, standing
 from pyprof.report.charts.shares import share_group
 from pyprof.report.charts.theme import colour
 from pyprof.report.charts.tipping import tipping_charts
+from pyprof.report.page.trees import middle_trees
 from pyprof.report.several import Several, several
 from pyprof.report.view import ModalityView
 
@@ -31,18 +33,20 @@ def write_figures(runs: Sequence[Run], directory: Path, format: Format) -> Itera
     """Write all pictures of runs into a directory, and tell each path when it is written.
 
     figure1-MODALITY has the shares of all models over length, figure2-MODALITY what they cost, linear and with
-    logarithmic axes; the others are what a page has besides. Raises UsageError where vl-convert is not installed.
+    logarithmic axes; the others are what a page has besides, and the layers of one case of each model. Raises
+    UsageError where vl-convert is not installed.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    for name, spec in figures(runs).items():
+    told = several(runs)
+    pictures = ((name, draw(spec, format)) for name, spec in figures(told).items())
+    for name, picture in (*pictures, *_trees(runs, told, format)):
         path = directory / f"{name}.{format}"
-        path.write_bytes(draw(spec, format))
+        path.write_bytes(picture)
         yield path
 
 
-def figures(runs: Sequence[Run]) -> dict[str, Spec]:
-    """The specifications of all pictures by name, each standing by itself."""
-    told = several(runs)
+def figures(told: Several) -> dict[str, Spec]:
+    """The specifications of all pictures over length by name, each standing by itself."""
     made: dict[str, Spec] = {}
     for own in _by_modality(told):
         name = own[0][1].name
@@ -59,6 +63,14 @@ def figures(runs: Sequence[Run]) -> dict[str, Spec]:
     if groups:
         made["differences"] = _stacked(groups)
     return made
+
+
+def _trees(runs: Sequence[Run], told: Several, format: Format) -> Iterator[tuple[str, bytes]]:
+    """The layers of one case of each model, implementation and mode."""
+    for name, run, view in zip(told.names, runs, told.views, strict=True):
+        for chart in middle_trees(run, view):
+            whole = chart_name(chart.name, name) if len(runs) > 1 else chart.name
+            yield whole, image(chart, format, width=PAGE, height=chart.height)
 
 
 def _by_modality(told: Several) -> Iterable[list[_Run]]:

@@ -15,8 +15,8 @@ Format = Literal["png", "svg", "pdf"]
 FORMATS: tuple[str, ...] = get_args(Format)
 # Pixels of a PNG for one of the chart: 144 dots to the inch, twice that of a plain screen.
 _ZOOM = 2.0
-# A column and a page of a paper, in points.
-COLUMN, PAGE = 240, 500
+# The width of a page of a paper, in points.
+PAGE = 500
 _VEGA = "https://vega.github.io/schema/vega/v6.json"
 _EMBED = "window.vegaEmbed = vegaEmbed;"
 
@@ -35,7 +35,9 @@ def standing(chart: Chart, spec: Spec, width: int, height: int) -> dict[str, Any
     if chart.language == "vega":
         data = [{**source, "values": tables[source["name"]]} if source["name"] in tables else source
                 for source in spec["data"]]  # fmt: skip
-        return {**spec, "data": data, "width": width, "height": height}
+        legend = {"fill": "kind", "orient": "bottom", "direction": "horizontal", "columns": 6, "symbolType": "square"}
+        beside = {"autosize": "pad", "title": chart.title, "legends": [legend]}
+        return {**spec, **beside, "data": data, "width": width, "height": height}
     return {"title": chart.title, **spec, "width": width, "height": height, "datasets": tables}
 
 

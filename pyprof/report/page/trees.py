@@ -13,7 +13,8 @@ from pyprof.quantity import format_bytes
 from pyprof.records.executor import Columns
 from pyprof.records.record import Record
 from pyprof.records.run_directory import Run, layers_of
-from pyprof.report.charts.chart import Chart, rows
+from pyprof.report.charts.chart import Chart
+from pyprof.report.charts.names import chart_name
 from pyprof.report.charts.shares import kinds_of
 from pyprof.report.charts.tree import tree_chart, tree_spec
 from pyprof.report.page.markup import Markup, tag
@@ -151,46 +152,37 @@ def case_tree(record: Record, columns: Columns, kinds: Mapping[str, str]) -> Cha
     """The icicle of one case, for paper."""
     structure, case = _packed(record, columns)
     fixed = json.loads(structure)
-    step = case["step"] or 1
-    layers: dict[str, list[Any]] = {
-        name: []
-        for name in (
-            "id",
-            "parent",
-            "name",
-            "path",
-            "type",
-            "kind",
-            "calls",
-            "parameters",
-            "own",
-            "total",
-            "share",
-            "memory",
-        )
+    nothing = [0] * len(fixed["path"])
+
+    def summed(*names: str) -> list[float]:
+        return [
+            sum(filter(None, each)) / 1e3 for each in zip(*(case.get(name) or nothing for name in names), strict=True)
+        ]
+
+    total = summed("forward_seconds", "backward_seconds")
+    layers = {
+        "id": list(range(len(nothing))),
+        "parent": fixed["parent"],
+        "name": [path.rpartition(".")[2] or type for path, type in zip(fixed["path"], fixed["type"], strict=True)],
+        "path": fixed["path"],
+        "type": fixed["type"],
+        "kind": fixed["kind"],
+        "calls": case["calls"],
+        "parameters": [count or 0 for count in fixed["parameters"]],
+        "own": summed("own_forward_seconds", "own_backward_seconds", "recompute_seconds"),
+        "total": total,
+        "share": [1e3 * each / (case["step"] or 1) for each in total],
+        "memory": [format_bytes((count or 0) * case["width"]) for count in fixed["parameters"]],
     }
-    for index, row in enumerate(rows({**fixed, "calls": case["calls"]})):
-        own = sum(
-            (case.get(name) or [0] * len(fixed["path"]))[index] or 0
-            for name in ("own_forward_seconds", "own_backward_seconds", "recompute_seconds")
-        )
-        total = sum(
-            (case.get(name) or [0] * len(fixed["path"]))[index] or 0 for name in ("forward_seconds", "backward_seconds")
-        )
-        values = (
-            index,
-            row["parent"],
-            row["path"].rsplit(".", 1)[-1] or row["type"],
-            row["path"],
-            row["type"],
-            row["kind"],
-            row["calls"],
-            row["parameters"],
-            own / 1e3,
-            total / 1e3,
-            total / step,
-            format_bytes(row["parameters"] * case["width"]),
-        )
-        for name, value in zip(layers, values, strict=True):
-            layers[name].append(value)
-    return tree_chart("tree", case["label"], layers, kinds)
+    return tree_chart(chart_name("layers", case["label"]), case["label"], layers, kinds)
+
+
+def middle_trees(run: Run, view: View) -> Iterator[Chart]:
+    """The icicle of the case nearest to the middle of each model, implementation and mode."""
+    wanted: dict[tuple[str, ...], str] = {}
+    for key in marked_keys(run, view):
+        case = run.records[key].case
+        wanted.setdefault((case.model, case.how, case.mode, case.dtype, case.allocator), key)
+    kinds = kinds_of(view.modalities)
+    for key, columns in _in_order(run, list(wanted.values())):
+        yield case_tree(run.records[key], columns, kinds)
