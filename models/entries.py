@@ -9,10 +9,10 @@ from typing import Literal
 from pyprof.errors import UsageError
 from pyprof.models import work
 
-Modality = Literal["text", "speech", "vision"]
+Modality = Literal["text", "speech", "vision", "bytes"]
 Unit = Literal["token", "pixel"]
 Rules = tuple[tuple[str, str], ...]
-SIZES = ("base", "tiny")
+SIZES = ("base", "small", "tiny")
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,8 @@ class Entry:
     ``package.module:function``. `kinds` are rules of (regular expression on a layer's path, kind). `work` maps a
     length to the approximate forward floating-point operations of the base size for one example. Inputs are padded to a
     multiple of `padding` units, so that the cost is a staircase over the length. `work` and `padding` are those of
-    `then`; `others` are the implementations that differ, with what holds for them.
+    `then`; `others` are the implementations that differ, with what holds for them. `complexity` is what the source
+    claims of the mechanism, and `claim` its value at a length in a size. `sizes` are those that it comes in.
     """
 
     name: str
@@ -55,6 +56,9 @@ class Entry:
     work: Callable[[int], float]
     padding: int = 1
     others: tuple[tuple[str, Cost], ...] = ()
+    complexity: str | None = None
+    claim: Callable[[int, str], float] | None = None
+    sizes: tuple[str, ...] = ("base", "tiny")
 
     def cost(self, attention: str) -> Cost:
         """How the cost grows with the length where that implementation runs."""

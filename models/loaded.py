@@ -198,8 +198,8 @@ def _with_own_loss(loaded: LoadedModel) -> LoadedModel:
 def _check_request(request: Request) -> None:
     _check_choice("mode", request.mode, _MODES)
     _check_choice("dtype", request.dtype, tuple(_DTYPES))
-    _check_choice("size", request.size, SIZES)
     entry = find(request.model)
+    _check_choice("size", request.size, SIZES if entry is None else entry.sizes)
     if entry is None and request.size != "base":
         raise UsageError(f"{request.model} comes in one size only: leave the size at base")
     if entry is None and request.weights is not None:

@@ -78,10 +78,10 @@ class ZooEncoder(nn.Module):
         part: type[Part] = getattr(import_module(module), name)
         if config.causal and not part.CAUSAL:
             raise UsageError(f"the mechanism {chosen.name} has no causal form: leave causal out")
-        options = dict(config.options)
+        options: dict[str, Any] = dict(config.options)
         self.embeddings = part(config, **options) if issubclass(part, Embedding) else Embedding(config)
         if issubclass(part, Stack):
-            self.stack = part(config, **options)
+            self.stack: Stack = part(config, **options)
         else:
             self.stack = Stack(config) if issubclass(part, Embedding) else Stack(config, part, **options)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)

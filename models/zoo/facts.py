@@ -16,6 +16,8 @@ from pathlib import Path
 
 _DOCSTRING = re.compile(r'\A"""(.*?)"""', re.DOTALL)
 _FIELD = re.compile(r"^([A-Z][a-z]+): (.*(?:\n +.*)*)", re.MULTILINE)
+# Of the shapes of Long Range Arena, in which the zoo is measured.
+HEAD_DIM = 64
 FIELDS = ("Family", "Source", "Equation", "Complexity", "Addresses", "Cannot", "Limit")
 
 
@@ -23,7 +25,8 @@ FIELDS = ("Family", "Source", "Equation", "Complexity", "Addresses", "Cannot", "
 class Facts:
     """A mechanism as its file describes it.
 
-    `complexity` is what the source claims, an expression in the length L and in the mechanism's options. `addresses`
+    `complexity` is what the source claims in pairs of a query and a key: an expression in the length L, the width d of
+    a head and the mechanism's options. `addresses`
     names the parts of a transformer that it replaces, `cannot` what it has no form for (autoregression,
     cross-attention, ...; "nothing" where there is no such thing). `limit` says where it is dense attention or has a
     closed form.
@@ -40,7 +43,7 @@ class Facts:
 
     def claimed(self, length: int, options: Mapping[str, float]) -> float:
         """The value of `complexity` at a length, in pairs of a query and a key."""
-        names = {**options, "L": length, "sqrt": math.sqrt, "min": min}
+        names = {**options, "L": length, "d": HEAD_DIM, "sqrt": math.sqrt, "min": min}
         return float(eval(self.complexity, {"__builtins__": {}}, names))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -9,7 +11,7 @@ from torch.nn import functional
 
 def scores(query: Tensor, key: Tensor) -> Tensor:
     """Scaled products (..., queries, keys)."""
-    return torch.matmul(query, key.transpose(-1, -2)) * float(query.shape[-1]) ** -0.5
+    return torch.matmul(query, key.transpose(-1, -2)) / math.sqrt(query.shape[-1])
 
 
 def weighted(scores: Tensor, value: Tensor, seen: Tensor | None = None, dropout: float = 0.0) -> Tensor:

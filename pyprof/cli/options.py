@@ -102,7 +102,7 @@ def add_model_options(
     )
     parser.add_argument("--batch", type=whole(1), metavar="N", help="number of examples (default: 1)")
     parser.add_argument("--mode", choices=modes, help=f"default: {mode}")
-    parser.add_argument("--size", choices=("base", "tiny"), help="default: base")
+    parser.add_argument("--size", choices=("base", "small", "tiny"), help="default: base; small for the zoo only")
     parser.add_argument("--dtype", choices=DTYPES, help=f"default: {dtype}")
     parser.add_argument("--device", metavar="DEVICE", help="cpu (default), cuda or cuda:N")
 

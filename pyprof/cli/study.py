@@ -23,6 +23,9 @@ _DESCRIPTION = """Measure a study into a run directory, and print its report.
 STUDY is a built-in study or a TOML file (default: quick):
   quick      all seven models at base size, both modes, in about eight minutes
   diwan2023  the grid of Diwan, Choi, Harwath (ACL 2023), whatever time that takes
+  zoo        every mechanism of the zoo against dense attention, over the length
+  lra-speed  the speed and memory that Long Range Arena published, beside ours
+  sharing    vanilla, Universal and Switch transformers: parameters, FLOPs and throughput disagree
 
 Every measured case is on disk before the next one starts: Ctrl-C, a crash or a full disk lose at most the case in
 flight, and --resume goes on where the run ended. The options below narrow the study.
@@ -30,7 +33,7 @@ flight, and --resume goes on where the run ended. The options below narrow the s
 # Options that replace a key of the study file of the same name.
 _SETTINGS = {
     "time_budget": "stop after this time, such as '8 min', and list what it left out",
-    "size": "base (as published) or tiny (for a trial)",
+    "size": "base (as published), small (of the zoo, as the arena released it) or tiny (for a trial)",
     "device": "auto, cpu, cuda or cuda:N",
     "dtype": "float32, bfloat16, float16, autocast-bfloat16, or usual (bfloat16 on a GPU, else float32)",
     "threads": "number of threads that PyTorch may use",
@@ -60,7 +63,7 @@ _TYPES: Mapping[str, Callable[[str], Any]] = {
 def add(commands: Commands) -> None:
     """Add the subcommand."""
     parser = add_command(commands, "study", _run, _DESCRIPTION)
-    parser.add_argument("study", metavar="STUDY", nargs="?", type=named, help="quick, diwan2023 or a TOML file")
+    parser.add_argument("study", metavar="STUDY", nargs="?", type=named, help="a built-in study or a TOML file")
     parser.add_argument("-o", "--output", metavar="DIR", type=directory, help="the run directory (default: runs/STUDY)")
     parser.add_argument("--resume", action="store_true", help="go on with the run in that directory")
     parser.add_argument("--dry-run", action="store_true", help="list the cases and their predicted times, and stop")

@@ -33,7 +33,8 @@ class ModelFacts:
 
     `attentions` are its implementations, best first; `then` is the one that is comparable with 2023. `periods` is the
     number of units to whose multiples the model pads its input with an implementation, which makes its cost a
-    staircase; implementations that do not pad are not in it.
+    staircase; implementations that do not pad are not in it. `complexity` is the growth that the model's source claims,
+    an expression in the length, and `claims` its values at the study's lengths.
     """
 
     modality: str = "other"
@@ -43,6 +44,8 @@ class ModelFacts:
     attentions: tuple[str, ...] = ()
     then: str | None = None
     periods: Mapping[str, int] = field(default_factory=dict)
+    complexity: str | None = None
+    claims: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -150,6 +153,9 @@ MODEL_FACTS = validate.instance(
     attentions=validate.listing(validate.text),
     then=_maybe,
     periods=validate.mapping(validate.whole(1, validate.LARGE)),
+    complexity=_words,
+    claims=validate.mapping(validate.figure),
+    absent=("complexity", "claims"),
 )
 PAIRING = validate.instance(
     Pairing,

@@ -26,9 +26,9 @@ from pyprof.records.validate import Refused
 MAX_LENGTHS = 10_000
 MAX_SAMPLES = 1_000_000
 OPTIMIZERS = ("none", "sgd", "adamw")
-SIZES = ("base", "tiny")
 # The dtype that is in use on the device, whichever that is: bfloat16 on a GPU, float32 on the host.
 USUAL = "usual"
+SIZES = ("base", "small", "tiny")
 # Which names there are is known where a study is planned and settled: others may have registered more.
 _DEVICE = re.compile(r"[a-z][a-z0-9_]*(:\d+)?")
 

@@ -8,9 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pyprof.analysis.arena import arena_tables
 from pyprof.analysis.case_columns import case_columns
 from pyprof.analysis.curves import Curves, Setting
 from pyprof.analysis.disagreement import disagreements
+from pyprof.analysis.growth import growth_lines
 from pyprof.analysis.noise import run_noise
 from pyprof.analysis.omitted import notes, omitted, outcome
 from pyprof.analysis.probed_steps import probed_steps
@@ -68,6 +70,7 @@ def build_view(records: Iterable[Record], resolved: Resolved, about: About) -> V
     outcomes = Counter(outcome(record.status, record.reason) for record in every)
     counts = {**outcomes, "skipped": outcomes["skipped"] + outcomes[NO_TIME]}
     quiet = run_noise(every)
+    varying = [indicator.name for indicator in resolved.indicators if indicator.varies_with_length]
     judged = trust(every, quiet)
     return View(
         study=about.study,
@@ -89,6 +92,8 @@ def build_view(records: Iterable[Record], resolved: Resolved, about: About) -> V
         resume=_resume(modalities, outcomes[NO_TIME], about.directory),
         cases=case_columns(curves, resolved.models, resolved.indicators),
         longer=measure_longer(modalities, about.plan, about.directory),
+        growth=growth_lines(curves, resolved.models, varying),
+        arena=arena_tables(curves),
     )
 
 

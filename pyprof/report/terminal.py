@@ -12,9 +12,11 @@ from pyprof.analysis.omitted import Note, Omission, outcome
 from pyprof.analysis.probed_steps import ProbedSteps
 from pyprof.failures import NO_TIME, NOT_NEEDED, STATUSES
 from pyprof.quantity import format_seconds
+from pyprof.report.arena import arena_blocks
 from pyprof.report.axis import tipping_axis
 from pyprof.report.bars import fixed_figures, parameter_bars, share_charts
 from pyprof.report.disagreement import disagreement_blocks
+from pyprof.report.growth import growth_tables
 from pyprof.report.in_short import in_short
 from pyprof.report.printed import printed_table
 from pyprof.report.ranking import least_table
@@ -39,6 +41,10 @@ def render(view: View, width: int, marks: Glyphs, *, repeat: bool = False) -> Gr
     for part in view.modalities:
         blocks.append(rule(part.name, width, marks))
         blocks += _spaced(_modality(part, view, width, marks))
+    if view.arena:
+        blocks += [rule("beside the arena", width, marks), *_spaced(arena_blocks(view.arena))]
+    if view.growth:
+        blocks += [rule("how costs grow", width, marks), *_spaced(growth_tables(view.growth))]
     if view.omitted:
         blocks += [rule("not measured", width, marks), *_omissions(view.omitted)]
     if view.notes:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pyprof.analysis.arena import ArenaTable
 from pyprof.analysis.case_columns import CaseColumns
+from pyprof.analysis.growth import GrowthLine
 from pyprof.analysis.noise import RunNoise
 from pyprof.analysis.omitted import Note, Omission
 from pyprof.analysis.probed_steps import ProbedSteps
@@ -286,7 +288,9 @@ class View(ShownInNotebook):
     `quiet` tells how quiet the machine was, `trust` what that means for the times, and `system` what the system took of
     the steps, if the records do; `probed` what the probes cost the steps of which the layers' shares are. `cases` has
     all cases, column by column, as ``analysis.case_columns`` says. `longer` is what to measure where a headline ranking
-    is not decided at the only length, `resume` the command that goes on where the study's time was up.
+    is not decided at the only length, `resume` the command that goes on where the study's time was up. `growth`
+    tells how the costs of models whose sources claim a growth grow with the length, `arena` has the arena's models
+    beside its table.
     """
 
     study: str
@@ -308,4 +312,6 @@ class View(ShownInNotebook):
     resume: str | None = None
     cases: CaseColumns = field(default_factory=dict)
     out_of_time: int = 0
+    growth: tuple[GrowthLine, ...] = ()
+    arena: tuple[ArenaTable, ...] = ()
     schema: int = SCHEMA

@@ -40,7 +40,7 @@ def resolve(study: Study) -> Resolved:
     facts: dict[str, ModelFacts] = {}
     for block in study.blocks:
         _check_lengths(study, block)
-        facts |= {model: _facts(model, block) for model in block.models if model not in facts}
+        facts |= {model: _facts(model, block, study.size) for model in block.models if model not in facts}
     resolved = Resolved(
         pairings=pair(study, facts, models.resolve),
         models=facts,
@@ -56,7 +56,7 @@ def facts_of(study: Study) -> tuple[IndicatorFacts, ...]:
     return tuple(indicator.facts for indicator in chosen)
 
 
-def _facts(model: str, block: Block) -> ModelFacts:
+def _facts(model: str, block: Block, size: str) -> ModelFacts:
     """What the registry knows of a model; a user's own is of the modality of what it is compared with."""
     entry = models.find(model)
     if entry is None:
@@ -74,6 +74,8 @@ def _facts(model: str, block: Block) -> ModelFacts:
         attentions=entry.attentions,
         then=entry.then,
         periods={name: entry.cost(name).padding for name in entry.attentions if entry.cost(name).padding > 1},
+        complexity=entry.complexity,
+        claims={} if entry.claim is None else {str(each): entry.claim(each, size) for each in block.lengths.values},
     )
 
 

@@ -62,7 +62,7 @@ def states(module: Any, ids: Tensor, mask: Tensor | None = None) -> Tensor:
 
 def kept(name: str, length: int) -> int:
     """How many hidden states a mechanism has for that many tokens."""
-    return length
+    return -(-length // 2) if name == "charformer" else length
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -117,19 +117,23 @@ def test_gradients_reach_every_parameter(name: str) -> None:
         assert parameter.grad.abs().max() > 1e-12 or path.endswith("key.bias"), path
 
 
-@pytest.mark.parametrize("mode", ["infer", "train"])
 @pytest.mark.parametrize("name", NAMES)
-def test_it_runs_as_any_model(name: str, mode: str) -> None:
-    model = registry.load(f"zoo-{name}", size="tiny", attention="best", mode=mode, longest=130)
+def test_it_runs_as_any_model(name: str) -> None:
+    model = registry.load(f"zoo-{name}", size="tiny", attention="best", mode="infer", longest=130)
     for length in (1, 16, 130):
-        outcome = run(model, length)
-        if mode == "train":
-            assert outcome.shape == ()
-            outcome.backward()
-        else:
-            assert outcome.last_hidden_state.shape == (2, kept(name, length), 32)
-            assert outcome.last_hidden_state.isfinite().all()
-            assert 0.1 < outcome.last_hidden_state.std() < 10
+        hidden = run(model, length).last_hidden_state
+        assert hidden.shape == (2, kept(name, length), 32)
+        assert hidden.isfinite().all()
+        assert 0.1 < hidden.std() < 10
+
+
+@pytest.mark.parametrize("name", ["window", "bigbird", "routing", "synthesizer-random", "compressive", "switch"])
+def test_it_is_trained_as_any_model(name: str) -> None:
+    model = registry.load(f"zoo-{name}", size="tiny", attention="best", mode="train", longest=130)
+    for length in (1, 130):
+        loss = run(model, length)
+        assert loss.shape == ()
+        loss.backward()
 
 
 def run(model: LoadedModel, length: int) -> Any:
@@ -145,8 +149,9 @@ def test_it_runs_from_64_to_4096_tokens(name: str, mode: str) -> None:
     model = registry.load(f"zoo-{name}", size="tiny", attention="best", mode=mode, longest=4096)
     for length in (64, 4096):
         outcome = run(model, length)
-        hidden = outcome if mode == "train" else outcome.last_hidden_state
-        assert hidden.isfinite().all()
+        if mode == "train":
+            outcome.backward()
+        assert (outcome if mode == "train" else outcome.last_hidden_state).isfinite().all()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -160,11 +165,11 @@ def test_every_parameter_is_of_some_kind(name: str) -> None:
 
 def counted(name: str, length: int) -> int:
     """Forward floating-point operations of the part that a mechanism replaces, without its projections."""
-    shape = {"hidden_size": 64, "num_attention_heads": 2, "num_hidden_layers": 1, "dropout": 0.1}
+    shape = {"hidden_size": 128, "num_attention_heads": 2, "num_hidden_layers": 1, "dropout": 0.1}
     with FakeTensorMode():
         settings = config(name, longest=length, **shape)
         settings.options = mechanism(name).options_of("base")
-        module = ZooEncoder(settings).eval()
+        module = ZooEncoder(settings).eval().requires_grad_(False)
         Zoo(module, settings).fit(length)
         ids = torch.zeros(1, length, dtype=torch.long)
         counter = FlopCounterMode(display=False)
@@ -185,7 +190,7 @@ def exponent(values: list[tuple[int, float]]) -> float:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_operations_grow_as_claimed(name: str) -> None:
-    lengths = [1024, 2048, 4096, 8192, 16384]
+    lengths = [1024, 4096, 16384]
     claim = exponent([(length, mechanism(name).claimed(length)) for length in lengths])
     grown = exponent([(length, counted(name, length)) for length in lengths])
     assert grown == pytest.approx(claim, abs=0.05)
@@ -206,7 +211,7 @@ def test_one_file_a_mechanism_and_all_families_there() -> None:
     files = {each.where.partition(":")[0].rpartition(".")[2] for each in MECHANISMS}
     described = {path.stem for path in folder.glob("*.py") if "\nFamily: " in path.read_text()}
     assert files == described
-    assert {each.facts.family for each in MECHANISMS} <= FAMILIES
+    assert {each.facts.family for each in MECHANISMS} == FAMILIES
     assert len(set(NAMES)) == len(NAMES)
 
 
