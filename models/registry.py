@@ -30,8 +30,9 @@ def entry(name: str) -> Entry:
         if candidate.name == name:
             return candidate
     names = [candidate.name for candidate in (*entries(), *STUDY_ENTRIES)]
+    known = f"choose from {', '.join(candidate.name for candidate in ENTRIES)} or the zoo's, which pyprof models lists"
     raise UsageError(
-        f"there is no model {name!r}: {nearest(name, names)} "
+        f"there is no model {name!r}: {nearest(name, names, known)} "
         "(a package.module:function or the path of a checkpoint works too)"
     )
 

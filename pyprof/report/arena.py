@@ -15,12 +15,10 @@ from pyprof.analysis.arena import ArenaCell, ArenaTable
 def arena_blocks(tables: Sequence[ArenaTable]) -> Iterator[RenderableType]:
     """For each setting speed and memory, ours / published, then how the orders by speed relate."""
     for table in tables:
-        setting = table.setting
-        where = f"{setting.size}, batch {setting.batch}, {setting.dtype} on {setting.device}"
-        yield Text(f"ours / published ({table.source}), each as a ratio to the vanilla Transformer ({where})", "dim")
+        yield Text(setting_words(table), "dim")
         yield _grid(table, "steps a second", [(cell, cell.speed, cell.published_speed) for cell in table.cells])
         yield _grid(table, "peak memory", [(cell, cell.memory, cell.published_memory) for cell in table.cells])
-        yield _order(table)
+        yield order_line(table)
 
 
 def _grid(table: ArenaTable, title: str, cells: Sequence[tuple[ArenaCell, float | None, float]]) -> Table:
@@ -35,7 +33,15 @@ def _grid(table: ArenaTable, title: str, cells: Sequence[tuple[ArenaCell, float 
     return grid
 
 
-def _order(table: ArenaTable) -> Text:
+def setting_words(table: ArenaTable) -> str:
+    """What the figures of a table are, and how ours were taken."""
+    setting = table.setting
+    where = f"{setting.size}, batch {setting.batch}, {setting.dtype} on {setting.device}"
+    return f"ours / published ({table.source}), each as a ratio to the vanilla Transformer ({where})"
+
+
+def order_line(table: ArenaTable) -> Text:
+    """How the order by speed relates to the published one, and every pair that differs."""
     text = Text(f"order by speed at {table.longest:,} tokens: ")
     if table.correlation is None:
         return text.append("too few models were measured to compare it with the published one", "dim")

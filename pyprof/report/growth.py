@@ -13,16 +13,16 @@ from pyprof.analysis.growth import Growth, GrowthLine
 
 _LEAST_SHOWN, _MOST_SHOWN = 0.005, 9
 _LEAST_NAME = 20
+EXPLANATION = (
+    "exponents of the length that fit each model's costs (± half of a 95 % interval), over the lengths measured. The "
+    "claim, in pairs of a query and a key, is on the mechanism alone; every model has projections beside it, which "
+    "grow with an exponent of 1. A wide interval is that of a cost that bends, and so is no power."
+)
 
 
 def growth_tables(lines: Sequence[GrowthLine]) -> Iterator[RenderableType]:
     """A table for each mode: a line for each model and implementation, the least growth of attention first."""
-    yield Text(
-        "exponents of the length that fit each model's costs (± half of a 95 % interval), over the lengths measured. "
-        "The claim, in pairs of a query and a key, is on the mechanism alone; every model has projections beside it, "
-        "which grow with an exponent of 1. A wide interval is that of a cost that bends, and so is no power.",
-        "dim",
-    )
+    yield Text(EXPLANATION, "dim")
     for mode in dict.fromkeys(line.setting.mode for line in lines):
         yield _table([line for line in lines if line.setting.mode == mode], mode)
 
@@ -36,12 +36,18 @@ def _table(lines: Sequence[GrowthLine], mode: str) -> Table:
         table.add_column(name.replace("_", " "), justify="right", no_wrap=True)
     for line in sorted(lines, key=lambda line: line.claimed.exponent):
         figures = [_figure(line.costs[name]) if name in line.costs else Text("-", "dim") for name in costs]
-        name = Text.assemble((str(line.subject), "bold"), ("\n" + line.complexity, "dim"))
-        table.add_row(name, f"{line.claimed.exponent:.2f}", *figures)
+        label = Text.assemble((str(line.subject), "bold"), ("\n" + line.complexity, "dim"))
+        table.add_row(label, f"{line.claimed.exponent:.2f}", *figures)
     return table
 
 
-def _figure(growth: Growth) -> Text:
+def growth_words(growth: Growth) -> tuple[str, str]:
+    """An exponent, and half of its interval where it has any width."""
     half = (growth.high - growth.low) / 2
     spread = "" if half < _LEAST_SHOWN else " ±>9" if half > _MOST_SHOWN else f" ±{half:.2f}"
-    return Text.assemble(f"{growth.exponent:.2f}", (spread, "dim"))
+    return f"{growth.exponent:.2f}", spread
+
+
+def _figure(growth: Growth) -> Text:
+    exponent, spread = growth_words(growth)
+    return Text.assemble(exponent, (spread, "dim"))

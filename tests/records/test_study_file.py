@@ -76,7 +76,7 @@ def test_lists_of_lengths_are_put_in_order() -> None:
         ({**MINIMAL, "seed": True}, "mine: seed must be a whole number, not True"),
         ({**MINIMAL, "threads": 0}, "mine: threads must be from 1 to 4096, not 0"),
         ({**MINIMAL, "device": "cuda:x"}, "mine: device must be auto, cpu, cuda or cuda:N, not 'cuda:x'"),
-        ({**MINIMAL, "size": "large"}, "mine: size has no size 'large': choose from base, tiny"),
+        ({**MINIMAL, "size": "large"}, "mine: size has no size 'large': choose from base, small, tiny"),
         ({**MINIMAL, "compiled": 1}, "mine: compiled must be true or false, not 1"),
         ({**MINIMAL, "time_budget": 0}, "mine: time_budget must be above zero, such as '8 min', not 0"),
         ({**MINIMAL, "measure": {"precision": 2}}, "mine: measure: precision must be above 0 and below 1, not 2"),

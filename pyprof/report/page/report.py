@@ -4,7 +4,7 @@ measured.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from pyprof.records.run_directory import Run
 from pyprof.report.charts.chart import Chart, Group
@@ -14,19 +14,22 @@ from pyprof.report.charts.shares import share_group
 from pyprof.report.charts.tipping import tipping_charts
 from pyprof.report.page.answers import answers, in_one_line
 from pyprof.report.page.document import document, figure, group, heading, section
+from pyprof.report.page.growth import arena_part, growth_part
 from pyprof.report.page.markup import Markup, Part, grid, tag
 from pyprof.report.page.records import records_data, records_part
 from pyprof.report.page.taken import taken
 from pyprof.report.page.trees import trees_data, trees_part
 from pyprof.report.several import Several, several
 from pyprof.report.style import length_range
-from pyprof.report.view import ModalityView, ShareLine
+from pyprof.report.view import ModalityView, ShareLine, View
 
 _CONTENTS = {
     "answer": "The answer",
     "differences": "How the runs differ",
     "shares": "Where the time goes",
     "costs": "What it costs",
+    "growth": "How costs grow",
+    "arena": "Beside the arena",
     "published": "Beside the published findings",
     "records-section": "All records",
     "layers": "The layers of one case",
@@ -59,6 +62,8 @@ def report_page(runs: Sequence[Run]) -> str:
         "differences": _differences(told, differing),
         "shares": [tag("p", _OWN), *map(group, shares)] if shares else [],
         "costs": [[tag("h3", name.capitalize()), *map(group, own)] for name, own in costs if own],
+        "growth": [*_of_each(told, growth_part)],
+        "arena": [*_of_each(told, arena_part)],
         "published": published,
         "records-section": [*records_part(told, records)],
         "layers": [*trees_part(trees)],
@@ -92,6 +97,15 @@ def _about(told: Several) -> Iterable[Markup]:
         if view.trust is not None and view.trust.level != "trust":
             class_ = "bad" if view.trust.level == "do not trust" else "care"
             yield tag("p", tag("span", view.trust.sentence, class_=class_), " ", tag("a", "More", href="#taken"))
+
+
+def _of_each(told: Several, part: Callable[[View], Iterable[Markup]]) -> Iterable[Markup]:
+    """A part of each run's view, below the run's name where there are several."""
+    for name, view in zip(told.names, told.views, strict=True):
+        own = list(part(view))
+        if own and len(told.views) > 1:
+            yield tag("h3", name)
+        yield from own
 
 
 def _by_modality(told: Several) -> Iterable[list[_Run]]:

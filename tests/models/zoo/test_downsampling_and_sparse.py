@@ -5,10 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.functional import gelu
+from torch.utils.flop_counter import FlopCounterMode
 from zoo_cases import DIM, HEADS, config, hidden, part_class, randomised, same
 
 from pyprof.models.zoo.encoder import Stack
+from pyprof.models.zoo.loading import blueprint
 from pyprof.models.zoo.parts import Embedding, FeedForward, positions
 from pyprof.models.zoo.switch import balance
 
@@ -144,3 +147,22 @@ def test_universal_that_never_halts_is_the_layer_applied_again_and_again() -> No
         state = module.layers[0](state + positions(11, x) + positions(1, x, start=step))
     same(module(x), state)
     assert len(module.layers) == 1
+
+
+def cost(name: str) -> tuple[int, int]:
+    """Parameters of the small model, and the floating-point operations of a forward over 512 tokens."""
+    with FakeTensorMode():
+        plan = blueprint(name, "small")
+        module = plan.model(plan.config).eval()
+        counter = FlopCounterMode(display=False)
+        with counter, torch.no_grad():
+            module(torch.zeros(1, 512, dtype=torch.long))
+    return sum(each.numel() for each in module.parameters()), counter.get_total_flops()
+
+
+def test_the_order_by_parameters_is_not_that_by_operations() -> None:
+    """Dehghani et al., "The Efficiency Misnomer", figure 1: sharing saves only parameters, and experts cost them."""
+    dense, universal, switch = map(cost, ("dense", "universal", "switch"))
+    assert universal[0] < 0.4 * dense[0] < 0.2 * switch[0]
+    assert universal[1] == pytest.approx(dense[1], rel=0.01)
+    assert dense[1] < switch[1] < 1.25 * dense[1]

@@ -188,7 +188,12 @@ def exponent(values: list[tuple[int, float]]) -> float:
     return float((x * y).sum() / (x * x).sum())
 
 
-@pytest.mark.parametrize("name", NAMES)
+# Those that go segment by segment take seconds to be counted.
+STEPWISE = {"transformer-xl", "compressive", "block-recurrent"}
+COUNTED = [pytest.param(name, marks=[pytest.mark.slow] if name in STEPWISE else []) for name in NAMES]
+
+
+@pytest.mark.parametrize("name", COUNTED)
 def test_the_operations_grow_as_claimed(name: str) -> None:
     lengths = [1024, 4096, 16384]
     claim = exponent([(length, mechanism(name).claimed(length)) for length in lengths])

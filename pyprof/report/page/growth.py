@@ -1,0 +1,56 @@
+"""How costs grow with the length, and Long Range Arena's table beside a run, on a page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pyprof.report.arena import order_line, setting_words
+from pyprof.report.growth import EXPLANATION, growth_words
+from pyprof.report.page.markup import Markup, grid, tag
+from pyprof.report.view import View
+
+
+def growth_part(view: View) -> Iterable[Markup]:
+    """A table of fitted exponents for each mode; nothing where no source claims a growth."""
+    if view.growth:
+        yield tag("p", EXPLANATION)
+    for mode in dict.fromkeys(line.setting.mode for line in view.growth):
+        lines = [line for line in view.growth if line.setting.mode == mode]
+        costs = list(dict.fromkeys(name for line in lines for name in line.costs))
+        rows = [
+            [
+                str(line.subject),
+                line.complexity,
+                f"{line.claimed.exponent:.2f}",
+                *("".join(growth_words(line.costs[name])) if name in line.costs else "–" for name in costs),
+            ]
+            for line in sorted(lines, key=lambda line: line.claimed.exponent)
+        ]
+        heads = ["model", "claim", "claimed", *(name.replace("_", " ") for name in costs)]
+        yield grid(heads, rows, caption=f"Exponents of the length, {mode}")
+
+
+def arena_part(view: View) -> Iterable[Markup]:
+    """Speed and memory, ours / published, for each setting, and how the orders relate."""
+    for table in view.arena:
+        lengths = list(dict.fromkeys(cell.length for cell in table.cells))
+        for title, ours, published in (
+            ("Steps a second", "speed", "published_speed"),
+            ("Peak memory", "memory", "published_memory"),
+        ):
+            rows = [
+                [
+                    model,
+                    *(
+                        f"{'–' if getattr(cell, ours) is None else f'{getattr(cell, ours):.2f}'}"
+                        f" / {getattr(cell, published):.2f}"
+                        for cell in table.cells
+                        if cell.model == model
+                    ),
+                ]
+                for model in dict.fromkeys(cell.model for cell in table.cells)
+            ]
+            yield grid(
+                ["model", *(f"{length:,}" for length in lengths)], rows, caption=f"{title}: {setting_words(table)}"
+            )
+        yield tag("p", order_line(table).plain)
