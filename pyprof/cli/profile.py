@@ -74,6 +74,12 @@ def add(commands: Commands) -> None:
         "--launch", choices=LAUNCHES, default="eager", help="graph: replay a captured CUDA graph of the step"
     )
     parser.add_argument(
+        "--events",
+        action="store_true",
+        help="time the layers by events on a GPU's stream, not by its kernels: these are times of launches where "
+        "kernels fill less of the step, and disturb it more (how much is measured)",
+    )
+    parser.add_argument(
         "--nsys",
         nargs="?",
         const=_REPORT,
@@ -130,6 +136,10 @@ def _run(options: argparse.Namespace) -> int:
 
     device = devices.of(options.device or "cpu")
     device.check_launch(options.launch)
+    if options.events:
+        device.check_events()
+        if options.launch == "graph":
+            raise UsageError("events have no time in a captured graph: leave --events or --launch graph out")
     if options.dtype is None and options.device is not None:
         options.dtype = devices.of(options.device).usual_dtype
     setup, mode = model_setup(options, options.model, tokens=_TOKENS), options.mode or "infer"
@@ -148,11 +158,12 @@ def _run(options: argparse.Namespace) -> int:
                 ranges,
                 options.launch,
                 _drawer(options.trace, timelines if options.html else None),
+                options.events,
             )
     if options.trace is not None:
         say(f"one step is in {options.trace}: open it at https://ui.perfetto.dev or chrome://tracing")
-    graph = ", captured in a CUDA graph" if options.launch == "graph" else ""
-    what = f"{setup.length:,} {loaded.unit}s, batch {setup.batch}, {mode}, {loaded.attention}, {setup.dtype}{graph}"
+    how = ", captured in a CUDA graph" if options.launch == "graph" else ", layers by events" if options.events else ""
+    what = f"{setup.length:,} {loaded.unit}s, batch {setup.batch}, {mode}, {loaded.attention}, {setup.dtype}{how}"
     title = f"{loaded.title}, {what}"
     pages.write(options.html, partial(_page, profile, title, setup.dtype, timelines))
     if options.json:
@@ -167,6 +178,7 @@ def _run(options: argparse.Namespace) -> int:
             "attention": loaded.attention,
             "dtype": setup.dtype,
             "launch": options.launch,
+            "events": options.events,
             "device": setup.device,
             "pinned": pinned,
         }

@@ -134,6 +134,11 @@ class Device(ABC):
         """
         return None
 
+    def check_events(self) -> None:
+        """Raise UsageError where no events on the device can time layers."""
+        if type(self).layer_times is Device.layer_times:
+            raise UsageError(f"{self.name} has no events that could time layers: leave --events out, or choose cuda")
+
     def capture(self, fn: Callable[[], object]) -> Callable[[], object]:
         """Warm `fn` up and capture all that it launches into a graph; calling what is returned replays that.
 
@@ -141,6 +146,19 @@ class Device(ABC):
         """
         self.check_launch("graph")
         raise NotImplementedError(f"{type(self).__name__} says that it captures graphs, and lacks capture")
+
+    @property
+    def cache_bytes(self) -> int | None:
+        """How much the device caches of its memory, which kernels are timed without; None where that is no matter."""
+        return None
+
+    def flush_cache(self) -> None:  # noqa: B027 - a device that needs no flush has nothing to do
+        """Queue work that leaves nothing of what was there in the cache."""
+
+    def queued_ns(self, fn: Callable[[], object]) -> int:
+        """The time of a call whose launch is hidden behind a flush of the cache that is queued before it, in ns."""
+        self.flush_cache()
+        return self.stopwatch().time(fn, 1)
 
     def check_launch(self, launch: str) -> None:
         """Raise UsageError where the device cannot launch work in that way: "eager", or "graph"."""

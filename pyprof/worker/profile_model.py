@@ -43,12 +43,13 @@ def profile_model(
     nvtx: bool | None = None,
     launch: str = "eager",
     draw: Callable[[Probes], object] | None = None,
+    events: bool = False,
 ) -> Profile:
     """Steps of what a study would time, with and without probes in turn, after one of warm-up; times in seconds.
 
-    `nvtx` as for `pyprof.instrument`. With the launch "graph" the steps are replays of one that was captured into a
-    CUDA graph, and the notes say where that takes another path than an eager step does. `draw` gets the probes when
-    one more step has been taken, whose memory was followed and which is in no figure of the profile.
+    `nvtx` and `events` as for `pyprof.instrument`. With the launch "graph" the steps are replays of one that was
+    captured into a CUDA graph, and the notes say where that takes another path than an eager step does. `draw` gets
+    the probes when one more step has been taken, whose memory was followed and which is in no figure of the profile.
 
     Raises ModelError where the model fails, and UsageError where its step cannot be captured.
     """
@@ -61,7 +62,8 @@ def profile_model(
     with blamed(at_work(loaded.name, length, batch, loaded.mode)):
         step()
         # Only now, as the first step may have built some of the layers.
-        probed = partial(instrument, loaded.step, backward=loaded.mode == "train", rules=loaded.kinds, nvtx=nvtx)
+        train = loaded.mode == "train"
+        probed = partial(instrument, loaded.step, backward=train, rules=loaded.kinds, nvtx=nvtx, events=events)
         if launch == "graph":
             eager = eager_profile(probed, prepare, step)
         with probed() as probes:

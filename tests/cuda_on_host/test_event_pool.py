@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -135,3 +136,65 @@ def test_a_failed_device_is_one_sentence(gpu):
 def test_without_the_cuda_part_the_error_says_how_to_get_it():
     with pytest.raises(UsageError, match="PYPROF_CUDA=1"):
         cuda.load()
+
+
+def commanded(monkeypatch, capsys, *words):
+    """What `pyprof profile` ends with, its output and its errors, on a card over the fake runtime."""
+    from pyprof.cli.main import main
+    from pyprof.device import registry
+    from pyprof.device.host import HostDevice
+
+    class Card(HostDevice):
+        """Tensors lie on the host, and everything else is the card's."""
+
+        has_own_time = True
+        usual_dtype = "bfloat16"
+        layer_times = cuda.CudaDevice.layer_times
+
+    card = Card("cpu")
+    monkeypatch.setitem(registry._factories, "cpu", lambda name: card)
+    monkeypatch.setattr("pyprof.device.of_module", lambda _: card)
+    arguments = ["profile", "bert", "--size", "tiny", "--length", "16", "--device", "cpu", "--seconds", "0.2", *words]
+    code = main(arguments)
+    return code, *capsys.readouterr()
+
+
+def test_events_on_the_command_line_state_their_cost_and_what_they_are(gpu, monkeypatch, capsys):
+    code, out, _ = commanded(monkeypatch, capsys, "--events")
+    assert code == 0
+    printed = " ".join(out.split())
+    assert "bfloat16, layers by events" in printed
+    assert "layer times are from events around each layer: where kernels fill less of the step they are" in printed
+    assert "profiling overhead: a step is" in printed
+    assert "longer with probes" in printed
+    code, out, _ = commanded(monkeypatch, capsys, "--events", "--json")
+    document = json.loads(out)
+    assert (code, document["events"], document["device_time"]) == (0, True, None)
+    assert document["plain"]["ratio"]["value"] > 0
+    # The fake clock stands still, as nothing of this was launched on it: the times are those of its events.
+    own = [seconds for seconds in document["layers"]["own_forward_seconds"] if seconds is not None]
+    assert max(own) < 1e-4 < document["plain"]["step"]["value"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--events", "--launch", "graph"), "cpu has no graphs"),
+        (("--events",), "cpu has no events that could time layers: leave --events out, or choose cuda"),
+    ],
+)
+def test_events_where_there_are_none_are_one_sentence(capsys, words, message):
+    from pyprof.cli.main import main
+
+    assert main(["profile", "bert", "--size", "tiny", "--length", "16", *words]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_events_in_a_captured_graph_are_refused(capsys):
+    from pyprof.cli.main import main
+
+    assert main(["profile", "bert", "--device", "cuda", "--events", "--launch", "graph"]) == 2
+    assert "events have no time in a captured graph: leave --events or --launch graph out" in capsys.readouterr().err
