@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pyprof.attention.comparison import Comparison, Grid, compare, measured
-from pyprof.attention.measure import ProblemResult, Row
 from pyprof.attention.problem import Problem
+from pyprof.attention.result import ProblemResult, Row
 from pyprof.timing.interleave import RoundLimits
 
 __all__ = ["Comparison", "Grid", "Problem", "ProblemResult", "RoundLimits", "Row", "compare", "measured"]

@@ -12,8 +12,9 @@ from torch import Tensor
 from pyprof.attention import kernel, peers
 from pyprof.attention.check import TOLERANCE, check_tolerance
 from pyprof.attention.kernel import Kernel
-from pyprof.attention.measure import ProblemResult, measure
+from pyprof.attention.measure import measure
 from pyprof.attention.problem import Problem
+from pyprof.attention.result import ProblemResult
 from pyprof.errors import UsageError
 from pyprof.machine.environment import current_environment
 from pyprof.records.trust import Judgement, of_shares

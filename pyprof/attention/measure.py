@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from pyprof import device as devices
+from pyprof.attention.bounds import bound, least_bytes, rotations
 from pyprof.attention.check import Accuracy, Standard
+from pyprof.attention.copying import Copy
 from pyprof.attention.kernel import describe, run
+from pyprof.attention.kernel_time import InTurn, KernelStopwatch, host_seconds
 from pyprof.attention.peers import Attend, Implementation, Variant
 from pyprof.attention.problem import Inputs, Problem, make_inputs
+from pyprof.attention.result import ProblemResult, Row
 from pyprof.device.memory import resident_bytes
-from pyprof.failures import Failure, Status, attempt
+from pyprof.failures import Failure, attempt
+from pyprof.ops.window_attention import flops
 from pyprof.statistics.estimate import Estimate
 from pyprof.timing.clock import Call, Stopwatch
 from pyprof.timing.interleave import Interleaved, RoundLimits, interleave
@@ -27,75 +31,7 @@ from pyprof.timing.yardstick import Yardstick
 # the device unless a test has another one.
 LIMIT_SIZE: int | None = None
 _LIMIT = "(matmul)"
-
-
-@dataclass(frozen=True)
-class Row:
-    """The figures of one implementation. They are None where there are none, and `reason` says why.
-
-    `seconds` is the median of a call with its interval, `samples` the raw times in nanoseconds, a round each.
-    `flops_per_second` counts useful operations only. `of_limit` is the share of the rate of the matrix product in the
-    same rounds, `against` how many times as long as the first implementation it takes, both paired by round.
-    `extra_bytes` are the peak beyond inputs and results, prepared masks included: of a forward without gradients, or of
-    a forward and backward together. `variant` is the fastest one of those in `variants` (median seconds of each).
-    """
-
-    impl: str
-    status: Status
-    reason: str | None = None
-    seconds: Estimate | None = None
-    flops_per_second: float | None = None
-    of_limit: Estimate | None = None
-    against: Estimate | None = None
-    extra_bytes: int | None = None
-    accuracy: Accuracy | None = None
-    variant: str | None = None
-    variants: Mapping[str, float] = field(default_factory=dict)
-    samples: tuple[int, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        plain = asdict(replace(self, accuracy=None))
-        if self.accuracy is not None:
-            accuracy = self.accuracy
-            plain["accuracy"] = {**asdict(accuracy), "times_eager": accuracy.times_eager, "holds": accuracy.holds}
-        return plain
-
-
-@dataclass(frozen=True)
-class ProblemResult:
-    """All rows of one problem in one mode.
-
-    `limit` is the rate in FLOP/s of the product of two square matrices of the side `limit_size`, `flops` counts the
-    useful operations of a call. `held_up` is the largest share of a typical call of one of the rows in which threads of
-    this process waited for other processes, and `throttled` whether a clock was lowered, both None where nothing tells.
-    """
-
-    problem: Problem
-    mode: str
-    flops: int
-    limit: Estimate | None
-    rounds: int
-    rows: tuple[Row, ...]
-    limit_size: int = 0
-    held_up: float | None = None
-    throttled: bool | None = None
-
-    def row(self, impl: str) -> Row | None:
-        """The row of an implementation."""
-        return next((row for row in self.rows if row.impl == impl), None)
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "problem": self.problem.to_json(),
-            "mode": self.mode,
-            "flops": self.flops,
-            "limit_flops_per_second": None if self.limit is None else asdict(self.limit),
-            "limit_size": self.limit_size,
-            "rounds": self.rounds,
-            "held_up": self.held_up,
-            "throttled": self.throttled,
-            "rows": [row.to_json() for row in self.rows],
-        }
+_COPY = "(copy)"
 
 
 @dataclass(frozen=True)
@@ -105,8 +41,10 @@ class _Candidate:
     impl: str
     label: str | None
     call: Call
-    accuracy: Accuracy
+    accuracy: Accuracy | None
     extra_bytes: int
+    flops: int
+    host_seconds: float | None = None
 
     @property
     def name(self) -> str:
@@ -123,26 +61,35 @@ def measure(
     stopwatch: Stopwatch | None = None,
 ) -> ProblemResult:
     """Check, weigh and time every implementation on one problem; what fails is a row with its reason."""
-    from pyprof.ops.window_attention import flops
-
     useful, _ = flops(*problem.shape, problem.window, backward=mode == "backward")
+    moved = least_bytes(problem.shape, problem.torch_dtype.itemsize, mode)
+    device = devices.of(problem.device)
     prepared = attempt(lambda: _candidates(problem, mode, implementations, tolerance))
     if isinstance(prepared, Failure):
         rows = tuple(Row(each.name, prepared.status, prepared.reason) for each in implementations)
         return ProblemResult(problem, mode, useful, None, 0, rows)
     candidates, failures = prepared
     calls = {candidate.name: candidate.call for candidate in candidates}
-    size = LIMIT_SIZE or devices.of(problem.device).filling_size
+    size = LIMIT_SIZE or device.filling_size
     limit_work = Yardstick(problem.torch_device, problem.dtype, size)
-    device = devices.of(problem.device)
+    works: dict[str, Call] = {_LIMIT: limit_work}
+    kernels = copy = None
+    if device.has_own_time:
+        works[_COPY] = copy = Copy(problem.torch_device)
+        kernels = KernelStopwatch(device)
     with Watch(device.throttled) as watch:
-        taken = interleave({_LIMIT: limit_work, **calls}, limits, stopwatch or device.stopwatch(), watch=watch)
+        taken = interleave({**works, **calls}, limits, stopwatch or kernels or device.stopwatch(), watch=watch)
         noise = watch.noise()
     told = [share for name in taken.samples if (share := taken.waited(name, noise)) is not None]
-    rows = tuple(_rows(implementations, candidates, failures, taken, useful, limit_work.flops))
     limit = _scaled(taken.seconds(_LIMIT), limit_work.flops) if _LIMIT in taken.samples else None
+    bandwidth = _scaled(taken.seconds(_COPY), copy.moved) if copy is not None and _COPY in taken.samples else None
+    rows = tuple(
+        _on_device(row, own, moved, limit, bandwidth, kernels)
+        for row, own in _rows(implementations, candidates, failures, taken, limit_work.flops)
+    )
     rounds = max((len(samples) for samples in taken.samples.values()), default=0)
-    return ProblemResult(problem, mode, useful, limit, rounds, rows, size, max(told, default=None), noise.throttled)
+    held_up = max(told, default=None)
+    return ProblemResult(problem, mode, useful, limit, rounds, rows, size, held_up, noise.throttled, moved, bandwidth)
 
 
 def _candidates(
@@ -151,6 +98,7 @@ def _candidates(
     """The candidates of all implementations, and why some have none."""
     inputs = make_inputs(problem)
     standard = Standard.of(inputs)
+    others = _turns(problem)
     candidates: list[_Candidate] = []
     failures: dict[str, Failure] = {}
     for implementation in implementations:
@@ -159,7 +107,7 @@ def _candidates(
             failures[implementation.name] = variants
             continue
         for variant in variants:
-            candidate = attempt(partial(_candidate, implementation, variant, inputs, mode, standard, tolerance))
+            candidate = attempt(partial(_candidate, implementation, variant, inputs, others, mode, standard, tolerance))
             if isinstance(candidate, _Candidate):
                 candidates.append(candidate)
             else:
@@ -171,8 +119,23 @@ def _prepared(implementation: Implementation, problem: Problem) -> list[Variant]
     return list(implementation.variants(problem))
 
 
+def _turns(problem: Problem) -> list[Inputs]:
+    """Further inputs, which are called in turn with the first where a device has a cache that would keep them."""
+    device = devices.of(problem.device)
+    if device.cache_bytes is None:
+        return []
+    count = rotations(4 * problem.tensor_bytes, device.cache_bytes, device.free_memory().bytes)
+    return [make_inputs(problem, seed) for seed in range(1, count)]
+
+
 def _candidate(
-    implementation: Implementation, variant: Variant, inputs: Inputs, mode: str, standard: Standard, tolerance: float
+    implementation: Implementation,
+    variant: Variant,
+    inputs: Inputs,
+    others: Sequence[Inputs],
+    mode: str,
+    standard: Standard,
+    tolerance: float,
 ) -> _Candidate | Failure:
     """A variant that was called once, with what that call showed; or why it is not timed."""
     backward = mode == "backward"
@@ -181,15 +144,22 @@ def _candidate(
         return Failure("error", results)
     if backward:
         del results["output"]
-    accuracy = standard.judge(results, tolerance)
-    if accuracy.error == float("inf"):
+    # What computes something else (every key is seen, say) is right in another way.
+    accuracy = standard.judge(results, tolerance) if implementation.windowed else None
+    if accuracy is not None and accuracy.error == float("inf"):
         return Failure("error", f"its {accuracy.tensor} holds NaN or infinity")
-    if implementation.foreign and accuracy.wrong:
+    if accuracy is not None and implementation.foreign and accuracy.wrong:
         return Failure("error", describe(accuracy, inputs))
     del results
     extra = _extra_bytes(variant, inputs, backward=backward)
-    call = backward_call(variant.attend, inputs) if backward else forward_call(variant.attend, inputs)
-    return _Candidate(implementation.name, variant.label, call, accuracy, extra)
+    make = backward_call if backward else forward_call
+    calls = [make(variant.attend, each) for each in (inputs, *others)]
+    device = devices.of(inputs.problem.device)
+    call = InTurn(calls) if len(calls) > 1 else calls[0]
+    host = host_seconds(device, call, device.stopwatch().clock) if device.has_own_time else None
+    window = inputs.problem.window if implementation.windowed else (inputs.problem.length,) * 2
+    useful, _ = flops(*inputs.problem.shape, window, backward=backward)
+    return _Candidate(implementation.name, variant.label, call, accuracy, extra, useful, host)
 
 
 def forward_call(attend: Attend, inputs: Inputs) -> Call:
@@ -232,10 +202,9 @@ def _rows(
     candidates: Sequence[_Candidate],
     failures: Mapping[str, Failure],
     taken: Interleaved,
-    useful: int,
     limit_flops: int,
-) -> Iterator[Row]:
-    """A row for each implementation, with its fastest variant."""
+) -> Iterator[tuple[Row, _Candidate | None]]:
+    """A row for each implementation, with its fastest variant, which is None where there is no figure."""
     first: str | None = None
     for implementation in implementations:
         impl = implementation.name
@@ -243,17 +212,17 @@ def _rows(
         timed = {each.name: taken.seconds(each.name).value for each in own if each.name in taken.samples}
         if not timed:
             failed = next((taken.failures[each.name] for each in own), None) or failures[impl]
-            yield Row(impl, failed.status, failed.reason)
+            yield Row(impl, failed.status, failed.reason), None
             continue
         best = min((each for each in own if each.name in timed), key=lambda each: timed[each.name])
         first = best.name if first is None else first
         seconds = taken.seconds(best.name)
-        yield Row(
+        row = Row(
             impl,
             "ok",
             seconds=seconds,
-            flops_per_second=useful / seconds.value,
-            of_limit=_share(taken, best.name, useful / limit_flops),
+            flops_per_second=best.flops / seconds.value,
+            of_limit=_share(taken, best.name, best.flops / limit_flops),
             against=taken.ratio(best.name, first),
             extra_bytes=best.extra_bytes,
             accuracy=best.accuracy,
@@ -261,6 +230,26 @@ def _rows(
             variants={each.label: timed[each.name] for each in own if each.label and each.name in timed},
             samples=tuple(taken.samples[best.name]),
         )
+        yield row, best
+
+
+def _on_device(
+    row: Row,
+    own: _Candidate | None,
+    moved: int,
+    limit: Estimate | None,
+    bandwidth: Estimate | None,
+    kernels: KernelStopwatch | None,
+) -> Row:
+    """The row with what is told of a device that works beside the host: see `Row`."""
+    seconds = row.seconds
+    if own is None or kernels is None or seconds is None:
+        return row
+    row = replace(row, timed_by=kernels.timed_by(own.call), host_seconds=own.host_seconds)
+    if limit is None or bandwidth is None:
+        return row
+    least = bound(own.flops, moved, limit.value, bandwidth.value)
+    return replace(row, bound_by=least.by, of_bound=least.seconds / seconds.value)
 
 
 def _share(taken: Interleaved, name: str, work: float) -> Estimate | None:

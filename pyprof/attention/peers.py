@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import types
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from torch import Tensor
 from pyprof import device as devices
 from pyprof.attention.problem import Problem
 from pyprof.errors import UsageError
+from pyprof.failures import sentence
 from pyprof.names import nearest
 from pyprof.quantity import format_bytes
 
@@ -36,19 +38,21 @@ class Variant:
 class Implementation:
     """An implementation by name. `variants` prepares it for a problem; of several the fastest one counts.
 
-    `foreign` is set for a kernel of the user's.
+    `foreign` is set for a kernel of the user's. One that is not `windowed` computes something else, and is there for
+    its time alone: every key is seen, or the window moves at the edges.
     """
 
     name: str
     variants: Callable[[Problem], Iterator[Variant]]
     foreign: bool = False
+    windowed: bool = True
 
 
 def names(device: str = "cpu") -> tuple[str, ...]:
     """The names of all implementations that can run on a device, pyprof's own first."""
     own = torch.device(devices.of(device).torch_name).type
     everywhere = (own, "sdpa", "chunks", "flex")
-    return (*everywhere, "reference") if own == "cpu" else (*everywhere, "flash")
+    return (*everywhere, "reference") if own == "cpu" else (*everywhere, *_ON_A_GPU)
 
 
 def find(name: str, device: str = "cpu") -> Implementation:
@@ -58,7 +62,8 @@ def find(name: str, device: str = "cpu") -> Implementation:
         name = known[0]
     if name not in known:
         raise UsageError(f"there is no implementation {name!r} on {device}: {nearest(name, known)}")
-    return Implementation(name, {"sdpa": _sdpa, "flex": _flex, "flash": _flash}.get(name) or _operator(name))
+    peers = {"sdpa": _sdpa, "flex": _flex, **_ON_A_GPU}
+    return Implementation(name, peers.get(name) or _operator(name), windowed=name not in _OF_SOMETHING_ELSE)
 
 
 def _operator(name: str) -> Callable[[Problem], Iterator[Variant]]:
@@ -96,8 +101,7 @@ def _flash(problem: Problem) -> Iterator[Variant]:
 
     Its tensors are (batch, length, heads, head_dim), and its window counts neighbours as ours does.
     """
-    if problem.torch_dtype.itemsize != 2:
-        raise NotImplementedError("FlashAttention computes in 16 bits: choose bfloat16 or float16")
+    _in_16_bits(problem)
     left, right = (min(side, problem.length) for side in problem.window)
 
     def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -111,6 +115,66 @@ def _flash(problem: Problem) -> Iterator[Variant]:
         return output.transpose(1, 2)
 
     yield Variant(attend)
+
+
+def _dense(backend: str) -> Callable[[Problem], Iterator[Variant]]:
+    """PyTorch's dense attention in one of its kernels: what a window has to beat to be worth it."""
+
+    def variants(problem: Problem) -> Iterator[Variant]:
+        from torch.nn.attention import SDPBackend, sdpa_kernel
+
+        _in_16_bits(problem)
+        chosen = getattr(SDPBackend, backend)
+
+        def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            with sdpa_kernel(chosen):
+                return torch.nn.functional.scaled_dot_product_attention(query, key, value)
+
+        yield Variant(attend)
+
+    return variants
+
+
+def _flash_attn(problem: Problem) -> Iterator[Variant]:
+    """The package flash-attn, with its window."""
+    function = _of_package("flash_attn", "flash_attn_func", "flash-attn")
+    _in_16_bits(problem)
+
+    def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        given = (tensor.transpose(1, 2) for tensor in (query, key, value))
+        output: Tensor = function(*given, window_size=problem.window)
+        return output.transpose(1, 2)
+
+    yield Variant(attend)
+
+
+def _natten(problem: Problem) -> Iterator[Variant]:
+    """The package NATTEN in one dimension, whose window keeps its size at the edges."""
+    function = _of_package("natten", "na1d", "natten")
+    left, right = problem.window
+    if left != right:
+        raise NotImplementedError("NATTEN's window is as wide on both sides")
+
+    def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        given = (tensor.transpose(1, 2).contiguous() for tensor in (query, key, value))
+        output: Tensor = function(*given, kernel_size=2 * left + 1)
+        return output.transpose(1, 2)
+
+    yield Variant(attend)
+
+
+def _of_package(module: str, name: str, package: str) -> Callable[..., Any]:
+    """A function of a package that may not be installed; raises NotImplementedError where it is not."""
+    try:
+        function: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise NotImplementedError(f"{package} cannot be imported here ({sentence(error)})") from error
+    return function
+
+
+def _in_16_bits(problem: Problem) -> None:
+    if problem.torch_dtype.itemsize != 2:
+        raise NotImplementedError("FlashAttention and cuDNN compute in 16 bits: choose bfloat16 or float16")
 
 
 def _flash_forward(*arguments: Any, **keywords: Any) -> tuple[Tensor, ...]:
@@ -172,3 +236,14 @@ def _needs(problem: Problem, size: int, what: str) -> None:
     budget = devices.of(problem.device).memory_budget()
     if size > budget.bytes:
         raise MemoryError(f"{what} over {problem.length:,} tokens takes {format_bytes(size)} to make, of {budget}")
+
+
+# What runs on a GPU alone.
+_ON_A_GPU: dict[str, Callable[[Problem], Iterator[Variant]]] = {
+    "flash": _flash,
+    "dense-flash": _dense("FLASH_ATTENTION"),
+    "dense-cudnn": _dense("CUDNN_ATTENTION"),
+    "flash-attn": _flash_attn,
+    "natten": _natten,
+}
+_OF_SOMETHING_ELSE = ("dense-flash", "dense-cudnn", "natten")

@@ -28,6 +28,12 @@ implementations:
              compiles for about ten seconds for each shape and block size, and
              has no backward on the host
   flash      FlashAttention with a window, as PyTorch ships it (GPU, 16 bits)
+  dense-flash, dense-cudnn
+             PyTorch's dense attention without a window, which a window has to
+             beat (GPU, 16 bits); accuracy is not judged
+  flash-attn, natten
+             these packages, where they are installed (GPU); NATTEN's window
+             keeps its size at the edges, so its accuracy is not judged
   reference  plain loops, for comparison only
   package.module:function
              yours: function(query, key, value, window), tensors (batch, heads,

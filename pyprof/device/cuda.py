@@ -132,6 +132,30 @@ class CudaDevice(Device):
         replay: Callable[[], object] = graph.replay
         return replay
 
+    @cached_property
+    def cache_bytes(self) -> int | None:
+        return int(self._cuda.get_device_properties(self.name).L2_cache_size)
+
+    @cached_property
+    def _flushed(self) -> Any:
+        import torch
+
+        return torch.empty(2 * (self.cache_bytes or 0), dtype=torch.uint8, device=self.name)
+
+    def flush_cache(self) -> None:
+        self._flushed.zero_()
+
+    def queued_ns(self, fn: Callable[[], object]) -> int:
+        with self._cuda.device(self.name):
+            begin, end = (self._cuda.Event(enable_timing=True) for _ in range(2))
+            self.synchronize()
+            self.flush_cache()  # takes longer than a launch
+            begin.record()
+            fn()
+            end.record()
+            end.synchronize()
+        return round(float(begin.elapsed_time(end)) * 1e6)
+
     def busy_ns(self, fn: Callable[[], object]) -> int:
         """Call `fn` once, with the device idle before and after, and tell how long it worked."""
         activity: Activity = CuptiActivity() if self._activity is None else self._activity

@@ -66,6 +66,10 @@ def _title(results: Sequence[ProblemResult]) -> Text:
         low, high = f"{min(rates):,.0f}", f"{max(rates):,.0f}"
         size = max(result.limit_size for result in results)
         title.append(f"; a {size} x {size} matrix product reaches {low if low == high else f'{low} to {high}'} GFLOP/s")
+    moved = [result.bandwidth.value / 1e9 for result in results if result.bandwidth is not None]
+    if moved:
+        low, high = f"{min(moved):,.0f}", f"{max(moved):,.0f}"
+        title.append(f", a copy {low if low == high else f'{low} to {high}'} GB/s")
     return title
 
 
@@ -73,10 +77,12 @@ def _table(results: Sequence[ProblemResult], marks: Glyphs) -> Grid:
     unit = scale([row.seconds.value for result in results for row in result.rows if row.seconds is not None], "time")
     grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 0), show_edge=False, pad_edge=False)
     grid.add_column("length, window\n  implementation", overflow="fold")
+    on_device = _on_device(results)
     for heading in (
         f"time\n({unit.unit})",
+        *([f"host\n({unit.unit})"] if on_device else []),
         "useful\nGFLOP/s",
-        "of\nlimit",
+        "of\nbound" if on_device else "of\nlimit",
         f"times\n{_first(results) or 'first'}",
         "extra\nmemory",
         "largest\nerror",
@@ -84,11 +90,16 @@ def _table(results: Sequence[ProblemResult], marks: Glyphs) -> Grid:
     ):
         grid.add_column(heading, justify="right", no_wrap=True)
     for result in results:
-        grid.add_row(Text(_problem(result.problem), "cyan"), *[""] * 7)
+        grid.add_row(Text(_problem(result.problem), "cyan"), *[""] * (7 + on_device))
         fastest = min((row.seconds.value for row in result.rows if row.seconds is not None), default=None)
         for row in result.rows:
-            grid.add_row(*_cells(row, unit, fastest, marks))
+            grid.add_row(*_cells(row, unit, fastest, marks, on_device))
     return grid
+
+
+def _on_device(results: Sequence[ProblemResult]) -> bool:
+    """Whether times are a device's own, beside the host's."""
+    return any(row.host_seconds is not None for result in results for row in result.rows)
 
 
 def _first(results: Sequence[ProblemResult]) -> str | None:
@@ -102,19 +113,27 @@ def _problem(problem: Problem) -> str:
     return f"{problem.length:,}, {left}+{right}"
 
 
-def _cells(row: Row, unit: Scale, fastest: float | None, marks: Glyphs) -> Iterator[Text]:
+def _cells(row: Row, unit: Scale, fastest: float | None, marks: Glyphs, on_device: bool) -> Iterator[Text]:
     label = "" if row.variant is None else f" {row.variant.removeprefix('block size ')}"
     if row.seconds is None:
         yield Text(f"  {row.impl}")
         yield Text(row.status, STATUS_STYLES.get(row.status, ""))
-        yield from [Text("-", "dim")] * 6
+        yield from [Text("-", "dim")] * (6 + on_device)
         return
     style = "bold green" if row.seconds.value == fastest else ""
     yield Text(f"  {row.impl}{label}", style)
     around = spread(row.seconds.value, row.seconds.low, row.seconds.high, marks)
     yield Text(unit.number(row.seconds.value), style).append(f" {around:>6}", "dim")
+    if on_device:
+        launched = row.host_seconds is not None and row.host_seconds > row.seconds.value
+        host = "-" if row.host_seconds is None else unit.number(row.host_seconds)
+        yield Text(host, "yellow" if launched else "dim")
     yield Text(f"{(row.flops_per_second or 0) / 1e9:,.1f}")
-    yield Text("-" if row.of_limit is None else f"{100 * row.of_limit.value:.1f}%")
+    if on_device:
+        bound = None if row.of_bound is None else f"{row.bound_by} {100 * row.of_bound:.0f}%"
+        yield Text(bound or "-")
+    else:
+        yield Text("-" if row.of_limit is None else f"{100 * row.of_limit.value:.1f}%")
     yield Text(
         "-"
         if row.against is None
@@ -130,6 +149,15 @@ def _cells(row: Row, unit: Scale, fastest: float | None, marks: Glyphs) -> Itera
     yield Text(f"{row.accuracy.error:.1e}", style)
     times = row.accuracy.times_eager
     yield Text("-" if times is None else f"{times:.2f}", style)
+
+
+# How the times of a device were taken.
+_TIMED_BY = {
+    "kernels": "the device's, by the records of its work, the cache flushed before and inputs in turn",
+    "graph": "the device's, by events around a replay of the captured call, the cache flushed before, inputs in turn",
+    "events": "by events, so that launches may be in it",
+    "host": "the call's",
+}
 
 
 def _reasons(comparison: Comparison) -> Iterator[Text]:
@@ -152,9 +180,19 @@ def _reading(comparison: Comparison) -> Iterator[Text]:
     if not rows:
         return
     first = _first(comparison.results) or "the first one that ran"
+    own, timed = _on_device(comparison.results), {row.timed_by for row in rows}
+    interleaved = "the median and the larger half of its 95 % interval, calls interleaved; backward without its forward"
     columns = {
-        "time": "the median and the larger half of its 95 % interval, calls interleaved; backward without its forward",
-        "of limit": "useful GFLOP/s relative to the matrix product's in the same rounds",
+        "time": f"{_TIMED_BY[min(timed)]}: {interleaved}" if own and len(timed) == 1 else interleaved,
+        **(
+            {
+                "host": "what a call takes the host, which is yellow where that is longer than the device works",
+                "of bound": "how near it is to the least time for its useful work: compute at the matrix product's "
+                "rate or memory, everything read and written once, at a copy's, both measured in the same rounds",
+            }
+            if own
+            else {"of limit": "useful GFLOP/s relative to the matrix product's in the same rounds"}
+        ),
         f"times {first}": "the ratio of the times",
         "extra memory": "the peak of PyTorch's allocations beyond inputs and results, prepared masks included; for "
         "backward that of both passes",
@@ -162,6 +200,10 @@ def _reading(comparison: Comparison) -> Iterator[Text]:
         "times eager": "that error relative to eager attention's in the same dtype; up to "
         f"{comparison.grid.tolerance:g} is allowed",
     }
+    if own and len(timed) > 1:
+        for how in sorted(timed):
+            impls = dict.fromkeys(row.impl for row in rows if row.timed_by == how)
+            columns[f"time of {', '.join(impls)}"] = _TIMED_BY[how]
     if any(row.variant for row in rows):
         columns["the number after flex"] = "its fastest block size"
     yield from (Text(f"{name}: {meaning}", "dim") for name, meaning in columns.items())

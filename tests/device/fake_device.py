@@ -147,3 +147,15 @@ class GraphDevice(FakeDevice):
             CHIP.now += round(REPLAYED * worked)
 
         return replay
+
+
+def masked_on_chip(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, window: tuple[int, int], nanoseconds: int
+) -> torch.Tensor:
+    """Plain attention under a mask, for which the chip works so long."""
+    CHIP.now += nanoseconds
+    position = torch.arange(query.shape[2])
+    ahead = position - position[:, None]
+    visible = ((ahead >= -window[0]) & (ahead <= window[1]))[None, None]
+    scores = (query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5).masked_fill(~visible, -torch.inf)
+    return scores.softmax(-1) @ value

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from pyprof.attention.comparison import Comparison
-from pyprof.attention.measure import ProblemResult
 from pyprof.attention.problem import Problem
+from pyprof.attention.result import ProblemResult
 from pyprof.layers.plain_steps import PLAIN, PROBED, PlainSteps
 from pyprof.records.disturbance import held_up_share
 from pyprof.records.noise import Noise
