@@ -40,6 +40,15 @@ def test_many_threads(tmp_path, sanitizer):
     ("file", "correct", "planted"),
     [
         ("session.cpp", "call.callbackSite == CUPTI_API_ENTER", "true"),  # each launch is noted twice
+        # Whoever stops listening silences the others.
+        ("session.cpp", "  for (auto& slot : logs_) last &=", "  for (auto& slot : logs_) last |="),
+        ("session.cpp", "  active->spare_.push_back(buffer);", ""),  # no buffer is used again
+        (
+            "session.cpp",
+            "&dropped) == CUPTI_SUCCESS && dropped) count_lost(dropped);",
+            "&dropped) == CUPTI_SUCCESS) {}",
+        ),
+        ("work_log.cpp", "if (listening_) session.flush();", ""),  # what CUPTI still holds comes too late
         (
             "session.cpp",
             "log.operations_.push(here); });",

@@ -37,6 +37,7 @@ uint64_t clock_now() {
 
 constexpr uint32_t kThreads = 4, kLaunches = 2000;
 using FakeCall = uint32_t (*)(uint32_t, int, const char*, int64_t, uint32_t, uint32_t);
+using FakePlant = void (*)(const char*, int64_t);
 
 struct Seen {
   std::map<uint32_t, uint32_t> cells;  // by correlation
@@ -51,16 +52,61 @@ struct Seen {
   }
 };
 
+// What threads that run at once might hide by chance: each of these has one right outcome.
+void one_after_another(const std::shared_ptr<Places>& places, const std::string& library, FakeCall call,
+                       FakePlant plant) {
+  const auto launch = [&](uint32_t times) {
+    for (uint32_t i = 0; i < times; ++i) call(307, 10, "_Z6kernelv", 1000, 0, 7);
+  };
+  WorkLog stays(places, clock_now, {}, library), comes(places, clock_now, {}, library);
+  stays.start();
+  comes.start();
+  launch(1);
+  comes.stop();
+  launch(1);  // which only the first one hears
+  WorkLog::Drained all = stays.drain();
+  REQUIRE(all.operations.size() == 2 && all.launches.size() == 2 && all.lost == 0);
+  all = comes.drain();
+  REQUIRE(all.operations.size() == 1 && all.launches.size() == 1);
+
+  // There are sixteen buffers, so that most of these need one that was used before.
+  for (uint32_t i = 0; i < 100; ++i) {
+    launch(1);
+    all = stays.drain();
+    REQUIRE(all.operations.size() == 1 && all.lost == 0);
+  }
+
+  // More than all buffers hold at once: what fits is whole, the rest is counted, and the buffers come back.
+  constexpr uint32_t kMany = 100'000;
+  plant("fills_all", 1);
+  launch(kMany);
+  all = stays.drain();
+  REQUIRE(all.lost > 0 && all.operations.size() + all.lost == kMany);
+  REQUIRE(all.operations.size() > kMany / 4 && all.operations.size() % 16 == 0);
+  REQUIRE(all.launches.size() == kMany && all.lost_launches == 0);
+  std::map<uint32_t, int64_t> begins;
+  for (const Operation& operation : all.operations) {
+    REQUIRE(begins.emplace(operation.correlation, operation.begin).second);
+    REQUIRE(operation.end - operation.begin == 1000);
+  }
+  plant("fills_all", 0);
+  launch(kMany / 10);
+  all = stays.drain();
+  REQUIRE(all.operations.size() == kMany / 10 && all.lost == 0);
+}
+
 }  // namespace
 
 int main(int, char** arguments) {
   const std::string library = arguments[1];
   const auto places = std::make_shared<OpenPlaces>();
-  WorkLog whole(places, clock_now, {}, library);
-  whole.start();
   void* fake = dlopen(library.c_str(), RTLD_NOW);
   const auto call = reinterpret_cast<FakeCall>(dlsym(fake, "fake_call"));
-  REQUIRE(call);
+  const auto plant = reinterpret_cast<FakePlant>(dlsym(fake, "fake_plant"));
+  REQUIRE(call && plant);
+  one_after_another(places, library, call, plant);
+  WorkLog whole(places, clock_now, {}, library);
+  whole.start();
 
   std::atomic<uint32_t> running{kThreads};
   std::vector<std::thread> threads;

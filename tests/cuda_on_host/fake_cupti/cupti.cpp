@@ -44,7 +44,12 @@ void write(uint8_t* place, const Work& work) {
 }
 
 void deliver(std::vector<Work> work) {
+  struct Filled {
+    uint8_t* buffer;
+    size_t size, valid;
+  };
   Driver& all = driver();
+  std::vector<Filled> filled;
   size_t done = 0;
   while (done < work.size()) {
     uint8_t* buffer = nullptr;
@@ -53,12 +58,17 @@ void deliver(std::vector<Work> work) {
     if (!buffer) {
       const std::lock_guard lock(all.mutex);
       all.dropped += work.size() - done;
-      return;
+      break;
     }
     size_t valid = 0;
     for (; done < work.size() && valid + kStride <= size; ++done, valid += kStride) write(buffer + valid, work[done]);
-    all.complete(nullptr, 0, buffer, size, valid);
+    if (all.fills_all) {
+      filled.push_back({buffer, size, valid});
+    } else {
+      all.complete(nullptr, 0, buffer, size, valid);
+    }
   }
+  for (const Filled& each : filled) all.complete(nullptr, 0, each.buffer, each.size, each.valid);
 }
 
 }  // namespace

@@ -198,6 +198,7 @@ EXPORT void fake_plant(const char* what, int64_t value) {
   if (is("version")) all.version = static_cast<uint32_t>(value);
   if (is("holds_back")) all.holds_back = static_cast<uint64_t>(value);
   if (is("without_time")) all.without_time = static_cast<uint64_t>(value);
+  if (is("fills_all")) all.fills_all = value != 0;
   if (is("drops")) all.drops = static_cast<uint64_t>(value);
   if (is("unknown_call")) all.unknown_call = static_cast<uint32_t>(value);
   if (is("clock_ahead")) {
@@ -211,7 +212,7 @@ EXPORT int64_t fake_repair() {
   const std::lock_guard lock(all.mutex);
   const int64_t left = (all.callback ? 1 : 0) + static_cast<int64_t>(all.kinds.size());
   all.refuses_subscribers = 0;
-  all.refuses_clock = all.fails = all.backwards = false;
+  all.refuses_clock = all.fails = all.backwards = all.fills_all = false;
   all.version = 26;
   all.holds_back = all.without_time = all.drops = all.dropped = 0;
   all.unknown_call = 0;

@@ -47,6 +47,7 @@ struct Driver {
   uint64_t holds_back = 0;    // so many of the last records come with the next flush
   uint64_t without_time = 0;  // so many of the next records have no time
   uint64_t drops = 0;         // so many of the next records are dropped
+  bool fills_all = false;     // no buffer is handed over before all records of a flush have found theirs
   CUpti_CallbackId unknown_call = 0;
   int64_t clock_ahead = 0;  // CUPTI's own clock against the system's
 
