@@ -15,7 +15,7 @@ from pyprof.report.style import device_line
 
 if TYPE_CHECKING:
     from pyprof.attention import Comparison, ProblemResult
-    from pyprof.attention.measure import Row
+    from pyprof.attention.result import Row
 
 
 def attention_page(comparison: Comparison) -> str:
