@@ -53,6 +53,16 @@ class WorkLog(Protocol):
         ...
 
 
+class EnergyMeter(Protocol):
+    """A counter of the energy that a device uses. `name` says what it covers, in words."""
+
+    name: str
+
+    def joules(self) -> float:
+        """What was used since some moment in the past; it only grows, in steps of some milliseconds."""
+        ...
+
+
 class Device(ABC):
     """One device that models are measured on, by its name: "cpu", "cuda:1".
 
@@ -179,6 +189,10 @@ class Device(ABC):
         with the reason where the device's work cannot be recorded.
         """
         return None
+
+    def energy_meter(self) -> EnergyMeter:
+        """What counts the device's energy; raises UsageError with the reason where nothing can be read."""
+        raise UsageError(f"{self.name} has no counter of its energy that can be read")
 
     def throttled(self) -> bool | None:
         """Whether heat or power holds the device's clock down now; None where the device doesn't tell.

@@ -15,9 +15,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pyprof.device.base import Device
+from pyprof.device.base import Device, EnergyMeter
 from pyprof.device.memory import MemoryBudget, MemoryReading
-from pyprof.device.nvml import Nvml
+from pyprof.device.nvml import CardEnergy, Nvml
 from pyprof.errors import UsageError
 from pyprof.failures import is_out_of_memory, sentence
 from pyprof.quantity import plural
@@ -172,6 +172,14 @@ class CudaDevice(Device):
     def nvml(self) -> Nvml | None:
         """The card in NVIDIA's management library; None where that isn't there."""
         return Nvml.of(self.name)
+
+    def energy_meter(self) -> EnergyMeter:
+        """NVML's counter of the card, which cards have from Volta on."""
+        if self.nvml is None:
+            raise UsageError("NVML cannot be asked for the card's energy: install nvidia-ml-py")
+        if self.nvml.joules() is None:
+            raise UsageError("this card has no counter of its energy: NVML has one from Volta on")
+        return CardEnergy(self.nvml)
 
     def throttled(self) -> bool | None:
         return None if self.nvml is None else self.nvml.throttled()

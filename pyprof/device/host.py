@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from pyprof.device.base import Device
+from pyprof.device.base import Device, EnergyMeter
 from pyprof.device.memory import MemoryBudget, MemoryReading
 from pyprof.errors import UsageError
 
@@ -69,6 +69,12 @@ class HostDevice(Device):
 
     def free_memory(self) -> MemoryBudget:
         return available_memory()
+
+    def energy_meter(self) -> EnergyMeter:
+        """RAPL's counters of all processor packages, where the system lets them be read."""
+        from pyprof.device.rapl import Rapl
+
+        return Rapl()
 
     def guessed_rate(self, threads: int) -> float:
         return RATE_PER_THREAD * threads

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any, Self
 
+from pyprof.errors import UsageError
+
 # Reasons for a lower clock than the card could have, in NVML's bits: power cap, slowdown by hardware, heat (software's
 # and hardware's limit), power brake. An idle card or a clock that its user has set is no throttling.
 _THROTTLING = 0x04 | 0x08 | 0x20 | 0x40 | 0x80
@@ -40,6 +42,11 @@ class Nvml:
         """Whether the card's clock is held down by heat or power now; False where the driver doesn't tell."""
         return bool((self._ask("nvmlDeviceGetCurrentClocksThrottleReasons") or 0) & _THROTTLING)
 
+    def joules(self) -> float | None:
+        """The energy that the card has used since its driver was loaded; None where it doesn't tell."""
+        millijoules: int | None = self._ask("nvmlDeviceGetTotalEnergyConsumption")
+        return None if millijoules is None else millijoules * 1e-3
+
     def persistent(self) -> bool | None:
         """Whether the driver stays loaded without a client; None where it doesn't tell."""
         mode = self._ask("nvmlDeviceGetPersistenceMode")
@@ -65,3 +72,19 @@ class Nvml:
             return getattr(self._library, function)(self._handle, *arguments)
         except self._library.NVMLError:
             return None
+
+
+class CardEnergy:
+    """The counter of a card's energy."""
+
+    name = "NVML, the whole card"
+
+    def __init__(self, card: Nvml) -> None:
+        self._card = card
+
+    def joules(self) -> float:
+        """What the card has used; raises UsageError where the driver no longer tells."""
+        joules = self._card.joules()
+        if joules is None:
+            raise UsageError("NVML no longer tells the card's energy")
+        return joules
