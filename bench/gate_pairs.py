@@ -36,7 +36,8 @@ the busy process it is the right answer, and a planted regression that passes is
 Quiet pairs need a machine on which nothing else runs: a run during which other processes used more than 5 % of the
 cores is measured again, up to three times in all; a pair with a run that never was quiet is told, and the bars leave it
 out. --keep collects runs, so that a bench can be made in pieces: a pair that lacks a head gets it first, and the bars
-are over all pairs.
+are over all pairs. Every run of equal code beside which no process was put is judged against every other too, and so is
+every one with 10 % planted, however quiet it was: these crossings are not independent of each other, and no bar.
 """
 MARGIN, PLANTED_QUIET, PLANTED_BUSY = 0.03, 0.10, 0.30
 # What `pyprof env --check` warns of, and how often a run beside more is tried.
@@ -60,10 +61,10 @@ vanilla = "gate_models:base"
 variants = ["gate_models:tiny"]
 lengths = {list(LENGTHS)}
 """
-EQUAL = "quiet, equal"
+EQUAL, PLANTED = "quiet, equal", "quiet, +10 %"
 # What is planted in a head of each kind, and whether a neighbour is there.
 HEADS = {
-    "quiet, +10 %": (PLANTED_QUIET, False),
+    PLANTED: (PLANTED_QUIET, False),
     EQUAL: (0.0, False),
     "busy, equal": (0.0, True),
     "busy, +30 %": (PLANTED_BUSY, True),
@@ -188,6 +189,25 @@ def outcomes(folder: Path) -> dict[str, str]:
     return found
 
 
+def crossings(pairs: Sequence[Path]) -> Mapping[str, Counter[str]]:
+    """What the gate says of every run without a neighbour against every other of equal code."""
+    equal = [path for folder in pairs for path in (folder / "baseline", folder / EQUAL) if is_there(path)]
+    # A baseline may be the equal head of the pair before.
+    distinct = {(path / "records.jsonl").read_bytes(): read(path) for path in equal}
+    planted = [read(folder / PLANTED) for folder in pairs if is_there(folder / PLANTED)]
+    heads = {EQUAL: list(distinct.values()), PLANTED: planted}
+    judged = {
+        kind: [
+            gate_view(baseline, head, Wish(fail_over=MARGIN)).outcome
+            for baseline in distinct.values()
+            for head in runs
+            if head is not baseline
+        ]
+        for kind, runs in heads.items()
+    }
+    return {kind.removeprefix("quiet, "): Counter(map(str, outcomes)) for kind, outcomes in judged.items()}
+
+
 def bars(counts: Mapping[str, Counter[str]]) -> Iterator[Bar]:
     def share(kind: str, outcome: str) -> float:
         return 100 * counts[kind][outcome] / judged(kind)
@@ -198,8 +218,8 @@ def bars(counts: Mapping[str, Counter[str]]) -> Iterator[Bar]:
     if judged("quiet, equal"):
         yield Bar("quiet, equal code: a regression is shown", share("quiet, equal", "failed"), "% of pairs", 5)
         yield Bar("quiet, equal code: too disturbed", share("quiet, equal", "too disturbed"), "% of pairs", 5)
-    if judged("quiet, +10 %"):
-        found = share("quiet, +10 %", "failed")
+    if judged(PLANTED):
+        found = share(PLANTED, "failed")
         yield Bar("quiet, 10 % planted: found", found, "% of pairs", 90, better="higher")
     if judged("busy, equal"):
         yield Bar("busy neighbour, equal code: a regression is shown", share("busy, equal", "failed"), "% of pairs", 0)
@@ -219,12 +239,15 @@ def main() -> int:
         bench = Bench(folder, kinds)
         bench.take(chosen.pairs)
         counts: dict[str, Counter[str]] = {kind: Counter() for kind in HEADS}
+        across = crossings(bench.pairs())
         for pair in bench.pairs():
             for kind, outcome in outcomes(pair).items():
                 counts[kind][outcome] += 1
     rows = [(kind, found.total(), *(found[outcome] for outcome in OUTCOMES)) for kind, found in counts.items()]
     table = Figures("what the gate says of the head", ("head", "pairs", *OUTCOMES), rows)
-    return publish(METHOD, [table], list(bars(counts)), chosen.json)
+    crossed = [(kind, found.total(), *(found[outcome] for outcome in OUTCOMES[:-1])) for kind, found in across.items()]
+    beside = Figures("every run against every other", ("head", "crossings", *OUTCOMES[:-1]), crossed)
+    return publish(METHOD, [table, beside], list(bars(counts)), chosen.json)
 
 
 if __name__ == "__main__":

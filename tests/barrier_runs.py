@@ -63,6 +63,8 @@ class Machine:
     neighbour: Neighbour = never
     knows: str = "waits"
     now: float = 0.0
+    # How much longer everything takes during the whole run, by its logarithm, and steps beside that.
+    state: tuple[float, float] = (0.0, 0.0)
 
     def takes(self, regions: int, region: float) -> tuple[float, float, float]:
         """How long that many regions take from now on, and what the own and the other thread wait in it."""
@@ -97,6 +99,7 @@ def _together(machine: Machine, length: int, factor: Callable[[str, int], float]
     for _ in range(rounds):
         for name in machine.random.permutation(list(taken)):
             regions, region = MODELS[name] if name else (1, YARDSTICK_SECONDS)
+            region *= np.exp(sum(machine.state) if name else machine.state[0])
             if name:
                 region *= (length / 64) ** 0.5 * factor(name, length) * np.exp(within[name])
             taken[name].append(machine.takes(regions, region))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pyprof.analysis.gate.change import VERDICTS, Change, TimedMetric, Verdict
-from pyprof.analysis.gate.timed import Timing, scatters, timed_changes
+from pyprof.analysis.gate.timed import Timing, scatters, timed_changes, with_state
 from pyprof.analysis.gate.unpaired import Unpaired, unpaired
 from pyprof.records.case import Case
 from pyprof.records.indicator import IndicatorFacts
@@ -81,6 +81,7 @@ def compare_records(
                 counted.append(_counted(before.case, indicator, ours.value, theirs.value, margin))
             else:
                 timings.append(Timing.of(before, indicator, ours, theirs))
+    timings = with_state(timings)
     known = scatters(timings)
     changes = [*timed_changes(timings, known, margin), *counted]
     order = {indicator.name: index for index, indicator in enumerate(indicators)}

@@ -1,7 +1,7 @@
 """Whether a case became slower between two runs, from a few samples of each, on a machine whose speed changes.
 
 All is done on logarithms of times, so that a difference is a ratio. Where both runs timed a yardstick in the same
-rounds, each sample is divided by it first. The estimate is the Hodges-Lehmann shift; its error has three parts, which
+rounds, each sample is divided by it first. The estimate is the Hodges-Lehmann shift; its error has four parts, which
 are independent and add in squares:
 
 *within*: what the samples of the two runs show by themselves. The machine changes its speed within a round too, between
@@ -11,7 +11,12 @@ with its degrees of freedom (Yuen, Biometrika 61, 1974), which wild samples hard
 *drift*: a yardstick corrects fully only a step that slows down exactly as it does. On the machine that this was made
 for, the slope of a step's logarithm on the yardstick's was 0.85 to 1.0 for steps like BERT's and 0.7 to 1.3 for small
 ones, so a slope is taken as 1 with a standard deviation of 0.1, and so much of the yardstick's own change between the
-runs stays uncertain. Where slopes are further off, the shifts scatter, and the next part grows.
+runs stays uncertain. Where slopes are further off, the shifts scatter, and the last part grows.
+
+*state*: a yardstick that is slower or faster by more than five percent in nearly all rounds of a run has not met a
+neighbour for some seconds but a machine in another state, of its memory, say, which a matrix product hardly touches.
+Real runs of the same code then differed by once or twice as much beyond the yardstick's change, nearly all cases alike,
+so that no difference of neighbours shows it. Twice what exceeds the five percent is a standard deviation of each shift.
 
 *doubt*: how much of a time was a wait for other processes is known within bounds (``pyprof.records.disturbance``). It
 is no error that would scatter, so it adds in full: the true shift lies between the one where all waits delayed the head
@@ -47,6 +52,8 @@ LEVEL = 0.05
 TRIMMED = 0.2
 # The standard deviation of a step's slope on the yardstick.
 SLOPE_DEVIATION = 0.1
+# Where the yardstick moved by more than this in three of four rounds, the excess is uncertain, by so many times itself.
+STATE_FREE, STATE_DEVIATION = 0.05, 2.0
 # Pairs of neighbours that an estimate of the scatter needs; with fewer it is assumed, with and without a yardstick, and
 # more than that where as many as these typically show more.
 FEWEST_NEIGHBOURS, FEWEST_THAT_WARN = 8, 4
@@ -93,9 +100,9 @@ class Timings:
 class Shift:
     """How far the logarithm of a case's time moved between two runs.
 
-    `within` and `drift` are standard deviations, `freedom` the degrees of freedom of the first. `corrected` says that
-    times are in units of a yardstick, and `speed` how far the yardstick itself moved. The true value lies between
-    `below` under and `above` over the estimate even without any error, as it isn't known what waits delayed.
+    `within`, `drift` and `state` are standard deviations, `freedom` the degrees of freedom of the first. `corrected`
+    says that times are in units of a yardstick, and `speed` how far the yardstick itself moved. The true value lies
+    between `below` under and `above` over the estimate even without any error, as it isn't known what waits delayed.
     """
 
     value: float
@@ -106,10 +113,11 @@ class Shift:
     speed: float = 0.0
     below: float = 0.0
     above: float = 0.0
+    state: float = 0.0
 
     def error(self, scatter: float) -> float:
         """The standard error, with the scatter between runs."""
-        return math.hypot(self.within, self.drift, scatter)
+        return math.hypot(self.within, self.drift, self.state, scatter)
 
     def degrees(self, scatter: float) -> float:
         """Degrees of freedom of the error (Welch and Satterthwaite), of which only the part within is an estimate."""

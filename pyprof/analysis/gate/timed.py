@@ -11,7 +11,17 @@ import numpy as np
 
 from pyprof.analysis.curves import setting, subject
 from pyprof.analysis.gate.change import LARGEST_DETECTABLE, Change, Obstacle, TimedMetric, Verdict
-from pyprof.analysis.gate.shift import FEWEST_NEIGHBOURS, LEVEL, Logs, Shift, Timings, scatter_of, shift
+from pyprof.analysis.gate.shift import (
+    FEWEST_NEIGHBOURS,
+    LEVEL,
+    STATE_DEVIATION,
+    STATE_FREE,
+    Logs,
+    Shift,
+    Timings,
+    scatter_of,
+    shift,
+)
 from pyprof.records.case import Case
 from pyprof.records.disturbance import CALM, Disturbance, disturbance
 from pyprof.records.indicator import IndicatorFacts
@@ -78,7 +88,7 @@ class Timing:
     @property
     def is_disturbed(self) -> bool:
         """Whether something on the machine is known to have disturbed one of the runs."""
-        if self.shift is not None and abs(self.shift.speed) > math.log(_SPEED_THAT_DISTURBS):
+        if self.shift is not None and (self.shift.state or abs(self.shift.speed) > math.log(_SPEED_THAT_DISTURBS)):
             return True
         return any(each is not None and (each.lost > CALM or each.calm < 0.5) for each in self.held_up)
 
@@ -105,6 +115,20 @@ def _timings(reading: Reading, held_up: Disturbance | None) -> Timings:
         return Timings(times, beside)
     kept = held_up.kept
     return Timings(times[kept], None if beside is None else beside[kept], held_up.doubt, held_up.yardstick_doubt)
+
+
+def with_state(timings: Sequence[Timing]) -> list[Timing]:
+    """The same, with what another state of the machine over a whole run makes uncertain."""
+    speeds = {
+        timing.rounds: timing.shift.speed
+        for timing in timings
+        if timing.shift is not None and timing.corrected and timing.obstacle is None
+    }
+    # A neighbour for some seconds leaves most of the other rounds as they were.
+    slower, faster = (np.maximum(sign * np.fromiter(speeds.values(), np.float64), 0.0) for sign in (1, -1))
+    moved = max(float(np.quantile(each, 0.25)) for each in (slower, faster)) if speeds else 0.0
+    state = STATE_DEVIATION * max(0.0, moved - STATE_FREE)
+    return [replace(each, shift=None if each.shift is None else replace(each.shift, state=state)) for each in timings]
 
 
 def _rounds(reading: Reading) -> str | None:

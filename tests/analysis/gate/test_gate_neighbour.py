@@ -101,6 +101,20 @@ def test_a_neighbour_that_takes_little_widens_the_interval(share):
     assert outcomes(12, baseline=little, factor=planted(1.3))["passed"] == 0
 
 
+def test_a_machine_in_another_state_over_a_whole_run_is_no_regression():
+    """As a virtual machine was that had been busy before: the yardstick 6 to 25 % slower, small steps beyond that."""
+    random, found, planted_ones = np.random.default_rng(20), Counter(), Counter()
+    for _ in range(PAIRS):
+        moved = random.uniform(0.06, 0.25) * random.choice([-1, 1])
+        state = (moved, random.uniform(0.5, 1.5) * abs(moved))
+        before = run(Machine(random))
+        found[compare_records(before, run(Machine(random, state=state)), 0.03, [LATENCY.facts]).outcome] += 1
+        worse = run(Machine(random, state=state), planted(1.3))
+        planted_ones[compare_records(before, worse, 0.03, [LATENCY.facts]).outcome] += 1
+    assert found["failed"] <= 1
+    assert planted_ones["passed"] == 0
+
+
 def test_a_regression_beside_cases_that_cannot_be_judged_still_fails():
     random = np.random.default_rng(13)
     before, calm = run(Machine(random)), run(Machine(random), planted(1.3))
