@@ -18,7 +18,8 @@ from pyprof.records.comparison import MODEL_FACTS, PAIRING, Comparison, ModelFac
 from pyprof.records.indicator import INDICATOR, IndicatorFacts
 from pyprof.records.published import PUBLISHED, Published
 from pyprof.records.record import SCHEMA
-from pyprof.records.study import USUAL, Block, Study, senses
+from pyprof.records.study import USUAL, Study, senses
+from pyprof.records.study_parts import Block
 
 
 @dataclass(frozen=True)

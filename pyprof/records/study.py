@@ -17,71 +17,19 @@ from typing import Any
 from pyprof.errors import UsageError
 from pyprof.names import nearest
 from pyprof.plain import printable, shown
-from pyprof.quantity import LONGEST_SECONDS, parse_duration, parse_share, parse_size
+from pyprof.quantity import parse_size
 from pyprof.records import validate
 from pyprof.records.case import ALLOCATORS, DTYPES, LAUNCHES, MODES, Mode
 from pyprof.records.published import PUBLICATIONS
+from pyprof.records.study_parts import Block, Care, duration, read_blocks, read_care
 from pyprof.records.validate import Refused
 
-MAX_LENGTHS = 10_000
-MAX_SAMPLES = 1_000_000
 OPTIMIZERS = ("none", "sgd", "adamw")
 # The dtype that is in use on the device, whichever that is: bfloat16 on a GPU, float32 on the host.
 USUAL = "usual"
 SIZES = ("base", "small", "tiny")
 # Which names there are is known where a study is planned and settled: others may have registered more.
 _DEVICE = re.compile(r"[a-z][a-z0-9_]*(:\d+)?")
-
-
-@dataclass(frozen=True)
-class Lengths:
-    """The lengths at which a comparison may be measured, ascending.
-
-    With `auto` only the ends, a coarse grid and what narrows a crossing are measured, until the gap around the crossing
-    is at most `tolerance` wide (0: until it lies between two neighbouring lengths). Otherwise every length is measured.
-    """
-
-    values: tuple[int, ...]
-    auto: bool = False
-    tolerance: int = 0
-
-    def to_table(self) -> dict[str, Any]:
-        steps = {second - first for first, second in zip(self.values, self.values[1:], strict=False)}
-        table: dict[str, Any] = {"values": list(self.values)}
-        if len(steps) == 1 and len(self.values) > 2:
-            table = {"start": self.values[0], "stop": self.values[-1], "step": steps.pop()}
-        if self.auto:
-            table |= {"auto": True, "tolerance": self.tolerance}
-        return table
-
-
-@dataclass(frozen=True)
-class Block:
-    """One comparison: a vanilla model, its variants, the lengths and the attention implementations to compare.
-
-    An implementation is "then" (the one of the 2023 study, eager against eager), "now" (each model's best), the name of
-    one for all models ("sdpa"), or two names ("sdpa/eager": the vanilla model's and the variants').
-    """
-
-    vanilla: str
-    lengths: Lengths
-    variants: tuple[str, ...] = ()
-    implementations: tuple[str, ...] = ("then", "now")
-
-    @property
-    def models(self) -> tuple[str, ...]:
-        return (self.vanilla, *self.variants)
-
-
-@dataclass(frozen=True)
-class Care:
-    """How carefully a case is measured: times in seconds, `precision` relative to the median."""
-
-    precision: float = 0.02
-    min_samples: int = 6
-    max_samples: int = 100
-    max_seconds: float = 10.0
-    timeout: float = 900.0
 
 
 @dataclass(frozen=True)
@@ -255,48 +203,6 @@ def _device(value: Any) -> str:
     return value
 
 
-def _lengths(value: Any) -> Lengths:
-    if not isinstance(value, Mapping):
-        return Lengths(tuple(sorted(_LENGTH_LIST(value))))
-    table = _LENGTHS(value)
-    if "values" in table:
-        if {"start", "stop", "step"} & set(table):
-            raise Refused("has values and a range: keep one of the two")
-        values = tuple(sorted(table["values"]))
-    else:
-        values = _range(table)
-    if "tolerance" in table and not table.get("auto"):
-        raise Refused("has a tolerance, which only auto = true uses: add that or remove it")
-    return Lengths(values, table.get("auto", False), table.get("tolerance", 0))
-
-
-def _range(table: Mapping[str, Any]) -> tuple[int, ...]:
-    for key in ("start", "stop", "step"):
-        if key not in table:
-            raise Refused(f"lacks {key}: give start, stop and step, or a list")
-    start, stop, step = table["start"], table["stop"], table["step"]
-    if stop < start:
-        raise Refused(f": stop ({stop}) is below start ({start}): swap them")
-    lengths = range(start, stop + 1, step)
-    if len(lengths) > MAX_LENGTHS:
-        raise Refused(f"has {len(lengths)} lengths and at most {MAX_LENGTHS} are possible: use a larger step")
-    return tuple(lengths)
-
-
-def _length_list(value: Any) -> tuple[int, ...]:
-    lengths: tuple[int, ...] = validate.listed(_LENGTH)(value)
-    if len(lengths) > MAX_LENGTHS:
-        raise Refused(f"has {len(lengths)} lengths and at most {MAX_LENGTHS} are possible: name fewer")
-    return lengths
-
-
-def _block(value: Any) -> Block:
-    block = Block(**_BLOCK(value))
-    if block.vanilla in block.variants:
-        raise Refused(f"compares {shown(block.vanilla)} with itself: take it out of the variants")
-    return block
-
-
 def _launches(value: Any) -> tuple[str, ...]:
     launches: tuple[str, ...] = validate.listed(validate.one_of(LAUNCHES, "launch"))(value)
     return tuple(launch for launch in LAUNCHES if launch in launches)
@@ -309,72 +215,17 @@ def _rule(value: Any) -> tuple[str, str]:
     return rule[0], rule[1]
 
 
-def _blocks(value: Any) -> tuple[Block, ...]:
-    if not isinstance(value, list) or not value:
-        raise Refused("must be written as [[comparison]], at least once")
-    blocks: tuple[Block, ...] = validate.listing(_block)(value)
-    return blocks
-
-
-def _care(value: Any) -> Care:
-    care = Care(**_CARE(value))
-    if care.max_samples < care.min_samples:
-        raise Refused(f": max_samples ({care.max_samples}) is below min_samples ({care.min_samples}): raise it")
-    return care
-
-
 def _bytes(value: Any) -> int:
     return int(validate.quantity(parse_size, "2 GiB", validate.MOST)(value))
 
 
-def _precision(value: Any) -> float:
-    if isinstance(value, str):
-        try:
-            value = parse_share(value)
-        except UsageError as error:
-            raise Refused(f": {error}") from error
-    share: float = validate.real(0, 1)(value)
-    return share
-
-
-_duration = validate.quantity(parse_duration, "8 min", LONGEST_SECONDS)
-_LENGTH = validate.whole(1, validate.LARGE)
-_LENGTH_LIST = _length_list
-_LENGTHS = validate.table(
-    {
-        "start": _LENGTH,
-        "stop": _LENGTH,
-        "step": _LENGTH,
-        "values": _LENGTH_LIST,
-        "auto": validate.flag,
-        "tolerance": validate.whole(0),
-    }
-)
-_BLOCK = validate.table(
-    {
-        "vanilla": validate.text,
-        "variants": lambda value: () if value == [] else validate.listed(validate.text)(value),
-        "lengths": _lengths,
-        "implementations": validate.listed(validate.text),
-    },
-    required=("vanilla", "lengths"),
-)
-_CARE = validate.table(
-    {
-        "precision": _precision,
-        "min_samples": validate.whole(1, MAX_SAMPLES),
-        "max_samples": validate.whole(1, MAX_SAMPLES),
-        "max_seconds": _duration,
-        "timeout": _duration,
-    }
-)
 _TABLE = validate.table(
     {
         "name": validate.text,
         "description": validate.words,
         "metrics": validate.listed(validate.text),
         "modes": validate.listed(validate.one_of(MODES, "mode")),
-        "measure": _care,
+        "measure": read_care,
         "seed": validate.whole(0),
         "dtype": validate.one_of((*DTYPES, USUAL), "dtype"),
         "dtypes": validate.mapping(
@@ -388,7 +239,7 @@ _TABLE = validate.table(
         "threads": validate.whole(1, 4096),
         "memory_budget": _bytes,
         "batch_limit": validate.whole(1, validate.LARGE),
-        "time_budget": _duration,
+        "time_budget": duration,
         "weights": validate.mapping(validate.text, "a table from models to directories"),
         "kinds": validate.mapping(validate.listed(_rule), "a table from models to lists of [REGEX, KIND]"),
         "allocator": validate.one_of(ALLOCATORS, "allocator"),
@@ -396,7 +247,7 @@ _TABLE = validate.table(
             validate.one_of(ALLOCATORS, "allocator"), "a table from implementations (then, now, ...) to allocators"
         ),
         "reference": validate.one_of(tuple(PUBLICATIONS), "reference"),
-        "comparison": _blocks,
+        "comparison": read_blocks,
     },
     required=("name", "comparison"),
 )

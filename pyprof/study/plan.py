@@ -21,7 +21,8 @@ from pyprof.records.indicator import IndicatorFacts
 from pyprof.records.reading import Reading
 from pyprof.records.record import Record
 from pyprof.records.resolved import Resolved
-from pyprof.records.study import Lengths, Study
+from pyprof.records.study import Study
+from pyprof.records.study_parts import Lengths
 from pyprof.study.groups import Group, Groups, Spot, Stage, ranks
 from pyprof.study.prediction import Prediction
 

@@ -18,7 +18,8 @@ from pyprof.indicators.peak_memory import INDICATOR as PEAK_MEMORY
 from pyprof.models import registry
 from pyprof.records.case import Case, Mode
 from pyprof.records.record import Record
-from pyprof.records.study import Care, Study
+from pyprof.records.study import Study
+from pyprof.records.study_parts import Care
 
 # One forward and backward step has about three times the work of a forward step.
 TRAIN_FACTOR = 3.0

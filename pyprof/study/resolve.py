@@ -15,7 +15,8 @@ from pyprof.records.comparison import ModelFacts
 from pyprof.records.indicator import IndicatorFacts
 from pyprof.records.published import PUBLICATIONS
 from pyprof.records.resolved import Resolved, pair, relatives
-from pyprof.records.study import Block, Study
+from pyprof.records.study import Study
+from pyprof.records.study_parts import Block
 
 
 def resolve(study: Study) -> Resolved:

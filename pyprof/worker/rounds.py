@@ -14,7 +14,7 @@ from pyprof.failures import Failure
 from pyprof.records.case import Case
 from pyprof.records.reading import Reading
 from pyprof.records.rounds import Rounds
-from pyprof.records.study import Care
+from pyprof.records.study_parts import Care
 from pyprof.statistics.estimate import Estimate
 from pyprof.statistics.sequential import PrecisionLooks
 from pyprof.timing.clock import Call, shortest_reading_ns, time_calls

@@ -13,7 +13,8 @@ import pytest
 from pyprof.errors import UsageError
 from pyprof.records import study as studies
 from pyprof.records import toml
-from pyprof.records.study import Care, Lengths, load, parse, read
+from pyprof.records.study import load, parse, read
+from pyprof.records.study_parts import Care, Lengths
 from pyprof.study.resolve import resolve
 
 BLOCK = {"vanilla": "bert", "variants": ["longformer"], "lengths": [128, 512]}

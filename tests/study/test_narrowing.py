@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from pyprof.errors import UsageError
-from pyprof.records.study import Lengths, load
+from pyprof.records.study import load
+from pyprof.records.study_parts import Lengths
 from pyprof.study.narrow import Narrowing, narrow
 
 QUICK = load("quick")

@@ -8,7 +8,7 @@ from simulated_machine import Simulated, make_study, quadratic
 from pyprof.models import registry
 from pyprof.records.case import Case
 from pyprof.records.record import Record
-from pyprof.records.study import Care
+from pyprof.records.study_parts import Care
 from pyprof.study.prediction import Prediction, most_samples
 
 
