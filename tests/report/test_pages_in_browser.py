@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from test_charts_to_come import CHARTS
+from test_page import HOSTILE
 from test_page_in_browser import COLOURS, UNNAMED, Watched, browser
 from test_pages import PAGES
 
 from pyprof.report.charts.theme import contrast
+from pyprof.report.page.document import simple_page
 
 __all__ = ["browser"]
 pytestmark = pytest.mark.slow
@@ -23,9 +26,10 @@ MARKS = "[...document.querySelectorAll('.plot svg')].map((each) => each.querySel
 def test_every_page_draws_its_charts_without_a_word_and_without_a_request(
     browser: Any, tmp_path: Path, width: int, scheme: str
 ) -> None:
-    for name, made in PAGES.items():
+    charts = {name: lambda word, make=make: simple_page("charts", [], make(word)) for name, make in CHARTS.items()}
+    for name, made in {**PAGES, **charts}.items():
         path = tmp_path / f"{name}.html"
-        path.write_text(made("a name <b> & more"))
+        path.write_text(made(HOSTILE))
         watched = Watched(browser, path, viewport={"width": width, "height": 900}, color_scheme=scheme)
         watched.wait(DRAWN)
         assert watched.said == [], name

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from pyprof.plain import has_controls, printable
 from pyprof.report.charts.theme import colour
 
 Spec = Mapping[str, Any]
@@ -114,6 +115,18 @@ NAMES: Spec = {
 def hint(**fields: str) -> list[Spec]:
     """What a pointer shows: the columns by their titles (an underscore is a blank)."""
     return [{"field": name, "title": title.replace("_", " ").strip()} for title, name in fields.items()]
+
+
+def with_printable_text(value: Any) -> Any:
+    """A specification or a table in which no text holds a character that would reorder or hide others.
+
+    What draws it puts titles into expressions of its own, and an end of a line in one would be no expression.
+    """
+    if isinstance(value, str):
+        return printable(value) if has_controls(value) else value
+    if isinstance(value, Mapping):
+        return {with_printable_text(key): with_printable_text(each) for key, each in value.items()}
+    return [with_printable_text(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def rows(columns: Columns) -> list[dict[str, Any]]:

@@ -59,8 +59,8 @@ def intervals_chart(
         "scale": {"domain": tints, "range": [colour(each) for each in tints]},
         "legend": None,
     }
-    y = {"field": "name", "type": "nominal", "sort": order, "title": None, "axis": NAMES}
-    x = axis("value", axis_title, axis={"tickCount": 6}, **({} if scale is None else {"scale": scale}))
+    y = {"field": "name", "type": "nominal", "scale": {"domain": order}, "title": None, "axis": NAMES}
+    x = axis("value", axis_title, axis={"tickCount": 6}, scale={"nice": False, "padding": 12, **(scale or {})})
     rule = {"data": {"values": [{"at": at}]}, "mark": {"type": "rule", "color": colour("ink"), "strokeDash": [4, 3]},
             "encoding": {"x": {"field": "at", "type": "quantitative"}}}  # fmt: skip
     spec = layered(

@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any, Literal, get_args
 
 from pyprof.errors import UsageError
-from pyprof.report.charts.chart import SCHEMA, Chart, Spec, config, rows
+from pyprof.report.charts.chart import SCHEMA, Chart, Spec, config, rows, with_printable_text
 from pyprof.report.charts.theme import on_paper
 
 Format = Literal["png", "svg", "pdf"]
@@ -44,7 +44,7 @@ def standing(chart: Chart, spec: Spec, width: int, height: int) -> dict[str, Any
 def draw(spec: Mapping[str, Any], format: Format, language: Literal["vega-lite", "vega"] = "vega-lite") -> bytes:
     """A specification drawn, on white where the format has a ground."""
     convert = _vl_convert()
-    whole = on_paper({"$schema": SCHEMA if language == "vega-lite" else _VEGA, **spec})
+    whole = on_paper({"$schema": SCHEMA if language == "vega-lite" else _VEGA, **with_printable_text(spec)})
     whole["config"] = on_paper({**config(10), "background": "white", **spec.get("config", {})})
     prefix = "vegalite" if language == "vega-lite" else "vega"
     options = {"png": {"scale": _ZOOM, "ppi": 72}}.get(format, {})

@@ -9,8 +9,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from pyprof.plain import has_controls, printable
-from pyprof.report.charts.chart import Chart, Choice, Columns, Group, Key, config
+from pyprof.report.charts.chart import Chart, Choice, Group, Key, config, with_printable_text
 from pyprof.report.charts.render import javascript
 from pyprof.report.charts.theme import style_sheet
 from pyprof.report.page.markup import Markup, Part, data_script, tag
@@ -130,16 +129,8 @@ def _plain(chart: Chart) -> dict[str, Any]:
     return {
         "language": chart.language,
         "height": chart.height,
-        "tables": {name: printable_columns(columns) for name, columns in chart.tables.items()},
-        "specs": chart.specs,
-    }
-
-
-def printable_columns(columns: Columns) -> dict[str, list[Any]]:
-    """Columns in which no text holds a character that would reorder or hide others."""
-    return {
-        name: [printable(each) if isinstance(each, str) and has_controls(each) else each for each in column]
-        for name, column in columns.items()
+        "tables": with_printable_text(chart.tables),
+        "specs": with_printable_text(chart.specs),
     }
 
 

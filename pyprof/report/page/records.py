@@ -7,7 +7,7 @@ from typing import Any
 
 from pyprof.plain import printable
 from pyprof.records.indicator import IndicatorFacts
-from pyprof.report.page.document import printable_columns
+from pyprof.report.charts.chart import with_printable_text
 from pyprof.report.page.markup import Markup, tag
 from pyprof.report.several import Several
 from pyprof.report.style import scale
@@ -47,7 +47,7 @@ def records_data(told: Several) -> dict[str, Any]:
     columns["key"] = [
         case_id(number, key) for number, view in enumerate(told.views) for key in view.cases.get("key", ())
     ]
-    columns = printable_columns(columns)
+    columns = with_printable_text(columns)
     count = len(columns.get("key", ()))
     texts = [name for name in ("run", *_TEXTS) if name in columns]
     shown = [name for name in texts if name in ("model", "length") or len(set(map(str, columns[name]))) > 1]
