@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+import synthetic_run as synthetic
 from test_charts import fields
 from test_page import HOSTILE, Page
 
+from pyprof.report.build import About, build_view
 from pyprof.report.charts.chart import Chart
+from pyprof.report.charts.disagreement import disagreement_groups
 from pyprof.report.charts.front import Axes, Measure, Point, front_chart
 from pyprof.report.charts.growth import Growth, growth_chart
 from pyprof.report.charts.matched import Matched, matched_group
@@ -139,6 +142,39 @@ def test_growth_draws_the_fit_over_what_was_measured() -> None:
         ("dense", 4096, pytest.approx(3 * 4096**2, rel=1e-4)),
     ]
     assert "as the length to the power of 2.00 [1.97 to 2.03], claimed n²" in chart.description
+
+
+def test_a_report_shows_where_its_indicators_disagree() -> None:
+    """Latency and peak memory of the synthetic run: what is drawn are the ratios of the view to the vanilla model."""
+    view = build_view(synthetic.quick(), synthetic.RESOLVED, About("quick", "a machine"))
+    part = next(part for part in view.modalities if part.name == "text")
+    groups = disagreement_groups(part, view.indicators)
+    assert 1 <= len(groups) <= 2
+    line = next(
+        line
+        for line in reversed(part.disagreements)
+        if f"Text: {line.name}, {line.mode}, {line.length:,} tokens" == groups[0].title
+    )
+    slopes = groups[0].charts[0]
+    base = next(column for column in line.columns if column.vanilla)
+    drawn = dict(
+        zip(
+            zip(slopes.tables["slopes"]["name"], slopes.tables["slopes"]["place"], strict=True),
+            slopes.tables["slopes"]["ratio"],
+            strict=True,
+        )
+    )
+    titles = {each.name: each.title for each in view.indicators}
+    pairs = [contrast for contrast in line.contrasts if base in (contrast.first, contrast.second)]
+    assert pairs
+    for contrast in pairs:
+        other = contrast.second if contrast.first == base else contrast.first
+        for verdict in contrast.verdicts:
+            ratio = verdict.ratio if contrast.second == base else 1 / verdict.ratio
+            assert drawn[f"{other.model} {other.attention}", titles[verdict.metric]] == pytest.approx(ratio, rel=1e-3)
+    fronts = [chart for chart in groups[0].charts if "front" in chart.name]
+    assert set(fronts[0].tables["points"]["standing"]) <= {"member", "near", "dominated"}
+    assert "is cheaper than" in groups[0].caption
 
 
 def test_matched_comparisons_have_the_same_indicators_in_every_column() -> None:

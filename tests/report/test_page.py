@@ -94,7 +94,7 @@ def stored(tmp_path: Path) -> Path:
 
 def test_the_sections_stand_in_order(quick: Page) -> None:
     sections = [attributes["id"] for name, attributes in quick.elements if name == "section"]
-    assert sections == ["answer", "shares", "costs", "published", "records-section", "layers", "taken"]
+    assert sections == ["answer", "shares", "costs", "disagreement", "published", "records-section", "layers", "taken"]
     links = [
         attributes["href"] for name, attributes in quick.elements if name == "a" and attributes.get("class") is None
     ]

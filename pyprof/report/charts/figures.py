@@ -11,6 +11,7 @@ from pyprof.records.run_directory import Run
 from pyprof.report.charts.chart import Chart, Group, Key, Spec, rows
 from pyprof.report.charts.curves import LOGARITHMIC, curve_groups
 from pyprof.report.charts.differences import difference_groups
+from pyprof.report.charts.disagreement import disagreement_groups
 from pyprof.report.charts.least import least_charts
 from pyprof.report.charts.names import chart_name
 from pyprof.report.charts.render import PAGE, Format, draw, image, standing
@@ -58,6 +59,12 @@ def figures(told: Several) -> dict[str, Spec]:
             made[f"figure2-{name}"] = _stacked(groups)
             made[f"figure2-{name}-log"] = _stacked(groups, LOGARITHMIC)
         singles = [*tipping_charts(own), *(each for run, part in own for each in least_charts(run, part))]
+        singles += [
+            chart
+            for run, part in own
+            for disagreeing in disagreement_groups(part, told.views[0].indicators, run)
+            for chart in disagreeing.charts
+        ]
         made |= {each.name: standing(each, each.spec, PAGE, each.height) for each in singles}
     groups = difference_groups(told.differences)
     if groups:

@@ -10,6 +10,7 @@ from pyprof.records.run_directory import Run
 from pyprof.report.charts.chart import Chart, Group
 from pyprof.report.charts.curves import curve_groups
 from pyprof.report.charts.differences import difference_groups
+from pyprof.report.charts.disagreement import disagreement_groups
 from pyprof.report.charts.shares import share_group
 from pyprof.report.charts.tipping import tipping_charts
 from pyprof.report.page.answers import answers, in_one_line
@@ -28,6 +29,7 @@ _CONTENTS = {
     "differences": "How the runs differ",
     "shares": "Where the time goes",
     "costs": "What it costs",
+    "disagreement": "Where indicators disagree",
     "growth": "How costs grow",
     "arena": "Beside the arena",
     "published": "Beside the published findings",
@@ -37,6 +39,11 @@ _CONTENTS = {
 }
 
 _OWN = "A layer's own time is its time less that of what it calls, so that nothing is counted twice."
+
+_DISAGREE = (
+    "One cost alone misleads: of two models one may have fewer parameters and take longer. Only what is shown is "
+    "called a disagreement, with the noise of what was measured carried through; all lengths and senses are in --json."
+)
 
 _Run = tuple[str, ModalityView]
 
@@ -55,13 +62,20 @@ def report_page(runs: Sequence[Run]) -> str:
     published, tips = _published(told, by_modality)
     records = records_data(told)
     trees = trees_data(list(zip(told.names, runs, told.views, strict=True)))
-    groups = [*shares, *(each for _, own in costs for each in own), *differing]
+    disagreeing = [
+        made
+        for own in by_modality
+        for run, part in own
+        for made in disagreement_groups(part, told.views[0].indicators, run)
+    ]
+    groups = [*shares, *(each for _, own in costs for each in own), *disagreeing, *differing]
     charts += [*(chart for each in groups for chart in each.charts), *tips]
     sections: dict[str, list[Part]] = {
         "answer": first,
         "differences": _differences(told, differing),
         "shares": [tag("p", _OWN), *map(group, shares)] if shares else [],
         "costs": [[tag("h3", name.capitalize()), *map(group, own)] for name, own in costs if own],
+        "disagreement": [tag("p", _DISAGREE), *map(group, disagreeing)] if disagreeing else [],
         "growth": [*_of_each(told, growth_part)],
         "arena": [*_of_each(told, arena_part)],
         "published": published,
