@@ -9,11 +9,16 @@ import synthetic_run as synthetic
 from test_charts import fields
 from test_page import HOSTILE, Page
 
+from pyprof.analysis.arena import ArenaCell, ArenaTable
+from pyprof.analysis.curves import Setting
+from pyprof.analysis.growth import Growth, GrowthLine
+from pyprof.records.comparison import Subject
 from pyprof.report.build import About, build_view
+from pyprof.report.charts.arena import arena_charts
 from pyprof.report.charts.chart import Chart
 from pyprof.report.charts.disagreement import disagreement_groups
 from pyprof.report.charts.front import Axes, Measure, Point, front_chart
-from pyprof.report.charts.growth import Growth, growth_chart
+from pyprof.report.charts.growth import growth_charts
 from pyprof.report.charts.matched import Matched, matched_group
 from pyprof.report.charts.pairs import Pair, pairs_chart
 from pyprof.report.charts.render import image
@@ -54,12 +59,15 @@ def front(name: str = "longformer") -> list[Chart]:
 
 
 def growth(name: str = "dense") -> list[Chart]:
-    lengths = (1024, 2048, 4096)
-    grown = [
-        Growth(name, lengths, tuple(3.0 * n**2 for n in lengths), 3.0, 2.0, 1.97, 2.03, "n²"),
-        Growth("window", lengths, tuple(900.0 * n for n in lengths), 900.0, 1.0, None, None, "n"),
-    ]
-    return [growth_chart("growth", f"Growth of {name}", grown, "FLOPs", "token")]
+    setting = growth_setting()
+    lines = [
+        GrowthLine(Subject(model, "eager"), setting, (1024, 4096), claim, Growth(exponent, exponent, exponent), {
+            "latency": Growth(0.9 * exponent, 0.8 * exponent, exponent),
+            "memory_access": Growth(exponent, exponent, exponent),
+        })
+        for model, claim, exponent in ((name, "L * L", 2.0), ("window", name, 1.0))
+    ]  # fmt: skip
+    return growth_charts(lines)
 
 
 def matched(name: str = "latency") -> list[Chart]:
@@ -117,7 +125,6 @@ def test_slopes_keep_the_order_of_places_and_draw_bounds_only_where_there_are_so
     (chart,) = slopes()
     assert list(dict.fromkeys(chart.tables["slopes"]["place"])) == ["parameters", "FLOPs", "latency"]
     assert list(chart.tables["bounds"]["place"]) == ["latency", "latency"]
-    assert list(chart.tables["names"]["name"]) == ["bert", "longformer"]
 
 
 def test_a_front_goes_through_its_members_in_order_and_has_the_third_measure_as_area() -> None:
@@ -134,14 +141,32 @@ def test_a_front_goes_through_its_members_in_order_and_has_the_third_measure_as_
     assert "field" not in sizes[0]
 
 
-def test_growth_draws_the_fit_over_what_was_measured() -> None:
+def test_growth_has_the_fits_of_each_cost_beside_the_claim() -> None:
     (chart,) = growth()
-    fits = chart.tables["fits"]
-    assert list(zip(fits["name"], fits["length"], fits["cost"], strict=True))[:2] == [
-        ("dense", 1024, pytest.approx(3 * 1024**2, rel=1e-4)),
-        ("dense", 4096, pytest.approx(3 * 4096**2, rel=1e-4)),
+    growths, claims = chart.tables["growths"], chart.tables["claims"]
+    assert list(zip(growths["model"], growths["cost"], growths["exponent"], strict=True)) == [
+        ("window eager", "latency", 0.9),
+        ("window eager", "memory access", 1.0),
+        ("dense eager", "latency", 1.8),
+        ("dense eager", "memory access", 2.0),
     ]
-    assert "as the length to the power of 2.00 [1.97 to 2.03], claimed n²" in chart.description
+    assert list(zip(claims["model"], claims["exponent"], strict=True)) == [("window eager", 1.0), ("dense eager", 2.0)]
+
+
+def test_the_arena_has_its_models_by_speed_with_memory_as_area() -> None:
+    cells = (
+        ArenaCell("linear", 4096, 4.0, 5.7, 0.1, 0.11),
+        ArenaCell("linear", 1024, 1.0, 1.2, 0.5, 0.4),
+        ArenaCell("reformer", 4096, None, 0.8, None, 0.24),
+    )
+    (chart,) = arena_charts([ArenaTable(growth_setting(), "source", cells, 4096, None, ())])
+    points = chart.tables["points"]
+    assert [list(points[name]) for name in ("name", "x", "y", "area")] == [["linear"], [5.7], [4.0], [0.1]]
+    assert arena_charts([ArenaTable(growth_setting(), "source", cells[2:], 4096, None, ())]) == []
+
+
+def growth_setting() -> Setting:
+    return Setting("train", "base", 1, "float32", "cpu", False, "machine")
 
 
 def test_a_report_shows_where_its_indicators_disagree() -> None:

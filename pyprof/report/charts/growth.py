@@ -1,88 +1,84 @@
-"""How a cost grows with the length: both axes logarithmic, so that a power of the length is a straight line."""
+"""How costs grow with the length: the power that fits each cost of each model, beside what its source claims."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-from pyprof.report.charts.chart import Chart, Columns, axis, hint, layered, scale, table
-from pyprof.report.charts.theme import DASHES, SHAPES, series
+from pyprof.analysis.growth import GrowthLine
+from pyprof.report.charts.chart import NAMES, Chart, Columns, axis, hint, layered, table
+from pyprof.report.charts.names import chart_name
+from pyprof.report.charts.theme import SHAPES, colour, series
 
-_HEIGHT = 320
-
-
-@dataclass(frozen=True)
-class Growth:
-    """The cost of one thing over lengths, and the power of the length that was fitted to it.
-
-    `factor` times the length to the power of `exponent` is the fit; bounds of the exponent are None where there are
-    none. `claimed` is what its source says, in words ("n log n").
-    """
-
-    name: str
-    lengths: tuple[int, ...]
-    costs: tuple[float, ...]
-    factor: float
-    exponent: float
-    low: float | None = None
-    high: float | None = None
-    claimed: str = ""
+_ROW = 24
+_AROUND = 90
 
 
-def growth_chart(name: str, title: str, grown: Sequence[Growth], cost: str, unit: str, *, caption: str = "") -> Chart:
-    """Points for what was measured or counted, a line for each fit over the same lengths; `cost` names the axis."""
-    names = [each.name for each in grown]
-    points = [(each, length, value) for each in grown for length, value in zip(each.lengths, each.costs, strict=True)]
-    ends = [(each, length) for each in grown if each.lengths for length in (min(each.lengths), max(each.lengths))]
+def growth_charts(lines: Sequence[GrowthLine], run: str = "") -> list[Chart]:
+    """A chart for each mode: a row for each model, a point with its interval for each cost, a bar at the claim."""
+    modes = list(dict.fromkeys(line.setting.mode for line in lines))
+    return [_chart(mode, [line for line in lines if line.setting.mode == mode], run) for mode in modes]
+
+
+def _chart(mode: str, lines: Sequence[GrowthLine], run: str) -> Chart:
+    placed = sorted(lines, key=lambda line: (line.claimed.exponent, str(line.subject)))
+    models = list(dict.fromkeys(str(line.subject) for line in placed))
+    fitted = [(line, cost, growth) for line in placed for cost, growth in line.costs.items()]
+    costs = list(dict.fromkeys(cost for _, cost, _ in fitted))
     tables: Mapping[str, Columns] = {
-        "points": {
-            "name": [each.name for each, _, _ in points],
-            "length": [length for _, length, _ in points],
-            "cost": [_round(value) for _, _, value in points],
-            "grows": [_words(each) for each, _, _ in points],
+        "claims": {
+            "model": [str(line.subject) for line in placed],
+            "exponent": [_round(line.claimed.exponent) for line in placed],
+            "said": [f"{line.complexity}: {line.claimed.exponent:.2f}" for line in placed],
         },
-        "fits": {
-            "name": [each.name for each, _ in ends],
-            "length": [length for _, length in ends],
-            "cost": [_round(each.factor * length**each.exponent) for each, length in ends],
+        "growths": {
+            "model": [str(line.subject) for line, _, _ in fitted],
+            "cost": [cost.replace("_", " ") for _, cost, _ in fitted],
+            "exponent": [_round(growth.exponent) for _, _, growth in fitted],
+            "low": [_round(growth.low) for _, _, growth in fitted],
+            "high": [_round(growth.high) for _, _, growth in fitted],
+            "said": [f"{each.exponent:.2f} [{each.low:.2f} to {each.high:.2f}]" for _, _, each in fitted],
         },
     }
+    y = {"field": "model", "type": "nominal", "scale": {"domain": models}, "title": None, "axis": NAMES}
     x = axis(
-        "length",
-        f"length ({unit}s)",
-        scale={**scale("log"), "padding": 14},
-        axis={"format": ",d", "tickCount": 6, "grid": False},
+        "exponent",
+        "exponent of the length, 95 % interval",
+        axis={"tickCount": 8},
+        scale={"nice": False, "zero": False, "padding": 12},
     )
-    y = axis("cost", cost, scale={**scale("log"), "padding": 14}, axis={"format": "~s", "tickCount": 6})
-    # All three alike, so that they are one legend.
-    legend = {"orient": "right", "title": None, "labelLimit": 220}
-    tint, dash, shape = (
-        {"field": "name", "type": "nominal", "legend": legend, "scale": {"domain": names, "range": values}}
+    # Both alike, so that they are one legend.
+    legend = {"orient": "top", "title": None}
+    domain = [cost.replace("_", " ") for cost in costs]
+    tint, shape = (
+        {"field": "cost", "type": "nominal", "legend": legend, "scale": {"domain": domain, "range": values}}
         for values in (
-            [series(number) for number in range(len(names))],
-            [list(DASHES[number % len(DASHES)]) for number in range(len(names))],
-            [SHAPES[number % len(SHAPES)] for number in range(len(names))],
+            [series(number) for number in range(len(costs))],
+            [SHAPES[number % len(SHAPES)] for number in range(len(costs))],
         )
     )
     spec = layered(
         [
-            {**table("fits"), "mark": {"type": "line", "strokeWidth": 2, "opacity": 0.8},
-             "encoding": {"x": x, "y": y, "color": tint, "strokeDash": dash}},
-            {**table("points"), "mark": {"type": "point", "filled": True, "size": 46, "opacity": 1},
+            {**table("claims"), "mark": {"type": "tick", "color": colour("ink"), "thickness": 3, "size": 16},
+             "encoding": {"x": x, "y": y, "tooltip": hint(_="model", claim="said")}},
+            {**table("growths"), "mark": {"type": "rule", "strokeWidth": 3, "opacity": 0.45},
+             "encoding": {"x": {**x, "field": "low"}, "x2": {"field": "high"}, "y": y, "color": tint}},
+            {**table("growths"), "mark": {"type": "point", "filled": True, "size": 55, "opacity": 1},
              "encoding": {"x": x, "y": y, "color": tint, "shape": shape,
-                          "tooltip": hint(_="name", length="length", cost="cost", grows="grows")}},
+                          "tooltip": hint(_="model", cost="cost", exponent="said")}},
         ],
         tables,
     )  # fmt: skip
-    told = "; ".join(f"{each.name} {_words(each)}" for each in grown)
-    return Chart(name, title, f"{title}. {told}.", tables, {"": spec}, caption=caption, height=_HEIGHT)
-
-
-def _words(growth: Growth) -> str:
-    bounds = "" if growth.low is None or growth.high is None else f" [{growth.low:.2f} to {growth.high:.2f}]"
-    claimed = f", claimed {growth.claimed}" if growth.claimed else ""
-    return f"as the length to the power of {growth.exponent:.2f}{bounds}{claimed}"
+    told = "; ".join(f"{line.subject} {cost.replace('_', ' ')} {each.exponent:.2f}" for line, cost, each in fitted[:16])
+    return Chart(
+        name=chart_name("growth", mode, run),
+        title=" · ".join(filter(None, (f"How costs grow, {mode}", run))),
+        description=f"Exponents of the length that fit the costs of each model, {mode}: {told}.",
+        tables=tables,
+        specs={"": spec},
+        caption="The upright bar is the source's claim over the same lengths.",
+        height=_ROW * len(models) + _AROUND,
+    )
 
 
 def _round(value: float) -> float:
-    return float(f"{value:.5g}")
+    return float(f"{value:.4g}")

@@ -27,7 +27,6 @@ def slopes_chart(name: str, title: str, slopes: Sequence[Slope], axis_title: str
     places = list(dict.fromkeys(each.place for each in slopes))
     names = list(dict.fromkeys(each.name for each in slopes))
     bounded = [(each, each.low, each.high) for each in slopes if each.low is not None and each.high is not None]
-    last = [each for each in slopes if each.place == places[-1]] if places else []
     tables: Mapping[str, Columns] = {
         "slopes": {
             "name": [each.name for each in slopes],
@@ -41,11 +40,6 @@ def slopes_chart(name: str, title: str, slopes: Sequence[Slope], axis_title: str
             "low": [_round(low) for _, low, _ in bounded],
             "high": [_round(high) for _, _, high in bounded],
         },
-        "names": {
-            "name": [each.name for each in last],
-            "place": [each.place for each in last],
-            "ratio": [_round(each.ratio) for each in last],
-        },
     }
     x = {"field": "place", "type": "nominal", "title": None,
          "scale": {"type": "point", "padding": 0.6, "domain": places},
@@ -54,8 +48,10 @@ def slopes_chart(name: str, title: str, slopes: Sequence[Slope], axis_title: str
     y = axis(
         "ratio", axis_title, scale={**scale("log"), "padding": 14}, axis={"format": "~g", "tickCount": 6, "grid": False}
     )
+    # All three alike, so that they are one legend.
+    legend = {"orient": "top", "title": None, "columns": 3, "labelLimit": 200}
     tint, dash, shape = (
-        {"field": "name", "type": "nominal", "legend": None, "scale": {"domain": names, "range": values}}
+        {"field": "name", "type": "nominal", "legend": legend, "scale": {"domain": names, "range": values}}
         for values in (
             [series(number) for number in range(len(names))],
             [list(DASHES[number % len(DASHES)]) for number in range(len(names))],
@@ -71,8 +67,6 @@ def slopes_chart(name: str, title: str, slopes: Sequence[Slope], axis_title: str
             {**table("slopes"), "mark": {"type": "point", "filled": True, "size": 55, "opacity": 1},
              "encoding": {"x": x, "y": y, "color": tint, "shape": shape,
                           "tooltip": hint(_="name", by="place", times="said")}},
-            {**table("names"), "mark": {"type": "text", "align": "left", "dx": 9, "fontSize": 11},
-             "encoding": {"x": x, "y": y, "text": {"field": "name", "type": "nominal"}, "color": tint}},
         ],
         tables,
     )  # fmt: skip

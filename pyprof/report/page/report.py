@@ -7,10 +7,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from pyprof.records.run_directory import Run
+from pyprof.report.charts.arena import arena_charts
 from pyprof.report.charts.chart import Chart, Group
 from pyprof.report.charts.curves import curve_groups
 from pyprof.report.charts.differences import difference_groups
 from pyprof.report.charts.disagreement import disagreement_groups
+from pyprof.report.charts.growth import growth_charts
 from pyprof.report.charts.shares import share_group
 from pyprof.report.charts.tipping import tipping_charts
 from pyprof.report.page.answers import answers, in_one_line
@@ -68,16 +70,19 @@ def report_page(runs: Sequence[Run]) -> str:
         for run, part in own
         for made in disagreement_groups(part, told.views[0].indicators, run)
     ]
+    names = told.names if len(runs) > 1 else [""]
+    growing = [each for run, view in zip(names, told.views, strict=True) for each in growth_charts(view.growth, run)]
+    arena = [each for run, view in zip(names, told.views, strict=True) for each in arena_charts(view.arena, run)]
     groups = [*shares, *(each for _, own in costs for each in own), *disagreeing, *differing]
-    charts += [*(chart for each in groups for chart in each.charts), *tips]
+    charts += [*(chart for each in groups for chart in each.charts), *growing, *arena, *tips]
     sections: dict[str, list[Part]] = {
         "answer": first,
         "differences": _differences(told, differing),
         "shares": [tag("p", _OWN), *map(group, shares)] if shares else [],
         "costs": [[tag("h3", name.capitalize()), *map(group, own)] for name, own in costs if own],
         "disagreement": [tag("p", _DISAGREE), *map(group, disagreeing)] if disagreeing else [],
-        "growth": [*_of_each(told, growth_part)],
-        "arena": [*_of_each(told, arena_part)],
+        "growth": [*map(figure, growing), *_of_each(told, growth_part)],
+        "arena": [*map(figure, arena), *_of_each(told, arena_part)],
         "published": published,
         "records-section": [*records_part(told, records)],
         "layers": [*trees_part(trees)],
