@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pyprof.cli.options import add_command, add_json, directory, print_json
+from pyprof.cli.options import add_command, add_json, directory, output_file, print_json
 from pyprof.cli.output import say
 from pyprof.errors import UsageError
+from pyprof.plain import shown
 
 if TYPE_CHECKING:
     from pyprof.cli.options import Commands
@@ -34,12 +35,12 @@ def add(commands: Commands) -> None:
     parser.add_argument(
         "--html",
         metavar="FILE",
-        type=directory,
+        type=output_file("a page", ".html"),
         nargs="?",
         const=Path(),
         help="write a page instead (default: report.html in DIR, or here if there are several)",
     )
-    parser.add_argument("--figures", metavar="OUT", type=directory, help="write the charts into this directory instead")
+    parser.add_argument("--figures", metavar="OUT", type=_pictures, help="write the charts into this directory instead")
     parser.add_argument(
         "--format",
         choices=FORMATS,
@@ -47,6 +48,19 @@ def add(commands: Commands) -> None:
         help="of the figures: png (default), svg or pdf, as a paper wants them",
     )
     add_json(parser)
+
+
+def _pictures(text: str) -> Path:
+    """An argument that is a directory to write pictures into, which holds nothing else."""
+    path = directory(text)
+    try:
+        names = [each.name for each in path.iterdir()] if path.exists() else []
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{shown(text)} cannot be written: {error.strerror}") from None
+    others = sorted(name for name in names if name[0] != "." and Path(name).suffix[1:] not in FORMATS)
+    if others:
+        raise argparse.ArgumentTypeError(f"{shown(text)} holds {shown(others[0])}, no picture: name another directory")
+    return path
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -270,10 +270,16 @@ def test_the_page_is_written_beside_the_run_and_its_path_told(stored: Path, cli:
 
 
 def test_wrong_use_is_one_sentence(stored: Path, cli: Any) -> None:
-    for arguments in (("--html", stored), ("--html", stored / "none" / "x.html"), ("--format", "png")):
+    pages = (stored, stored / "none" / "x.html", stored / "study.toml")
+    # Neither the run itself nor a file takes pictures.
+    pictures = (stored, stored / "study.toml")
+    wrong = [*(("--html", page) for page in pages), *(("--figures", place) for place in pictures), ("--format", "png")]
+    before = (stored / "study.toml").read_bytes()
+    for arguments in wrong:
         code, out, err = cli("report", stored, *arguments)
         assert (code, out) == (2, "")
         assert len(err.strip().splitlines()) == 1
+    assert (stored / "study.toml").read_bytes() == before
 
 
 def test_several_runs_are_held_against_the_first(stored: Path, tmp_path: Path, cli: Any) -> None:
