@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from closed_forms import closed_form
-from steps import PlainStep, registry_step
+from model_steps import PlainStep, registry_step
 from torch import nn
 
 from pyprof.indicators import flops, macs

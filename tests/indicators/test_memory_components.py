@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from steps import PlainStep, registry_step
+from model_steps import PlainStep, registry_step
 from torch import nn
 
 from pyprof.indicators import memory_components, saved_activations

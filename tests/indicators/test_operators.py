@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from steps import PlainStep, registry_step
+from model_steps import PlainStep, registry_step
 from torch import nn
 from torch.nn import functional
 
