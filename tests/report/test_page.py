@@ -27,7 +27,7 @@ from pyprof.records.run_directory import Run
 from pyprof.report.charts.render import javascript
 from pyprof.report.page.markup import Markup, data_script, markup, tag
 from pyprof.report.page.report import report_page
-from pyprof.report.page.trees import trees_data
+from pyprof.report.page.trees import case_tree, trees_data
 from pyprof.report.run import view_of
 from pyprof.study.run import RunResult
 
@@ -245,6 +245,16 @@ def test_layers_of_which_little_is_known_are_a_tree(stored: Path) -> None:
     trees = Page(report_page([run_directory.read(stored)])).data["trees"]
     for fixed in trees["structures"]:
         assert [number for number, parent in enumerate(fixed["parent"]) if parent is None] == [0]
+
+
+def test_trees_of_one_case_in_two_settings_have_names_of_their_own(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    key, record = next((key, record) for key, record in run.records.items() if record.kinds)
+    kept = replace(record, case=replace(record.case, allocator="keep", dtype="bfloat16"))
+    names = {case_tree(each, layers(each), {"head": "#d55e00"}).name for each in (record, kept)}
+    assert len(names) == 2
+    assert any(name.endswith("-bfloat16-keep") for name in names)
+    assert key == record.case.key
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import re
 import shutil
 import tarfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +62,11 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
     with tarfile.open(STORED / "schema1.tgz") as archive:
         archive.extractall(folder, filter="data")
-    for name, runs in (("stored", [read(folder / "fixed")]), ("quick", [write_run(folder / "quick")])):
+    stored, quick = read(folder / "fixed"), write_run(folder / "quick")
+    shown = {"stored": [stored], "quick": [quick], "empty": [replace(stored, records={})], "both": [stored, quick]}
+    for name, runs in shown.items():
         (folder / f"{name}.html").write_text(report_page(runs), encoding="utf-8")
-    return {name: folder / f"{name}.html" for name in ("stored", "quick")}
+    return {name: folder / f"{name}.html" for name in shown}
 
 
 class Watched:
@@ -108,7 +111,7 @@ def opened(browser: Any, pages: dict[str, Path]) -> Iterator[Any]:
         each.context.close()
 
 
-@pytest.mark.parametrize("name", ["stored", "quick"])
+@pytest.mark.parametrize("name", ["stored", "quick", "both"])
 def test_all_charts_are_drawn_without_a_word_or_a_request(opened: Any, pages: dict[str, Path], name: str) -> None:
     watched = opened(name)
     assert watched.drawn() > 10
@@ -116,6 +119,14 @@ def test_all_charts_are_drawn_without_a_word_or_a_request(opened: Any, pages: di
     assert watched.page.evaluate(f"{marks}.map((plot) => plot.dataset.chart)") == []
     assert watched.said == []
     assert watched.asked == [pages[name].as_uri()]
+
+
+def test_a_page_of_nothing_says_so_and_works(opened: Any) -> None:
+    watched = opened("empty")
+    assert watched.page.locator("#count").inner_text().startswith("0 of 0 records")
+    watched.page.locator("#records th").first.get_by_role("button").click()
+    assert "Nothing was measured" in watched.page.locator("#answer").inner_text()
+    assert watched.said == []
 
 
 def test_nothing_can_be_asked_for_even_if_a_script_tried(opened: Any) -> None:

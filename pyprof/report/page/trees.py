@@ -10,6 +10,7 @@ from pyprof.analysis.curves import Curves
 from pyprof.analysis.marked import marked_cases
 from pyprof.plain import printable
 from pyprof.quantity import format_bytes
+from pyprof.records.case import Case
 from pyprof.records.executor import Columns
 from pyprof.records.record import Record
 from pyprof.records.run_directory import Run, layers_of
@@ -174,7 +175,10 @@ def case_tree(record: Record, columns: Columns, kinds: Mapping[str, str]) -> Cha
         "share": [1e3 * each / (case["step"] or 1) for each in total],
         "memory": [format_bytes((count or 0) * case["width"]) for count in fixed["parameters"]],
     }
-    return tree_chart(chart_name("layers", case["label"]), case["label"], layers, kinds)
+    usual = Case(record.case.model, record.case.length)
+    apart = (each for each in (record.case.dtype, record.case.allocator) if each not in (usual.dtype, usual.allocator))
+    title = ", ".join((case["label"], *apart))
+    return tree_chart(chart_name("layers", title), title, layers, kinds)
 
 
 def middle_trees(run: Run, view: View) -> Iterator[Chart]:
