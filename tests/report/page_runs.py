@@ -18,17 +18,18 @@ KINDS = ("other", "embedding", "other", "other", "self-attention", "feedforward"
 
 
 def layers(record: Record) -> dict[str, list[Any]]:
-    """A small tree whose layers have the times of their kinds."""
+    """A small tree whose layers have the times of their kinds; a device worked for a quarter of HuBERT's."""
     own = [record.kinds[kind].forward_seconds if kind != "other" else 0.0 for kind in KINDS]
     whole = list(own)
     for index in range(len(own) - 1, 0, -1):
         whole[PARENTS[index] or 0] += whole[index]
     back = [2 * each if record.case.mode == "train" else None for each in own]
+    device = {"own_device_seconds": [each / 4 for each in own]} if record.case.model == "hubert" else {}
     return {
         "parent": list(PARENTS), "path": list(PATHS), "type": ["Module"] * len(own), "kind": list(KINDS),
         "calls": [1] * len(own), "parameters": [1000] * len(own), "forward_seconds": whole, "own_forward_seconds": own,
         "backward_seconds": [2 * each if record.case.mode == "train" else None for each in whole],
-        "own_backward_seconds": back,
+        "own_backward_seconds": back, **device,
     }  # fmt: skip
 
 

@@ -211,6 +211,24 @@ def test_the_layers_of_a_record_are_shown_where_it_is_asked_for(opened: Any) -> 
     assert watched.said == []
 
 
+def test_the_times_of_a_device_are_shown_where_there_are_any(opened: Any) -> None:
+    watched = opened("quick")
+    page = watched.page
+    page.get_by_label("contains").fill("hubert 600 eager infer")
+    page.locator("#records").get_by_role("button", name="layers").first.click()
+    watched.wait("document.getElementById('tree').dataset.drawn?.startsWith('hubert')")
+    assert "the device worked" not in page.locator("#tree-said").inner_text()
+    page.get_by_label("time of the").select_option("device")
+    watched.wait("document.getElementById('tree').dataset.drawn.endsWith('on the device')")
+    assert "the device worked for" in page.locator("#tree-said").inner_text()
+    page.locator("#tree-table summary").click()
+    assert "own device time" in page.locator("#tree-table thead").inner_text()
+    page.locator("#case").select_option(label="bert eager infer 62 (cpu float32)")
+    watched.wait("document.getElementById('tree').dataset.drawn.startsWith('bert')")
+    assert not page.get_by_label("time of the").is_visible()
+    assert watched.said == []
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_text_has_contrast(opened: Any, scheme: str) -> None:
     watched = opened("stored", color_scheme=scheme)

@@ -8,6 +8,11 @@
     make("option", { value: String(index) }, several ? `${each.run}: ${each.label} (${each.setting})` : `${each.label} (${each.setting})`)));
   document.getElementById("which-tree").append(make("div", {}, make("label", { for: "case" }, "case"), select));
   select.addEventListener("change", () => show(Number(select.value)));
+  // The clock whose times the picture shows: the host's, or the work of a device where that was recorded.
+  const clock = make("select", { id: "clock" }, make("option", { value: "host" }, "host"), make("option", { value: "device" }, "device"));
+  const clocks = make("div", {}, make("label", { for: "clock" }, "time of the"), clock);
+  document.getElementById("which-tree").append(clocks);
+  clock.addEventListener("change", () => show(current));
   const UNITS = [["s", 1e9], ["ms", 1e6], ["µs", 1e3], ["ns", 1]];
   let current = null, turn = 0, started = false;
 
@@ -21,7 +26,7 @@
   function layersOf(each) {
     const fixed = trees.structures[each.layers], step = each.step || 1;
     const at = (name, index) => (each[name] ? each[name][index] : null) ?? 0;
-    return fixed.path.map((path, index) => {
+    const layers = fixed.path.map((path, index) => {
       const own = at("own_forward_seconds", index) + at("own_backward_seconds", index) + at("recompute_seconds", index);
       const total = at("forward_seconds", index) + at("backward_seconds", index);
       return { id: index, parent: fixed.parent[index], path, name: path.split(".").pop() || fixed.type[index],
@@ -30,12 +35,19 @@
         forward: at("forward_seconds", index), backward: each.backward_seconds ? each.backward_seconds[index] : null,
         device: each.own_device_seconds ? each.own_device_seconds[index] : null };
     });
+    if (each.own_device_seconds && clock.value === "device") {
+      layers.forEach((layer) => { layer.own = layer.total = (layer.device ?? 0) / 1e3; });
+      [...layers].reverse().forEach((layer) => { if (layer.parent !== null) layers[layer.parent].total += layer.total; });
+      layers.forEach((layer) => { layer.share = layer.total / (layers[0].total || 1); });
+    }
+    return layers;
   }
 
   async function show(index) {
     current = index;
     started = true;
-    const mine = ++turn, each = cases[index], layers = layersOf(each);
+    clocks.hidden = !cases[index].own_device_seconds;
+    const mine = ++turn, each = cases[index], layers = layersOf(each), device = !clocks.hidden && clock.value === "device";
     const depths = [];
     layers.forEach((layer) => { depths[layer.id] = layer.parent === null ? 1 : depths[layer.parent] + 1; });
     const kinds = trees.spec.scales.find((scale) => scale.name === "kind");
@@ -48,6 +60,7 @@
       }));
     const time = (value) => { const [unit, size] = UNITS.find(([, size]) => Math.abs(value) >= size) ?? UNITS[3]; return `${written(value / size)} ${unit}`; };
     const said = [`a step with probes took ${time(each.step)}`, `${time(each.outside)} of it outside of all layers`];
+    if (device) said.push(`the device worked for ${time(layers[0].total * 1e3)} of it, of which the shares are`);
     if (each.memory) said.push(`the case's peak memory is ${each.memory}`);
     document.getElementById("tree-said").textContent = `${each.label}: ${said.join("; ")}.`;
     place.setAttribute("aria-label", `Layers of ${each.label} as a tree; the table below has the same in numbers.`);
@@ -55,7 +68,7 @@
       data: trees.spec.data.map((source) => source.name === "layers" ? { ...source, values: layers.map((layer) => ({ ...layer })) } : source) };
     const result = await vegaEmbed(place, spec, { mode: "vega", renderer: "svg", actions: false, ast: true, loader: pyprof.refuse, tooltip: { theme: "custom" } });
     if (mine !== turn) return result.finalize();
-    place.dataset.drawn = each.label;
+    place.dataset.drawn = device ? `${each.label} on the device` : each.label;
     const [unit, size] = UNITS.find(([, size]) => each.step >= 10 * size) ?? UNITS[3];
     const optional = [];
     if (each.backward_seconds) optional.push([`backward (${unit})`, (layer) => layer.backward === null ? null : layer.backward / size]);
