@@ -13,6 +13,7 @@
 #pragma GCC diagnostic ignored "-Wuninitialized"  // GCC 12 warns of its own intrinsics
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,avx512bf16")
+#define PYPROF_BFLOAT16_INSTRUCTIONS
 #include "window_attention/cpu_vector512.h"
 
 namespace pyprof::window {

@@ -93,13 +93,17 @@ inline void add_transposed(const float* columns, int64_t dim, const float* keep,
   }
 }
 
-// to[i][d] = scale[i] * columns[d][i] for the `rows` queries of a strip.
-inline void store_transposed(const float* columns, int64_t dim, const float* scale, int64_t rows, uint16_t* to,
+// to[i][d] = scale[i] * columns[d][i] for the `rows` queries of a strip. Whether all columns are finite numbers, as
+// `all_finite` says it.
+inline bool store_transposed(const float* columns, int64_t dim, const float* scale, int64_t rows, uint16_t* to,
                              int64_t stride) {
-  __m512 block[16];
+  __m512 block[16], sums[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
   for (int64_t d = 0; d < dim; d += 16) {
 #pragma GCC unroll 16
-    for (int k = 0; k < 16; ++k) block[k] = Vec::load(columns + (d + k) * kStrip);
+    for (int k = 0; k < 16; ++k) {
+      block[k] = Vec::load(columns + (d + k) * kStrip);
+      sums[k % 2] = Vec::add(sums[k % 2], block[k]);
+    }
     Vec::transpose(block);
 #pragma GCC unroll 16
     for (int i = 0; i < 16; ++i)
@@ -107,10 +111,43 @@ inline void store_transposed(const float* columns, int64_t dim, const float* sca
         _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + i * stride + d),
                             narrow(Vec::mul(block[i], Vec::set1(scale[i]))));
   }
+  return Vec::is_finite(Vec::add(sums[0], sums[1]));
 }
 
-inline void multiply_scores(const uint16_t* rows, int64_t dim, int64_t count, const float* lanes, float* to) {
+// Rows that later tiles will want, asked for a few at a time in between the products of this one: there is so little to
+// compute for a byte that memory would be waited for. They may lie past the end of a tensor: asking does no harm.
+class RowsAhead {
+ public:
+  explicit RowsAhead(int64_t dim) : lines_((dim * 2 + 63) / 64) {}
+  void clear() { piece_ = count_ = 0; }
+  // `stride` in elements.
+  void add(const void* from, int64_t stride) {
+    pieces_[count_++] = {static_cast<const char*>(from), stride * 2, kTile};
+  }
+  void fetch() {
+    for (int row = 0; row < kFetched && piece_ < count_; ++row) {
+      Piece& piece = pieces_[piece_];
+      for (int64_t line = 0; line < lines_; ++line) Lead::fetch(piece.at + line * 64);
+      piece.at += piece.stride;
+      if (--piece.rows == 0) ++piece_;
+    }
+  }
+
+ private:
+  static constexpr int kFetched = 16;  // at a time: so many lines can be on their way
+  struct Piece {
+    const char* at;
+    int64_t stride, rows;
+  };
+  Piece pieces_[7];
+  int piece_ = 0, count_ = 0;
+  const int64_t lines_;
+};
+
+inline void multiply_scores(const uint16_t* rows, int64_t dim, int64_t count, const float* lanes, float* to,
+                            RowsAhead& ahead) {
   for (int64_t j = 0; j < count; j += 32) {
+    ahead.fetch();
     const uint16_t* block = rows + j * dim;
     Tiles::multiply<true>({block, block + 16 * dim, dim * 2, 64, lanes, lanes, 64, 1024, dim / 32, to + j * kTile,
                            to + (j + 16) * kTile, kTile * 4, false});
@@ -120,12 +157,14 @@ inline void multiply_scores(const uint16_t* rows, int64_t dim, int64_t count, co
 struct TileForward final : ForwardSlice {
   uint16_t *rows, *columns;  // keys, and values transposed
   int64_t columns_stride;
+  mutable RowsAhead ahead;
 
   TileForward(const Problem& p, const Forward& f, const Slice& s, void* memory)
       : ForwardSlice(p, f, s, memory),
         rows(reinterpret_cast<uint16_t*>(buffers.keys)),
         columns(reinterpret_cast<uint16_t*>(buffers.values)),
-        columns_stride(chunk + 32) {
+        columns_stride(chunk + 32),
+        ahead(p.head_dim) {
     score_factor = exponent_factor(query_factor);
   }
   static float exponent_factor(float x) { return x < 0 ? -x : (x > 1e-30f ? x : 1e-30f); }
@@ -144,6 +183,7 @@ struct TileForward final : ForwardSlice {
   }
 
   void take_scores(const Strip* strips, int count) override {
+    look_ahead(strips[0].first / kTile * kTile);
     for (int s = 0; s < count; ++s) {
       const Strip& strip = strips[s];
       make_lanes(elements(problem.query, problem.query_strides, slice.head, strip.first), problem.query_strides.row,
@@ -151,7 +191,17 @@ struct TileForward final : ForwardSlice {
     }
     for (int s = 0; s < count; ++s)
       multiply_scores(rows + (strips[s].sight.begin - base) * dims.dim, dims.dim, strips[s].sight.count(),
-                      strips[s].lanes, strips[s].scores);
+                      strips[s].lanes, strips[s].scores, ahead);
+  }
+
+  // Queries and output of the tile after the one at `tile`, and keys and values of that one block later.
+  void look_ahead(int64_t tile) const {
+    const int64_t head = slice.head / (problem.heads / problem.key_heads), key = tile + kForwardBlock + dims.right;
+    ahead.clear();
+    ahead.add(elements(problem.key, problem.key_strides, head, key), problem.key_strides.row);
+    ahead.add(elements(problem.value, problem.value_strides, head, key), problem.value_strides.row);
+    ahead.add(elements(problem.query, problem.query_strides, slice.head, tile + kTile), problem.query_strides.row);
+    ahead.add(output(tile + kTile), forward.output_strides.row);
   }
 
   // One kind of work for both strips before the next: tiles wait for what vectors have just stored.
@@ -165,6 +215,7 @@ struct TileForward final : ForwardSlice {
   void multiply_columns(const Strip& strip) const {
     const uint16_t* values_at = columns + strip.sight.begin - base;
     for (int64_t d = 0; d < dims.dim; d += 32) {
+      ahead.fetch();
       const uint16_t* left = values_at + d * columns_stride;
       Tiles::multiply<true>({left, left + 16 * columns_stride, columns_stride * 2, 64, strip.scores, strip.scores,
                              kTile * 8, kTile * 4 * 32, round_up(strip.sight.count()) / 32, strip.lanes + d * kStrip,
@@ -175,18 +226,18 @@ struct TileForward final : ForwardSlice {
   void store_output(const Strip& strip) const {
     float inverse[kStrip];
     for (int64_t r = 0; r < kStrip; ++r) inverse[r] = 1 / strip.sum[r];
-    float* sums = strip.lanes;
+    bool finite;
     if (strip.starts && strip.ends) {
-      store_transposed(sums, dims.dim, inverse, strip.rows, static_cast<uint16_t*>(output(strip.first)),
-                       forward.output_strides.row);
+      finite = store_transposed(strip.lanes, dims.dim, inverse, strip.rows, static_cast<uint16_t*>(output(strip.first)),
+                                forward.output_strides.row);
     } else {
       float* to = buffers.output + (strip.first - block) * dims.padded;
       add_transposed(strip.lanes, dims.dim, strip.shrink, !strip.starts, to);
       if (!strip.ends) return;
       store_rows(problem.type, output(strip.first), forward.output_strides.row, strip.rows, dims, to, inverse, 1);
-      sums = to;
+      finite = all_finite({to, dims.padded}, kStrip, dims.padded);
     }
-    if (!all_finite({sums, dims.padded}, kStrip, dims.padded)) store_exactly(strip);
+    if (!finite) store_exactly(strip);
   }
 
   // Pairs of keys take the place of the first key's weights.
@@ -204,6 +255,7 @@ struct TileBackward final : BackwardSweep {
   uint16_t *key_rows, *key_columns, *value_rows;
   int64_t columns_stride;
   float* columns;  // the gradients of a strip's queries, transposed
+  mutable RowsAhead ahead;
 
   TileBackward(const Problem& p, const Backward& b, const Slice& s, void* memory)
       : BackwardSweep(p, b, s, memory),
@@ -211,7 +263,8 @@ struct TileBackward final : BackwardSweep {
         key_columns(key_rows + (plan.chunk + 32) * dims.dim),
         value_rows(reinterpret_cast<uint16_t*>(buffers.values)),
         columns_stride(plan.chunk + 32),
-        columns(scratch.floats(kStrip * dims.padded)) {
+        columns(scratch.floats(kStrip * dims.padded)),
+        ahead(p.head_dim) {
     score_factor = TileForward::exponent_factor(query_factor);
   }
 
@@ -244,11 +297,28 @@ struct TileBackward final : BackwardSweep {
     make_row_pairs(grad, grad_stride, tile.rows, dims.dim, buffers.grad);
   }
 
-  void take_scores(const Part&, const Scores* weights, const Scores* grads, int strips) override {
+  // Queries and what belongs to them of the next tile, keys and values of that one block later, and where the gradients
+  // of keys go that are finished at the end of the block.
+  void look_ahead(const QueryTile& tile) const {
+    const Backward& backward = rows.backward;
+    const int64_t next = tile.first + kTile, key = tile.first + plan.block + dims.right;
+    const int64_t done = larger(slice.begin, tile.first - dims.left);
+    ahead.clear();
+    ahead.add(rows.key(key), problem.key_strides.row);
+    ahead.add(rows.value(key), problem.value_strides.row);
+    ahead.add(rows.query(tile.head, next), problem.query_strides.row);
+    ahead.add(rows.grad_output(tile.head, next), backward.grad_output_strides.row);
+    ahead.add(rows.grad_query(tile.head, next), backward.grad_query_strides.row);
+    ahead.add(rows.grad_key(done), backward.grad_key_strides.row);
+    ahead.add(rows.grad_value(done), backward.grad_value_strides.row);
+  }
+
+  void take_scores(const Part& part, const Scores* weights, const Scores* grads, int strips) override {
+    look_ahead(part.tile);
     for (int s = 0; s < strips; ++s) {
       const int64_t from = weights[s].begin * dims.dim, count = weights[s].end - weights[s].begin;
-      multiply_scores(key_rows + from, dims.dim, count, weights[s].lanes, weights[s].to);
-      multiply_scores(value_rows + from, dims.dim, count, grads[s].lanes, grads[s].to);
+      multiply_scores(key_rows + from, dims.dim, count, weights[s].lanes, weights[s].to, ahead);
+      multiply_scores(value_rows + from, dims.dim, count, grads[s].lanes, grads[s].to, ahead);
     }
   }
 
@@ -268,6 +338,7 @@ struct TileBackward final : BackwardSweep {
   void add_to_queries(const Part& part, int strip) const {
     const float* right = buffers.grads + strip * kTile + kTile / 2;
     for (int64_t d = 0; d < dims.dim; d += 32) {
+      ahead.fetch();
       const uint16_t* block = key_columns + d * columns_stride + part.begin - base;
       Tiles::multiply<true>({block, block + 16 * columns_stride, columns_stride * 2, 64, right, right, kTile * 8,
                              kTile * 4 * 32, round_up(part.end - part.begin) / 32, columns + d * kStrip,
@@ -279,6 +350,7 @@ struct TileBackward final : BackwardSweep {
 
   void add_to_keys(const Part& part, int64_t first, int64_t end) const {
     for (int64_t j = first; j < end; j += 16) {
+      ahead.fetch();
       const int64_t weight = (j - part.begin) * kTile;
       multiply_rows(buffers.weights + weight, buffers.grad, key_sums.values(j).data);
       multiply_rows(buffers.grads + weight, buffers.query, key_sums.keys(j).data);

@@ -21,8 +21,9 @@ inline __m256 scaled8(const float* from, float scale) {
 
 inline void store8(const float* from, float scale, float* to) { _mm256_storeu_ps(to, scaled8(from, scale)); }
 
-// Rounds to nearest, ties to even; a NaN stays one.
-#ifdef __AVX512BF16__
+// Rounds to nearest, ties to even; a NaN stays one. The file says whether its instruction set has instructions for it,
+// since GCC 12 does not define the macros of a target that a pragma sets.
+#ifdef PYPROF_BFLOAT16_INSTRUCTIONS
 inline void store8_bfloat16(const float* from, float scale, uint16_t* to) {
   const __m128i packed = reinterpret_cast<__m128i>(_mm256_cvtneps_pbh(scaled8(from, scale)));
   _mm_storeu_si128(reinterpret_cast<__m128i*>(to), packed);
