@@ -30,7 +30,8 @@ CREATE TABLE CUPTI_ACTIVITY_KIND_RUNTIME (start INTEGER NOT NULL, end INTEGER NO
   globalTid INTEGER, correlationId INTEGER, nameId INTEGER NOT NULL, returnValue INTEGER NOT NULL);
 CREATE TABLE CUPTI_ACTIVITY_KIND_KERNEL (start INTEGER NOT NULL, end INTEGER NOT NULL, deviceId INTEGER NOT NULL,
   contextId INTEGER, streamId INTEGER NOT NULL, correlationId INTEGER, globalPid INTEGER, demangledName INTEGER,
-  shortName INTEGER, gridX INTEGER, gridY INTEGER, gridZ INTEGER, blockX INTEGER, blockY INTEGER, blockZ INTEGER);
+  shortName INTEGER, gridX INTEGER, gridY INTEGER, gridZ INTEGER, blockX INTEGER, blockY INTEGER, blockZ INTEGER,
+  graphNodeId INTEGER);
 """
 SCAN = """
 import sqlite3, sys, time
@@ -40,7 +41,8 @@ rows = 0
 for query in (
     "SELECT globalTid, start, end, category, textId FROM NVTX_EVENTS",
     "SELECT start, globalTid, correlationId FROM CUPTI_ACTIVITY_KIND_RUNTIME",
-    "SELECT start, end, deviceId, streamId, correlationId, globalPid, demangledName FROM CUPTI_ACTIVITY_KIND_KERNEL",
+    "SELECT start, end, deviceId, streamId, correlationId, globalPid, demangledName, graphNodeId "
+    "FROM CUPTI_ACTIVITY_KIND_KERNEL",
 ):
     for row in connection.execute(query):
         rows += 1
@@ -78,7 +80,7 @@ def generate(path: Path, kernels: int) -> None:
         ((each * 10_000 + 1000, each * 10_000 + 4000, thread, each + 1) for each in range(kernels)),
     )
     connection.executemany(
-        "INSERT INTO CUPTI_ACTIVITY_KIND_KERNEL VALUES (?, ?, 0, 1, 7, ?, ?, ?, ?, 1, 1, 1, 128, 1, 1)",
+        "INSERT INTO CUPTI_ACTIVITY_KIND_KERNEL VALUES (?, ?, 0, 1, 7, ?, ?, ?, ?, 1, 1, 1, 128, 1, 1, NULL)",
         (
             (at := each * 10_000 + 5000, at + 4000, each + 1, PROCESS, 102 + each % 50, 102 + each % 50)
             for each in range(kernels)

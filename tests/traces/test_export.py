@@ -6,6 +6,7 @@ import copy
 import json
 import threading
 from collections import Counter, defaultdict
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -153,6 +154,46 @@ def test_names_are_those_of_the_layer_table(tmp_path):
         "there is no counter of memory, which was not followed: mark the step with `step(memory=True)`"
     ]
     assert not trace.counters
+
+
+def test_a_second_reading_that_shares_nothing_with_the_first_finds_the_same(tmp_path):
+    """Every pair of slices of a thread is compared, with the raw numbers of the file: O(n^2), and without a stack."""
+    model = bert()
+    probes = followed(model, lambda: model(TOKENS).last_hidden_state.sum().backward())
+    trace = checked(probes, tmp_path)
+    with (tmp_path / "out.json").open() as file:
+        events = json.load(file, parse_float=Decimal, parse_int=Decimal)["traceEvents"]
+    for each in events:
+        each["ts"], each["dur"] = int(each["ts"] * 1000), int(each.get("dur", 0) * 1000)
+    slices = [(each["tid"], each["ts"], each["ts"] + each["dur"], each) for each in events if each["ph"] == "X"]
+    own = {id(each): end - begin for _, begin, end, each in slices}
+    around = defaultdict(list)
+    for place, (thread, begin, end, each) in enumerate(slices):
+        for other, (same, first, last, outer) in enumerate(slices):
+            if same != thread or place == other or last <= begin or end <= first:
+                continue
+            inside = (first, -last, other) < (begin, -end, place)
+            assert (first <= begin and end <= last) if inside else (begin <= first and last <= end)
+            if inside:
+                around[id(each)].append((last - first, outer))
+    for _, begin, end, each in slices:
+        if around[id(each)]:
+            own[id(min(around[id(each)], key=lambda entry: entry[0])[1])] -= end - begin
+    by_layer = Counter()
+    for *_, each in slices:
+        if "layer" in each["args"]:
+            by_layer[each["args"]["layer"], each["cat"]] += own[id(each)]
+    assert {key: value for key, value in by_layer.items() if value} == own_of(trace)
+    ends = defaultdict(dict)
+    for each in events:
+        if each["ph"] in "sf":
+            inside = [one for thread, begin, end, one in slices if thread == each["tid"] and begin <= each["ts"] < end]
+            ends[each["id"]][each["ph"]] = min(inside, key=lambda one: one["dur"])
+    linked = [(pair["s"]["args"]["layer"], pair["f"]["args"]["layer"]) for pair in ends.values()]
+    assert sorted(linked) == sorted(
+        (begin.arguments["layer"], end.arguments["layer"]) for _, begin, end in trace.arrows
+    )
+    assert all(one == other for one, other in linked)
 
 
 class Checkpointed(nn.Module):
