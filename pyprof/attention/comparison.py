@@ -99,7 +99,7 @@ class Comparison:
     @property
     def trust(self) -> Judgement | None:
         """Whether to trust the times, and what to do where not; None where nothing tells."""
-        told = [(f"{each.problem}, {each.mode}", each.held_up) for each in self.results if each.held_up is not None]
+        told = [(_named(each), each.held_up) for each in self.results if each.held_up is not None]
         throttled = any(each.throttled for each in self.results)
         return of_shares(told, "problem", throttled)
 
@@ -113,6 +113,12 @@ class Comparison:
             "plan": self.grid.to_json(),
             "contests": [result.to_json() for result in self.results],
         }
+
+
+def _named(result: ProblemResult) -> str:
+    """A problem in a sentence on a grid whose other settings are known."""
+    left, right = result.problem.window
+    return f"{result.mode} {result.problem.dtype} {result.problem.length:,}, {left}+{right}"
 
 
 Progress = Callable[[int, int, ProblemResult | None, str], None]

@@ -96,7 +96,7 @@ def reasons_of(shares: Sequence[tuple[str, float]], noun: str = "case") -> Itera
             f"({_named(held_up)})"
         )
         if level == "do not trust":
-            told = f"{_BARRIERS}, so times, ratios and tipping points may be off by {_factor(held_up[0][1])}."
+            told = f"{_BARRIERS}, so times and what follows from them may be off by {_factor(held_up[0][1])}."
             yield Reason(what, told, _APART)
         else:
             off = _factor(held_up[0][1])

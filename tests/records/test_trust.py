@@ -147,3 +147,4 @@ def test_attention_says_it_of_its_problems() -> None:
     assert comparison.trust is not None
     assert comparison.trust.level == "do not trust"
     assert "other processes held up 2 of 2 problems" in comparison.trust.sentence
+    assert "(forward float32 16, 2+2: 50 %, forward float32 32, 2+2: 50 %)" in comparison.trust.sentence

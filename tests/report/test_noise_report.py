@@ -87,7 +87,7 @@ def test_a_run_that_was_held_up_is_not_to_be_trusted_and_says_so_first() -> None
     text = " ".join(printed(view).split())
     assert text.index("Do not trust these times: other processes held up") < text.index("━━")
     assert (
-        "so times, ratios and tipping points may be off by a factor of ten and more. Measure again while nothing"
+        "so times and what follows from them may be off by a factor of ten and more. Measure again while nothing"
         in text
     )
     (reason,) = document(view)["trust"]["reasons"]
