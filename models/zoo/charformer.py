@@ -3,7 +3,7 @@
 Family: downsampling
 Source: Tay et al., "Charformer: Fast Character Transformers via Gradient-based Subword Tokenization", ICLR 2022,
     section 2
-Equation: x^_i = sum_b softmax_b(F(X_b,i)) X_b,i over the means X_b,i of blocks of b characters, (4), then means of d_s
+Equation: x^_i = sum_b softmax_b(F(X_b,i)) X_b,i over the means X_b,i of blocks of b characters, then means of d_s
     neighbours
 Complexity: L * L / rate**2
 Addresses: embedding

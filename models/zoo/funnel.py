@@ -3,7 +3,7 @@
 Family: downsampling
 Source: Dai et al., "Funnel-Transformer: Filtering out Sequential Redundancy for Efficient Language Processing", NeurIPS
     2020, section 2
-Equation: the first layer of a block is Attention(Q = pool(h), K = V = h), (3); at the end g = h_1 + up(h_M), (4)
+Equation: the first layer of a block is Attention(Q = pool(h), K = V = h); at the end g = h_1 + up(h_M)
 Complexity: L * L
 Addresses: attention, feed-forward
 Cannot: autoregression, cross-attention

@@ -2,7 +2,7 @@
 
 Family: learnable pattern
 Source: Roy et al., "Efficient Content-Based Sparse Attention with Routing Transformers", TACL 2021, section 4
-Equation: for each centroid softmax over the w keys nearest to it, for the w queries nearest to it, (10); k is the
+Equation: for each centroid softmax over the w keys nearest to it, for the w queries nearest to it; k is the
     rounded square root of L and w = L / k; centroids are moving averages of the tokens that are nearest to them
 Complexity: L * sqrt(L)
 Addresses: attention

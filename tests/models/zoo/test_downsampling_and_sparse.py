@@ -27,7 +27,6 @@ def tokens(length: int) -> Tensor:
 
 
 def test_charformer_mixes_blocks_of_characters_and_pools_them() -> None:
-    """Equations (1) to (5)."""
     module, ids = part("charformer", largest=3, rate=2), tokens(11)
     characters = module.tokens(ids) + positions(11, module.tokens(ids))
     mixed = []
@@ -48,7 +47,6 @@ def test_charformer_without_blocks_and_pooling_is_the_plain_embedding() -> None:
 
 
 def test_funnel_pools_queries_and_stretches_the_output() -> None:
-    """Equations (3) and (4)."""
     module, x = part("funnel", blocks=2), hidden(11).requires_grad_()
     first, second = module.layers
     h1 = first(x)

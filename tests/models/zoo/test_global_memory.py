@@ -18,6 +18,21 @@ def test_longformer_is_dense_attention_under_its_mask(tokens: int, length: int) 
     same(module.attend(query, key, value), masked(query, key, value, seen), (query, key, value))
 
 
+def test_longformers_kernel_in_float32_is_near_its_reference_in_float64() -> None:
+    module = attention("longformer", window=8, tokens=3)
+    exact = states(150)
+    mask = torch.arange(150) < torch.tensor([[150], [90]])
+    rounded = [each.detach().float().requires_grad_() for each in exact]
+    ours, theirs = module.attend(*rounded, mask), module.attend(*exact, mask)
+    torch.testing.assert_close(ours.double(), theirs, atol=1e-5, rtol=1e-4)
+    weight = torch.linspace(-1, 1, ours.numel()).view(ours.shape) * mask[:, None, :, None]
+    gradients = [
+        torch.autograd.grad((each * weight).sum(), inputs) for each, inputs in ((ours, rounded), (theirs, exact))
+    ]
+    for mine, reference in zip(*gradients, strict=True):
+        torch.testing.assert_close(mine.double(), reference, atol=1e-4, rtol=1e-3)
+
+
 def test_longformers_global_queries_have_projections_of_their_own() -> None:
     module, states_in = attention("longformer", window=3, tokens=4), hidden(29)
     query, key, value = (
