@@ -50,6 +50,8 @@
 //   any(condition)                whether it holds for a lane of the warp
 //   launch_persistent(kernel, items, blocks, threads, shared_bytes, stream, params)
 //                                 as many blocks as there are items, but no more than `blocks` a multiprocessor
+//   launch_each(kernel, items, blocks, threads, shared_bytes, stream, params)
+//                                 a block for each item, of which `blocks` are to share a multiprocessor
 #pragma once
 
 #include "gpu.h"
@@ -218,6 +220,12 @@ void launch_persistent(void (*kernel)(Params), int items, int blocks, int thread
                        const Params& params) {
   const int most = blocks * multiprocessors();
   launch(kernel, {items < most ? items : most, 1, 1}, threads, shared_bytes, stream, params);
+}
+
+template <class Params>
+void launch_each(void (*kernel)(Params), int items, int, int threads, size_t shared_bytes, Stream stream,
+                 const Params& params) {
+  launch(kernel, {items, 1, 1}, threads, shared_bytes, stream, params);
 }
 
 template <class T>

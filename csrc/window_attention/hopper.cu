@@ -1,5 +1,6 @@
 // The Hopper kernels, all instances, and which one runs for which problem. For sm_90a alone; with g++ it runs over the
 // host emulation.
+#include <algorithm>
 #include <initializer_list>
 #include <stdexcept>
 #include <type_traits>
@@ -45,8 +46,26 @@ void launch(const Problem& problem, const Forward& forward, CUstream_st* stream)
   run(problem, forward, stream);
 }
 
+//                                                  rows, blocks
+template <class T, bool Dropped>
+using Narrow96 = hopper::NarrowConfig<T, Dropped, 96, Dropped ? 1 : 2>;
+template <class T, bool Dropped>
+using Narrow128 = hopper::NarrowConfig<T, Dropped, 128, 1>;
+
+// Rows that 64 rows of a narrow window meet; 0 where the backward is the one in one pass.
+int64_t rows_of_narrow(const Problem& problem) {
+  const int64_t left = std::min(problem.left, problem.length), right = std::min(problem.right, problem.length);
+  const int64_t rows = hopper::narrow_rows(left, right);
+  return problem.head_dim == 64 && problem.heads == problem.key_heads && rows <= 128 ? rows : 0;
+}
+
 template <class T, bool Dropped>
 void launch(const Problem& problem, const Backward& backward, float* workspace, CUstream_st* stream) {
+  if (const int64_t rows = rows_of_narrow(problem); rows > 0) {
+    const auto run =
+        rows <= 96 ? hopper::launch_narrow<Narrow96<T, Dropped>> : hopper::launch_narrow<Narrow128<T, Dropped>>;
+    return run(problem, backward, stream);
+  }
   const auto run = problem.head_dim == 128 ? hopper::launch_backward<Backward128<T, Dropped>>
                                            : hopper::launch_backward<Backward64<T, Dropped>>;
   run(problem, backward, workspace, stream);
@@ -97,6 +116,7 @@ bool hopper_supports(const Problem& problem, const Backward& backward) {
   return supports(problem,
                   {{problem.query, problem.query_strides},
                    {backward.grad_output, backward.grad_output_strides},
+                   {backward.output, backward.output_strides},
                    {backward.grad_query, backward.grad_query_strides}},
                   {{problem.key, problem.key_strides},
                    {problem.value, problem.value_strides},
@@ -111,7 +131,9 @@ void hopper_forward(const Problem& problem, const Forward& forward, CUstream_st*
   });
 }
 
-int64_t hopper_workspace(const Problem& problem) { return hopper::Workspace(problem).all(); }
+int64_t hopper_workspace(const Problem& problem) {
+  return rows_of_narrow(problem) > 0 ? 0 : hopper::Workspace(problem).all();
+}
 
 void hopper_backward(const Problem& problem, const Backward& backward, float* workspace, CUstream_st* stream) {
   if (!hopper_supports(problem, backward)) throw std::invalid_argument(kWords);

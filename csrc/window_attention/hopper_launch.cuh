@@ -6,6 +6,7 @@
 
 #include "hopper_backward.cuh"
 #include "hopper_forward.cuh"
+#include "hopper_narrow.cuh"
 #include "mma_launch.cuh"
 
 namespace pyprof::window::hopper {
@@ -92,6 +93,24 @@ void launch_backward(const Problem& problem, const Backward& backward, float* wo
               params);
   gpu::launch_persistent(hopper_backward_kernel<C>, params.items, C::kBlocks, C::kThreads, C::kSharedBytes, stream,
                          params);
+}
+
+template <class C>
+void launch_narrow(const Problem& problem, const Backward& backward, gpu::Stream stream) {
+  using T = typename C::T;
+  const mma_kernels::Shape shape = mma_kernels::shape_of(problem);
+  const auto map = [&](const void* data, const Strides& strides) {
+    return map_of<T>(problem, data, strides, problem.heads, C::N);
+  };
+  const NarrowParams params{map(problem.query, problem.query_strides),
+                            map(problem.key, problem.key_strides),
+                            map(problem.value, problem.value_strides),
+                            map(backward.grad_output, backward.grad_output_strides),
+                            map(backward.output, backward.output_strides),
+                            mma_kernels::backward_params(backward, shape, nullptr, 0),
+                            1.0f / shape.dropout.scale};
+  gpu::launch_each(hopper_narrow_kernel<C>, static_cast<int>(shape.tiles * problem.heads * problem.batch), C::kBlocks,
+                   C::kThreads, C::kSharedBytes, stream, params);
 }
 
 }  // namespace pyprof::window::hopper

@@ -93,7 +93,18 @@ PYPROF_DEVICE float exact_grad_score(float weight, float upstream, float kept, f
   return weight * (kept * upstream - delta);
 }
 
-template <class T, int D>
+// lse * log2(e) and delta of a query, whose gradient of the output is given: as they were kept, or found once more.
+template <class T, int D, bool Kept>
+PYPROF_DEVICE gpu::Float2 exact_statistics(const BackwardParams& p, const Place& place, int head, int i,
+                                           const Spread<T, D>& given) {
+  const int64_t head_row = static_cast<int64_t>(place.batch) * p.shape.heads + head;
+  if constexpr (Kept) return gpu::read(p.statistics + head_row * p.padded + i);
+  const int64_t number = head_row * p.shape.length + i;
+  const float delta = given.dot(Spread<T, D>(Matrix<T>(p.output, place.batch, head), i));
+  return {p.lse[number] * kLog2E, p.grad_lse == nullptr ? delta : delta - p.grad_lse[number]};
+}
+
+template <class T, int D, bool Kept = true>
 PYPROF_DEVICE void exact_grad_query(const BackwardParams& p, const Place& place, const Band& band, int first,
                                     uint32_t odd, int part = 0, int parts = 1) {
   const int key_head = place.head / (p.shape.heads / p.shape.key_heads),
@@ -107,7 +118,7 @@ PYPROF_DEVICE void exact_grad_query(const BackwardParams& p, const Place& place,
     if ((odd & 1) == 0) continue;
     const Span seen = band.of(i);
     const Spread<T, D> own(query, i), given(grad, i);
-    const auto statistics = gpu::read(p.statistics + static_cast<int64_t>(head_row) * p.padded + i);
+    const auto statistics = exact_statistics<T, D, Kept>(p, place, place.head, i, given);
     Spread<T, D> sums;
     PYPROF_UNROLL_BY(1) for (int j = seen.begin; j < seen.end; ++j) {
       const Spread<T, D> other(key, j);
@@ -120,7 +131,7 @@ PYPROF_DEVICE void exact_grad_query(const BackwardParams& p, const Place& place,
 }
 
 // The same for rows that are keys: their gradients, and those of their values.
-template <class T, int D>
+template <class T, int D, bool Kept = true>
 PYPROF_DEVICE void exact_grad_key(const BackwardParams& p, const Place& place, int first, uint32_t odd) {
   const Band band(p.shape.right, p.shape.left, keys_of(p.shape, place.batch), p.shape.length);
   const int group = p.shape.heads / p.shape.key_heads;
@@ -138,7 +149,7 @@ PYPROF_DEVICE void exact_grad_key(const BackwardParams& p, const Place& place, i
       const Matrix<T> query(p.shape.query, place.batch, head), grad(p.grad_output, place.batch, head);
       PYPROF_UNROLL_BY(1) for (int i = seen.begin; i < seen.end; ++i) {
         const Spread<T, D> row(query, i), given(grad, i);
-        const auto statistics = gpu::read(p.statistics + static_cast<int64_t>(head_row) * p.padded + i);
+        const auto statistics = exact_statistics<T, D, Kept>(p, place, head, i, given);
         const float weight = gpu::exp2(own.dot(row) * p.scale_log2 - statistics.x);
         const float kept = dropped(dropout, head_row, i, j);
         key_sums.add(exact_grad_score(weight, given.dot(other), kept, statistics.y), row);

@@ -223,6 +223,18 @@ HOPPER_KERNELS = Family(
             "hopper_sums_are_not_added",
             "hopper_sums_are_not_waited_for",
             "hopper_sums_are_not_shown",
+            # Narrow windows in one launch.
+            "hopper_narrow_band_ends_a_query_early",
+            "hopper_narrow_band_ends_a_key_late",
+            "hopper_narrow_keys_that_take_no_part_count",
+            "hopper_narrow_spoiled_keys_are_left",
+            "hopper_narrow_spoiled_queries_are_left",
+            "hopper_narrow_cleared_keys_are_not_fenced",
+            "hopper_narrow_rows_are_read_before_they_are_there",
+            "hopper_narrow_scores_are_used_too_early",
+            "hopper_narrow_reached_is_used_too_early",
+            "hopper_narrow_sums_are_used_too_early",
+            "hopper_narrow_statistics_are_read_too_early",
         ),
         ASAN: ("hopper_rows_past_the_end_are_written",),
         # Nothing else finds them: results are right, here and for a long time on a GPU.

@@ -33,13 +33,16 @@ ALL = [
 ] + [f"type=bfloat16 head_dim=32 {case}" for case in CASES]
 
 
-def every_window():
+def every_window(instance=""):
     """Every width on each side and every place of a tile for the band's ends, with causal and lopsided ones between."""
     for width in range(129):
-        seed = f"seed={width + 1}"
+        seed = f"seed={width + 1} {instance}"
         yield f"type=float16 length={130 + width % 64} left={width} right={width} {seed}"
         yield f"type=float16 length={65 + width * 29 % 64} left={width} right={width * 37 % 129} {seed}"
         yield f"type=float16 length=100 left={width} right=0 key_lengths={width * 11 % 101} {seed}"
+
+
+def every_seventh_window():
     for width in range(0, 129, 7):
         yield f"type=bfloat16 head_dim=64 length={120 + width} left={width} right={width + 3} seed={width + 1}"
         yield f"type=float16 head_dim=128 length={90 + width} left={width + 1} right={width} seed={width + 1}"
@@ -81,7 +84,7 @@ def test_cases_of_all_instances(workshop, variant):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sweep", [every_window, every_length])
+@pytest.mark.parametrize("sweep", [every_window, every_seventh_window, every_length])
 def test_sweeps(workshop, sweep):
     done = run(workshop.program("mma", PLAIN), sweep())
     assert holds(done), done.stdout + done.stderr[-4000:]

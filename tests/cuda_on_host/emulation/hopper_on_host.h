@@ -249,20 +249,35 @@ TensorMap tensor_map(const void* data, int64_t batch, int64_t heads, int64_t len
            word(head_dim), word(length), word(heads), word(batch), word(rows)}};
 }
 
+namespace emulation {
+
 template <class Params>
-void launch_persistent(void (*kernel)(Params), int items, int blocks, int threads, size_t shared_bytes, Stream,
-                       const Params& params) {
+void run_hopper(void (*kernel)(Params), int grid, int blocks, int threads, size_t shared_bytes, const Params& params,
+                bool at_once) {
   const auto body = [](const void* kernel, const void* params) {
     (*static_cast<void (*const*)(Params)>(kernel))(*static_cast<const Params*>(params));
   };
+  if (threads * blocks > 2048 || shared_bytes > kSharedMostHopper / blocks) {
+    broken("more blocks are to share a multiprocessor than it has room for", Place::current());
+  }
+  options.note_writes = true;
+  run({grid, 1, 1}, threads, shared_bytes, body, &kernel, &params, kSharedMostHopper, at_once);
+}
+
+}  // namespace emulation
+
+template <class Params>
+void launch_persistent(void (*kernel)(Params), int items, int blocks, int threads, size_t shared_bytes, Stream,
+                       const Params& params) {
   const int most = blocks * emulation::multiprocessors;
   if (items <= 0) return;
-  if (threads * blocks > 2048 || shared_bytes > emulation::kSharedMostHopper / blocks) {
-    emulation::broken("more blocks are to share a multiprocessor than it has room for", emulation::Place::current());
-  }
-  emulation::options.note_writes = true;
-  emulation::run({items < most ? items : most, 1, 1}, threads, shared_bytes, body, &kernel, &params,
-                 emulation::kSharedMostHopper, true);
+  emulation::run_hopper(kernel, items < most ? items : most, blocks, threads, shared_bytes, params, true);
+}
+
+template <class Params>
+void launch_each(void (*kernel)(Params), int items, int blocks, int threads, size_t shared_bytes, Stream,
+                 const Params& params) {
+  emulation::run_hopper(kernel, items, blocks, threads, shared_bytes, params, false);
 }
 
 }  // namespace pyprof::gpu

@@ -28,17 +28,25 @@ void forward_under_test(const Problem& problem, const Forward& forward) {
   }
 }
 
-// With and without dropout, what is kept and what is computed ahead.
+// Narrow windows where heads share no key. In one pass: with and without dropout, what is kept and what is computed
+// ahead.
 void backward_under_test(const Problem& problem, const Backward& backward) {
+  using namespace hopper;
+  using T = gpu::Float16;
+  const bool dropped = problem.dropout_p > 0, odd = problem.left % 2 == 1;
   const float unwritten = std::numeric_limits<float>::quiet_NaN();
-  std::vector<gpu::Float4> workspace(static_cast<size_t>(hopper::Workspace(problem).all() + 3) / 4,
+  if (problem.heads == problem.key_heads && narrow_rows(problem.left, problem.right) <= 128) {
+    const auto launch = dropped ? launch_narrow<NarrowConfig<T, true, 128, 1>>
+                        : narrow_rows(problem.left, problem.right) <= 96 && odd
+                            ? launch_narrow<NarrowConfig<T, false, 96, 2>>
+                            : launch_narrow<NarrowConfig<T, false, 128, 1>>;
+    return launch(problem, backward, nullptr);
+  }
+  std::vector<gpu::Float4> workspace(static_cast<size_t>(Workspace(problem).all() + 3) / 4,
                                      {unwritten, unwritten, unwritten, unwritten});
-  const auto launch =
-      problem.dropout_p > 0
-          ? hopper::launch_backward<hopper::BackwardConfig<gpu::Float16, 64, true, 2, 1, 2, false, false>>
-      : problem.left % 2 == 1
-          ? hopper::launch_backward<hopper::BackwardConfig<gpu::Float16, 64, false, 3, 2, 3, true, true>>
-          : hopper::launch_backward<hopper::BackwardConfig<gpu::Float16, 64, false, 2, 1, 2, false, false>>;
+  const auto launch = dropped ? launch_backward<BackwardConfig<T, 64, true, 2, 1, 2, false, false>>
+                      : odd   ? launch_backward<BackwardConfig<T, 64, false, 3, 2, 3, true, true>>
+                              : launch_backward<BackwardConfig<T, 64, false, 2, 1, 2, false, false>>;
   launch(problem, backward, &workspace.data()->x, nullptr);
 }
 
