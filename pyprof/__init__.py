@@ -13,13 +13,24 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from pyprof.layers.instrument import instrument
     from pyprof.layers.steps import profile
+    from pyprof.ops.choices import window_attention_choice
     from pyprof.ops.window_attention import window_attention
     from pyprof.records.run_directory import read as read_run
     from pyprof.timing.compare import compare
     from pyprof.timing.sampling import measure
     from pyprof.traces.export import write_trace
 
-__all__ = ["__version__", "compare", "instrument", "measure", "profile", "read_run", "window_attention", "write_trace"]
+__all__ = [
+    "__version__",
+    "compare",
+    "instrument",
+    "measure",
+    "profile",
+    "read_run",
+    "window_attention",
+    "window_attention_choice",
+    "write_trace",
+]
 
 _HOMES = {
     "compare": "pyprof.timing.compare",
@@ -28,6 +39,7 @@ _HOMES = {
     "profile": "pyprof.layers.steps",
     "read_run": "pyprof.records.run_directory:read",
     "window_attention": "pyprof.ops.window_attention",
+    "window_attention_choice": "pyprof.ops.choices",
     "write_trace": "pyprof.traces.export",
 }
 

@@ -1,10 +1,22 @@
 """The operators of sliding-window attention, registered with PyTorch by importing this (csrc/window_attention)."""
 
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 from torch import Tensor
 
 def cpu_isa(type: str) -> str: ...
+def choices() -> list[dict[str, Any]]: ...
+def choice(
+    backward: bool,
+    is_16_bit: bool,
+    head_dim: int,
+    left: int,
+    right: int,
+    own_keys: bool,
+    dropout: bool,
+    hopper: bool,
+    /,
+) -> int: ...
 @overload
 def call(
     query: Tensor,

@@ -1,11 +1,11 @@
 // The Hopper kernels, all instances, and which one runs for which problem. For sm_90a alone; with g++ it runs over the
 // host emulation.
-#include <algorithm>
 #include <initializer_list>
 #include <stdexcept>
 #include <type_traits>
 #include <utility>
 
+#include "choice.h"
 #include "hopper.h"
 #include "hopper_launch.cuh"
 
@@ -32,42 +32,41 @@ using Backward64 = hopper::BackwardConfig<T, 64, Dropped, 3, 2, 3, true, true>;
 template <class T, bool Dropped>
 using Backward128 = hopper::BackwardConfig<T, 128, Dropped, 2, 1, 2, false, false>;
 
-// Which instance takes the least time, as measured on an H100 (bfloat16, without dropout, replayed CUDA graphs):
-// head_dim 64 by the width of the band, since a tile of 96 columns holds all that 64 queries see in 33 columns, and
-// several small blocks on a multiprocessor hide what one waits for, until the band is wide enough for overlap.
-template <class T, bool Dropped>
-void launch(const Problem& problem, const Forward& forward, CUstream_st* stream) {
-  const int64_t width = problem.left + problem.right;
-  const auto run = problem.head_dim == 128   ? hopper::launch_forward<Large<T, Dropped>>
-                   : width <= 32             ? hopper::launch_forward<Narrow<T, Dropped>>
-                   : width < 400             ? hopper::launch_forward<Middle<T, Dropped>>
-                   : width < 1600 || Dropped ? hopper::launch_forward<Wide<T, Dropped>>
-                                             : hopper::launch_forward<Widest<T>>;
-  run(problem, forward, stream);
-}
-
 //                                                  rows, blocks
 template <class T, bool Dropped>
 using Narrow96 = hopper::NarrowConfig<T, Dropped, 96, Dropped ? 1 : 2>;
 template <class T, bool Dropped>
 using Narrow128 = hopper::NarrowConfig<T, Dropped, 128, 1>;
 
-// Rows that 64 rows of a narrow window meet; 0 where the backward is the one in one pass.
-int64_t rows_of_narrow(const Problem& problem) {
-  const int64_t left = std::min(problem.left, problem.length), right = std::min(problem.right, problem.length);
-  const int64_t rows = hopper::narrow_rows(left, right);
-  return problem.head_dim == 64 && problem.heads == problem.key_heads && rows <= 128 ? rows : 0;
+Kernel kernel_of(const Problem& problem, Direction direction) {
+  return choice_of(asked_of(problem, direction, true))->kernel;
 }
 
 template <class T, bool Dropped>
+void launch(const Problem& problem, const Forward& forward, CUstream_st* stream) {
+  const Kernel kernel = kernel_of(problem, Direction::forward);
+  if constexpr (!Dropped) {
+    if (kernel == Kernel::hopper_widest) return hopper::launch_forward<Widest<T>>(problem, forward, stream);
+  }
+  const auto run = kernel == Kernel::hopper_large    ? hopper::launch_forward<Large<T, Dropped>>
+                   : kernel == Kernel::hopper_narrow ? hopper::launch_forward<Narrow<T, Dropped>>
+                   : kernel == Kernel::hopper_middle ? hopper::launch_forward<Middle<T, Dropped>>
+                                                     : hopper::launch_forward<Wide<T, Dropped>>;
+  run(problem, forward, stream);
+}
+
+bool is_narrow(Kernel kernel) { return kernel == Kernel::hopper_narrow_96 || kernel == Kernel::hopper_narrow_128; }
+
+template <class T, bool Dropped>
 void launch(const Problem& problem, const Backward& backward, float* workspace, CUstream_st* stream) {
-  if (const int64_t rows = rows_of_narrow(problem); rows > 0) {
-    const auto run =
-        rows <= 96 ? hopper::launch_narrow<Narrow96<T, Dropped>> : hopper::launch_narrow<Narrow128<T, Dropped>>;
+  const Kernel kernel = kernel_of(problem, Direction::backward);
+  if (is_narrow(kernel)) {
+    const auto run = kernel == Kernel::hopper_narrow_96 ? hopper::launch_narrow<Narrow96<T, Dropped>>
+                                                        : hopper::launch_narrow<Narrow128<T, Dropped>>;
     return run(problem, backward, stream);
   }
-  const auto run = problem.head_dim == 128 ? hopper::launch_backward<Backward128<T, Dropped>>
-                                           : hopper::launch_backward<Backward64<T, Dropped>>;
+  const auto run = kernel == Kernel::hopper_one_pass_128 ? hopper::launch_backward<Backward128<T, Dropped>>
+                                                         : hopper::launch_backward<Backward64<T, Dropped>>;
   run(problem, backward, workspace, stream);
 }
 
@@ -132,7 +131,7 @@ void hopper_forward(const Problem& problem, const Forward& forward, CUstream_st*
 }
 
 int64_t hopper_workspace(const Problem& problem) {
-  return rows_of_narrow(problem) > 0 ? 0 : hopper::Workspace(problem).all();
+  return is_narrow(kernel_of(problem, Direction::backward)) ? 0 : hopper::Workspace(problem).all();
 }
 
 void hopper_backward(const Problem& problem, const Backward& backward, float* workspace, CUstream_st* stream) {

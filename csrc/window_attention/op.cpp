@@ -13,6 +13,7 @@
 #include <tuple>
 
 #include "window_attention/call.h"
+#include "window_attention/choice.h"
 #include "window_attention/signatures.h"
 
 namespace pyprof::window {
@@ -80,6 +81,36 @@ std::string isa(std::string_view type) {
   throw pybind11::value_error("the host kernels know float32, bfloat16 and float16");
 }
 
+// A line of the table, for Python.
+pybind11::dict line_of(const Choice& line) {
+  pybind11::dict told;
+  told["kernel"] = line.name;
+  told["direction"] = line.direction == Direction::forward ? "forward" : "backward";
+  told["is_16_bit"] = line.is_16_bit;
+  told["head_dim"] = line.head_dim == 0 ? pybind11::object(pybind11::none()) : pybind11::int_(line.head_dim);
+  told["widest"] = line.widest == INT64_MAX ? pybind11::object(pybind11::none()) : pybind11::int_(line.widest);
+  told["in_eights"] = line.in_eights;
+  told["own_keys"] = line.own_keys;
+  told["no_dropout"] = line.kept;
+  told["hopper"] = line.hopper;
+  told["why"] = line.why;
+  return told;
+}
+
+pybind11::list choices() {
+  pybind11::list all;
+  for (const Choice& line : kChoices) all.append(line_of(line));
+  return all;
+}
+
+// The number of the line that is taken; -1 where none fits.
+int64_t choice(bool backward, bool is_16_bit, int64_t head_dim, int64_t left, int64_t right, bool own_keys,
+               bool dropout, bool hopper) {
+  const Direction direction = backward ? Direction::backward : Direction::forward;
+  const Choice* line = choice_of({direction, is_16_bit, head_dim, left, right, own_keys, dropout, hopper});
+  return line == nullptr ? -1 : line - kChoices;
+}
+
 }  // namespace
 }  // namespace pyprof::window
 
@@ -89,4 +120,7 @@ PYBIND11_MODULE(_window, module) {
   module.def(
       "cpu_isa", &pyprof::window::isa, pybind11::arg("type"),
       "The instruction set that the host kernels use here for a type: portable, avx2, avx512, avx512_bf16 or amx.");
+  module.def("choices", &pyprof::window::choices,
+             "The lines of the table of CUDA kernels, in the order of preference.");
+  module.def("choice", &pyprof::window::choice, "The number of the line that a problem takes; -1 where none fits.");
 }

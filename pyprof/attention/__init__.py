@@ -5,6 +5,18 @@ from __future__ import annotations
 from pyprof.attention.comparison import Comparison, Grid, compare, measured
 from pyprof.attention.problem import Problem
 from pyprof.attention.result import ProblemResult, Row
+from pyprof.ops.choices import Line, choices
 from pyprof.timing.interleave import RoundLimits
 
-__all__ = ["Comparison", "Grid", "Problem", "ProblemResult", "RoundLimits", "Row", "compare", "measured"]
+__all__ = [
+    "Comparison",
+    "Grid",
+    "Line",
+    "Problem",
+    "ProblemResult",
+    "RoundLimits",
+    "Row",
+    "choices",
+    "compare",
+    "measured",
+]

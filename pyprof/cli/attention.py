@@ -46,6 +46,7 @@ examples:
   pyprof attention --lengths 2500 --windows 16 --impls auto,flex --modes forward
   pyprof attention --windows 32:0 --dtypes float32,bfloat16   causal
   pyprof attention --impl mine:kernel --lengths 500 --json > mine.json
+  pyprof attention --choices                 which of our CUDA kernels runs for which problem, and why
 """
 
 
@@ -103,10 +104,15 @@ def add(commands: Commands) -> None:
         help="allowed error, as a multiple of that of eager attention (default: 2)",
     )
     pages.add_html(parser, "the time of each implementation over the length")
+    how.add_argument(
+        "--choices", action="store_true", help="measure nothing: print which CUDA kernel runs for which problem"
+    )
     add_json(parser)
 
 
 def _run(options: argparse.Namespace) -> int:
+    if options.choices:
+        return _print_choices(options.json)
     pages.can_be_made(options)
     with models_print_to_standard_error():
         comparison, interrupted = _compare(_grid(options))
@@ -126,6 +132,21 @@ def _run(options: argparse.Namespace) -> int:
     if comparison.failed:
         say(f"measurements that failed: {comparison.failed}, with their reasons above")
     return ExitCode.INCOMPLETE if comparison.failed else ExitCode.DONE
+
+
+def _print_choices(as_json: bool) -> int:
+    from dataclasses import asdict
+
+    from pyprof.attention import choices
+
+    if as_json:
+        print_json({"choices": [asdict(line) for line in choices()]})
+    else:
+        from pyprof.report import attention_choices
+        from pyprof.report.console import Console
+
+        attention_choices.write(choices(), Console())
+    return ExitCode.DONE
 
 
 def _grid(options: argparse.Namespace) -> Grid:

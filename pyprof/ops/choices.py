@@ -1,0 +1,123 @@
+"""Which kernel of window attention runs for which problem: one table, which the launchers in C++ follow themselves.
+
+The table is csrc/window_attention/choice.h, with the measurement that speaks for each of its lines.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Any, Literal
+
+import torch
+
+import pyprof._window
+from pyprof.errors import UsageError
+from pyprof.ops.arguments import check_window
+from pyprof.ops.operator import cpu_isa
+
+Direction = Literal["forward", "backward"]
+_HALF = (torch.float16, torch.bfloat16)
+_HOPPER = (9, 0)
+_OLDEST = (8, 0)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Line:
+    """A line of the table of CUDA kernels: what a problem has to be for it, and what speaks for it.
+
+    `head_dim` None is 32, 64 and 128; `widest` is the most neighbours of both sides together, None any, where
+    `in_eights` counts each side as the next multiple of 8; `own_keys`: no key head is shared; `no_dropout`; `hopper`:
+    compute capability 9.0 alone, rows aligned to 16 bytes, and PYPROF_CUDA_KERNELS=hopper asks for it.
+    """
+
+    kernel: str
+    direction: Direction
+    is_16_bit: bool
+    head_dim: int | None
+    widest: int | None
+    in_eights: bool
+    own_keys: bool
+    no_dropout: bool
+    hopper: bool
+    why: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Choice:
+    """What runs, and why; `unasked` is what would run if PYPROF_CUDA_KERNELS=hopper asked for Hopper's kernels."""
+
+    impl: str
+    kernel: str
+    why: str
+    unasked: str | None = None
+
+
+def choices() -> tuple[Line, ...]:
+    """The table of CUDA kernels, in the order of preference: the first line that fits a problem is taken."""
+    return tuple(Line(**line) for line in pyprof._window.choices())
+
+
+def window_attention_choice(
+    dtype: torch.dtype | str,
+    head_dim: int,
+    window: Any,
+    *,
+    direction: Direction = "forward",
+    capability: tuple[int, int] | None = None,
+    shared_keys: bool = False,
+    dropout: bool = False,
+) -> Choice:
+    """Which kernel `window_attention(..., impl="auto")` takes.
+
+    Args:
+        dtype: of query, key and value: float32, bfloat16 or float16, as a name or a torch.dtype.
+        head_dim: size of a head.
+        window: (left, right), or one number for both.
+        direction: forward or backward.
+        capability: of the CUDA device, such as (9, 0); None is the host.
+        shared_keys: whether several heads share a key head.
+        dropout: whether weights are dropped.
+
+    Hopper's kernels have run on an emulation only so far: they are taken where the environment variable
+    PYPROF_CUDA_KERNELS is "hopper". Raises UsageError where nothing runs, and says what does.
+    """
+    dtype = _dtype(dtype)
+    left, right = check_window(window)
+    if direction not in ("forward", "backward"):
+        raise UsageError(f"direction is {direction!r}: it must be forward or backward")
+    if capability is None:
+        return _on_the_host(dtype, head_dim)
+    if tuple(capability) < _OLDEST:
+        raise UsageError(f"compute capability {_dotted(capability)} is too old: the CUDA kernels need 8.0 or newer")
+
+    def taken(hopper: bool) -> Line:
+        number = pyprof._window.choice(
+            direction == "backward", dtype in _HALF, head_dim, left, right, not shared_keys, dropout, hopper
+        )
+        if number < 0:
+            raise UsageError(f"head_dim is {head_dim}: impl 'cuda' takes 32, 64 and 128, or set impl='sdpa'")
+        return choices()[number]
+
+    on_hopper = tuple(capability) == _HOPPER
+    asked = os.environ.get("PYPROF_CUDA_KERNELS") == "hopper"
+    line, other = taken(on_hopper and asked), taken(on_hopper)
+    return Choice("cuda", line.kernel, line.why, None if other == line else other.kernel)
+
+
+def _dtype(dtype: torch.dtype | str) -> torch.dtype:
+    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if found not in (torch.float32, *_HALF):
+        raise UsageError(f"dtype is {dtype}: window attention takes float32, bfloat16 and float16")
+    assert isinstance(found, torch.dtype)
+    return found
+
+
+def _on_the_host(dtype: torch.dtype, head_dim: int) -> Choice:
+    if head_dim % 8 != 0 or not 0 < head_dim <= 256:
+        raise UsageError(f"head_dim is {head_dim}: impl 'cpu' takes multiples of 8 up to 256, or set impl='reference'")
+    return Choice("cpu", cpu_isa(dtype), "the widest instructions of this processor; PYPROF_CPU_ISA lowers them")
+
+
+def _dotted(capability: tuple[int, int]) -> str:
+    return ".".join(map(str, capability))

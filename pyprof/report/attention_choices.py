@@ -1,0 +1,49 @@
+"""The table of CUDA kernels of window attention in a terminal: for which problem each of them is taken, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console, Group
+from rich.table import Table as Grid
+from rich.text import Text
+
+from pyprof.report.style import glyphs
+
+if TYPE_CHECKING:
+    from pyprof.attention import Line
+
+_READING = (
+    "The first line that fits is taken. Width: neighbours of both sides together; (8): each side counts as the next "
+    "multiple of 8. Figures: us on an H100, bfloat16; of Hopper's kernels those of prototypes.",
+    "Hopper's kernels (compute capability 9.0, rows aligned to 16 bytes) have not run on a card yet: they are taken "
+    "only where the environment variable PYPROF_CUDA_KERNELS is hopper. pyprof.window_attention_choice tells which "
+    "kernel a problem takes.",
+)
+
+
+def write(lines: Sequence[Line], console: Console) -> None:
+    """Write the table to a console, in its width, colours and encoding."""
+    marks = glyphs(console.encoding)
+    title = Text.assemble(("pyprof", "bold bright_blue"), f" {marks.dot} ", ("kernels of window attention", "bold"))
+    grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False, pad_edge=False)
+    for heading in ("kernel", "direction", "dtype", "head_dim", "width", "card", "also", "why"):
+        grid.add_column(heading, overflow="fold")
+    for line in lines:
+        grid.add_row(
+            Text(line.kernel, "cyan"),
+            line.direction,
+            "16 bits" if line.is_16_bit else "float32",
+            "32, 64, 128" if line.head_dim is None else str(line.head_dim),
+            "any" if line.widest is None else f"to {line.widest}{' (8)' if line.in_eights else ''}",
+            "9.0, asked" if line.hopper else "8.0 on",
+            ", ".join(_conditions(line)),
+            Text(line.why),
+        )
+    console.print(Group(title, Text(""), grid, Text(""), *map(Text, _READING)))
+
+
+def _conditions(line: Line) -> list[str]:
+    return ["own keys"] * line.own_keys + ["no dropout"] * line.no_dropout

@@ -1,0 +1,104 @@
+"""Which kernel of window attention runs for which problem, as Python and the command line tell it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import pyprof
+from pyprof.errors import UsageError
+from pyprof.ops.choices import choices, window_attention_choice
+
+HOPPER, AMPERE = (9, 0), (8, 0)
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    monkeypatch.setenv("PYPROF_CUDA_KERNELS", "hopper")
+
+
+@pytest.fixture(autouse=True)
+def _unasked(monkeypatch):
+    monkeypatch.delenv("PYPROF_CUDA_KERNELS", raising=False)
+
+
+def kernel(*arguments, capability=HOPPER, **options):
+    return window_attention_choice(*arguments, capability=capability, **options).kernel
+
+
+def test_nobody_gets_the_kernels_of_hopper_unasked():
+    choice = pyprof.window_attention_choice("bfloat16", 64, (16, 16), capability=HOPPER)
+    assert (choice.impl, choice.kernel, choice.unasked) == ("cuda", "mma", "hopper_narrow")
+    assert window_attention_choice(torch.float16, 64, 16, capability=AMPERE).unasked is None
+    assert window_attention_choice("float32", 64, 16, capability=HOPPER).kernel == "plain"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "name"),
+    [
+        (("bfloat16", 64, (16, 16)), {}, "hopper_narrow"),
+        (("bfloat16", 64, (17, 16)), {}, "hopper_middle"),
+        (("float16", 64, (200, 200)), {}, "hopper_wide"),
+        (("float16", 64, (800, 800)), {}, "hopper_widest"),
+        (("float16", 64, (800, 800)), {"dropout": True}, "hopper_wide"),
+        (("float16", 128, (2**62, 2**62)), {}, "hopper_large"),
+        (("bfloat16", 64, (16, 16)), {"direction": "backward"}, "hopper_narrow_96"),
+        (("bfloat16", 64, (17, 9)), {"direction": "backward"}, "hopper_narrow_128"),
+        (("bfloat16", 64, (16, 16)), {"direction": "backward", "shared_keys": True}, "hopper_one_pass_64"),
+        (("bfloat16", 64, (33, 32)), {"direction": "backward"}, "hopper_one_pass_64"),
+        (("bfloat16", 128, (1, 1)), {"direction": "backward"}, "hopper_one_pass_128"),
+        (("bfloat16", 32, (1, 1)), {}, "mma"),
+        (("bfloat16", 64, (16, 16)), {"capability": (10, 0)}, "mma"),
+    ],
+)
+def test_the_first_line_that_fits_is_taken(asked, arguments, options, name):
+    assert kernel(*arguments, **options) == name
+
+
+def test_every_line_is_taken_by_some_problem(asked):
+    taken = {
+        (kernel(dtype, head_dim, (side, side), direction=direction, dropout=dropout), direction)
+        for dtype in ("float32", "bfloat16")
+        for head_dim in (32, 64, 128)
+        for side in (16, 32, 100, 400, 1000)
+        for direction in ("forward", "backward")
+        for dropout in (False, True)
+    }
+    assert taken == {(line.kernel, line.direction) for line in choices()}
+    assert all(line.why for line in choices())
+
+
+def test_the_host_tells_its_instruction_set():
+    choice = window_attention_choice("float32", 64, 16)
+    assert (choice.impl, choice.unasked) == ("cpu", None)
+    assert choice.kernel in ("portable", "avx2", "avx512", "avx512_bf16", "amx")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "words"),
+    [
+        (("float64", 64, 16), {}, "float64"),
+        (("int", 64, 16), {}, "dtype"),
+        (("bfloat16", 48, 16), {}, "head_dim is 48"),
+        (("bfloat16", 64, (-1, 2)), {}, "window"),
+        (("bfloat16", 64, 16), {"direction": "sideways"}, "sideways"),
+        (("bfloat16", 64, 16), {"capability": (7, 5)}, "7.5 is too old"),
+        (("bfloat16", 7, 16), {"capability": None}, "head_dim is 7"),
+    ],
+)
+def test_what_nothing_runs_is_a_sentence(arguments, options, words):
+    with pytest.raises(UsageError, match=words):
+        kernel(*arguments, **options)
+
+
+def test_the_command_line_prints_the_table():
+    command = [sys.executable, "-m", "pyprof", "attention", "--choices"]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    document = json.loads(subprocess.run([*command, "--json"], capture_output=True, text=True, check=True).stdout)
+    assert [line["kernel"] for line in document["choices"]] == [line.kernel for line in choices()]
+    assert all(line["kernel"] in text.replace("\n", "") or line["kernel"][:8] in text for line in document["choices"])
+    assert "PYPROF_CUDA_KERNELS" in text
