@@ -6,12 +6,10 @@ Wherever `cuda` is a parameter, it is `torch.cuda` unless a test says otherwise.
 from __future__ import annotations
 
 import importlib
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from itertools import repeat
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,7 +19,6 @@ from pyprof.device.nvml import CardEnergy, Nvml
 from pyprof.errors import UsageError
 from pyprof.failures import is_out_of_memory, sentence
 from pyprof.quantity import plural
-from pyprof.records.environment import Gpu
 
 if TYPE_CHECKING:
     from pyprof.timing.clock import Call, Clock
@@ -343,38 +340,6 @@ def load() -> ModuleType:
             f"layer times on a GPU need the CUDA part of pyprof, which cannot be loaded ({error}): "
             "install pyprof with PYPROF_CUDA=1 and the CUDA toolkit at CUDA_HOME"
         ) from error
-
-
-def environment() -> dict[str, Any]:
-    """The fields of an ``Environment`` that tell of CUDA; none where PyTorch sees no card. Loads torch, starts CUDA."""
-    import torch
-
-    if not torch.cuda.is_available():
-        return {}
-    return {
-        "gpus": visible_gpus(torch.cuda),
-        "cuda": torch.version.cuda,
-        "cudnn": str(torch.backends.cudnn.version()),  # type: ignore[no-untyped-call]
-        "driver": driver_version(),
-    }
-
-
-def visible_gpus(cuda: Any) -> tuple[Gpu, ...]:
-    """The cards that PyTorch sees."""
-    properties = (cuda.get_device_properties(index) for index in range(cuda.device_count()))
-    return tuple(
-        Gpu(card.name, str(getattr(card, "uuid", "unknown")), f"{card.major}.{card.minor}", card.total_memory)
-        for card in properties
-    )
-
-
-def driver_version(path: Path = Path("/proc/driver/nvidia/version")) -> str | None:
-    """The version of the NVIDIA kernel driver; None where there is none."""
-    try:
-        match = re.search(r"Kernel Module.*?\s(\d+(?:\.\d+)+)\s", path.read_text())
-    except OSError:
-        return None
-    return match[1] if match else None
 
 
 def _torch_cuda() -> Any:

@@ -8,7 +8,7 @@ import re
 from importlib import metadata
 from pathlib import Path
 
-from pyprof.device import cuda
+from pyprof.device import cards
 from pyprof.machine import allocator
 from pyprof.machine.pin import pinned
 from pyprof.records.environment import Environment
@@ -41,7 +41,7 @@ def current_environment() -> Environment:
         cpu_capability=torch.backends.cpu.get_cpu_capability(),
         pinned=pinned(),
         allocator=allocator.described(),
-        **cuda.environment(),
+        **cards.environment(),
     )
 
 

@@ -329,6 +329,64 @@ class TestGraphs:
         assert profile.omissions() == ()
 
 
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(2, 2)
+
+    def forward(self, value):
+        return self.linear(value).relu()
+
+
+def capturing(gpu, launches):
+    """A backend of torch.compile that does what mode="reduce-overhead" does: it warms up, captures, then replays."""
+
+    def backend(graph, inputs):
+        del inputs
+        calls, executables = [], []
+
+        def run(*args):
+            calls.append(args)
+            if len(calls) == 1:
+                launches()
+            elif not executables:
+                gpu.begin_capture(7)
+                launches()
+                executables.append(gpu.instantiate(gpu.end_capture(7)))
+                gpu.graph_launch(executables[0], 7)
+            else:
+                gpu.graph_launch(executables[0], 7)
+            return graph(*args)
+
+        return run
+
+    return backend
+
+
+@pytest.mark.parametrize("warmed_up", [0, 1, 2])
+def test_a_block_that_is_compiled_to_a_graph_keeps_its_kernels(gpu, warmed_up):
+    """Its graph is captured before the probes are attached, or while they are."""
+    block = Block()
+    block.compile(backend=capturing(gpu, lambda: (gpu.call(30 * US), gpu.call(10 * US))))
+    module = nn.Sequential(block, Kernels(lambda: gpu.call(5 * US)))
+    value = torch.ones(1, 2)
+    with torch.no_grad():
+        for _ in range(warmed_up):
+            module(value)
+        with instrument(module) as probes:
+            for _ in range(4):
+                with probes.step():
+                    module(value)
+        profile = probes.profile()
+        module(value)  # it is as compiled as it was before
+    layers = {layer.path: work for layer, work in zip(profile.layers, profile.device_time.layers, strict=True)}
+    assert microseconds(layers["0"].forward) == 40
+    assert microseconds(layers["1"].own_forward) == 5
+    assert (profile.device_time.total.kernels, profile.device_time.unknown.kernels) == (3, 0)
+    assert microseconds(profile.device_time.outside) == 0
+    assert profile.omissions() == ()
+
+
 def test_a_captured_step_has_the_layers_of_its_capture(gpu, monkeypatch):
     module = nn.Sequential(Kernels(lambda: gpu.call(30 * US)), Kernels(lambda: gpu.call(10 * US)))
 

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from pyprof.device.cuda import driver_version, visible_gpus
+from pyprof.device.cards import driver_version, visible_gpus
 from pyprof.errors import UsageError
 from pyprof.machine.environment import cpu_model, current_environment
 from pyprof.records.environment import Environment, Gpu, differences

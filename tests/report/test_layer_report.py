@@ -6,6 +6,8 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from pyprof.analysis.layer_tree import kind_lines
+from pyprof.analysis.shares import OUTSIDE
 from pyprof.layers.device_time import BusyTime, DeviceTime, KernelTime, LayerWork, Work
 from pyprof.layers.plain_steps import PlainSteps
 from pyprof.layers.profile import LayerCost, Profile
@@ -246,6 +248,36 @@ def test_the_shares_of_a_gpu_are_of_the_devices_time() -> None:
     assert "1 copy 1.00 ms, 0 memsets 0 s" in text
     assert "162 ms  90.0 %    96.5 x void space::gemm<1>(int)" in text
     assert "90.0 %    96.5 x gemm" in " ".join(printed(on_a_gpu(), 80))
+
+
+def test_the_bars_of_kinds_are_of_the_devices_time_where_it_is_known() -> None:
+    profile = on_a_gpu()
+    assert profile.device_time is not None
+    lines = {line.kind: line for line in kind_lines(profile)}
+    on_host = {line.kind: line for line in kind_lines(model())}
+    # A tenth of each layer's time on the host, and of the device's whole; a millisecond of copies is of no layer.
+    for kind, line in lines.items():
+        if kind != OUTSIDE:
+            assert line.seconds == pytest.approx(on_host[kind].seconds / 10)
+            assert line.share == pytest.approx(line.seconds / profile.device_time.total.seconds)
+    assert lines[OUTSIDE].seconds == pytest.approx(0.001)
+    assert sum(line.share for line in lines.values()) == pytest.approx(1)
+    assert on_host[OUTSIDE].seconds == pytest.approx(model().outside_seconds)
+    printed_lines = printed(profile, 100)
+    assert next(line for line in printed_lines if line.split()[1:2] == ["outside"]).split()[2:4] == ["0.6", "%"]
+
+
+def test_a_profile_by_the_devices_times_sums_to_its_step() -> None:
+    profile = on_a_gpu()
+    assert profile.device_time is not None
+    shown = profile.on_device()
+    assert shown.step_seconds == pytest.approx(profile.device_time.busy_seconds + profile.device_time.idle_seconds)
+    own = sum(forward + (backward or 0.0) for forward, backward, _ in shown.kinds().values())
+    assert own + shown.outside_seconds == pytest.approx(shown.step_seconds)
+    for layer, before in zip(shown.layers, profile.layers, strict=True):
+        assert before.own_forward_seconds is not None
+        assert layer.own_forward_seconds == pytest.approx(before.own_forward_seconds / 10)
+    assert model().on_device() == model()
 
 
 def test_json_has_the_devices_columns() -> None:
