@@ -6,6 +6,7 @@ import importlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 from pyprof.errors import UsageError
@@ -37,12 +38,14 @@ class Column:
         for name_of_type in (expected, *_FITS):
             fits, made = _FITS[name_of_type]
             if all(value is None or fits(value) for value in given):
-                converted = given if made is None else [None if value is None else made(value) for value in given]
-                return cls(printable(name), name_of_type, tuple(converted))
+                if made is not None:
+                    given = [None if value is None else made(value) for value in given]
+                return cls(printable(name), name_of_type, tuple(given))
         written = (None if value is None else json.dumps(value, ensure_ascii=False) for value in given)
         return cls(printable(name), "text", tuple(None if text is None else _text(text) for text in written))
 
 
+@lru_cache(maxsize=4096)  # of many layers' names there are few different ones
 def _text(value: str) -> str:
     return printable(value, keep="\n\t")
 

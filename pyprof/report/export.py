@@ -27,9 +27,10 @@ def as_csv(frame: Frame) -> bytes:
 
 
 def as_json(frame: Frame) -> bytes:
-    """A list of objects, one a row, with null for a missing value."""
-    rows = [dict(zip(frame.names, row, strict=True)) for row in frame.rows()]
-    return f"{json_safe(json.dumps(rows, indent=2, ensure_ascii=False, allow_nan=False))}\n".encode()
+    """A list of objects, one a row and a line, with null for a missing value."""
+    objects = (dict(zip(frame.names, row, strict=True)) for row in frame.rows())
+    lines = ",\n".join(json.dumps(each, ensure_ascii=False, allow_nan=False) for each in objects)
+    return f"[\n{json_safe(lines)}\n]\n".encode()
 
 
 def as_parquet(frame: Frame) -> bytes:
