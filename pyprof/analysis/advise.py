@@ -178,7 +178,10 @@ class _Team:
         return math.exp(value + (0.0 if apart is None else _between(apart, length)))
 
     def fit(self, subject: Subject, lengths: Lengths, quantile: float, budget: float | None) -> Fit | None:
-        """Whether the cost of the length that so many examples do not exceed lies within the budget."""
+        """Whether the cost of the length that so many examples do not exceed lies within the budget.
+
+        Without an interval nothing surely does, and what is above it by its median does not.
+        """
         if budget is None:
             return None
         length = self._own(subject, self.padded(lengths).quantile(quantile))
@@ -192,7 +195,8 @@ class _Team:
             bound = -bound
         if centre + spread[1] <= bound:
             return "fits"
-        return "may fit" if centre - spread[0] <= bound else "does not fit"
+        below = spread[0] if math.isfinite(spread[0]) else 0.0
+        return "may fit" if centre - below <= bound else "does not fit"
 
     def beyond(self, subject: Subject, lengths: Lengths) -> float:
         """The share of examples that are longer than all measured lengths."""

@@ -135,6 +135,24 @@ def test_a_budget_holds_for_the_asked_share_of_the_examples() -> None:
     assert {each.subject.model: each.fit for each in doubtful.candidates}["linear"] == "may fit"
 
 
+def test_without_an_interval_nothing_surely_fits() -> None:
+    lengths = Lengths.counted([64], "one")
+    curves, at = run(spread=1e9)
+    budget = COSTS["linear"](64) * 1.2
+    bare = Curves({
+        key: {
+            length: Record(**{**vars(record), "indicators": {"latency": Reading(record.indicators["latency"].value)}})
+            for length, record in curve.items()
+        }
+        for key, curve in curves.all.items()
+    })  # fmt: skip
+    advice = advise(bare, at, LATENCY, lengths, budget=budget)
+    fits = {each.subject.model: each.fit for each in advice.candidates}
+    assert fits == {"quadratic": "may fit", "linear": "may fit", "slow": "does not fit"}
+    assert advice.choice is None
+    assert not advice.shown
+
+
 def test_what_would_change_the_choice() -> None:
     lengths = Lengths.counted([32, 64], "short")
     advice = advised(lengths)
