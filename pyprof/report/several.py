@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from itertools import combinations
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from pyprof.records.comparison import ModelFacts, Subject
 from pyprof.records.environment import differences as environments_differ
 from pyprof.records.run_directory import Run
 from pyprof.report.run import view_of
-from pyprof.report.view import Column, DifferenceLine, View
+from pyprof.report.view import Column, DifferenceLine, ModalityView, View
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,14 @@ class Several:
     pairs: tuple[Pair, ...] = ()
     differences: tuple[DifferenceLine, ...] = ()
 
+    def by_modality(self) -> Iterator[list[tuple[str, ModalityView]]]:
+        """The parts of all runs that are about the same inputs, each with its run's name; one run has an empty one."""
+        parts: dict[tuple[str, str], list[tuple[str, ModalityView]]] = {}
+        for name, view in zip(self.names, self.views, strict=True):
+            for part in view.modalities:
+                parts.setdefault((part.name, part.unit), []).append((name if len(self.views) > 1 else "", part))
+        yield from parts.values()
+
 
 def several(runs: Sequence[Run]) -> Several:
     """The views of runs, and every later run against the first."""
@@ -42,12 +50,32 @@ def several(runs: Sequence[Run]) -> Several:
     curves = {name: Curves.of(run.records.values()) for name, run in zip(names, runs, strict=True)} if others else {}
     return Several(
         names=names,
-        views=tuple(map(view_of, runs)),
+        views=_told_apart(tuple(map(view_of, runs))),
         pairs=tuple(
             Pair(before[0], name, tuple(environments_differ(before[1].environment, run.environment)))
             for name, run in others
         ),
         differences=tuple(line for name, run in others for line in _lines((before[0], before[1]), (name, run), curves)),
+    )
+
+
+def _told_apart(views: tuple[View, ...]) -> tuple[View, ...]:
+    """The views, where a modality counts its lengths in several units with the unit in its name."""
+    units: dict[str, set[str]] = {}
+    for view in views:
+        for part in view.modalities:
+            units.setdefault(part.name, set()).add(part.unit)
+    if all(len(own) == 1 for own in units.values()):
+        return views
+    return tuple(
+        replace(
+            view,
+            modalities=tuple(
+                replace(part, name=f"{part.name} in {part.unit}s") if len(units[part.name]) > 1 else part
+                for part in view.modalities
+            ),
+        )
+        for view in views
     )
 
 

@@ -197,6 +197,19 @@ def test_text_of_a_user_is_text_wherever_it_stands() -> None:
     assert not [each for each in expressions if "alert" in each]
 
 
+def test_one_modality_in_two_units_has_charts_of_its_own_for_each() -> None:
+    facts = {**synthetic.FACTS, "mine": ModelFacts("text", "byte", None, None, ("eager",), "eager")}
+    records = list(synthetic.quick())
+    for length in (62, 542, 1562):
+        one = synthetic.record("bert", "eager", length, "infer")
+        records.append(replace(one, case=replace(one.case, model="mine")))
+    page = Page(report_page([run_of(records, resolved=replace(synthetic.RESOLVED, models=facts))]))
+    assert "Text in tokens" in page.text
+    assert "Text in bytes" in page.text
+    ids = [attributes["id"] for _, attributes in page.elements if attributes.get("id")]
+    assert len(set(ids)) == len(ids)
+
+
 def test_markup_is_only_what_was_made_as_such() -> None:
     assert markup("<b>", Markup("<i>"), 12_345, None, ["&", ["\u202e"]]) == "&lt;b&gt;<i>12,345&amp;\\u202e"
     assert tag("p", "x", class_='a"b', hidden=True, title=None, data_x=False) == '<p class="a&quot;b" hidden>x</p>'

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ def write_figures(runs: Sequence[Run], directory: Path, format: Format) -> Itera
 def figures(told: Several) -> dict[str, Spec]:
     """The specifications of all pictures over length by name, each standing by itself."""
     made: dict[str, Spec] = {}
-    for own in _by_modality(told):
+    for own in told.by_modality():
         name = own[0][1].name
         shares = share_group(own)
         if shares is not None:
@@ -78,14 +78,6 @@ def _trees(runs: Sequence[Run], told: Several, format: Format) -> Iterator[tuple
         for chart in middle_trees(run, view):
             whole = chart_name(chart.name, name) if len(runs) > 1 else chart.name
             yield whole, image(chart, format, width=PAGE, height=chart.height)
-
-
-def _by_modality(told: Several) -> Iterable[list[_Run]]:
-    parts: dict[tuple[str, str], list[_Run]] = {}
-    for name, view in zip(told.names, told.views, strict=True):
-        for part in view.modalities:
-            parts.setdefault((part.name, part.unit), []).append((name if len(told.views) > 1 else "", part))
-    yield from parts.values()
 
 
 def _beside(group: Group, option: str | None = None) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def report_page(runs: Sequence[Run]) -> str:
     """
     told = several(runs)
     first, charts = answers(told)
-    by_modality = list(_by_modality(told))
+    by_modality = list(told.by_modality())
     shares = [made for own in by_modality if (made := share_group(own)) is not None]
     costs = [(own[0][1].name, curve_groups(own)) for own in by_modality]
     differing = difference_groups(told.differences)
@@ -125,15 +125,6 @@ def _of_each(told: Several, part: Callable[[View], Iterable[Markup]]) -> Iterabl
         if own and len(told.views) > 1:
             yield tag("h3", name)
         yield from own
-
-
-def _by_modality(told: Several) -> Iterable[list[_Run]]:
-    """The parts of all runs that are about the same inputs."""
-    parts: dict[tuple[str, str], list[_Run]] = {}
-    for name, view in zip(told.names, told.views, strict=True):
-        for part in view.modalities:
-            parts.setdefault((part.name, part.unit), []).append((name if len(told.views) > 1 else "", part))
-    yield from parts.values()
 
 
 def _differences(told: Several, groups: Sequence[Group]) -> list[Part]:
