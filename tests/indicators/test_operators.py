@@ -61,6 +61,7 @@ def test_its_backward_reads_and_writes_by_hand_too() -> None:
         (lambda a: torch.cat([a, a[:1]]), [(3, 4)], 16, 16),
         (lambda a: torch.empty(3, 4).copy_(a), [(3, 4)], 12, 12),
         (lambda a: a.softmax(-1), [(3, 4)], 12, 12),
+        (lambda a: a.to_mkldnn().to_dense(), [(3, 4)], 24, 24),
         (
             lambda a, b: functional.scaled_dot_product_attention(a, b, b),
             [(1, 2, 5, 8), (1, 2, 7, 8)],
@@ -68,7 +69,19 @@ def test_its_backward_reads_and_writes_by_hand_too() -> None:
             80 + 10,
         ),
     ],
-    ids=["views", "twice", "broadcast", "expanded", "in place", "fill", "cat", "copy", "softmax", "attention"],
+    ids=[
+        "views",
+        "twice",
+        "broadcast",
+        "expanded",
+        "in place",
+        "fill",
+        "cat",
+        "copy",
+        "softmax",
+        "oneDNN's layout",
+        "attention",
+    ],
 )
 def test_every_input_is_read_once_and_every_output_written_once(
     function: Any, args: list[tuple[int, ...]], read: int, written: int

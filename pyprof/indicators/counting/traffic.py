@@ -7,6 +7,7 @@ from functools import lru_cache
 from math import prod
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pyprof.device.weights import stored
@@ -78,8 +79,10 @@ def _bytes(tensors: Iterable[Tensor]) -> int:
 
 
 def shown_bytes(tensor: Tensor) -> int:
-    """Bytes of the elements of memory that a strided tensor shows."""
+    """Bytes of the elements of memory that a tensor shows; of a library's own layout (oneDNN's) those of its numbers."""
     if not tensor.numel():
         return 0
+    if tensor.layout is not torch.strided:
+        return tensor.numel() * tensor.element_size()
     rows = [size for size, stride in zip(tensor.shape, tensor.stride(), strict=True) if stride]
     return prod(rows) * tensor.element_size()
