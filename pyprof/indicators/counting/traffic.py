@@ -79,7 +79,7 @@ def _bytes(tensors: Iterable[Tensor]) -> int:
 
 
 def shown_bytes(tensor: Tensor) -> int:
-    """Bytes of the elements of memory that a tensor shows; of a library's own layout (oneDNN's) those of its numbers."""
+    """Bytes of the elements of memory that a tensor shows; in a library's own layout (oneDNN's) of its numbers."""
     if not tensor.numel():
         return 0
     if tensor.layout is not torch.strided:
