@@ -10,11 +10,11 @@ import numpy.typing as npt
 from pyprof import device as devices
 from pyprof.errors import UsageError
 from pyprof.layers.attachment import Attachment
+from pyprof.layers.busy import NO_TIME
 from pyprof.layers.device_work import (
     BACKWARD,
     GRAPH_NODE_DTYPE,
     LAUNCH_DTYPE,
-    NO_TIME,
     OPERATION_DTYPE,
     SECOND_ORDER,
     STEP_DTYPE,

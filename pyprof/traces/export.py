@@ -17,7 +17,8 @@ import numpy.typing as npt
 
 import pyprof
 from pyprof.layers.attribution import places_of
-from pyprof.layers.device_work import FORWARD, KERNEL, NO_TIME, RECOMPUTE, DeviceRecords, launch_and_place
+from pyprof.layers.busy import NO_TIME
+from pyprof.layers.device_work import FORWARD, KERNEL, RECOMPUTE, DeviceRecords, launch_and_place
 from pyprof.layers.kernel_names import short_name
 from pyprof.layers.last_steps import LastSteps
 from pyprof.layers.memory_log import HOST

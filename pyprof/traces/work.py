@@ -13,17 +13,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from pyprof.layers.device_work import (
-    COLUMNS,
-    KERNEL,
-    LAUNCHES,
-    NO_TIME,
-    PHASES,
-    DeviceSums,
-    add_busy,
-    window_of,
-    windows_of,
-)
+from pyprof.layers.busy import NO_TIME, add_busy, window_of, windows_of
+from pyprof.layers.device_work import COLUMNS, KERNEL, LAUNCHES, PHASES, DeviceSums
 from pyprof.layers.sums import STEPS
 
 NO_LAUNCH: Final = -1
