@@ -251,9 +251,10 @@ def test_a_new_mechanism_is_a_file_and_a_line(tmp_path: Path, monkeypatch: pytes
     monkeypatch.syspath_prepend(tmp_path)
     line = Mechanism("uniform", "zoo_uniform:Uniform", {"share": 1.0})
     monkeypatch.setattr(mechanisms, "MECHANISMS", [*MECHANISMS, line])
-    described = {each.entry.name: each for each in registry.describe()}["zoo-uniform"]
-    assert (described.entry.family, described.entry.vanilla) == ("global memory", "zoo-dense")
-    assert described.parameters == {e.entry.name: e.parameters for e in registry.describe()}["zoo-dense"]
+    described = {each.entry.name: each for each in registry.describe()}
+    uniform = described["zoo-uniform"]
+    assert (uniform.entry.family, uniform.entry.vanilla) == ("global memory", "zoo-dense")
+    assert uniform.parameters == described["zoo-dense"].parameters
     loss = run(registry.load("zoo-uniform", size="tiny", attention="best", mode="train", longest=64), 33)
     loss.backward()
     assert loss.isfinite()
