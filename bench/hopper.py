@@ -204,7 +204,7 @@ def microseconds(made: Sequence[Callable[[], object]], seconds: float) -> float:
     with torch.cuda.graph(graph):
         for call in made:
             call()
-    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
     taken: list[float] = []
     while len(taken) < 5 or sum(taken) < 1e3 * seconds:
         begin.record()

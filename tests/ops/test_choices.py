@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import pytest
 import torch
 
 import pyprof
+from pyprof.cli.main import main
 from pyprof.errors import UsageError
 from pyprof.ops.choices import choices, window_attention_choice
 
@@ -95,10 +94,11 @@ def test_what_nothing_runs_is_a_sentence(arguments, options, words):
         kernel(*arguments, **options)
 
 
-def test_the_command_line_prints_the_table():
-    command = [sys.executable, "-m", "pyprof", "attention", "--choices"]
-    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    document = json.loads(subprocess.run([*command, "--json"], capture_output=True, text=True, check=True).stdout)
+def test_the_command_line_prints_the_table(capsys):
+    assert main(["attention", "--choices"]) == 0
+    text = capsys.readouterr().out
+    assert main(["attention", "--choices", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
     assert [line["kernel"] for line in document["choices"]] == [line.kernel for line in choices()]
-    assert all(line["kernel"] in text.replace("\n", "") or line["kernel"][:8] in text for line in document["choices"])
+    assert all(line["kernel"][:6] in text for line in document["choices"])
     assert "PYPROF_CUDA_KERNELS" in text
