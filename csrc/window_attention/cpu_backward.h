@@ -64,18 +64,19 @@ struct FloatBackward final : BackwardSweep {
     scores(values.data, dims.padded, grads, strips, lead);
   }
 
-  // The rows of the tile after the part's one.
+  // The rows of the tile after the part's one; keys and values that are packed, of that one block later.
   void look_ahead(const Part& part) {
     lead.clear();
-    if (plan.packed || dims.padded != 64 || !part.for_keys || !part.for_queries) return;
+    if (!plan.direct || plan.wide || dims.padded != 64 || !part.for_keys || !part.for_queries) return;
     const Backward& backward = rows.backward;
     const int64_t head = part.tile.head, next = part.tile.first + kTile, key = next + dims.right;
+    const int64_t taken = key - kTile + plan.block;
     lead.add(rows.query(head, next), problem.query_strides.row);
     lead.add(rows.grad_output(head, next), backward.grad_output_strides.row);
-    lead.add(keys.row(key), keys.stride);
-    lead.add(values.row(key), values.stride);
-    lead.add(rows.grad_key(key), backward.grad_key_strides.row);
-    lead.add(rows.grad_value(key), backward.grad_value_strides.row);
+    lead.add(rows.key(taken), problem.key_strides.row);
+    lead.add(rows.value(taken), problem.value_strides.row);
+    lead.add(rows.grad_key(taken), backward.grad_key_strides.row);
+    lead.add(rows.grad_value(taken), backward.grad_value_strides.row);
     lead.add(rows.grad_query(head, next), backward.grad_query_strides.row);
   }
 
@@ -131,9 +132,9 @@ struct FloatBackward final : BackwardSweep {
       const int64_t weight = (j - part.begin) * kTile + from, row = from * dims.padded, steps = to - from;
       const Rows grads{grad_outputs.data + row, dims.padded}, own{queries.data + row, dims.padded};
       product<kRows, true, false>({buffers.weights + weight, grads, steps, key_sums.values(j), count, kOnes, true},
-                                  dims.padded, nullptr);
+                                  dims.padded, {});
       product<kRows, true, false>({buffers.grads + weight, own, steps, key_sums.keys(j), count, scales, true},
-                                  dims.padded, nullptr);
+                                  dims.padded, {});
     }
   }
 };

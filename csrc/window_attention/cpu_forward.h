@@ -167,16 +167,15 @@ struct ForwardSlice {
     scores(keys.data, dims.padded, wanted, count, lead);
   }
 
-  // The rows of the tile after the one at `tile`.
+  // The rows of the tile after the one at `tile`; keys and values that are packed, of that one block later.
   void look_ahead(int64_t tile) const {
     lead.clear();
     if (!is_direct(problem) || dims.padded != 64) return;
-    const int64_t next = tile + kTile;
+    const int64_t next = tile + kTile, head = slice.head / (problem.heads / problem.key_heads);
+    const int64_t key = (keys.data == buffers.keys ? tile + kForwardBlock : next) + dims.right;
     lead.add(input(problem.query, problem.query_strides, slice.head, next), problem.query_strides.row);
-    if (keys.data != buffers.keys) {
-      lead.add(keys.row(next + dims.right), keys.stride);
-      lead.add(values.row(next + dims.right), values.stride);
-    }
+    lead.add(input(problem.key, problem.key_strides, head, key), problem.key_strides.row);
+    lead.add(input(problem.value, problem.value_strides, head, key), problem.value_strides.row);
     lead.add(output(next), forward.output_strides.row);
   }
 

@@ -33,20 +33,29 @@ inline void transpose_strip(const Rows& from, int64_t rows, int64_t padded, floa
 // ahead.
 class Lead {
  public:
-  // 16 rows of 64 floats from `from` on, and the 16 after them, where they lie close together. They may lie past the
-  // end of a tensor: asking for them does no harm.
+  // 16 rows of 64 floats, four lines each.
+  struct Piece {
+    const char* at;
+    int64_t stride;  // in bytes
+    void fetch(int64_t line) const { Lead::fetch(at + line / 4 * stride + line % 4 * 64); }
+  };
+
+  // 16 rows of 64 floats from `from` on, and the 16 after them. They may lie past the end of a tensor: asking for them
+  // does no harm.
   void add(const void* from, int64_t stride) {
-    if (stride != 64) return;
-    pieces_[count_++] = static_cast<const char*>(from);
-    pieces_[count_++] = static_cast<const char*>(from) + kStrip * 64 * 4;
+    pieces_[count_++] = {static_cast<const char*>(from), stride * 4};
+    pieces_[count_++] = {static_cast<const char*>(from) + kStrip * stride * 4, stride * 4};
   }
   void clear() { at_ = count_ = 0; }
-  // The next 16 rows; `other`, which is at hand, where none are left.
-  const char* take(const float* other) { return at_ < count_ ? pieces_[at_++] : reinterpret_cast<const char*>(other); }
+  bool any() const { return at_ < count_; }
+  // The next 16 rows; `other`, which are at hand, where none are left.
+  Piece take(const float* other) {
+    return any() ? pieces_[at_++] : Piece{reinterpret_cast<const char*>(other), 64 * 4};
+  }
   static void fetch(const char* address) { __builtin_prefetch(address, 0, 2); }
 
  private:
-  const char* pieces_[14];  // of the backward pass, which has the most tensors: two of each of seven
+  Piece pieces_[14];  // of the backward pass, which has the most tensors: two of each of seven
   int at_ = 0, count_ = 0;
 };
 
@@ -54,7 +63,7 @@ class Lead {
 // which each element is broadcast. Rows lie `width` apart; a constant kWidth saves index registers, without which an
 // instruction that loads and multiplies stays one in the pipeline. Three rows share a pointer otherwise.
 template <int R, int64_t kWidth>
-[[gnu::noinline]] void scores_block(const float* from, int64_t width, const float* lanes, float* to, const char* lead) {
+[[gnu::noinline]] void scores_block(const float* from, int64_t width, const float* lanes, float* to, Lead::Piece lead) {
   const int64_t stride = kWidth ? kWidth : width;
   constexpr int kShared = kWidth ? R : (R % 3 == 0 ? 3 : 2);
   Vec::Reg sums[R][kGroups];
@@ -67,7 +76,7 @@ template <int R, int64_t kWidth>
     for (int g = 0; g < kGroups; ++g) sums[r][g] = Vec::set1(0);
 #pragma GCC unroll 4
   for (int64_t d = 0; d < stride; ++d, lanes += kStrip) {
-    if (kWidth) Lead::fetch(lead + d * 64);
+    if (kWidth) lead.fetch(d);
     Vec::Reg lane[kGroups];
 #pragma GCC unroll 4
     for (int g = 0; g < kGroups; ++g) lane[g] = Vec::load(lanes + g * kLanes);
@@ -145,7 +154,7 @@ struct Product {
 };
 
 template <int R, int N, bool kByKey, bool kLead>
-[[gnu::always_inline]] inline void product_panel(const Product& p, int64_t column, const char* lead) {
+[[gnu::always_inline]] inline void product_panel(const Product& p, int64_t column, Lead::Piece lead) {
   constexpr int64_t kRowStep = kByKey ? kTile : 1, kStep = kByKey ? 1 : kTile;
   Vec::Reg sums[R][N];
 #pragma GCC unroll 6
@@ -157,8 +166,8 @@ template <int R, int N, bool kByKey, bool kLead>
 #pragma GCC unroll 2
   for (int64_t s = 0; s < p.steps; ++s, weight += kStep, row += p.rows.stride) {
     if (kLead) {
-      Lead::fetch(lead + s * 128);
-      Lead::fetch(lead + s * 128 + 64);
+      lead.fetch(s * 2);
+      lead.fetch(s * 2 + 1);
     }
     Vec::Reg part[N];
 #pragma GCC unroll 4
@@ -186,7 +195,7 @@ template <int R, int N, bool kByKey, bool kLead>
 }
 
 template <int R, bool kByKey, bool kLead>
-[[gnu::noinline]] void product(const Product& p, int64_t padded, const char* lead) {
+[[gnu::noinline]] void product(const Product& p, int64_t padded, Lead::Piece lead) {
   constexpr int kWide = Vec::kProductColumns;
   int64_t column = 0;
   for (; column + kWide * kLanes <= padded; column += kWide * kLanes)
@@ -254,13 +263,14 @@ struct StripProduct {
                          some,
                          scale + r,
                          add || from > first};
-      const char* ahead = lead.take(nullptr);
+      const bool leads = lead.any();
+      const Lead::Piece ahead = lead.take(nullptr);
       if (r + kRows <= kStrip)
-        ahead ? product<kRows, false, true>(part, dims.padded, ahead)
-              : product<kRows, false, false>(part, dims.padded, nullptr);
+        leads ? product<kRows, false, true>(part, dims.padded, ahead)
+              : product<kRows, false, false>(part, dims.padded, ahead);
       else
-        ahead ? product<kStrip % kRows, false, true>(part, dims.padded, ahead)
-              : product<kStrip % kRows, false, false>(part, dims.padded, nullptr);
+        leads ? product<kStrip % kRows, false, true>(part, dims.padded, ahead)
+              : product<kStrip % kRows, false, false>(part, dims.padded, ahead);
     }
   }
 };
