@@ -90,8 +90,7 @@ PYPROF_DEVICE void add_up(const BackwardParams& p, const BackwardShared<C>& shar
       const auto buffer = [&] { return shared.sums + gpu::anew(own) * C::kSumBytes; };
       if (!last || order == 0) gpu::barrier_arrive(ready());
       if (order > 0) {
-        PYPROF_MUTANT(hopper_turns_are_waited_for_without_acquire, gpu::wait_until(p.turns + place, order),
-                      gpu::wait_unordered(p.turns + place, order));
+        gpu::wait_until(p.turns + place, order);
         PYPROF_MUTANT(hopper_turns_are_not_fenced, gpu::fence_async_global(), (void)0);
         if (last) {
           gpu::barrier_expect(ready(), C::kSumBytes);
@@ -110,8 +109,7 @@ PYPROF_DEVICE void add_up(const BackwardParams& p, const BackwardShared<C>& shar
       gpu::bulk_commit();
       PYPROF_MUTANT(hopper_sums_are_not_waited_for, gpu::bulk_wait(), (void)0);
       PYPROF_MUTANT(hopper_sums_are_not_shown, gpu::fence_async_global(), (void)0);
-      PYPROF_MUTANT(hopper_turns_are_published_without_release, gpu::publish(p.turns + place, order + 1),
-                    gpu::publish_unordered(p.turns + place, order + 1));
+      gpu::publish(p.turns + place, order + 1);
     }
   }
 }

@@ -16,7 +16,7 @@ void backward_under_test(const Problem& problem, const Backward& backward) {
   const float unwritten = std::numeric_limits<float>::quiet_NaN();
   std::vector<gpu::Float4> workspace(static_cast<size_t>(hopper_workspace(problem) + 3) / 4,
                                      {unwritten, unwritten, unwritten, unwritten});
-  hopper_backward(problem, backward, &workspace.data()->x, nullptr);
+  hopper_backward(problem, backward, reinterpret_cast<float*>(workspace.data()), nullptr);
 }
 
 }  // namespace pyprof::window
