@@ -46,7 +46,7 @@ examples:
   pyprof attention --lengths 2500 --windows 16 --impls auto,flex --modes forward
   pyprof attention --windows 32:0 --dtypes float32,bfloat16   causal
   pyprof attention --impl mine:kernel --lengths 500 --json > mine.json
-  pyprof attention --choices                 which of our CUDA kernels runs, and why
+  pyprof attention --choices                 which CUDA kernel runs, and why
 """
 
 
