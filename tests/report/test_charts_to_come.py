@@ -141,6 +141,14 @@ def test_a_front_goes_through_its_members_in_order_and_has_the_third_measure_as_
     assert "field" not in sizes[0]
 
 
+def test_where_no_front_is_known_none_is_drawn_and_bounds_only_where_there_are_some() -> None:
+    points = [Point("bert", Measure(1.0, 0.9, 1.1), Measure(2.0)), Point("swin", Measure(2.0), Measure(1.0))]
+    chart = front_chart("f", "Speed and memory", points, Axes("x", "y"))
+    assert [layer["data"]["name"] for layer in chart.spec["layer"]] == ["across", "points", "points"]
+    assert list(chart.tables["across"]["low"]) == [0.9]
+    assert "front" not in chart.description
+
+
 def test_growth_has_the_fits_of_each_cost_beside_the_claim() -> None:
     (chart,) = growth()
     growths, claims = chart.tables["growths"], chart.tables["claims"]
