@@ -129,6 +129,11 @@ def with_printable_text(value: Any) -> Any:
     return [with_printable_text(each) for each in value] if isinstance(value, list | tuple) else value
 
 
+def rounded(value: float, digits: int = 5) -> float:
+    """A figure as a table of a chart holds it: with as many significant digits as can be seen."""
+    return float(f"{value:.{digits}g}")
+
+
 def rows(columns: Columns) -> list[dict[str, Any]]:
     """A table row by row."""
     names = list(columns)

@@ -6,7 +6,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pyprof.analysis.curves import ALLOCATOR_WORDS
-from pyprof.report.charts.chart import NAMES, Chart, Choice, Columns, Group, Spec, axis, hint, layered, scale, table
+from pyprof.report.charts.chart import (
+    NAMES,
+    Chart,
+    Choice,
+    Columns,
+    Group,
+    Spec,
+    axis,
+    hint,
+    layered,
+    rounded,
+    scale,
+    table,
+)
 from pyprof.report.charts.names import Lines, chart_name, line_words
 from pyprof.report.charts.theme import colour
 from pyprof.report.style import Scale, interval
@@ -125,7 +138,7 @@ def _rows(tables: Iterable[Placed], unit: Scale) -> Columns:
 
 
 def _short(value: float | None, unit: Scale) -> float | None:
-    return None if value is None else float(f"{value / unit.factor:.5g}")
+    return None if value is None else rounded(value / unit.factor)
 
 
 def _missing(tables: Iterable[Placed]) -> Columns:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pyprof.report.charts.chart import Chart, Columns, Group, axis, hint, layered, scale, table
+from pyprof.report.charts.chart import Chart, Columns, Group, axis, hint, layered, rounded, scale, table
 from pyprof.report.charts.names import Lines, chart_name, column_words
 from pyprof.report.charts.theme import colour
 from pyprof.report.view import DifferenceLine
@@ -45,9 +45,9 @@ def _chart(number: int, lines: Sequence[DifferenceLine], drawn: Lines) -> Chart:
         "points": {
             "line": [words for words, _ in points],
             "length": [point.length for _, point in points],
-            "ratio": [float(f"{point.ratio:.4g}") for _, point in points],
-            "low": [None if point.low is None else float(f"{point.low:.4g}") for _, point in points],
-            "high": [None if point.high is None else float(f"{point.high:.4g}") for _, point in points],
+            "ratio": [rounded(point.ratio, 4) for _, point in points],
+            "low": [None if point.low is None else rounded(point.low, 4) for _, point in points],
+            "high": [None if point.high is None else rounded(point.high, 4) for _, point in points],
         }
     }
     spec = layered(

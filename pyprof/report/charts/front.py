@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pyprof.report.charts.chart import Chart, Columns, axis, hint, layered, table
+from pyprof.report.charts.chart import Chart, Columns, axis, hint, layered, rounded, table
 from pyprof.report.charts.theme import colour
 
 Standing = Literal["member", "near", "dominated", ""]
@@ -59,27 +59,27 @@ def front_chart(name: str, title: str, points: Sequence[Point], axes: Axes, *, c
     tables: Mapping[str, Columns] = {
         "points": {
             "name": [each.name for each in points],
-            "x": [_round(each.x.value) for each in points],
-            "y": [_round(each.y.value) for each in points],
+            "x": [rounded(each.x.value) for each in points],
+            "y": [rounded(each.y.value) for each in points],
             "standing": [each.standing for each in points],
             "area": [each.area or 0.0 for each in points],
             "said": [_words(each, axes) for each in points],
         },
         "across": {
-            "y": [_round(each.y.value) for each, _, _ in across],
-            "low": [_round(low) for _, low, _ in across],
-            "high": [_round(high) for _, _, high in across],
+            "y": [rounded(each.y.value) for each, _, _ in across],
+            "low": [rounded(low) for _, low, _ in across],
+            "high": [rounded(high) for _, _, high in across],
             "standing": [each.standing for each, _, _ in across],
         },
         "along": {
-            "x": [_round(each.x.value) for each, _, _ in along],
-            "low": [_round(low) for _, low, _ in along],
-            "high": [_round(high) for _, _, high in along],
+            "x": [rounded(each.x.value) for each, _, _ in along],
+            "low": [rounded(low) for _, low, _ in along],
+            "high": [rounded(high) for _, _, high in along],
             "standing": [each.standing for each, _, _ in along],
         },
         "front": {
-            "x": [_round(each.x.value) for each in members],
-            "y": [_round(each.y.value) for each in members],
+            "x": [rounded(each.x.value) for each in members],
+            "y": [rounded(each.y.value) for each in members],
         },
     }
     x = axis("x", axes.x, scale=_scale(axes.x_log), axis={"format": "~g", "tickCount": 6, "grid": False})
@@ -150,7 +150,3 @@ def _words(point: Point, axes: Axes) -> str:
 def _figure(measure: Measure) -> str:
     bounds = "" if measure.low is None or measure.high is None else f" [{measure.low:.3g} to {measure.high:.3g}]"
     return f"{measure.value:.3g}{bounds}"
-
-
-def _round(value: float) -> float:
-    return float(f"{value:.5g}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pyprof.analysis.growth import GrowthLine
-from pyprof.report.charts.chart import NAMES, Chart, Columns, axis, hint, layered, table
+from pyprof.report.charts.chart import NAMES, Chart, Columns, axis, hint, layered, rounded, table
 from pyprof.report.charts.names import chart_name
 from pyprof.report.charts.theme import SHAPES, colour, series
 
@@ -27,15 +27,15 @@ def _chart(mode: str, lines: Sequence[GrowthLine], run: str) -> Chart:
     tables: Mapping[str, Columns] = {
         "claims": {
             "model": [str(line.subject) for line in placed],
-            "exponent": [_round(line.claimed.exponent) for line in placed],
+            "exponent": [rounded(line.claimed.exponent, 4) for line in placed],
             "said": [f"{line.complexity}: {line.claimed.exponent:.2f}" for line in placed],
         },
         "growths": {
             "model": [str(line.subject) for line, _, _ in fitted],
             "cost": [cost.replace("_", " ") for _, cost, _ in fitted],
-            "exponent": [_round(growth.exponent) for _, _, growth in fitted],
-            "low": [_round(growth.low) for _, _, growth in fitted],
-            "high": [_round(growth.high) for _, _, growth in fitted],
+            "exponent": [rounded(growth.exponent, 4) for _, _, growth in fitted],
+            "low": [rounded(growth.low, 4) for _, _, growth in fitted],
+            "high": [rounded(growth.high, 4) for _, _, growth in fitted],
             "said": [f"{each.exponent:.2f} [{each.low:.2f} to {each.high:.2f}]" for _, _, each in fitted],
         },
     }
@@ -78,7 +78,3 @@ def _chart(mode: str, lines: Sequence[GrowthLine], run: str) -> Chart:
         caption="The upright bar is the source's claim over the same lengths.",
         height=_ROW * len(models) + _AROUND,
     )
-
-
-def _round(value: float) -> float:
-    return float(f"{value:.4g}")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pyprof.report.charts.chart import NAMES, Chart, Columns, axis, hint, layered, table
+from pyprof.report.charts.chart import NAMES, Chart, Columns, axis, hint, layered, rounded, table
 from pyprof.report.charts.theme import colour
 
 _ROW = 24
@@ -41,14 +41,14 @@ def intervals_chart(
     tables: Mapping[str, Columns] = {
         "lines": {
             "name": [line.name for line in lines],
-            "value": [_round(line.value) for line in lines],
+            "value": [rounded(line.value) for line in lines],
             "said": [line.said for line in lines],
             "tint": [line.colour for line in lines],
         },
         "intervals": {
             "name": [line.name for line, _, _ in bounded],
-            "low": [_round(low) for _, low, _ in bounded],
-            "high": [_round(high) for _, _, high in bounded],
+            "low": [rounded(low) for _, low, _ in bounded],
+            "high": [rounded(high) for _, _, high in bounded],
             "tint": [line.colour for line, _, _ in bounded],
         },
     }
@@ -99,7 +99,3 @@ def distinct(names: Iterable[str]) -> list[str]:
         seen[name] = seen.get(name, 0) + 1
         made.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
     return made
-
-
-def _round(value: float) -> float:
-    return float(f"{value:.5g}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pyprof.report.charts.chart import NAMES, Chart, Columns, hint, layered, table
+from pyprof.report.charts.chart import NAMES, Chart, Columns, hint, layered, rounded, table
 from pyprof.report.charts.theme import colour
 from pyprof.report.charts.tree import LEAF
 
@@ -35,9 +35,9 @@ def pairs_chart(name: str, title: str, pairs: Sequence[Pair], *, caption: str = 
         "cells": {
             "one": [each.one for each in known],
             "other": [each.other for each in known],
-            "agreement": [_round(each.agreement or 0.0) for each in known],
+            "agreement": [rounded(each.agreement or 0.0, 4) for each in known],
             "side": ["agree" if (each.agreement or 0.0) >= 0 else "disagree" for each in known],
-            "strength": [_round(abs(each.agreement or 0.0)) for each in known],
+            "strength": [rounded(abs(each.agreement or 0.0), 4) for each in known],
         },
         "words": {
             "one": [each.one for each, _ in told],
@@ -87,7 +87,3 @@ def _words(pair: Pair) -> str:
         else f" [{pair.low:.2f} to {pair.high:.2f}]"
     )
     return f"{pair.agreement:.2f}{bounds}{'; ' if pair.said else ''}{pair.said}"
-
-
-def _round(value: float) -> float:
-    return float(f"{value:.4g}")

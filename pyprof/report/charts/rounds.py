@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from pyprof.report.charts.chart import Chart, Columns, axis, hint, layered, scale, table
+from pyprof.report.charts.chart import Chart, Columns, axis, hint, layered, rounded, scale, table
 from pyprof.report.charts.theme import colour
 
 if TYPE_CHECKING:
@@ -23,13 +23,13 @@ def rounds_chart(paired: PairedComparison, baseline: str, head: str) -> Chart:
     tables: Mapping[str, Columns] = {
         "rounds": {
             "round": [number for number, _ in rounds],
-            "ratio": [float(f"{value:.5g}") for _, value in rounds],
+            "ratio": [rounded(value) for _, value in rounds],
         },
         "band": {
-            "low": [] if ratio.low is None else [float(f"{ratio.low:.5g}")],
-            "high": [] if ratio.high is None else [float(f"{ratio.high:.5g}")],
+            "low": [] if ratio.low is None else [rounded(ratio.low)],
+            "high": [] if ratio.high is None else [rounded(ratio.high)],
         },
-        "ratio": {"value": [float(f"{ratio.value:.5g}")]},
+        "ratio": {"value": [rounded(ratio.value)]},
     }
     y = axis("ratio", f"{head} in units of {baseline}"[:70], scale=scale("log"), axis={"format": "~f", "tickCount": 6})
     spec = layered(

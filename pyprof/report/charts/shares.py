@@ -8,7 +8,20 @@ from typing import Any
 
 from pyprof.analysis.shares import OUTSIDE, ShareRow, rank
 from pyprof.records.published import DataSet
-from pyprof.report.charts.chart import Chart, Choice, Columns, Group, Key, Spec, axis, hint, layered, scale, table
+from pyprof.report.charts.chart import (
+    Chart,
+    Choice,
+    Columns,
+    Group,
+    Key,
+    Spec,
+    axis,
+    hint,
+    layered,
+    rounded,
+    scale,
+    table,
+)
 from pyprof.report.charts.names import chart_name, column_words, mark_letters
 from pyprof.report.charts.theme import colour, kind_colours
 from pyprof.report.style import Scale
@@ -86,14 +99,14 @@ def _columns(rows: Sequence[ShareRow], kinds: Sequence[str], unit: Scale) -> Col
     """A row for each length and kind, in the unit of the charts."""
 
     def seconds(values: Iterable[float]) -> list[float]:
-        return [float(f"{value / unit.factor:.4g}") for value in values]
+        return [rounded(value / unit.factor, 4) for value in values]
 
     pairs = [(row, kind) for row in rows for kind in kinds]
     columns: dict[str, Sequence[Any]] = {
         "length": [row.length for row, _ in pairs],
         "kind": [kind for _, kind in pairs],
         "order": [kinds.index(kind) for _, kind in pairs],
-        "share": [float(f"{row.shares.get(kind, 0.0):.4g}") for row, kind in pairs],
+        "share": [rounded(row.shares.get(kind, 0.0), 4) for row, kind in pairs],
         "both": seconds(row.seconds * row.shares.get(kind, 0.0) for row, kind in pairs),
     }
     if any(row.backward for row in rows):

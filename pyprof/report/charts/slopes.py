@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pyprof.report.charts.chart import Chart, Columns, axis, hint, layered, scale, table
+from pyprof.report.charts.chart import Chart, Columns, axis, hint, layered, rounded, scale, table
 from pyprof.report.charts.theme import DASHES, SHAPES, colour, series
 
 _HEIGHT = 320
@@ -31,14 +31,14 @@ def slopes_chart(name: str, title: str, slopes: Sequence[Slope], axis_title: str
         "slopes": {
             "name": [each.name for each in slopes],
             "place": [each.place for each in slopes],
-            "ratio": [_round(each.ratio) for each in slopes],
+            "ratio": [rounded(each.ratio) for each in slopes],
             "said": [_words(each) for each in slopes],
         },
         "bounds": {
             "name": [each.name for each, _, _ in bounded],
             "place": [each.place for each, _, _ in bounded],
-            "low": [_round(low) for _, low, _ in bounded],
-            "high": [_round(high) for _, _, high in bounded],
+            "low": [rounded(low) for _, low, _ in bounded],
+            "high": [rounded(high) for _, _, high in bounded],
         },
     }
     x = {"field": "place", "type": "nominal", "title": None,
@@ -77,7 +77,3 @@ def slopes_chart(name: str, title: str, slopes: Sequence[Slope], axis_title: str
 def _words(slope: Slope) -> str:
     bounds = "" if slope.low is None or slope.high is None else f" [{slope.low:.3g} to {slope.high:.3g}]"
     return f"{slope.ratio:.3g}{bounds}"
-
-
-def _round(value: float) -> float:
-    return float(f"{value:.5g}")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pyprof.quantity import format_seconds
-from pyprof.report.charts.chart import Chart, Columns, axis, hint, layered, table
+from pyprof.report.charts.chart import Chart, Columns, axis, hint, layered, rounded, table
 from pyprof.report.charts.theme import colour
 from pyprof.report.charts.tree import LEAF
 from pyprof.report.style import plural
@@ -36,8 +36,8 @@ def timeline_chart(timeline: Timeline, kinds: Mapping[str, str]) -> Chart:
     wide = [each for each in bars if each.end - each.begin > _NAMED * end]
     tables: Mapping[str, Columns] = {
         "bars": {
-            "begin": [_round(each.begin / size) for each in bars],
-            "end": [_round(each.end / size) for each in bars],
+            "begin": [rounded(each.begin / size, 6) for each in bars],
+            "end": [rounded(each.end / size, 6) for each in bars],
             "top": [each.row for each in bars],
             "bottom": [each.row + 0.88 for each in bars],
             "name": [each.name for each in bars],
@@ -46,7 +46,7 @@ def timeline_chart(timeline: Timeline, kinds: Mapping[str, str]) -> Chart:
             "took": [format_seconds(each.end - each.begin) for each in bars],
         },
         "names": {
-            "begin": [_round(each.begin / size) for each in wide],
+            "begin": [rounded(each.begin / size, 6) for each in wide],
             "middle": [each.row + 0.47 for each in wide],
             "words": [each.name.rsplit(".", 1)[-1] for each in wide],
         },
@@ -110,10 +110,6 @@ _UNITS = (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6))
 
 def _longest_first(bar: Bar) -> float:
     return bar.begin - bar.end
-
-
-def _round(value: float) -> float:
-    return float(f"{value:.6g}")
 
 
 def _longest(timeline: Timeline) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pyprof.quantity import format_seconds
-from pyprof.report.charts.chart import Chart, Columns, Key, axis, hint, layered, scale, table
+from pyprof.report.charts.chart import Chart, Columns, Key, axis, hint, layered, rounded, scale, table
 from pyprof.report.charts.theme import DASHES, SHAPES, series
 from pyprof.report.page.document import legend, simple_page
 from pyprof.report.page.judged import doubt
@@ -121,4 +121,4 @@ def _figures(row: Row) -> list[Part]:
 
 
 def _milliseconds(seconds: float) -> float:
-    return float(f"{1e3 * seconds:.5g}")
+    return rounded(1e3 * seconds)

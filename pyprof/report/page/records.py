@@ -7,7 +7,7 @@ from typing import Any
 
 from pyprof.plain import printable
 from pyprof.records.indicator import IndicatorFacts
-from pyprof.report.charts.chart import with_printable_text
+from pyprof.report.charts.chart import rounded, with_printable_text
 from pyprof.report.page.markup import Markup, tag
 from pyprof.report.several import Several
 from pyprof.report.style import scale
@@ -101,7 +101,7 @@ def _figures(
     unit = scale([value for value in columns[name] if value is not None], indicator.format, indicator.unit)
     for own in (name, f"{name}_low", f"{name}_high"):
         if own in columns:
-            scaled[own] = [None if value is None else float(f"{value / unit.factor:.5g}") for value in columns[own]]
+            scaled[own] = [None if value is None else rounded(value / unit.factor) for value in columns[own]]
     title = f"{indicator.title.lower()} ({unit.unit})" if unit.unit else indicator.title.lower()
     return {"name": name, "title": printable(title), "interval": f"{name}_low" in columns}
 
