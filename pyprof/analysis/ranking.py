@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from itertools import groupby
 
-from pyprof.analysis.curves import Curves, Setting
+from pyprof.analysis.curves import Curve, Curves, Setting
 from pyprof.analysis.ratio import Cost, RatioPoint, costs, ratio_of, shown_dearer, widening
 from pyprof.records.comparison import Pairing, Subject
 from pyprof.records.indicator import IndicatorFacts, OfIndicator
@@ -139,6 +139,11 @@ class _Team:
     curves: Curves
     costs_of: Callable[[Subject, Setting, IndicatorFacts], Mapping[int, Cost]]
 
+    @cached_property
+    def records(self) -> Mapping[Subject, Curve]:
+        """What became of the cases of each model, by length."""
+        return {subject: self.curves.all.get((subject, self.setting), {}) for subject in self.subjects}
+
     def seconds(self, subject: Subject, length: int) -> float:
         """What was spent on a case."""
         return self.curves.ok[subject, self.setting][length].seconds
@@ -153,15 +158,14 @@ def _rankings(team: _Team) -> Iterator[Ranking]:
 
 
 def _ranking(team: _Team, length: int, at: Mapping[Subject, Cost]) -> Ranking:
-    first = _first(length, at)
-    others = {subject: ratio_of(length, cost, at[first]) for subject, cost in at.items() if subject != first}
+    first, others = _first(length, at)
     places = [Place(first, _value(team, at[first]))]
     for subject, point in sorted(others.items(), key=lambda item: item[1].ratio):
         shown = shown_dearer(point, len(others)) or (team.indicator.exact and point.ratio == 1)
         places.append(Place(subject, _value(team, at[subject]), point, shown))
     missing = []
     for subject in team.subjects:
-        record = team.curves.all.get((subject, team.setting), {}).get(length)
+        record = team.records[subject].get(length)
         if subject not in at and record is not None:
             missing.append((subject, record.status if record.status != "ok" else "none"))
     return Ranking(
@@ -175,16 +179,21 @@ def _ranking(team: _Team, length: int, at: Mapping[Subject, Cost]) -> Ranking:
     )
 
 
-def _first(length: int, at: Mapping[Subject, Cost]) -> Subject:
-    """The one that costs least: by its own median, unless another is ahead of it round by round."""
+def _first(length: int, at: Mapping[Subject, Cost]) -> tuple[Subject, Mapping[Subject, RatioPoint]]:
+    """The one that costs least, by its own median unless another is ahead of it round by round; the others by it."""
     first = min(at, key=lambda subject: at[subject].value)
     for _ in at:
-        ratios = {subject: ratio_of(length, cost, at[first]).ratio for subject, cost in at.items() if subject != first}
-        ahead = min(ratios, key=lambda subject: ratios[subject])
-        if ratios[ahead] >= 1:
-            break
+        others = _others(length, first, at)
+        ahead = min(others, key=lambda subject: others[subject].ratio)
+        if others[ahead].ratio >= 1:
+            return first, others
         first = ahead
-    return first
+    return first, _others(length, first, at)
+
+
+def _others(length: int, first: Subject, at: Mapping[Subject, Cost]) -> Mapping[Subject, RatioPoint]:
+    """All but one, in units of what that one costs."""
+    return {subject: ratio_of(length, cost, at[first]) for subject, cost in at.items() if subject != first}
 
 
 def _value(team: _Team, cost: Cost) -> float:

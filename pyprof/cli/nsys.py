@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import gc
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pyprof.cli.collector import collector_off
 from pyprof.cli.options import add_command, add_json, print_json
 
 if TYPE_CHECKING:
@@ -32,12 +32,8 @@ def add(commands: Commands) -> None:
 def _run(options: argparse.Namespace) -> int:
     from pyprof.traces.nsys_tool import read_any
 
-    # Millions of ranges live until all are read, and the collector would walk them again and again for nothing.
-    gc.disable()
-    try:
+    with collector_off():
         profile = read_any(options.file)
-    finally:
-        gc.enable()
     show(profile, options.file.name, as_json=options.json, expand=options.expand)
     return 0
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import gc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from pyprof.cli.collector import collector_off
 from pyprof.cli.options import add_command, add_json, directory, output_file, print_json
 from pyprof.cli.output import say
 from pyprof.errors import UsageError
@@ -68,9 +68,7 @@ def _run(options: argparse.Namespace) -> int:
 
     if options.format is not None and options.figures is None:
         raise UsageError("--format is of figures: say where they go by --figures OUT")
-    # Tens of thousands of records live until the end, and the collector would walk them again and again for nothing.
-    gc.disable()
-    try:
+    with collector_off():
         runs = [read(each) for each in options.directories]
         if options.html is not None:
             path = options.html
@@ -86,8 +84,6 @@ def _run(options: argparse.Namespace) -> int:
                 _told(f"{path}", options.json)
         if options.json or (options.html is None and options.figures is None):
             show(runs, as_json=options.json)
-    finally:
-        gc.enable()
     return 0
 
 
