@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pyprof.plain import has_controls, printable
-from pyprof.report.charts.theme import colour
+from pyprof.report.charts.theme import DASHES, SHAPES, colour, series
 
 Spec = Mapping[str, Any]
 Columns = Mapping[str, Sequence[Any]]
@@ -127,6 +127,21 @@ def with_printable_text(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {with_printable_text(key): with_printable_text(each) for key, each in value.items()}
     return [with_printable_text(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def told_apart(name: str, words: Sequence[str], legend: Spec | None) -> tuple[Spec, Spec, Spec]:
+    """The colour, the dashes and the shape of a column's words; all alike, so that they are one legend."""
+    numbers = range(len(words))
+    ranges: tuple[Sequence[Any], ...] = (
+        [series(number) for number in numbers],
+        [list(DASHES[number % len(DASHES)]) for number in numbers],
+        [SHAPES[number % len(SHAPES)] for number in numbers],
+    )
+    tint, dash, shape = (
+        {"field": name, "type": "nominal", "legend": legend, "scale": {"domain": list(words), "range": values}}
+        for values in ranges
+    )
+    return tint, dash, shape
 
 
 def rounded(value: float, digits: int = 5) -> float:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pyprof.analysis.growth import GrowthLine
-from pyprof.report.charts.chart import NAMES, Chart, Columns, axis, hint, layered, rounded, table
+from pyprof.report.charts.chart import NAMES, Chart, Columns, axis, hint, layered, rounded, table, told_apart
 from pyprof.report.charts.names import chart_name
-from pyprof.report.charts.theme import SHAPES, colour, series
+from pyprof.report.charts.theme import colour
 
 _ROW = 24
 _AROUND = 90
@@ -46,16 +46,8 @@ def _chart(mode: str, lines: Sequence[GrowthLine], run: str) -> Chart:
         axis={"tickCount": 8},
         scale={"nice": False, "zero": False, "padding": 12},
     )
-    # Both alike, so that they are one legend.
-    legend = {"orient": "top", "title": None}
-    domain = [cost.replace("_", " ") for cost in costs]
-    tint, shape = (
-        {"field": "cost", "type": "nominal", "legend": legend, "scale": {"domain": domain, "range": values}}
-        for values in (
-            [series(number) for number in range(len(costs))],
-            [SHAPES[number % len(SHAPES)] for number in range(len(costs))],
-        )
-    )
+    words = [cost.replace("_", " ") for cost in costs]
+    tint, _, shape = told_apart("cost", words, {"orient": "top", "title": None})
     spec = layered(
         [
             {**table("claims"), "mark": {"type": "tick", "color": colour("ink"), "thickness": 3, "size": 16},

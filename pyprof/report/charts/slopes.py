@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pyprof.report.charts.chart import Chart, Columns, axis, hint, layered, rounded, scale, table
-from pyprof.report.charts.theme import DASHES, SHAPES, colour, series
+from pyprof.report.charts.chart import Chart, Columns, axis, hint, layered, rounded, scale, table, told_apart
+from pyprof.report.charts.theme import colour
 
 _HEIGHT = 320
 
@@ -48,16 +48,8 @@ def slopes_chart(name: str, title: str, slopes: Sequence[Slope], axis_title: str
     y = axis(
         "ratio", axis_title, scale={**scale("log"), "padding": 14}, axis={"format": "~g", "tickCount": 6, "grid": False}
     )
-    # All three alike, so that they are one legend.
     legend = {"orient": "top", "title": None, "columns": 3, "labelLimit": 200}
-    tint, dash, shape = (
-        {"field": "name", "type": "nominal", "legend": legend, "scale": {"domain": names, "range": values}}
-        for values in (
-            [series(number) for number in range(len(names))],
-            [list(DASHES[number % len(DASHES)]) for number in range(len(names))],
-            [SHAPES[number % len(SHAPES)] for number in range(len(names))],
-        )
-    )
+    tint, dash, shape = told_apart("name", names, legend)
     spec = layered(
         [
             {**table("bounds"), "mark": {"type": "rule", "strokeWidth": 3, "opacity": 0.35},

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pyprof.quantity import format_seconds
-from pyprof.report.charts.chart import Chart, Columns, Key, axis, hint, layered, rounded, scale, table
-from pyprof.report.charts.theme import DASHES, SHAPES, series
+from pyprof.report.charts.chart import Chart, Columns, Key, axis, hint, layered, rounded, scale, table, told_apart
+from pyprof.report.charts.theme import DASHES, series
 from pyprof.report.page.document import legend, simple_page
 from pyprof.report.page.judged import doubt
 from pyprof.report.page.markup import Markup, Part, grid, tag
@@ -69,15 +69,7 @@ def _chart(
     lengths = sorted({result.problem.length for result in results})
     x = axis("length", "length (tokens)", scale=scale("log"), axis={"format": ",d", "values": lengths, "grid": False})
     y = axis("milliseconds", "time of a call (ms)", scale=scale("log"), axis={"format": "~g", "tickCount": 5})
-    domain = {"domain": list(impls)}
-    tint, dash, shape = (
-        {"field": "kernel", "type": "nominal", "legend": None, "scale": {**domain, "range": values}}
-        for values in (
-            [series(place) for place in range(len(impls))],
-            [list(DASHES[place % len(DASHES)]) for place in range(len(impls))],
-            [SHAPES[place % len(SHAPES)] for place in range(len(impls))],
-        )
-    )
+    tint, dash, shape = told_apart("kernel", impls, None)
     spec = layered(
         [
             {**table("intervals"),
