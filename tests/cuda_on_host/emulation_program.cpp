@@ -8,17 +8,12 @@
 #include <string>
 #include <vector>
 
+#include "expect.h"
 #include "window_attention/gpu.h"
 
 namespace gpu = pyprof::gpu;
 
 namespace {
-
-#define EXPECT(condition)                                              \
-  if (!(condition)) {                                                  \
-    std::printf("line %d: does not hold: %s\n", __LINE__, #condition); \
-    std::exit(1);                                                      \
-  }
 
 struct Params {
   const uint32_t* in = nullptr;

@@ -6,17 +6,12 @@
 #include <string>
 #include <vector>
 
+#include "expect.h"
 #include "window_attention/gpu_hopper.h"
 
 namespace gpu = pyprof::gpu;
 
 namespace {
-
-#define EXPECT(condition)                                              \
-  if (!(condition)) {                                                  \
-    std::printf("line %d: does not hold: %s\n", __LINE__, #condition); \
-    std::exit(1);                                                      \
-  }
 
 constexpr int kItems = 7, kFloats = 64;
 
