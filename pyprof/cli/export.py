@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,6 +58,7 @@ def _file(text: str) -> Path:
 
 def _run(options: argparse.Namespace) -> int:
     from pyprof.records.run_directory import read
+    from pyprof.records.whole_file import write_whole
     from pyprof.report.export import FORMATS
 
     format = _format(options)
@@ -68,7 +68,7 @@ def _run(options: argparse.Namespace) -> int:
     frame = run.to_frame(options.table)
     written = FORMATS[format](frame)
     if options.file != _STANDARD_OUTPUT:
-        _write(options.file, written)
+        write_whole(options.file, written)
         rows, columns = len(frame.columns[0].values), len(frame.columns)
         say(f"{plural(rows, 'row')} of {plural(columns, 'column')} are in {options.file}")
     elif format == "parquet":
@@ -88,13 +88,3 @@ def _format(options: argparse.Namespace) -> str:
     if format == "parquet" and options.file == _STANDARD_OUTPUT and sys.stdout.isatty():
         raise UsageError("Parquet is no text for a terminal: name a FILE that ends in .parquet, or redirect the output")
     return format
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file in whole or not at all."""
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        partial.write_bytes(content)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pyprof.cli.options import Parser, output_file
 from pyprof.cli.output import say
+from pyprof.records.whole_file import write_whole
 
 
 def add_html(parser: Parser, what: str) -> None:
@@ -32,11 +33,5 @@ def write(path: Path | None, page: Callable[[], str]) -> None:
     """Write a page in whole or not at all, where one is wanted."""
     if path is None:
         return
-    content = page().encode("utf-8", "backslashreplace")
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(path, page())
     say(f"a page is in {path}")

@@ -100,17 +100,12 @@ def _told(path: str, as_json: bool) -> None:
 def write_page(runs: Sequence[Run], path: Path) -> None:
     """Write the page of runs; raises UsageError where vl-convert is missing, OSError where it cannot be written."""
     from pyprof.records.run_directory import PAGE
+    from pyprof.records.whole_file import write_whole
     from pyprof.report.page.report import report_page
 
     if path.is_dir():
         raise UsageError(f"{path} is a directory: name the file of the page, such as {path / PAGE}")
-    page = report_page(runs).encode("utf-8", "backslashreplace")
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        partial.write_bytes(page)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(path, report_page(runs))
 
 
 def show(runs: Sequence[Run], *, as_json: bool) -> None:

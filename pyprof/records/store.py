@@ -20,12 +20,10 @@ from pyprof.records.resolved import Resolved
 from pyprof.records.run_directory import ENVIRONMENT, LAYERS, LOCK, PAGE, RECORDS, RESOLVED, STUDY, read
 from pyprof.records.strict_json import parsed
 from pyprof.records.study import Study
+from pyprof.records.whole_file import HALVES, PARTIAL, write_whole
 
 # What a run that ended before its first record may have left.
 _OWN = (STUDY, RESOLVED, ENVIRONMENT, RECORDS, LAYERS, LOCK, PAGE)
-_PARTIAL = ".partial"
-# Names of files need not be text: the halves of surrogate pairs that Python makes of them are written as in JSON.
-_HALVES = "backslashreplace"
 
 
 class Store:
@@ -68,9 +66,9 @@ class Store:
     def begin(self, study: Study, resolved: Resolved, environment: Environment) -> None:
         """Write the study, what it resolved and the environment, before the first record."""
         try:
-            _write_whole(self.directory / ENVIRONMENT, _document(environment.to_json()))
-            _write_whole(self.directory / RESOLVED, _document(resolved.to_json()))
-            _write_whole(self.directory / STUDY, toml.dumps(study.to_table()))
+            write_whole(self.directory / ENVIRONMENT, _document(environment.to_json()))
+            write_whole(self.directory / RESOLVED, _document(resolved.to_json()))
+            write_whole(self.directory / STUDY, toml.dumps(study.to_table()))
         except OSError as error:
             raise self._cannot_write(error) from error
 
@@ -132,7 +130,7 @@ class _Journal:
                 self._write(b"\n")
 
     def append(self, data: Mapping[str, Any]) -> None:
-        line = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode(errors=_HALVES)
+        line = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode(errors=HALVES)
         line += b"\n"
         before = self.size
         try:
@@ -161,24 +159,10 @@ def _document(data: Mapping[str, Any]) -> str:
     return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
 
 
-def _write_whole(path: Path, content: str) -> None:
-    """Write a file so that a crash leaves the old one or the new one, never half of one."""
-    partial = path.with_name(path.name + _PARTIAL)
-    try:
-        with partial.open("w", encoding="utf-8", errors=_HALVES) as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(partial, path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
-
-
 def _foreign(directory: Path) -> list[str]:
     """What is in a directory that is no run's."""
     names = [each.name for each in directory.iterdir()] if directory.is_dir() else []
-    return sorted(name for name in names if name.removesuffix(_PARTIAL) not in _OWN)
+    return sorted(name for name in names if name.removesuffix(PARTIAL) not in _OWN)
 
 
 def _holds_something(path: Path) -> bool:
