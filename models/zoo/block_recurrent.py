@@ -12,15 +12,26 @@ Limit: dense attention where block >= L and the output ignores the states
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
+from pyprof.models.zoo.carried import Remembering
 from pyprof.models.zoo.config import ZooConfig
-from pyprof.models.zoo.parts import Attention
 from pyprof.models.zoo.softmax import earlier, scores, weighted
 
 
-class BlockRecurrent(Attention):
+@dataclass(frozen=True)
+class Recalled:
+    """The states, (batch, states, width), and the block before with what of it are tokens."""
+
+    state: Tensor
+    before: Tensor
+    there: Tensor
+
+
+class BlockRecurrent(Remembering):
     """Blocks of `block` tokens and `states` state vectors; the keys and values of either are shared by both."""
 
     def __init__(self, config: ZooConfig, layer: int, *, block: int, states: int) -> None:
@@ -37,10 +48,12 @@ class BlockRecurrent(Attention):
         self.gate = nn.Parameter(torch.empty(width))
         nn.init.normal_(self.gate)
 
-    def forward(self, hidden: Tensor, mask: Tensor | None = None) -> Tensor:
-        there = torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device) if mask is None else mask
-        state = self.initial.expand(len(hidden), -1, -1)
-        before, before_there = hidden[:, :0], there[:, :0]
+    def start(self, hidden: Tensor) -> Recalled:
+        nothing = torch.ones(len(hidden), 0, dtype=torch.bool, device=hidden.device)
+        return Recalled(self.initial.expand(len(hidden), -1, -1), hidden[:, :0], nothing)
+
+    def read(self, hidden: Tensor, there: Tensor, memory: Recalled) -> tuple[Tensor, Recalled]:
+        state, before, before_there = memory.state, memory.before, memory.there
         contexts = []
         for part, tokens in zip(torch.split(hidden, self.block, 1), torch.split(there, self.block, 1), strict=True):
             context, state = self.step(
@@ -48,7 +61,7 @@ class BlockRecurrent(Attention):
             )
             contexts.append(context)
             before, before_there = part, tokens
-        return torch.cat(contexts, dim=1)
+        return torch.cat(contexts, dim=1), Recalled(state, before, before_there)
 
     def step(
         self, hidden: Tensor, tokens: Tensor, source: Tensor, there: Tensor, state: Tensor

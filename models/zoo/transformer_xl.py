@@ -17,8 +17,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pyprof.models.zoo.carried import Remembering
 from pyprof.models.zoo.config import ZooConfig
-from pyprof.models.zoo.parts import Attention, positions
+from pyprof.models.zoo.parts import positions
 from pyprof.models.zoo.softmax import earlier, weighted
 
 
@@ -30,7 +31,7 @@ class Memory:
     there: Tensor
 
 
-class TransformerXl(Attention):
+class TransformerXl(Remembering):
     """Segments of `segment` positions, and the last `memory` positions before them, through which no gradient flows.
 
     `step` takes one segment and what is remembered, and gives what is remembered after it: a longer document is read
@@ -44,13 +45,12 @@ class TransformerXl(Attention):
         self.biases = nn.Parameter(torch.empty(2, self.heads, 1, self.head_dim))
         nn.init.zeros_(self.biases)
 
-    def forward(self, hidden: Tensor, mask: Tensor | None = None) -> Tensor:
-        there = torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device) if mask is None else mask
-        memory, parts = self.start(hidden), []
+    def read(self, hidden: Tensor, there: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
+        parts = []
         for part, tokens in zip(torch.split(hidden, self.segment, 1), torch.split(there, self.segment, 1), strict=True):
             context, memory = self.step(part, tokens, memory)
             parts.append(context)
-        return torch.cat(parts, dim=1)
+        return torch.cat(parts, dim=1), memory
 
     def start(self, hidden: Tensor) -> Memory:
         """What is remembered before the first segment: nothing."""

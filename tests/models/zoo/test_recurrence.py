@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from zoo_cases import DIM, HEADS, attention, everything, hidden, masked, masked_softmax, same
 
+from pyprof.models.zoo.carried import carrying
 from pyprof.models.zoo.parts import positions
 
 CAUSAL = pytest.mark.parametrize("causal", [False, True], ids=["both", "causal"])
@@ -70,6 +71,16 @@ def test_a_document_read_in_pieces_gives_what_it_gives_at_once(name: str) -> Non
         parts.append(context)
     same(module(x), torch.cat(parts, dim=1))
     assert memory.states.shape[1] == 8
+
+
+@pytest.mark.parametrize("name", ["transformer-xl", "compressive", "block-recurrent"])
+def test_a_document_read_call_by_call_while_carrying_gives_what_it_gives_at_once(name: str) -> None:
+    module, x = attention(name, causal=True), hidden(40)
+    first = module(x[:, :16])
+    with carrying(module):
+        parts = [module(part) for part in x.split(16, dim=1)]
+    same(module(x), torch.cat(parts, dim=1))
+    same(module(x[:, :16]), first)
 
 
 @CAUSAL
