@@ -22,6 +22,7 @@ from harness import Bar, Figures, note, parser, publish
 from pyprof.analysis.noise import run_noise
 from pyprof.records.run_directory import Run, read
 from pyprof.report.gate.view import Wish, gate_view
+from pyprof.study.in_turn import Code, measure_in_turn
 
 METHOD = """\
 Each pair is a baseline and heads measured after it by one and the same study (bench/gate_models.py: an encoder of tiny
@@ -36,8 +37,11 @@ the busy process it is the right answer, and a planted regression that passes is
 Quiet pairs need a machine on which nothing else runs: a run during which other processes used more than 5 % of the
 cores is measured again, up to three times in all; a pair with a run that never was quiet is told, and the bars leave it
 out. --keep collects runs, so that a bench can be made in pieces: a pair that lacks a head gets it first, and the bars
-are over all pairs. Every run of equal code beside which no process was put is judged against every other too, and so is
-every one with 10 % planted, however quiet it was: these crossings are not independent of each other, and no bar.
+are over all pairs. With --in-turn each head has a baseline of its own, and the two take turns as in pyprof gate.
+
+Of runs that did not take turns, every one of equal code beside which no process was put is judged against every
+other too, and so is every one with 10 % planted, however quiet it was: these crossings are not independent of each
+other, and no bar.
 """
 MARGIN, PLANTED_QUIET, PLANTED_BUSY = 0.03, 0.10, 0.30
 # What `pyprof env --check` warns of, and how often a run beside more is tried.
@@ -92,6 +96,7 @@ class Bench:
 
     folder: Path
     kinds: Sequence[str]
+    in_turn: bool = False
     rounds: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -102,14 +107,26 @@ class Bench:
 
     def measure(self, directory: Path, share: float = 0.0, beside: bool = False) -> None:
         """Measure one run; with `share`, so much of the middle length's step is planted in all steps of a model."""
-        rounds = {name: round(share * each) for name, each in self.rounds.items()}
-        paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
-        environment = {**os.environ, VARIABLE: json.dumps(rounds), "PYTHONPATH": os.pathsep.join(filter(None, paths))}
         command = [sys.executable, "-m", "pyprof", "study", str(self.study), "-o", str(directory)]
         with busy() if beside else contextlib.nullcontext():
-            done = subprocess.run(command, env=environment, capture_output=True, text=True)
+            done = subprocess.run(command, env=self.code(share).environment(), capture_output=True, text=True)
         if done.returncode:
             raise SystemExit(f"the study ended with {done.returncode}: {done.stderr[-2000:]}")
+
+    def code(self, share: float) -> Code:
+        """The models, with so much of the middle length's step planted."""
+        rounds = {name: round(share * each) for name, each in self.rounds.items()}
+        return Code(Path(__file__).parent, {VARIABLE: json.dumps(rounds)})
+
+    def measure_in_turn(self, directory: Path, share: float, beside: bool) -> None:
+        """Measure a baseline and a head in turn, again where others used the cores meanwhile."""
+        codes = {"baseline": self.code(0.0), "head": self.code(share)}
+        for _ in range(1 if beside else TRIES):
+            shutil.rmtree(directory, ignore_errors=True)
+            with busy() if beside else contextlib.nullcontext():
+                runs = measure_in_turn(str(self.study), codes, directory)
+            if all(map(is_quiet, runs.values())):
+                return
 
     def measure_quietly(self, directory: Path, share: float = 0.0, beside: bool = False) -> None:
         """Measure one run, again where others used the cores meanwhile, unless it is to be disturbed."""
@@ -140,6 +157,13 @@ class Bench:
         every = (self.folder / f"pair-{index:02}" for index in itertools.count())
         lacking = (folder for folder in every if any(not is_there(folder / kind) for kind in self.kinds))
         for folder in itertools.islice(lacking, pairs):
+            if self.in_turn:
+                for kind in self.kinds:
+                    if not is_there(folder / kind):
+                        self.measure_in_turn(folder / kind, *HEADS[kind])
+                        (folder / kind / DONE).touch()
+                self.tell(folder)
+                continue
             before = folder.with_name(f"pair-{int(folder.name[5:]) - 1:02}") / EQUAL
             if not is_there(folder / "baseline") and is_there(before) and is_quiet(read(before)):
                 shutil.rmtree(folder / "baseline", ignore_errors=True)
@@ -148,11 +172,14 @@ class Bench:
                 if not is_there(folder / kind):
                     self.measure_quietly(folder / kind, *HEADS.get(kind, ()))
                     (folder / kind / DONE).touch()
-            said = ", ".join(f"{kind}: {outcome}" for kind, outcome in outcomes(folder).items())
-            note(f"{folder.name}: {said}")
+            self.tell(folder)
+
+    def tell(self, folder: Path) -> None:
+        said = ", ".join(f"{kind}: {outcome}" for kind, outcome in outcomes(folder).items())
+        note(f"{folder.name}: {said}")
 
     def pairs(self) -> list[Path]:
-        return sorted(path for path in self.folder.glob("pair-*") if is_there(path / "baseline"))
+        return sorted(self.folder.glob("pair-*"))
 
 
 def is_there(directory: Path) -> bool:
@@ -177,11 +204,15 @@ def step_seconds(run: Run, name: str) -> float:
 
 def outcomes(folder: Path) -> dict[str, str]:
     """What the gate says of the heads that a pair has."""
-    baseline = read(folder / "baseline")
     found = {}
     for kind in HEADS:
         if is_there(folder / kind):
-            head = read(folder / kind)
+            in_turn = folder / kind / "baseline"
+            baseline, head = (
+                (read(in_turn), read(folder / kind / "head"))
+                if in_turn.exists()
+                else (read(folder / "baseline"), read(folder / kind))
+            )
             outcome = gate_view(baseline, head, Wish(fail_over=MARGIN)).outcome
             assert outcome is not None
             quiet = is_quiet(baseline) and (HEADS[kind][1] or is_quiet(head))
@@ -191,6 +222,7 @@ def outcomes(folder: Path) -> dict[str, str]:
 
 def crossings(pairs: Sequence[Path]) -> Mapping[str, Counter[str]]:
     """What the gate says of every run without a neighbour against every other of equal code."""
+    pairs = [folder for folder in pairs if is_there(folder / "baseline")]
     equal = [path for folder in pairs for path in (folder / "baseline", folder / EQUAL) if is_there(path)]
     # A baseline may be the equal head of the pair before.
     distinct = {(path / "records.jsonl").read_bytes(): read(path) for path in equal}
@@ -231,12 +263,13 @@ def main() -> int:
     options = parser(METHOD)
     options.add_argument("--pairs", type=int, default=20, help="measure so many pairs more (default: 20)")
     options.add_argument("--kinds", choices=("all", "quiet", "busy"), default="all", help="which heads to measure")
+    options.add_argument("--in-turn", action="store_true", help="measure each head and its baseline in turn")
     options.add_argument("--keep", type=Path, help="collect the runs here, beside those that are there already")
     chosen = options.parse_args()
     kinds = [kind for kind in HEADS if chosen.kinds == "all" or kind.startswith(chosen.kinds)]
     with contextlib.ExitStack() as stack:
         folder = chosen.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        bench = Bench(folder, kinds)
+        bench = Bench(folder, kinds, chosen.in_turn)
         bench.take(chosen.pairs)
         counts: dict[str, Counter[str]] = {kind: Counter() for kind in HEADS}
         across = crossings(bench.pairs())

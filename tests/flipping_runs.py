@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from flipping_speed import FlippingSpeed
@@ -38,6 +38,59 @@ def run(
     return {record.case.key: record for record in records}
 
 
+def runs_in_turn(
+    random: np.random.Generator,
+    slopes: np.ndarray,
+    factor: Callable[[str, int], float] = lambda model, length: 1.0,
+    *,
+    rounds: int = 6,
+) -> tuple[dict[str, Record], dict[str, Record]]:
+    """Two runs of the same cases that take turns, round by round, the second with the factor."""
+    speed = FlippingSpeed(random, SLOWER)
+    both: tuple[dict[str, Record], dict[str, Record]] = ({}, {})
+    now = 0.0
+    for first, members, number, length, seconds in _groups():
+        lasts = np.append(np.full(TOGETHER, seconds), YARDSTICK_SECONDS)
+        truths = [_truth(random, members, length, seconds, each) for each in (lambda model, length: 1.0, factor)]
+        slope = np.append(slopes[members, number], 1.0)
+        times = np.empty((2, rounds, TOGETHER + 1))
+        ended = np.empty((2, rounds))
+        for place in range(rounds):
+            for side in (0, 1):
+                order = random.permutation(TOGETHER + 1)
+                begins = np.empty(TOGETHER + 1)
+                begins[order] = now + np.cumsum(lasts[order]) - lasts[order]
+                noise = np.abs(random.normal(0, 0.01, TOGETHER + 1))
+                slowness = slope * _slowness(speed, begins, lasts)
+                times[side, place] = np.append(truths[side], YARDSTICK_SECONDS) * np.exp(slowness + noise)
+                now += lasts.sum()
+                ended[side, place] = now
+        for side, records in enumerate(both):
+            beside = list(times[side, :, TOGETHER])
+            for column, model in enumerate(members):
+                taken = list(times[side, :, column])
+                record = _record(model, length, taken, beside, f"{first} {length} {side}", ended[side])
+                records[record.case.key] = record
+    return both
+
+
+def _groups() -> Iterator[tuple[int, list[int], int, int, float]]:
+    """The first model, the models, and the number, length and seconds of a step of each group, in their order."""
+    for first in range(0, CURVES, TOGETHER):
+        for number, (length, seconds) in enumerate(zip(LENGTHS, STEP_SECONDS, strict=True)):
+            yield first, list(range(first, first + TOGETHER)), number, length, seconds
+
+
+def _truth(
+    random: np.random.Generator,
+    members: list[int],
+    length: int,
+    seconds: float,
+    factor: Callable[[str, int], float],
+) -> list[float]:
+    return [seconds * factor(f"m{model}", length) * math.exp(random.normal(0, 0.005)) for model in members]
+
+
 def _slowness(speed: FlippingSpeed | None, begins: np.ndarray, seconds: np.ndarray) -> np.ndarray:
     """The mean logarithm of how much longer work takes that begins then and lasts so long."""
     if speed is None:
@@ -55,24 +108,30 @@ def _records(
     yardstick: bool,
 ) -> Iterator[Record]:
     now = 0.0
-    for first in range(0, CURVES, TOGETHER):
-        members = list(range(first, first + TOGETHER))
-        for number, (length, seconds) in enumerate(zip(LENGTHS, STEP_SECONDS, strict=True)):
-            order = np.concatenate([random.permutation(TOGETHER + 1) for _ in range(rounds)])
-            lasts = np.where(order == TOGETHER, YARDSTICK_SECONDS, seconds)
-            begins = now + np.cumsum(lasts) - lasts
-            now = begins[-1] + lasts[-1]
-            truth = [seconds * factor(f"m{model}", length) * math.exp(random.normal(0, 0.005)) for model in members]
-            slope = np.append(slopes[members, number], 1.0)[order]
-            noise = np.abs(random.normal(0, 0.01, len(order)))
-            times = np.append(truth, YARDSTICK_SECONDS)[order] * np.exp(slope * _slowness(speed, begins, lasts) + noise)
-            readings = list(times[order == TOGETHER]) if yardstick else None
-            for place, model in enumerate(members):
-                yield _record(model, length, list(times[order == place]), readings, f"{first} {length}")
+    for first, members, number, length, seconds in _groups():
+        order = np.concatenate([random.permutation(TOGETHER + 1) for _ in range(rounds)])
+        lasts = np.where(order == TOGETHER, YARDSTICK_SECONDS, seconds)
+        begins = now + np.cumsum(lasts) - lasts
+        now = begins[-1] + lasts[-1]
+        truth = _truth(random, members, length, seconds, factor)
+        slope = np.append(slopes[members, number], 1.0)[order]
+        noise = np.abs(random.normal(0, 0.01, len(order)))
+        times = np.append(truth, YARDSTICK_SECONDS)[order] * np.exp(slope * _slowness(speed, begins, lasts) + noise)
+        readings = list(times[order == TOGETHER]) if yardstick else None
+        for place, model in enumerate(members):
+            yield _record(model, length, list(times[order == place]), readings, f"{first} {length}")
 
 
-def _record(model: int, length: int, times: list[float], readings: list[float] | None, rounds: str) -> Record:
+def _record(
+    model: int,
+    length: int,
+    times: list[float],
+    readings: list[float] | None,
+    rounds: str,
+    ended: Sequence[float] = (),
+) -> Record:
     samples = tuple(round(value * 1e9) for value in times)
     beside = () if readings is None else tuple(round(value * 1e9) for value in readings)
-    latency = Reading(float(np.median(times)), min(times), max(times), samples, rounds=Rounds(rounds, yardstick=beside))
+    taken = Rounds(rounds, yardstick=beside, ended=tuple(round(moment * 1e9) for moment in ended))
+    latency = Reading(float(np.median(times)), min(times), max(times), samples, rounds=taken)
     return Record(Case(f"m{model}", length), "ok", "0", "2026-01-01T00:00:00Z", 1.0, None, {"latency": latency})

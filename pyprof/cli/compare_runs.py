@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyprof.cli import pages
-from pyprof.cli.options import names, print_json
+from pyprof.cli.options import Parser, names, print_json
 from pyprof.errors import DisturbedError, GateError, UsageError
 from pyprof.plain import printable
 
 if TYPE_CHECKING:
+    from pyprof.records.run_directory import Run
     from pyprof.report.gate.view import GateView, Wish
 
 OPTIONS = ("across_machines", "across_software", "metrics", "markdown", "allow_missing")
@@ -26,8 +27,13 @@ def add_options(group: argparse._ArgumentGroup) -> None:
     across.add_argument(
         "--across-software", action="store_true", help="let versions of torch, transformers, Python differ"
     )
-    group.add_argument("--metrics", type=names, default=(), metavar="A,B", help="only these metrics")
-    group.add_argument(
+    add_wishes(group)
+
+
+def add_wishes(parser: Parser) -> None:
+    """Add what a comparison of runs can be asked for, however they came about."""
+    parser.add_argument("--metrics", type=names, default=(), metavar="A,B", help="only these metrics")
+    parser.add_argument(
         "--allow-missing",
         action="append",
         default=[],
@@ -35,7 +41,7 @@ def add_options(group: argparse._ArgumentGroup) -> None:
         help="let B lack or fail at this case, named as in the report ('bert eager infer 64') or by a pattern "
         "('longformer*'); can be given several times",
     )
-    group.add_argument("--markdown", action="store_true", help="print Markdown for a pull request instead")
+    parser.add_argument("--markdown", action="store_true", help="print Markdown for a pull request instead")
 
 
 def run(options: argparse.Namespace, fail_over: float | None) -> int:
@@ -45,9 +51,22 @@ def run(options: argparse.Namespace, fail_over: float | None) -> int:
     failed.
     """
     from pyprof.records.run_directory import read
+
+    check(options)
+    return compare(read(Path(options.baseline)), read(Path(options.head)), options, fail_over)
+
+
+def check(options: argparse.Namespace) -> None:
+    """Raise UsageError for wishes that exclude each other."""
+    if options.markdown and options.json:
+        raise UsageError("--markdown and --json are two forms of the same: choose one")
+
+
+def compare(baseline: Run, head: Run, options: argparse.Namespace, fail_over: float | None) -> int:
+    """The same of runs that have been read."""
     from pyprof.report.gate.view import gate_view, headline
 
-    view = gate_view(read(Path(options.baseline)), read(Path(options.head)), _wish(options, fail_over))
+    view = gate_view(baseline, head, _wish(options, fail_over))
     if options.html is not None:
         from pyprof.report.page.comparison import runs_page
 
@@ -64,11 +83,10 @@ def run(options: argparse.Namespace, fail_over: float | None) -> int:
 def _wish(options: argparse.Namespace, fail_over: float | None) -> Wish:
     from pyprof.report.gate.view import Wish
 
-    if options.markdown and options.json:
-        raise UsageError("--markdown and --json are two forms of the same: choose one")
+    machines, software = (getattr(options, f"across_{what}", False) for what in ("machines", "software"))
     return Wish(
         fail_over=fail_over,
-        across="machines" if options.across_machines else "software" if options.across_software else None,
+        across="machines" if machines else "software" if software else None,
         metrics=options.metrics,
         may_lack=tuple(options.allow_missing),
     )

@@ -15,6 +15,7 @@ from pyprof.cli import (
     compare,
     env,
     export,
+    gate,
     kineto,
     match,
     models,
@@ -29,7 +30,22 @@ from pyprof.cli.output import say, standard_streams
 from pyprof.errors import ExitCode, PyprofError
 from pyprof.failures import FOREIGN, failure_of, is_full, is_out_of_memory, said_of_file, sentence
 
-_COMMANDS = (study, report, advise, export, compare, match, profile, overhead, attention, nsys, kineto, models, env)
+_COMMANDS = (
+    study,
+    report,
+    advise,
+    export,
+    compare,
+    gate,
+    match,
+    profile,
+    overhead,
+    attention,
+    nsys,
+    kineto,
+    models,
+    env,
+)
 _TRACEBACK = "PYPROF_TRACEBACK"
 _EPILOG = f"""\
 examples:
@@ -38,6 +54,7 @@ examples:
   pyprof report runs/quick                  print the report of a run again
   pyprof export runs/quick quick.csv        its records as a table: CSV, JSON or Parquet
   pyprof compare runs/main runs/change --fail-over 3%    exit code 1 where a slowdown is shown
+  pyprof gate speed.toml --base ../main --head .         both measured in turn, then the same
   pyprof compare bert/eager bert/sdpa       two models, timed in turn until the difference is known
   pyprof profile bert --length 512          one model, layer by layer
   pyprof attention --impl mine:kernel       kernels of sliding-window attention, yours too, side by side

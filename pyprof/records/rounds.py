@@ -26,7 +26,9 @@ class Rounds:
     barrier, and both of the yardstick's reading (`yardstick_waits`, `yardstick_others_waits`); the `faults` of a step
     (pages that the system handed out) and of its `processor` time (of all threads, nanoseconds) the part that was spent
     in the `system`; and what some `page_faults` took at that moment (nanoseconds of
-    ``pyprof.timing.page_faults.PAGES`` of them). Each is empty where it was not told. `noise` sums up the whole time,
+    ``pyprof.timing.page_faults.PAGES`` of them); and where the rounds of another process came between, when each had
+    `ended` (nanoseconds of the machine's clock, which all its processes share). Each is empty where it was not told.
+    `noise` sums up the whole time,
     and `stopped_by` names the rule that ended the rounds. `confidence` is the level to ask of intervals so that they
     keep 95 %: more than that where the rounds ended because an interval had become narrow.
     """
@@ -43,6 +45,7 @@ class Rounds:
     system: tuple[int, ...] = ()
     processor: tuple[int, ...] = ()
     page_faults: tuple[int, ...] = ()
+    ended: tuple[int, ...] = ()
     noise: Noise | None = None
     confidence: float = CONFIDENCE
 
@@ -66,6 +69,7 @@ class Rounds:
             "system": list(self.system),
             "processor": list(self.processor),
             "page_faults": list(self.page_faults),
+            "ended": list(self.ended),
             "noise": None if self.noise is None else asdict(self.noise),
             "confidence": self.confidence,
         }
@@ -79,7 +83,7 @@ class Rounds:
 
 
 # These were not kept from the beginning.
-_LATER = ("others_waits", "yardstick_waits", "yardstick_others_waits")
+_LATER = ("others_waits", "yardstick_waits", "yardstick_others_waits", "ended")
 _SERIES: Mapping[str, validate.Check] = {
     "yardstick": validate.wholes(1),
     **dict.fromkeys(("hits", "waits", *_LATER, "faults", "system", "processor", "page_faults"), validate.wholes(0)),

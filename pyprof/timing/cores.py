@@ -13,8 +13,22 @@ from pyprof.errors import UsageError
 ROOT = Path("/")
 
 
+# What `remember` found.
+_remembered: list[int] = []
+
+
+def remember() -> None:
+    """Keep what `usable_cores` tells now, for a process that is to load OpenMP.
+
+    Where its threads are to stay on a processor each, the first one may use no other from then on.
+    """
+    _remembered[:] = usable_cores()
+
+
 def usable_cores() -> list[int]:
     """The numbers of the processors that this process may use."""
+    if _remembered:
+        return list(_remembered)
     try:
         return sorted(os.sched_getaffinity(0))
     except AttributeError:  # only Linux tells
@@ -60,6 +74,12 @@ class Ticks:
     busy: int
     stolen: int
     every: int
+
+    def __add__(self, other: Ticks) -> Ticks:
+        return Ticks(self.busy + other.busy, self.stolen + other.stolen, self.every + other.every)
+
+    def __sub__(self, other: Ticks) -> Ticks:
+        return Ticks(self.busy - other.busy, self.stolen - other.stolen, self.every - other.every)
 
 
 def parse_ticks(text: str) -> dict[str, Ticks]:

@@ -217,12 +217,13 @@ def interleave(
     watch: AnyWatch | None = None,
     rules: Sequence[Rule] = (),
     progress: Callable[[Interleaved], None] | None = None,
+    pause: Call | None = None,
 ) -> Interleaved:
     """Time the calls in rounds. One that fails drops out with its samples, and the others go on.
 
     `prepare` has what to call before a contestant, outside of what is timed: to attach something to a model, say. It
     is called once before the warm-up too. `watch` looks at the machine during each reading; `progress` is called after
-    each round.
+    each round. `pause` is called before each round but the first, and what it takes is no part of the time.
     """
     stopwatch = HostStopwatch() if stopwatch is None else stopwatch
     watch = NoWatch() if watch is None else watch
@@ -247,6 +248,10 @@ def interleave(
         taken.stopped_by = reason_to_end(rules, limits_reached, taken)
         if taken.stopped_by:
             break
+        if pause is not None:
+            left = stopwatch.clock.now_ns()
+            pause()
+            begin += stopwatch.clock.now_ns() - left
     taken._leave_warm_up()
     return taken
 

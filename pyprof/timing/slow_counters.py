@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pyprof.records.noise import HIT_SHARE, Hit
@@ -81,6 +82,15 @@ class SlowCounters:
         busy, stolen = now.busy - first.busy, now.stolen - first.stolen
         others = busy - own_seconds / _TICK_SECONDS
         return stolen / max(busy + stolen, 1), max(others, 0.0) / (now.every - first.every)
+
+    @contextlib.contextmanager
+    def away(self) -> Iterator[None]:
+        """What all processors do inside of the context is none of what `shares` tells of."""
+        before = self._read_ticks()
+        yield
+        self._ticks = self._read_ticks()
+        if self._first_ticks is not None and before is not None and self._ticks is not None:
+            self._first_ticks += self._ticks - before
 
     @property
     def frequency(self) -> tuple[float, float] | None:

@@ -8,11 +8,12 @@ yardstick beside the work.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import resource
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -142,6 +143,14 @@ class Watch:
             frequency=self._slow.frequency,
             throttled=self._slow.throttled,
         )
+
+    @contextlib.contextmanager
+    def away(self) -> Iterator[None]:
+        """What happens inside of the context, between two samples, is none of what `noise` tells of."""
+        begin = self._now()
+        with self._slow.away():
+            yield
+        self._made += self._now() - begin
 
     def close(self) -> None:
         """Close the descriptors; the watch is of no use afterwards."""

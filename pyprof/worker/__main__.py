@@ -6,6 +6,7 @@ standard input ends, so that it never outlives the process that asked.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -21,6 +22,8 @@ from pyprof.records.case import Case
 from pyprof.records.executor import Outcome
 from pyprof.records.record import Record
 from pyprof.records.study import Study
+from pyprof.timing import cores
+from pyprof.worker.turns import Turns
 
 Message = dict[str, Any]
 
@@ -28,6 +31,7 @@ Message = dict[str, Any]
 def main() -> None:
     """Serve requests until standard input ends."""
     replies = os.fdopen(int(sys.argv[1]), "w", encoding="utf-8")
+    cores.remember()
     requests: queue.SimpleQueue[Message] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(_taken_from_models(), requests), daemon=True).start()
 
@@ -36,26 +40,30 @@ def main() -> None:
         replies.flush()
 
     try:
-        # The machinery that measures loads torch, which can fail in ways of its own; those end this process with a
-        # traceback.
-        from pyprof.worker.bench import Bench
-        from pyprof.worker.limits import limit_memory, settle
+        turns = Turns.asked_for()
+        study = studies.parse(requests.get()["study"], "the study")
+        with turns or contextlib.nullcontext():
+            # The machinery that measures loads torch, which can fail in ways of its own; those end this process with a
+            # traceback.
+            from pyprof.worker.bench import Bench
+            from pyprof.worker.limits import limit_memory, settle
 
-        allocator.check()
-        ready = settle(studies.parse(requests.get()["study"], "the study"))
+            allocator.check()
+            ready = settle(study)
     except PyprofError as error:
         reply({"refused": str(error)})
         return
     fingerprint = ready.environment.fingerprint
     limit_memory(ready.study)
     reply({"ready": ready.study.to_table(), "environment": ready.environment.to_json()})
-    bench = Bench(ready.study, fingerprint, lambda case: _confirm(ready.study, case))
+    bench = Bench(ready.study, fingerprint, lambda case: _confirm(ready.study, case), turns)
     while True:
         cases = [Case.from_json(case) for case in requests.get()["measure"]]
-        for outcome in bench.measure_together(cases, lambda at: reply({"at": None if at is None else at.to_json()})):
-            reply(_to_json(outcome))
-            # What the other process does with it must not fall into a measurement.
-            requests.get()
+        with turns or contextlib.nullcontext():
+            for outcome in bench.measure_together(cases, lambda at: reply({"at": at and at.to_json()})):
+                reply(_to_json(outcome))
+                # What the other process does with it must not fall into a measurement.
+                requests.get()
 
 
 def _taken_from_models() -> IO[bytes]:

@@ -29,6 +29,7 @@ from pyprof.worker.case_in_progress import CaseInProgress
 from pyprof.worker.largest_batch import CONFIRMED, Search
 from pyprof.worker.rounds import Tell, time_together
 from pyprof.worker.step import Step, free
+from pyprof.worker.turns import Turns
 
 # Rounds of a step with the probes on and one without, as many as fit a second, up to the fewest that give an interval.
 # Where steps are long there is a probed one alone.
@@ -45,9 +46,16 @@ class Bench:
 
     `study` has the machine's choices filled in; `fingerprint` is that of the environment. `confirm` measures a case
     with a fixed batch for a throughput, in a fresh process where there can be one; by default this process does it.
+    `turns` are offered after each round.
     """
 
-    def __init__(self, study: Study, fingerprint: str, confirm: Callable[[Case], Record] | None = None) -> None:
+    def __init__(
+        self,
+        study: Study,
+        fingerprint: str,
+        confirm: Callable[[Case], Record] | None = None,
+        turns: Turns | None = None,
+    ) -> None:
         self.study = study
         self.models = ModelCache(study)
         self._indicators = registry.chosen(study.metrics)
@@ -55,6 +63,7 @@ class Bench:
         self._fingerprint = fingerprint
         self._confirm = self._confirm_here if confirm is None else confirm
         self._yardstick: Yardstick | None = None
+        self._turns = turns
 
     def measure(self, case: Case) -> Outcome:
         """Measure a case by itself."""
@@ -146,7 +155,7 @@ class Bench:
             self._yardstick = Yardstick(
                 self._device.torch_name, size=min(self._device.filling_size, _LARGEST_YARDSTICK)
             )
-        timed = time_together(steps, self.study.care, self.study.seed, self._yardstick, tell)
+        timed = time_together(steps, self.study.care, self.study.seed, self._yardstick, tell, self._turns)
         for case in group:
             case.seconds += timed.seconds.get(case.case, 0.0)
             failure = timed.failures.get(case.case)

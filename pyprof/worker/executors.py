@@ -26,6 +26,7 @@ from pyprof.records.environment import Environment
 from pyprof.records.executor import Outcome, Ready, by_itself
 from pyprof.records.record import Record
 from pyprof.records.study import Study
+from pyprof.worker.turns import Turns
 
 if TYPE_CHECKING:
     from pyprof.worker.bench import Bench
@@ -84,7 +85,9 @@ class WorkerExecutor:
     def measure_together(self, cases: Sequence[Case]) -> Iterator[Outcome]:
         """Measure cases in the child, or in a fresh one where there is none; see ``Executor.measure_together``."""
         assert self._ready is not None, "start the executor first"
-        worker, allowed, left = self._worker_for(cases), self._ready.study.care.timeout, list(cases)
+        worker, left = self._worker_for(cases), list(cases)
+        timeout = self._ready.study.care.timeout
+        allowed = Turns.patience() * timeout
         begin, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
         status: Status
         try:
@@ -94,7 +97,7 @@ class WorkerExecutor:
                 begin, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
             return
         except TimeoutError:
-            status, reason = "timeout", f"it took longer than the {format_seconds(allowed)} allowed for one case"
+            status, reason = "timeout", f"it took longer than the {format_seconds(timeout)} allowed for one case"
         except EOFError:
             status, reason = worker.obituary()
         worker.kill()

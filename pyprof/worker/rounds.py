@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,8 +26,10 @@ from pyprof.timing.warmup import Warmup
 from pyprof.timing.watch import Watch
 from pyprof.timing.yardstick import NAME, Yardstick
 from pyprof.worker.step import Step
+from pyprof.worker.turns import Turns
 
 _MOST_ON_DEVICE = 300
+_AFTER_OTHERS_NS = 15_000_000
 # Told which case is being worked on, None where it is all of them.
 Tell = Callable[[Case | None], None]
 
@@ -40,11 +43,14 @@ class Timed:
     seconds: Mapping[Case, float]
 
 
-def time_together(steps: Sequence[Step], care: Care, seed: int, yardstick: Yardstick, tell: Tell) -> Timed:
+def time_together(
+    steps: Sequence[Step], care: Care, seed: int, yardstick: Yardstick, tell: Tell, turns: Turns | None = None
+) -> Timed:
     """Time some steps in the same rounds, all of them as carefully as the study says.
 
     There are rounds until every median and every ratio of two is precise enough, until there are as many as there may
-    be, or until the time is up, which is that of all cases together. A step that fails drops out.
+    be, or until the time is up, which is that of all cases together. A step that fails drops out. After each round the
+    turn is offered to who measures beside.
     """
     cases = [step.case for step in steps]
     device = steps[0].device
@@ -54,12 +60,23 @@ def time_together(steps: Sequence[Step], care: Care, seed: int, yardstick: Yards
     # A launch-bound step is short, and its time the host's: as many rounds as its noise needs, within the time.
     most = max(care.max_samples, _MOST_ON_DEVICE) if device.has_own_time else care.max_samples
     precise = AllPrecise(care.precision, care.min_samples, most)
-    touch, page_faults = PageFaults(), list[int]()
+    touch, page_faults, ended = PageFaults(), list[int](), list[int]()
 
     def price_pages(_: Interleaved) -> None:
+        if turns is not None:
+            ended.append(time.monotonic_ns())
         # After the round, as it is no contestant: a change of its price is no reason to leave rounds out.
         if device.limits_host_memory:
             page_faults.append(time_calls(stopwatch, touch))
+
+    def let_others() -> None:
+        assert turns is not None
+        with watch.away():
+            turns.offer()
+            back = stopwatch.clock.now_ns()
+            # Threads of the others look for more work for some milliseconds before they sleep.
+            while stopwatch.clock.now_ns() - back < _AFTER_OTHERS_NS:
+                time_calls(stopwatch, yardstick)
 
     with Watch(device.throttled) as watch:
         taken = interleave(
@@ -78,6 +95,7 @@ def time_together(steps: Sequence[Step], care: Care, seed: int, yardstick: Yards
             watch=watch,
             rules=(StillPrecise(precise),),
             progress=price_pages,
+            pause=None if turns is None else let_others,
         )
         noise = watch.noise()
     for step in steps:
@@ -90,6 +108,7 @@ def time_together(steps: Sequence[Step], care: Care, seed: int, yardstick: Yards
         yardstick_waits=_share(taken, NAME, taken.waits[NAME]) if NAME in taken.samples else (),
         yardstick_others_waits=_others_waits(taken, NAME) if NAME in taken.samples else (),
         page_faults=tuple(page_faults[-taken.count :]),
+        ended=tuple(ended[-taken.count :]),
         noise=noise,
         confidence=precise.confidence,
     )

@@ -45,10 +45,13 @@ LENGTHS = (128, 256, 512, 1024)
 SPREAD = (1.0, 1.002, 0.998, 1.001, 0.999, 1.003)
 
 
-def write_run(directory, factor=lambda case: 1.0, machine=MACHINE, left_out=(), stops_at=None, waits=0.0, **study):
+def write_run(
+    directory, factor=lambda case: 1.0, machine=MACHINE, left_out=(), stops_at=None, waits=0.0, ended=(), **study
+):
     """A run of three models at four lengths; returns its directory.
 
-    It ends before the case `stops_at`, as on a full disk, and other threads of its steps wait for so large a share.
+    It ends before the case `stops_at`, as on a full disk, and other threads of its steps wait for so large a share. The
+    rounds `ended` then, where it took turns.
     """
     settings = {"modes": ("infer",), "metrics": ("latency", "parameters"), **study}
     with Store(directory) as store:
@@ -62,7 +65,7 @@ def write_run(directory, factor=lambda case: 1.0, machine=MACHINE, left_out=(), 
                 seconds = length * 1e-3 * cost * factor(case)
                 samples = tuple(round(seconds * each * 1e9) for each in SPREAD)
                 waited = tuple(round(waits * sample) for sample in samples)
-                rounds = Rounds(f"{length}", yardstick=(10_000_000,) * 6, others_waits=waited)
+                rounds = Rounds(f"{length}", yardstick=(10_000_000,) * 6, others_waits=waited, ended=ended)
                 figures = {
                     "latency": Reading(seconds, seconds * 0.998, seconds * 1.003, samples, rounds=rounds),
                     "parameters": Reading(1000.0 * cost),
@@ -405,6 +408,6 @@ def test_the_workflow_of_the_page_is_yaml_whose_commands_exist():
         if " pyprof " in f" {line}"
     ]
     found = [words[words.index("pyprof") + 1 :] for words in map(list, commands) if "pyprof" in words]
-    assert {words[0] for words in found} >= {"study", "compare"}
+    assert {words[0] for words in found} == {"gate"}
     for words in found:
         build_parser().parse_args(words)

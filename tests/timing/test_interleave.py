@@ -200,3 +200,17 @@ def test_the_share_that_other_threads_waited_is_told_of_what_ran(work_clock, wor
     taken = interleave({"a": kept_waiting, "b": work_clock.work("b", 500)}, RoundLimits(), work_stopwatch, watch=watch)
     assert taken.held_up("a") == pytest.approx(0.75)
     assert taken.held_up("b") == 0
+
+
+def test_a_pause_comes_between_rounds_and_is_no_part_of_the_time(work_clock, work_stopwatch):
+    taken = []
+
+    def pause():
+        taken.append(len(work_clock.calls))
+        work_clock.work("elsewhere", 10_000_000_000)()
+
+    work = {"a": work_clock.work("a", 500_000_000)}
+    rounds = interleave(work, RoundLimits(seconds=4.0, warmup_seconds=0.0), work_stopwatch, pause=pause)
+    assert rounds.samples["a"] == [500_000_000] * 8
+    assert len(taken) == 7
+    assert rounds.elapsed_ns == 4_000_000_000

@@ -295,6 +295,22 @@ def test_the_whole_time_is_summed_up(watch: Watch, usage: Usage, files: MachineF
     assert str(found) == "other processes used 15 % of all cores; the hypervisor withheld 20.0 % of the time"
 
 
+def test_what_happens_while_others_have_their_turn_is_no_part_of_the_whole(
+    watch: Watch, files: MachineFiles, clock: Any
+) -> None:
+    clock.now += 500 * MS
+    files.ticks(1040, 1060)
+    with watch.away():
+        clock.now += 9_000 * MS
+        files.ticks(1940, 1060, stolen=900)
+    clock.now += 500 * MS
+    files.ticks(1960, 1140, stolen=900)
+    found = watch.noise()
+    assert found.seconds == pytest.approx(1.0)
+    assert found.others_share == pytest.approx(60 / 200)
+    assert found.steal_share == 0.0
+
+
 def test_a_system_that_tells_nothing_costs_nothing(usage: Usage, tmp_path: Path, clock: Any) -> None:
     before = len(os.listdir("/proc/self/fd"))
     watch = Watch(clock=clock, root=tmp_path)

@@ -59,12 +59,15 @@ class Change(OfIndicator):
 
 @dataclass(frozen=True)
 class TimedMetric(OfIndicator):
-    """How the cases of one indicator were compared: `corrected` by a yardstick or not, and the scatter between runs.
+    """How the cases of one indicator were compared, and the scatter between the runs.
+
+    `corrected` says that a yardstick corrected their times, and `in_turn` that both runs were measured in turn.
 
     What other processes held up too much is not among the `cases`.
     """
 
     indicator: IndicatorFacts
     corrected: bool
+    in_turn: bool
     cases: int
     scatter: Scatter

@@ -77,6 +77,10 @@ class Timing:
         return self.shift is not None and self.shift.corrected
 
     @property
+    def in_turn(self) -> bool:
+        return self.shift is not None and self.shift.in_turn
+
+    @property
     def obstacle(self) -> Obstacle | None:
         """What makes it useless to judge, before anything is known of the errors."""
         if any(each is not None and each.is_too_much for each in self.held_up):
@@ -111,14 +115,22 @@ def _timings(reading: Reading, held_up: Disturbance | None) -> Timings:
     times = _logs(reading.ran) - math.log(reading.batch)
     yardstick = () if reading.rounds is None else reading.rounds.yardstick_ran
     beside = _logs(yardstick) if len(yardstick) == len(times) and min(yardstick, default=0) > 0 else None
+    ended = () if reading.rounds is None else reading.rounds.ended
+    when = np.asarray(ended, dtype=np.float64) if len(ended) == len(times) else None
     if held_up is None:
-        return Timings(times, beside)
+        return Timings(times, beside, ended=when)
     kept = held_up.kept
-    return Timings(times[kept], None if beside is None else beside[kept], held_up.doubt, held_up.yardstick_doubt)
+    return Timings(
+        times[kept],
+        None if beside is None else beside[kept],
+        held_up.doubt,
+        held_up.yardstick_doubt,
+        None if when is None else when[kept],
+    )
 
 
 def with_state(timings: Sequence[Timing]) -> list[Timing]:
-    """The same, with what another state of the machine over a whole run makes uncertain."""
+    """The same, with what another state of the machine over a whole run makes uncertain where no turns were taken."""
     speeds = {
         timing.rounds: timing.shift.speed
         for timing in timings
@@ -128,7 +140,10 @@ def with_state(timings: Sequence[Timing]) -> list[Timing]:
     slower, faster = (np.maximum(sign * np.fromiter(speeds.values(), np.float64), 0.0) for sign in (1, -1))
     moved = max(float(np.quantile(each, 0.25)) for each in (slower, faster)) if speeds else 0.0
     state = STATE_DEVIATION * max(0.0, moved - STATE_FREE)
-    return [replace(each, shift=None if each.shift is None else replace(each.shift, state=state)) for each in timings]
+    return [
+        each if each.shift is None or each.in_turn else replace(each, shift=replace(each.shift, state=state))
+        for each in timings
+    ]
 
 
 def _rounds(reading: Reading) -> str | None:
@@ -139,18 +154,23 @@ def _logs(nanoseconds: Sequence[int]) -> Logs:
     return np.log(np.maximum(np.asarray(nanoseconds, dtype=np.float64), 1.0))
 
 
-_Kind = tuple[IndicatorFacts, bool]
+_Kind = tuple[IndicatorFacts, bool, bool]
 
 
 def scatters(timings: Sequence[Timing]) -> dict[_Kind, TimedMetric]:
-    """The scatter between runs of each metric, apart for what a yardstick corrects and what not."""
+    """The scatter between runs of each metric, apart for what took turns, what a yardstick corrects, and the rest."""
     groups: dict[_Kind, list[Timing]] = {}
     for timing in timings:
         if timing.shift is not None and timing.obstacle is None:
-            groups.setdefault((timing.indicator, timing.corrected), []).append(timing)
+            groups.setdefault(_kind(timing), []).append(timing)
     return {
-        kind: TimedMetric(*kind, len(group), scatter_of(_neighbours(group), kind[1])) for kind, group in groups.items()
+        kind: TimedMetric(*kind, len(group), scatter_of(_neighbours(group), any(kind[1:])))
+        for kind, group in groups.items()
     }
+
+
+def _kind(timing: Timing) -> _Kind:
+    return timing.indicator, timing.corrected, timing.in_turn
 
 
 def _neighbours(group: Sequence[Timing]) -> list[tuple[Shift, Shift]]:
@@ -169,7 +189,7 @@ def _neighbours(group: Sequence[Timing]) -> list[tuple[Shift, Shift]]:
 def timed_changes(timings: Sequence[Timing], known: Mapping[_Kind, TimedMetric], margin: float) -> Iterator[Change]:
     """The changes of what was timed; the p values of both directions are adjusted over all of it, each by itself."""
     tested = [
-        (timing, timing.shift, known[timing.indicator, timing.corrected].scatter.value)
+        (timing, timing.shift, known[_kind(timing)].scatter.value)
         for timing in timings
         if timing.shift and timing.obstacle is None
     ]

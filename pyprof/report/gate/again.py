@@ -11,7 +11,6 @@ from pyprof.analysis.gate.compare import Gate
 from pyprof.analysis.gate.timed import MOST_DETECTABLE, MOST_SPEED
 from pyprof.quantity import format_seconds, named, plural
 from pyprof.records.disturbance import MOST_LOST
-from pyprof.records.environment import Environment
 from pyprof.records.run_directory import Run
 from pyprof.report.style import short_case
 from pyprof.timing.cores import spoken
@@ -41,18 +40,23 @@ def again(gate: Gate, baseline: Run, head: Run) -> Again | None:
     runs = _runs(disturbed, baseline, head)
     # What disturbs a run prolongs it, so that the shorter one tells how long a quiet one takes.
     once = min(sum(record.seconds for record in run.records.values()) for run in (baseline, head))
-    commands = [
-        f"pyprof study {shlex.quote(str(run.directory / 'study.toml'))} -o {shlex.quote(f'{run.directory}-again')}"
-        for run in runs
-    ]
+    if _took_turns(head):
+        # Each waited for the other meanwhile. Which folders the code is in, a run does not tell.
+        seconds, commands = once, []
+    else:
+        seconds = once * len(runs)
+        commands = [
+            f"pyprof study {shlex.quote(str(run.directory / 'study.toml'))} -o {shlex.quote(f'{run.directory}-again')}"
+            for run in runs
+        ]
     obstacles = tuple(dict.fromkeys(change.obstacle for change in disturbed if change.obstacle is not None))
     return Again(
         runs=tuple(str(run.directory) for run in runs),
         cases=tuple(dict.fromkeys(short_case(change.case) for change in disturbed)),
         obstacles=obstacles,
-        seconds=once * len(runs),
+        seconds=seconds,
         commands=tuple(commands),
-        advice=tuple(_advice(gate, disturbed, runs, once * len(runs), head.environment)),
+        advice=tuple(_advice(gate, disturbed, runs, seconds, head)),
     )
 
 
@@ -66,9 +70,12 @@ def _runs(disturbed: Sequence[Change], baseline: Run, head: Run) -> list[Run]:
     return guilty or [baseline, head]
 
 
-def _advice(
-    gate: Gate, disturbed: Sequence[Change], runs: Sequence[Run], seconds: float, machine: Environment
-) -> Iterator[str]:
+def _took_turns(run: Run) -> bool:
+    readings = (reading for record in run.records.values() for reading in record.indicators.values())
+    return any(reading.rounds is not None and reading.rounds.ended for reading in readings)
+
+
+def _advice(gate: Gate, disturbed: Sequence[Change], runs: Sequence[Run], seconds: float, head: Run) -> Iterator[str]:
     names = named([short_case(change.case) for change in disturbed])
     yield f"Not judged: {len(disturbed)} of {plural(len(gate.changes), 'comparison')} ({names})."
     directories = " and ".join(str(run.directory) for run in runs)
@@ -90,9 +97,18 @@ def _advice(
             f"{100 * MOST_DETECTABLE:.0f} % beyond the margin would have been shown: a quieter machine helps, or more "
             "rounds (min_samples under [measure])."
         )
-    if machine.threads > 1:
-        cores = spoken(range(machine.threads - 1))
+    if obstacles - {"waits"} and not _took_turns(head):
+        yield "pyprof gate measures both states of the code in turn, so that they meet the same machine."
+    threads = head.environment.threads
+    if threads > 1:
+        cores = spoken(range(threads - 1))
         yield f"What cannot be stopped needs a core of its own: measure both runs with --pin {cores}, say."
+    if _took_turns(head):
+        yield (
+            "Measure both again by the same pyprof gate with another -o while nothing else runs on these cores "
+            f"(pyprof env --check says what does); on a quiet machine that takes about {format_seconds(seconds)}."
+        )
+        return
     yield (
         f"Measure {directories} again while nothing else runs on these cores "
         f"(pyprof env --check says what does); a quiet run takes about {format_seconds(seconds)}:"

@@ -39,7 +39,7 @@ def markdown(view: GateView) -> str:
     lines += [f"> **Warning:** {_escaped(warning)}" for warning in warnings]
     if view.again is not None:
         lines += [_escaped(each) for each in view.again.advice]
-        lines += ["", "```sh", *view.again.commands, "```", ""]
+        lines += ["", *(["```sh", *view.again.commands, "```", ""] if view.again.commands else ())]
     if gate is not None:
         lines += _changes(gate)
     lines += _tippings(view.shapes)

@@ -110,7 +110,9 @@ def certainty(gate: Gate) -> list[str]:
         pairs = f"measured on {timed.scatter.pairs} pairs of neighbours"
         how = pairs if timed.scatter.measured else "few cases: no less than is assumed"
         by = (
-            "corrected by a yardstick"
+            "measured in turn"
+            if timed.in_turn
+            else "corrected by a yardstick"
             if timed.corrected
             else "without a yardstick, so a machine that ran slower counts as change"
         )
