@@ -72,7 +72,7 @@ $(VENV)/.built: $(VENV)/.torch $(NATIVE)
 	touch $@
 
 $(VENV)/.built-test: $(VENV)/.built
-	$(BIN)/python -m pip install -q $(call extra,test) $(call extra,export) $(call extra,docs) $(call extra,fairseq-needs)
+	$(BIN)/python -m pip install -q $(call extra,test) $(call extra,export) $(call extra,docs) $(call extra,browser) $(call extra,fairseq-needs)
 	$(BIN)/python -m pip install -q --no-deps $(call extra,fairseq)
 	touch $@
 

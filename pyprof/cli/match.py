@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from pyprof.cli import pages
 from pyprof.cli.options import add_command, add_json, add_seconds, named, names, print_json, whole
 from pyprof.cli.output import models_print_to_standard_error
 from pyprof.errors import UsageError
@@ -45,6 +47,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--length", type=whole(1), metavar="N", help=f"default: {_TOKENS} tokens or 224 pixels")
     parser.add_argument("--size", choices=("base", "tiny"), default="base", help="default: base")
     add_seconds(parser, default=5.0, help="time each candidate for at most S seconds (default: 5)")
+    pages.add_html(parser, "what each match costs")
     add_json(parser)
 
 
@@ -53,8 +56,15 @@ def _run(options: argparse.Namespace) -> int:
         for name in asked:
             if name not in known:
                 raise UsageError(f"there is no {name!r} to match with: {nearest(name, known)}")
+    pages.can_be_made(options)
     with models_print_to_standard_error():
-        columns = _Matching(options).columns()
+        matching = _Matching(options)
+        columns = matching.columns()
+    if options.html is not None:
+        from pyprof.report.page.matching import matching_page
+
+        page = partial(matching_page, options.model, options.to, matching.setting, columns)
+        pages.write(options.html, page)
     if options.json:
         print_json({"model": options.model, "to": options.to, "columns": columns})
         return 0
@@ -84,38 +94,43 @@ class _Matching:
                 f"{options.model} and {options.to} count their lengths in different units: choose one kind"
             )
         self._length = options.length or default_length(options.to, _TOKENS)
+        unit = registry.entry(options.to).unit
+        self.setting = f"{options.size} size, {self._length:,} {unit}s, batch 1, infer, float32, on the host"
         self._start = dimensions(options.model, options.size)
         self._target = self._step(options.to, {})
 
     def columns(self) -> list[dict[str, Any]]:
-        """The target, the model as it is published, and a match by each cost."""
+        """The target, and a match by each cost; bounds of a latency are None where it was timed too seldom."""
+        columns = [{"by": None, "dimensions": None, **self._counts(self._target), "latency_ratio": 1.0}]
+        columns += [self._match(by, 1.0 if by == "latency" else columns[0][by]) for by in self._options.by]
+        return columns
+
+    def _match(self, by: str, target: float | None) -> dict[str, Any]:
         from pyprof.analysis.matching import Dimension, match
 
         options = self._options
-        columns = [{"by": None, "dimensions": None, **self._all(self._target, 1.0)}]
-        for by in options.by:
-            free = [Dimension(name, self._start[name], self._step_of(name)) for name in options.free]
-            target = 1.0 if by == "latency" else float(columns[0][by])
-            steps: dict[tuple[int, ...], Step] = {}
+        if target is None:
+            raise UsageError(f"the {by} of {options.to} cannot be counted: leave {by} out of --by")
+        latencies: dict[tuple[int, ...], dict[str, Any]] = {}
 
-            def figure(given: Mapping[str, int], by: str = by, steps: dict[tuple[int, ...], Step] = steps) -> float:
-                steps.clear()  # one candidate at a time is in memory
-                step = steps[tuple(given.values())] = self._step(options.model, given)
-                return self._ratio(step) if by == "latency" else self._counted(step)[by]
+        def figure(given: Mapping[str, int]) -> float:
+            step = self._step(options.model, given)
+            if by != "latency":
+                return float(self._counted(step)[by] or 0)
+            latency = latencies[tuple(given.values())] = self._latency(step)
+            return float(latency["latency_ratio"])
 
-            found = match(figure, free, target)
-            step = self._step(options.model, found.dimensions)
-            ratio = found.figure if by == "latency" else self._ratio(step)
-            columns.append(
-                {
-                    "by": by,
-                    "dimensions": {**self._start, **found.dimensions},
-                    "off": found.off,
-                    "tried": found.tried,
-                    **self._all(step, ratio),
-                }
-            )
-        return columns
+        free = [Dimension(name, self._start[name], self._step_of(name)) for name in options.free]
+        found = match(figure, free, target)
+        step = self._step(options.model, found.dimensions)
+        return {
+            "by": by,
+            "dimensions": {**self._start, **found.dimensions},
+            "off": found.off,
+            "tried": found.tried,
+            **self._counts(step),
+            **(latencies.get(tuple(found.dimensions.values())) or self._latency(step)),
+        }
 
     def _step_of(self, name: str) -> int:
         """Widths stay multiples of a head's width; a feedforward part of thousands moves by a few."""
@@ -132,25 +147,23 @@ class _Matching:
         loaded = load_resized(model, size, attention, self._length, given)
         return Step(loaded, Case(model, self._length, "infer", attention, size), "none", 1)
 
-    def _counted(self, step: Step) -> dict[str, float]:
+    def _counted(self, step: Step) -> dict[str, float | None]:
         from pyprof.indicators import flops, parameters
 
-        counted = {"parameters": parameters.count(step).value, "flops": flops.count(step).value}
-        return {name: value for name, value in counted.items() if value is not None}
+        return {"parameters": parameters.count(step).value, "flops": flops.count(step).value}
 
-    def _ratio(self, step: Step) -> float:
+    def _latency(self, step: Step) -> dict[str, Any]:
         """How many times as long as the target a candidate takes, both timed in turn."""
         from pyprof.timing.compare import compare
 
         paired = compare(self._target.timed, step.timed, precision=0.003, max_seconds=self._options.seconds)
-        return float(paired.ratio.value)
+        return {"latency_ratio": paired.ratio.value, "latency_interval": paired.ratio.interval}
 
-    def _all(self, step: Step, ratio: float) -> dict[str, Any]:
+    def _counts(self, step: Step) -> dict[str, Any]:
         from pyprof.indicators import activations, memory_access
 
         return {
             **self._counted(step),
-            "latency_ratio": ratio,
             "memory_access": memory_access.count(step).value,
             "activations": activations.count(step).value,
             "peak_memory": step.peak_memory().value,

@@ -33,5 +33,6 @@ INDICATOR = Indicator(
     exact=True,
     usual=False,
     place=31,
+    parts=("parameters", "buffers", "inputs", "optimizer_state", "gradients", "activations", "workspace"),
     read=count,
 )

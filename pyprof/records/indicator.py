@@ -22,7 +22,8 @@ class IndicatorFacts:
     `exact`: it is counted, so that it has no interval and any growth is certain. `varies_with_length`: it has a curve
     over the length, and so tables, tipping points and lengths that are worth measuring. `modes` are the modes in which
     it is measured. `batch` is the batch of the cases that give it: one example, or the largest batch that fits.
-    `headline`: a report begins with it. `place` orders the indicators, lowest first.
+    `headline`: a report begins with it. `place` orders the indicators, lowest first. `parts` are the names of those
+    entries of a reading's detail that sum to its value: what it consists of.
     """
 
     name: str
@@ -40,6 +41,7 @@ class IndicatorFacts:
     batch: Batch = 1
     headline: bool = False
     place: int = 100
+    parts: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object of these fields."""
@@ -48,6 +50,7 @@ class IndicatorFacts:
 
 INDICATOR = validate.instance(
     IndicatorFacts,
+    absent=("parts",),
     name=validate.text,
     title=validate.text,
     unit=validate.words,
@@ -63,6 +66,7 @@ INDICATOR = validate.instance(
     batch=BATCH,
     headline=validate.flag,
     place=validate.whole(-validate.MOST),
+    parts=validate.listing(validate.text),
 )
 
 

@@ -15,19 +15,19 @@ from pyprof.report.style import KIND_STYLES, Glyphs, figure
 from pyprof.report.view import ModelLine, ShareChart
 
 
-def bar(shares: Mapping[str, float], width: int, glyphs: Glyphs) -> Text:
+def bar(shares: Mapping[str, float], width: int, glyphs: Glyphs, styles: Mapping[str, str] = KIND_STYLES) -> Text:
     """One bar of exactly `width` characters for shares that sum to 1, rounded to whole characters in their order."""
     text = Text(no_wrap=True)
     filled, reached = 0, 0.0
     for kind, share in shares.items():
         reached += share
         until = min(round(reached * width), width)
-        text.append(glyphs.filling(kind) * (until - filled), KIND_STYLES.get(kind, "white"))
+        text.append(glyphs.filling(kind) * (until - filled), styles.get(kind, "white"))
         filled = max(filled, until)
     return text
 
 
-def legend(kinds: Iterable[str], width: int, glyphs: Glyphs) -> Text:
+def legend(kinds: Iterable[str], width: int, glyphs: Glyphs, styles: Mapping[str, str] = KIND_STYLES) -> Text:
     """What each filling stands for, in lines of at most `width` characters that part no filling from its name."""
     text, used = Text(no_wrap=True), 0
     for kind in kinds:
@@ -35,7 +35,7 @@ def legend(kinds: Iterable[str], width: int, glyphs: Glyphs) -> Text:
         if used and used + needed - 3 > width:
             text.append("\n")
             used = 0
-        text.append(glyphs.filling(kind) * 2, KIND_STYLES.get(kind, "white"))
+        text.append(glyphs.filling(kind) * 2, styles.get(kind, "white"))
         text.append(f" {kind}   ", "dim")
         used += needed
     return text

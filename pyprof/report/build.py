@@ -178,6 +178,7 @@ def _share_chart(
         part.words(setting),
         tuple(ShareChartRow(length, rows[length]) for length in lengths),
         chosen or brief(lengths, BRIEF_SHARES),
+        setting.device,
     )
 
 

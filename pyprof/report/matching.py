@@ -11,13 +11,16 @@ from rich.text import Text
 
 from pyprof.quantity import format_bytes, format_count
 
-_ROWS = (
+# What is counted, by its title, its name and how it is written.
+COSTS = (
     ("parameters", "parameters", format_count),
     ("FLOPs", "flops", format_count),
     ("memory access", "memory_access", format_bytes),
     ("activations", "activations", format_count),
     ("peak memory", "peak_memory", format_bytes),
 )
+# What stands where a cost cannot be counted.
+_NOTHING = "–"
 
 
 def table(model: str, to: str, columns: Sequence[Mapping[str, Any]]) -> Grid:
@@ -28,23 +31,38 @@ def table(model: str, to: str, columns: Sequence[Mapping[str, Any]]) -> Grid:
     grid.add_column(to, justify="right")
     for each in columns[1:]:
         grid.add_column(f"{model} by {each['by']}", justify="right")
-    grid.add_row("sizes", "", *(Text(_sizes(each["dimensions"]), "cyan") for each in columns[1:]))
-    for title, name, written in _ROWS:
+    grid.add_row("sizes", "", *(Text(sizes_words(each["dimensions"]), "cyan") for each in columns[1:]))
+    for title, name, written in COSTS:
         cells = []
         for each in columns[1:]:
-            text = Text(f"{written(each[name])} ").append(f"{each[name] / target[name]:.2f}x", "dim")
+            ratio = times(each, target, name)
+            text = Text(_NOTHING if each.get(name) is None else written(each[name]))
+            text.append("" if ratio is None else f" {ratio:.2f}x", "dim")
             cells.append(_matched(text, each["by"] == name))
-        grid.add_row(title, written(target[name]), *cells)
-    times = [_matched(Text(f"{each['latency_ratio']:.3f}x"), each["by"] == "latency") for each in columns[1:]]
-    grid.add_row("latency", "1x", *times)
+        grid.add_row(title, _NOTHING if target.get(name) is None else written(target[name]), *cells)
+    latency = [_matched(Text(latency_words(each)), each["by"] == "latency") for each in columns[1:]]
+    grid.add_row("latency", "1x", *latency)
     return grid
+
+
+def times(each: Mapping[str, Any], target: Mapping[str, Any], name: str) -> float | None:
+    """How many times the target's cost a match has; None where one of them is not known or the target's is 0."""
+    mine, other = each.get(name), target.get(name)
+    return mine / other if mine is not None and other else None
+
+
+def latency_words(each: Mapping[str, Any]) -> str:
+    """A match's latency in units of the target's, with its 95 % interval where there is one."""
+    bounds = each.get("latency_interval")
+    return f"{each['latency_ratio']:.3f}x" + (f" [{bounds[0]:.3f} to {bounds[1]:.3f}]" if bounds else "")
+
+
+def sizes_words(dimensions: Mapping[str, int]) -> str:
+    """The dimensions of a match: depth and width, heads, the width of the feedforward part."""
+    return f"{dimensions['depth']} x {dimensions['width']}, {dimensions['heads']} heads, ffn {dimensions['ffn']:,}"
 
 
 def _matched(text: Text, matched: bool) -> Text:
     if matched:
         text.stylize("bold green")
     return text
-
-
-def _sizes(dimensions: Mapping[str, int]) -> str:
-    return f"{dimensions['depth']} x {dimensions['width']}, {dimensions['heads']} heads, ffn {dimensions['ffn']:,}"

@@ -15,9 +15,11 @@ from pyprof.quantity import format_seconds
 from pyprof.report.arena import arena_blocks
 from pyprof.report.axis import tipping_axis
 from pyprof.report.bars import fixed_figures, parameter_bars, share_charts
+from pyprof.report.clock import host_only
 from pyprof.report.disagreement import disagreement_blocks
 from pyprof.report.growth import growth_tables
 from pyprof.report.in_short import in_short
+from pyprof.report.parts import part_bars
 from pyprof.report.printed import printed_table
 from pyprof.report.ranking import least_table
 from pyprof.report.style import STATUS_STYLES, Glyphs, batch_words, glyphs, length_range, plural, rule, usable_width
@@ -92,6 +94,8 @@ def _modality(part: ModalityView, view: View, width: int, marks: Glyphs) -> Iter
         yield share_charts(part.shares, part.unit, width, marks)
     if part.shares and view.probed is not None:
         yield _probed(view.probed)
+    if (missing := host_only(part.shares)) is not None:
+        yield Text(missing, "yellow")
     if part.share_lines:
         yield _share_lines(part, part.share_lines)
     if part.tipping:
@@ -108,6 +112,8 @@ def _modality(part: ModalityView, view: View, width: int, marks: Glyphs) -> Iter
     for table in part.tables:
         if not table.indicator.headline:
             yield metric_table(table, width, marks)
+        if (bars := part_bars(table, width, marks)) is not None:
+            yield bars
     if any(line.fewest is not None for line in part.models):
         yield parameter_bars(part.models, width, marks)
     if any(line.fixed for line in part.models):

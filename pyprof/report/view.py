@@ -85,12 +85,13 @@ class ShareChartRow:
 
 @dataclass(frozen=True)
 class ShareChart:
-    """Where a model's time goes over length; `brief` as in a table."""
+    """Where a model's time goes over length; `brief` as in a table, `device` is what the model ran on."""
 
     column: Column
     setting: str
     rows: tuple[ShareChartRow, ...]
     brief: tuple[int, ...]
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)

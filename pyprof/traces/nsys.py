@@ -84,8 +84,9 @@ def _profile(connection: sqlite3.Connection, path: Path) -> Profile:
         )
     names = {}
     if "StringIds" in columns:
-        wanted = "demangledName" if "demangledName" in columns[_TABLES[KERNEL]] else "shortName"
-        if KERNEL in present and wanted in columns[_TABLES[KERNEL]]:
+        kernels = columns.get(_TABLES[KERNEL], set())
+        wanted = "demangledName" if "demangledName" in kernels else "shortName"
+        if wanted in kernels:
             names = dict(
                 connection.execute(
                     f"SELECT id, value FROM StringIds WHERE id IN (SELECT DISTINCT {wanted} FROM {_TABLES[KERNEL]})"

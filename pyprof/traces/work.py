@@ -18,6 +18,8 @@ from pyprof.layers.device_work import COLUMNS, KERNEL, LAUNCHES, PHASES, DeviceS
 from pyprof.layers.sums import STEPS
 
 NO_LAUNCH: Final = -1
+# Sums of doubles are exact up to so many nanoseconds, a hundred days.
+_MOST: Final = 2**53
 
 Integers = npt.NDArray[np.int64]
 
@@ -132,18 +134,22 @@ class DeviceWork:
         names: Integers,
         nodes: Integers | None = None,
     ) -> None:
-        """Operations of one kind; `names` are numbers that `finish` gets the words of, `nodes` what `find` gave."""
+        """Operations of one kind; `names` are numbers that `finish` gets the words of, `nodes` what `find` gave.
+
+        Raises ValueError where they are said to have taken longer than anything can have been recorded.
+        """
         launch = self._launches.find(keys)
         seen = launch >= 0
         launched = np.where(seen, self._launches.begins[launch] if len(self._launches.begins) else 0, NO_TIME)
         window = window_of(self._windows, np.where(seen, launched, begins))
         counted = window >= 0
         took = np.maximum(ends - begins, 0)
+        if np.maximum(ends.astype(float) - begins, 0).sum() >= _MOST:
+            raise ValueError("its work is said to have taken more than a hundred days")
         site, phase = self._places(launch, nodes, counted)
         here, unknown = counted & (site >= 0), counted & (site < 0)
         places = (site[here] * PHASES + phase[here]) * COLUMNS + 2 * kind
         size = len(self._work)
-        # Sums of doubles are exact up to 2^53 ns, a hundred days.
         self._work += np.bincount(places, took[here].astype(float), size).astype(np.int64)
         self._work += np.bincount(places + 1, minlength=size)
         self._used[launch[counted & seen]] = True

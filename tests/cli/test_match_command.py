@@ -9,19 +9,22 @@ import pytest
 from pyprof.cli.main import main
 
 
-def test_matches_lie_within_one_percent_and_all_else_stands_beside(capsys):
+def test_matches_lie_within_one_percent_and_all_else_stands_beside(capsys, tmp_path):
     command = "match bert --to vit-unknown --size tiny"
     assert main(command.split()) == 2
     assert "there is no model 'vit-unknown'" in capsys.readouterr().err
+    page = tmp_path / "matched.html"
     command = "match bert --to longformer --size tiny --length 64 --by parameters,flops --seconds 0.2 --json"
-    assert main(command.split()) == 0
+    assert main([*command.split(), "--html", str(page)]) == 0
     target, *matched = json.loads(capsys.readouterr().out)["columns"]
+    assert "bert matched to longformer" in page.read_text()
     assert [each["by"] for each in matched] == ["parameters", "flops"]
     for each in matched:
         assert each[each["by"]] == pytest.approx(target[each["by"]], rel=0.01)
         assert abs(each["off"]) <= 0.01
         assert set(each["dimensions"]) == {"depth", "width", "heads", "ffn"}
-        assert each["latency_ratio"] > 0
+        low, high = each["latency_interval"] or (0.01, 100.0)
+        assert low <= each["latency_ratio"] <= high
         assert each["peak_memory"] > 0
     # Longformer pads to its window and so does more work with as many parameters.
     assert matched[0]["flops"] != pytest.approx(target["flops"], rel=0.01)

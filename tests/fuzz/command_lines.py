@@ -23,7 +23,8 @@ OPERANDS = {
     "advise": ("RUN", "RUN", "BROKEN"),
     "compare": ("RUN", "RUN", "BROKEN", "bert", "bert/eager"),
     "profile": ("bert", "vit", "swin", "BROKEN"),
-    "nsys": ("RUN", "STUDY", "/dev/null"),
+    "nsys": ("EXPORT", "EXPORT", "STUDY", "/dev/null"),
+    "kineto": ("TRACE", "TRACE", "EXPORT", "/dev/null"),
     "match": ("bert", "vit", "swin"),
     "overhead": (),
     "attention": (),
@@ -98,6 +99,7 @@ def _operands(random: random.Random, name: str) -> list[str]:
         "profile": 1,
         "overhead": 1,
         "nsys": 1,
+        "kineto": 1,
     }.get(name, 0)
     count += random.choice((0,) * 12 + (1, -1))
     sense = OPERANDS.get(name) or ("bert",)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -264,6 +266,47 @@ def spoil_file(random: random.Random, path: Path) -> None:
             lambda: shutil.copy(path.parent / "study.toml", path) if path.name != "study.toml" else None,
         )
     )()
+
+
+def spoil_tables(random: random.Random, path: Path) -> None:
+    """A value, a name, a row or a table of an SQLite file."""
+    odd = (
+        None,
+        -1,
+        0,
+        1,
+        2**62,
+        -(2**63),
+        1.5,
+        1e308,
+        "",
+        "text",
+        "\x1b[2J",
+        "\udcff".encode(errors="surrogateescape"),
+    )
+    with closing(sqlite3.connect(path)) as connection:
+        names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        for _ in range(random.choice((1, 1, 1, 2, 4))):
+            table = random.choice(names)
+            columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+            rows = connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+            row, column = random.randrange(rows + 1), random.choice(columns)
+            statement = random.choice(
+                (
+                    *[f"UPDATE {table} SET {column} = ? WHERE rowid = {row}"] * 6,
+                    f"UPDATE {table} SET {column} = ?",
+                    f"DELETE FROM {table} WHERE rowid = {row}",
+                    f"DELETE FROM {table}",
+                    f"INSERT INTO {table} SELECT * FROM {table} WHERE rowid = {row}",
+                    f"ALTER TABLE {table} RENAME COLUMN {column} TO {column}x",
+                    f"DROP TABLE {table}",
+                )
+            )
+            # What the table's own rules refuse stays as it is.
+            with suppress(sqlite3.Error):
+                connection.execute(statement, (random.choice(odd),) if "?" in statement else ())
+            names = [name for name in names if statement != f"DROP TABLE {name}"]
+        connection.commit()
 
 
 def spoil_run(random: random.Random, directory: Path) -> str:

@@ -1,6 +1,6 @@
-"""Spoil runs, study files and command lines at random, and look for tracebacks, hangs and wrong exit codes.
+"""Spoil runs, study files, traces and command lines at random, and look for tracebacks, hangs and wrong exit codes.
 
-    PYTHONPATH=. python tests/fuzz/run_fuzz.py --runs 5000 --studies 5000 --lines 500
+    PYTHONPATH=. python tests/fuzz/run_fuzz.py --runs 5000 --studies 5000 --traces 1000 --lines 500
 
 A number is a seed: `--runs 17:18` repeats the case 17 alone, and prints what the command said.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import shutil
 import sys
 import tempfile
 from collections import Counter
@@ -19,9 +20,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from command_lines import line
-from corruptions import spoil_bytes, spoil_encoding, spoil_run, spoil_toml
+from corruptions import spoil_bytes, spoil_document, spoil_encoding, spoil_run, spoil_tables, spoil_toml
 from outcomes import Outcome, outcome
-from subjects import copied, make_broken, make_runs, study_files
+from subjects import copied, make_broken, make_runs, make_traces, study_files
 
 Fuzz = Callable[[range, Path], Iterator[tuple[int, str, Outcome]]]
 
@@ -60,12 +61,34 @@ def studies(numbers: range, directory: Path) -> Iterator[tuple[int, str, Outcome
         yield number, spoil.__name__, outcome(["study", str(path), "--dry-run", *flags])
 
 
+def traces(numbers: range, directory: Path) -> Iterator[tuple[int, str, Outcome]]:
+    """Spoiled traces of other tools."""
+    right = make_traces(directory)
+    for number in numbers:
+        draw = random.Random(f"trace {number}")
+        path = draw.choice(right)
+        spoiled = Path(shutil.copy(path, directory / f"spoiled{path.suffix}"))
+        inside = draw.random() < 0.7
+        if path.suffix == ".json":
+            spoiled.write_bytes((spoil_document if inside else spoil_bytes)(draw, path.read_bytes()))
+        elif inside:
+            spoil_tables(draw, spoiled)
+        else:
+            spoiled.write_bytes(spoil_bytes(draw, path.read_bytes()))
+        command = "kineto" if path.suffix == ".json" else "nsys"
+        flags = draw.choice(((), (), ("--json",), ("--expand",)))
+        yield number, path.suffix, outcome([command, str(spoiled), *flags])
+
+
 def lines(numbers: range, directory: Path) -> Iterator[tuple[int, str, Outcome]]:
     """Command lines."""
     right = make_runs(directory)
     study = directory / "mine.toml"
     study.write_bytes(study_files()[0])
+    trace, export = make_traces(directory)
     paths = {
+        "TRACE": str(trace),
+        "EXPORT": str(export),
         "RUN": str(right[1]),
         "BROKEN": str(make_broken(copied(right[1], directory / "broken"))),
         "STUDY": str(study),
@@ -75,7 +98,7 @@ def lines(numbers: range, directory: Path) -> Iterator[tuple[int, str, Outcome]]
         yield number, " ".join(arguments)[:100], outcome(arguments)
 
 
-KINDS: dict[str, Fuzz] = {"runs": runs, "studies": studies, "lines": lines}
+KINDS: dict[str, Fuzz] = {"runs": runs, "studies": studies, "traces": traces, "lines": lines}
 
 
 def faults(kind: str, numbers: range, directory: Path, counts: Counter[str]) -> list[str]:

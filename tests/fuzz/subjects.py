@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,6 +12,10 @@ from pathlib import Path
 
 import synthetic_run as synthetic
 from simulated_machine import make_environment, make_study
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "traces"))
+from nsys_export import two_steps
+from test_kineto import step, write
 
 from pyprof.records.case import MODES, Case
 from pyprof.records.noise import Noise
@@ -119,6 +124,12 @@ def copied(run: Path, to: Path) -> Path:
     shutil.rmtree(to, ignore_errors=True)
     shutil.copytree(run, to, symlinks=True)
     return to
+
+
+def make_traces(directory: Path) -> tuple[Path, Path]:
+    """A trace of torch.profiler and an export of Nsight Systems that are right."""
+    kineto = write(directory / "trace.json", [*step(4_000_000_000.125, 1), *step(4_000_001_000.5, 2)])
+    return kineto, two_steps(directory / "export.sqlite").close()
 
 
 def make_broken(directory: Path) -> Path:

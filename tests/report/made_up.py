@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import synthetic_run as synthetic
 from simulated_machine import make_environment, make_study
@@ -102,3 +103,19 @@ def kernels(name: str = "mine") -> Comparison:
 
     results = tuple(result(length, mode) for mode in ("forward", "backward") for length in (64, 256))
     return Comparison(Grid(), make_environment(name), results)
+
+
+def matches(name: str = "bert") -> list[dict[str, Any]]:
+    """The target and three matches; of the last one no FLOPs could be counted."""
+    target = {"by": None, "dimensions": None, "parameters": 1e8, "flops": 2e11, "memory_access": 3e9}
+    target |= {"activations": 4e8, "peak_memory": 5e8, "latency_ratio": 1.0}
+    sizes = {"depth": 12, "width": 768, "heads": 12, "ffn": 3072}
+    made = [
+        {**target, "by": by, "dimensions": sizes, "latency_ratio": ratio, "latency_interval": bounds} | costs
+        for by, ratio, bounds, costs in (
+            ("parameters", 1.5, (1.4, 1.6), {"flops": 4e11, "peak_memory": 1e9}),
+            ("flops", 0.9, None, {"parameters": 8e7}),
+            (name, 1.0, (0.99, 1.01), {"flops": None}),
+        )
+    ]
+    return [target, *made]

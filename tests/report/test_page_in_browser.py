@@ -63,7 +63,14 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     with tarfile.open(STORED / "schema1.tgz") as archive:
         archive.extractall(folder, filter="data")
     stored, quick = read(folder / "fixed"), write_run(folder / "quick")
-    shown = {"stored": [stored], "quick": [quick], "empty": [replace(stored, records={})], "both": [stored, quick]}
+    failures = {key: each for key, each in stored.records.items() if each.status in ("error", "oom", "timeout")}
+    (one,) = [key for key, each in stored.records.items() if each.status == "ok"][:1]
+    shown = {
+        "stored": [stored], "quick": [quick], "both": [stored, quick],
+        "empty": [replace(stored, records={})], "failures": [replace(stored, records=failures)],
+        "one": [replace(stored, records={one: stored.records[one]})],
+    }  # fmt: skip
+    assert failures
     for name, runs in shown.items():
         (folder / f"{name}.html").write_text(report_page(runs), encoding="utf-8")
     return {name: folder / f"{name}.html" for name in shown}
@@ -121,11 +128,15 @@ def test_all_charts_are_drawn_without_a_word_or_a_request(opened: Any, pages: di
     assert watched.asked == [pages[name].as_uri()]
 
 
-def test_a_page_of_nothing_says_so_and_works(opened: Any) -> None:
-    watched = opened("empty")
-    assert watched.page.locator("#count").inner_text().startswith("0 of 0 records")
+@pytest.mark.parametrize("name", ["empty", "failures", "one"])
+def test_a_page_of_little_says_so_and_works(opened: Any, name: str) -> None:
+    watched = opened(name)
+    count = watched.page.locator("#records tbody tr").count()
+    assert (count == 0) == (name == "empty")
+    assert watched.page.locator("#count").inner_text().startswith(f"{count} of {count} records")
     watched.page.locator("#records th").first.get_by_role("button").click()
-    assert "Nothing was measured" in watched.page.locator("#answer").inner_text()
+    if name != "one":
+        assert "Nothing was measured" in watched.page.locator("#answer").inner_text()
     assert watched.said == []
 
 
@@ -202,12 +213,53 @@ def test_the_layers_of_a_record_are_shown_where_it_is_asked_for(opened: Any) -> 
     chosen = page.locator("#case option:checked").inner_text()
     assert page.locator("#tree-said").inner_text().startswith(chosen.partition(" (")[0])
     page.locator("#tree-table summary").click()
+    watched.wait("document.querySelector('#tree-table tbody tr')")
     rows = page.locator("#tree-table tbody tr").count()
     data = json.loads(page.evaluate("document.getElementById('data').textContent"))["trees"]
     case = next(each for each in data["cases"] if chosen.startswith(each["label"]))
     assert rows == len(data["structures"][case["layers"]]["path"])
     timed = sum(time > 0 for time in case["forward_seconds"])
     assert page.locator("#tree svg .mark-rect.role-mark.cell path").count() == timed > 0
+    assert watched.said == []
+
+
+WIDTH = "document.activeElement.getBoundingClientRect().width"
+LEVEL = "document.activeElement.getAttribute('aria-level')"
+
+
+def test_the_layers_are_walked_and_widened_by_the_keyboard(opened: Any) -> None:
+    watched = opened("quick")
+    page = watched.page
+    page.locator("#records").get_by_role("button", name="layers").nth(2).click()
+    watched.wait("document.querySelector('#tree [role=tree]')")
+    assert page.locator("#tree [tabindex='0']").count() == 1
+    page.keyboard.press("Tab")
+    assert page.evaluate(LEVEL) == "1"
+    whole = page.evaluate(WIDTH)
+    for key in ("ArrowDown", "ArrowRight", "ArrowDown", "ArrowDown"):
+        page.keyboard.press(key)
+    assert page.evaluate(LEVEL) == "4"
+    label = page.evaluate("document.activeElement.getAttribute('aria-label')")
+    assert re.fullmatch(r"encoder\.0\.attention, self-attention, [\d.]+ ms, [\d.]+% of the step", label)
+    assert page.locator("#tree .picked").inner_text() == label
+    stroke, ink = page.evaluate(
+        "[getComputedStyle(document.activeElement).stroke, getComputedStyle(document.body).color]"
+    )
+    assert stroke == ink
+    narrow = page.evaluate(WIDTH)
+    assert narrow < 0.9 * whole
+    page.keyboard.press("Enter")
+    watched.wait(f"{WIDTH} > {0.99 * whole}")
+    page.keyboard.press("ArrowRight")
+    watched.wait(f"{LEVEL} === '4' && {WIDTH} < {0.9 * whole}")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press(" ")
+    watched.wait(f"{LEVEL} === '3' && {WIDTH} > {0.99 * whole}")
+    page.keyboard.press("Escape")
+    watched.wait(f"{WIDTH} < {0.99 * whole}")
+    page.keyboard.press("Home")
+    assert page.evaluate(LEVEL) == "1"
+    assert page.locator("#tree [tabindex='0']").count() == 1
     assert watched.said == []
 
 
@@ -261,6 +313,9 @@ def test_every_picture_has_words_and_every_control_a_label(opened: Any) -> None:
     watched = opened("stored")
     watched.drawn()
     assert watched.page.evaluate(UNNAMED) == []
+    pictures = watched.page.evaluate("[...document.querySelectorAll('.plot')].map((each) => each.ariaLabel)")
+    assert min(map(len, pictures)) > 20
+    assert not [each for each in pictures if "Vega" in each]
     tables = (
         "[...document.querySelectorAll('table')].every((table) => table.caption && table.querySelector('th[scope]'))"
     )

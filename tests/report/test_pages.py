@@ -19,6 +19,7 @@ from pyprof.records.run_directory import Run
 from pyprof.records.store import Store
 from pyprof.report.page.attention import attention_page
 from pyprof.report.page.comparison import models_page, runs_page
+from pyprof.report.page.matching import matching_page
 from pyprof.report.page.overhead import overhead_page
 from pyprof.report.page.profile import profile_page
 from pyprof.traces.timeline import timeline_of
@@ -30,6 +31,7 @@ PAGES: dict[str, Callable[[str], str]] = {
     "machines": lambda name: runs_page(made_up.two_runs(name, across=True)),
     "overhead": lambda name: overhead_page(made_up.an_overhead_of(name)),
     "attention": lambda name: attention_page(made_up.kernels(name)),
+    "matching": lambda name: matching_page(name, name, name, made_up.matches(name)),
 }
 
 
@@ -122,6 +124,20 @@ def test_the_overhead_and_the_kernels_show_their_figures_and_reasons() -> None:
     assert columns(shown, "attention-0", "intervals")["low"] == pytest.approx([0.0576, 0.2304])
 
 
+def test_matches_have_a_chart_each_and_what_was_made_equal_stands_out() -> None:
+    shown = Page(matching_page("bert", "longformer", "tiny size", made_up.matches("latency")))
+    charts = [chart["tables"] for chart in shown.data["charts"].values()]
+    assert [tables["lines"]["value"] for tables in charts] == [
+        [1.0, 2.0, 1.0, 1.0, 2.0, 1.5],
+        [0.8, 1.0, 1.0, 1.0, 1.0, 0.9],
+        [1.0, 1.0, 1.0, 1.0, 1.0],
+    ]
+    assert [tables["lines"]["tint"].index("series-6") for tables in charts] == [0, 1, 4]
+    assert [tables["intervals"]["low"] for tables in charts] == [[1.4], [], [0.99]]
+    assert "200.0 G" in shown.text
+    assert "1.000x [0.990 to 1.010]" in shown.text
+
+
 def test_a_recorded_step_becomes_bars_inside_of_bars() -> None:
     model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.ReLU())
     with pyprof.instrument(model, backward=True) as probes, probes.step():
@@ -160,7 +176,8 @@ def test_a_command_writes_its_page_beside_what_it_prints(runs: list[str], tmp_pa
 
 
 @pytest.mark.parametrize(
-    "line", ["profile bert", "compare bert/eager bert/sdpa", "overhead bert", "attention --lengths 16"]
+    "line",
+    ["profile bert", "compare bert/eager bert/sdpa", "overhead bert", "attention --lengths 16", "match vit --to vit"],
 )
 def test_a_page_that_cannot_be_is_told_before_anything_is_measured(
     line: str, capsys: Any, monkeypatch: pytest.MonkeyPatch

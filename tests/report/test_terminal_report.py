@@ -14,7 +14,7 @@ from simulated_machine import make_study
 from pyprof.analysis.omitted import Note
 from pyprof.analysis.published import Side
 from pyprof.analysis.tipping import Crossing, Tipping
-from pyprof.records.case import Mode
+from pyprof.records.case import Case, Mode
 from pyprof.records.trust import of_share
 from pyprof.report.axis import data_set_sentences
 from pyprof.report.bars import bar, legend
@@ -287,6 +287,19 @@ def test_an_empty_run_is_a_header() -> None:
     text = printed(build_view([], synthetic.resolved(()), ABOUT))
     assert text.splitlines()[0] == "pyprof · study quick"
     assert "0 cases" in text
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_a_run_of_failures_or_of_one_record_says_what_there_is(width: int) -> None:
+    reason = "needed 3.1 GiB and 2.9 GiB were free"
+    failed = [synthetic.missing(Case(name, 62), "oom", reason) for name in ("bert", "longformer")]
+    text = printed(build_view(failed, synthetic.RESOLVED, ABOUT), width)
+    assert "2 cases: 2 oom" in text
+    assert " ".join(reason.split()) in " ".join(text.split())
+    assert "nan" not in text.lower()
+    text = printed(build_view([synthetic.record("bert", "eager", 62, "infer")], synthetic.RESOLVED, ABOUT), width)
+    assert "1 case: 1 ok" in text
+    assert "Where the time goes" in text
 
 
 def test_brackets_in_a_name_are_no_markup() -> None:

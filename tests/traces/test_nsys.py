@@ -206,6 +206,21 @@ def test_bad_files_are_one_sentence(tmp_path, capsys):
         assert captured.err.count("\n") == 1
 
 
+def test_copies_alone_are_work_too(export):
+    export.connection.execute("DROP TABLE CUPTI_ACTIVITY_KIND_KERNEL")
+    profile = nsys.read(export.close())
+    assert profile.device_time.total.kernel_seconds == 0
+    assert profile.device_time.total.copy_seconds > 0
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("start", "end"), [(-(2**63), 2**63 - 1), (0, 2**62), (-(2**62), 900)])
+def test_times_that_nothing_can_have_taken_are_one_sentence(export, start, end):
+    export.connection.execute(f"UPDATE CUPTI_ACTIVITY_KIND_MEMCPY SET start = {start}, end = {end}")
+    with pytest.raises(UsageError, match="more than a hundred days"):
+        nsys.read(export.close())
+
+
 def test_values_that_are_no_numbers_are_one_sentence(export):
     export.connection.execute("UPDATE CUPTI_ACTIVITY_KIND_KERNEL SET correlationId = 'x' WHERE rowid = 1")
     with pytest.raises(UsageError, match="cannot be read as an export"):

@@ -14,6 +14,7 @@ from pyprof.report.charts.differences import difference_groups
 from pyprof.report.charts.disagreement import disagreement_groups
 from pyprof.report.charts.least import least_charts
 from pyprof.report.charts.names import chart_name
+from pyprof.report.charts.parts import part_groups
 from pyprof.report.charts.render import PAGE, Format, draw, image, standing
 from pyprof.report.charts.shares import share_group
 from pyprof.report.charts.theme import colour
@@ -58,6 +59,7 @@ def figures(told: Several) -> dict[str, Spec]:
         if groups:
             made[f"figure2-{name}"] = _stacked(groups)
             made[f"figure2-{name}-log"] = _stacked(groups, LOGARITHMIC)
+        made |= {each.name: _beside(each) for each in part_groups(own)}
         singles = [*tipping_charts(own), *(each for run, part in own for each in least_charts(run, part))]
         singles += [
             chart

@@ -15,24 +15,21 @@ from pyprof.report.charts.chart import (
     Group,
     Key,
     Spec,
-    axis,
     hint,
     layered,
     rounded,
-    scale,
     table,
 )
 from pyprof.report.charts.names import chart_name, column_words, mark_letters
+from pyprof.report.charts.stacked import ABSOLUTE, RELATIVE, stacked
 from pyprof.report.charts.theme import colour, kind_colours
+from pyprof.report.clock import host_only
 from pyprof.report.style import Scale
 from pyprof.report.style import scale as unit_of
 from pyprof.report.view import ModalityView, ShareChart
 
-RELATIVE, ABSOLUTE = "relative", "absolute"
 _DIRECTIONS = {"forward and backward": "both", "forward": "forward", "backward": "backward"}
 _DEVICE = "device time"
-# Up to so many lengths a chart has something to point at on each.
-_POINTED = 24
 # As many letters fit beside each other above a chart.
 _LETTERS = 24
 
@@ -154,36 +151,19 @@ def _spec(
     if field != "both" and not _has(rows, field):
         # A forward alone is the whole of an inference; what was not seen has no chart.
         field = "both" if field == "forward" else "nothing"
-    few = len(rows) < 3
-    x: dict[str, Any] = dict(axis("length", f"length ({part.unit}s)", scale={"nice": False, "zero": False}))
-    x["axis"] = {"grid": False, "tickCount": 5}
-    if few:
-        x = {"field": "length", "type": "ordinal", "title": f"length ({part.unit}s)", "axis": {"labelAngle": 0}}
-    y: dict[str, Any] = dict(axis(field, "share of the step" if relative else f"time ({unit.unit})"))
-    y |= {"stack": "normalize", "axis": {"format": "%", "tickCount": 4}} if relative else {
-        "stack": "zero", "scale": scale(high=top), "axis": {"tickCount": 4}}  # fmt: skip
-    encoding = {
-        "x": x,
-        "y": y,
-        "color": {
-            "field": "kind",
-            "type": "nominal",
-            "scale": {"domain": list(kinds), "range": kind_colours(kinds)},
-            "legend": None,
-        },
-        "order": {"field": "order", "type": "quantitative"},
-    }
     tooltip = {
         "tooltip": hint(length="length", kind="kind", share_of_the_step="share", **{f"time_({unit.unit})": "both"})
     }
-    if few:
-        mark: Spec = {"type": "bar", "stroke": colour("ground"), "strokeWidth": 0.7}
-        return layered([{**table("rows"), "mark": mark, "encoding": {**encoding, **tooltip}}], tables)
-    area: Spec = {"type": "area", "stroke": colour("ground"), "strokeWidth": 0.7}
-    layers: list[Spec] = [{**table("rows"), "mark": area, "encoding": encoding}]
-    if len(rows) <= _POINTED:
-        pointed = {"type": "bar", "opacity": 0, "width": 14}
-        layers.append({**table("rows"), "mark": pointed, "encoding": {**encoding, **tooltip}})
+    layers = stacked(
+        field,
+        "share of the step" if relative else f"time ({unit.unit})",
+        "kind",
+        dict(zip(kinds, kind_colours(kinds), strict=True)),
+        lengths=len(rows),
+        unit=part.unit,
+        top=None if relative else top,
+        tooltip=tooltip,
+    )
     return layered([*layers, *_marked(tables)], tables)
 
 
@@ -238,6 +218,8 @@ def _caption(runs: Sequence[Run]) -> str:
         )
     if any(row.device for row in rows):
         said.append("Times are the host's, of which device time is what the GPU's kernels, copies and memsets took.")
+    if (missing := host_only(chart for _, part in runs for chart in part.shares)) is not None:
+        said.append(missing)
     return " ".join(said)
 
 

@@ -5,27 +5,36 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pyprof.quantity import format_seconds
 from pyprof.report.charts.chart import Chart, Columns, Spec
 from pyprof.report.charts.theme import colour
 
 _ROW = 26
+# What stands below a tree on a page.
+READING = (
+    "A layer is as wide as its time{both}, and what it calls lies below it: where nothing does, the time is its own. "
+    "Click a layer to widen it, the first one to go back; by keyboard, arrows move, Enter widens and Escape goes back."
+)
 # How strong the colour of a layer is that calls no other: names on it can be read, light and dark.
 LEAF = 0.45
 
 
-def tree_spec(kinds: Mapping[str, str], unit: str = "µs") -> Spec:
+def tree_spec(kinds: Mapping[str, str]) -> Spec:
     """A Vega specification over a table "layers" with the columns id, parent, name, path, type, kind, calls,
-    parameters, own and total (times in `unit`), share (of 1) and memory; a click on a layer makes it as wide as
-    the picture, one on the root shows all again.
+    parameters, own and total (times in microseconds), share (of 1) and memory; a click on a layer makes it as wide as
+    the picture, one on the root shows all again; page/tree_keys.js does the same by the keyboard.
     """
     seen = "(min(scale('x', datum.x1), width) - max(scale('x', datum.x0), 0))"
     zoom = {"signal": "focus ? [focus.x0, focus.x1] : [0, width]"}
     said = (
         "{title: datum.path || datum.name, 'type': datum.type, 'kind': datum.kind, "
-        f"'time with what it calls ({unit})': format(datum.total, ',.4~g'), "
-        f"'own time ({unit})': format(datum.own, ',.4~g'), "
+        f"'time with what it calls': {_time('total')}, 'own time': {_time('own')}, "
         "'share of the step': format(datum.share, '.1%'), 'calls': format(datum.calls, ',.3~g'), "
         "'parameters': format(datum.parameters, ',d'), 'their memory': datum.memory}"
+    )
+    words = (
+        f"(datum.path || datum.name) + ', ' + datum.kind + ', ' + ({_time('total')}) + ', ' + "
+        "format(datum.share, '.1%') + ' of the step'"
     )
     rect = {
         "x": {"scale": "x", "field": "x0"},
@@ -84,6 +93,9 @@ def tree_spec(kinds: Mapping[str, str], unit: str = "µs") -> Spec:
                                 "fill": {"scale": "kind", "field": "kind"},
                                 "fillOpacity": {"signal": f"datum.children ? 0.25 : {LEAF}"},
                                 "tooltip": {"signal": said},
+                                "description": {"signal": words},
+                                "ariaRole": {"value": "treeitem"},
+                                "ariaRoleDescription": {"value": "layer"},
                             },
                         },
                     },
@@ -112,16 +124,14 @@ def tree_spec(kinds: Mapping[str, str], unit: str = "µs") -> Spec:
     }
 
 
-def tree_chart(
-    name: str, title: str, layers: Columns, kinds: Mapping[str, str], *, unit: str = "µs", caption: str = ""
-) -> Chart:
+def tree_chart(name: str, title: str, layers: Columns, kinds: Mapping[str, str], *, caption: str = "") -> Chart:
     """The icicle of one case; the columns are those that `tree_spec` names, the root first."""
     return Chart(
         name=name,
         title=title,
-        description=_description(title, layers, unit),
+        description=_description(title, layers),
         tables={"layers": layers},
-        specs={"": tree_spec(kinds, unit)},
+        specs={"": tree_spec(kinds)},
         caption=caption,
         height=_ROW * depth(layers["id"], layers["parent"]),
         language="vega",
@@ -136,7 +146,15 @@ def depth(ids: Sequence[Any], parents: Sequence[Any]) -> int:
     return max(levels.values(), default=1)
 
 
-def _description(title: str, layers: Columns, unit: str) -> str:
+def _time(column: str) -> str:
+    """The expression of a time in the unit that suits it."""
+    return " : ".join(
+        f"{f'datum.{column} >= {size} ? ' if size > 1 else ''}format(datum.{column} / {size}, ',.4~r') + ' {unit}'"
+        for unit, size in (("s", 1_000_000), ("ms", 1_000), ("µs", 1))
+    )
+
+
+def _description(title: str, layers: Columns) -> str:
     ranked = sorted(zip(layers["own"], layers["path"], strict=True), key=lambda each: -each[0])[:5]
-    longest = ", ".join(f"{path or 'the model itself'} {own:,.4g} {unit}" for own, path in ranked)
+    longest = ", ".join(f"{path or 'the model itself'} {format_seconds(1e-6 * own)}" for own, path in ranked)
     return f"Layers of a step as a tree, {title}. The longest own times: {longest}."

@@ -27,7 +27,7 @@ def document(
     `data` are objects for the scripts, `more` the names of those besides that of the charts. Raises UsageError where
     vl-convert is not installed.
     """
-    scripts = [javascript(), _asset("page.js"), *map(_asset, more)]
+    scripts = [javascript(), *map(_asset, ("page.js", "tree_keys.js", *more))]
     head = [
         tag("meta", charset="utf-8"),
         tag("meta", http_equiv="Content-Security-Policy", content=_policy(scripts)),

@@ -72,6 +72,16 @@ const pyprof = (() => {
       autosize: { type: "fit-x", contains: "padding", resize: true } };
   }
 
+  // Vega calls whatever it draws "Vega visualization": a picture keeps the words that it has.
+  async function embed(place, spec, mode) {
+    const role = place.getAttribute("role"), words = place.getAttribute("aria-label");
+    const result = await vegaEmbed(place, spec, { mode, renderer: "svg", actions: false, ast: true, loader: refuse, tooltip: { theme: "custom" } });
+    place.setAttribute("role", role);
+    place.setAttribute("aria-label", words);
+    place.removeAttribute("aria-roledescription");
+    return result;
+  }
+
   async function draw(plot) {
     waiting.delete(plot);
     const name = plot.dataset.chart, choice = choiceOf(plot);
@@ -79,11 +89,10 @@ const pyprof = (() => {
     plot.dataset.turn = turn;
     drawn.get(plot)?.finalize();
     const spec = specOf(name, choice, Math.max(plot.clientWidth - 8, 200));
-    const result = await vegaEmbed(plot, spec, {
-      mode: data.charts[name].language, renderer: "svg", actions: false, ast: true, loader: refuse,
-      tooltip: { theme: "custom" } });
+    const result = await embed(plot, spec, data.charts[name].language);
     if (Number(plot.dataset.turn) !== turn) return result.finalize();
     drawn.set(plot, result);
+    pyprof.walkable(plot, result.view, name);
     plot.dataset.drawn = choice || "only";
     if (plot.clientHeight) plot.style.minHeight = "";
   }
@@ -117,5 +126,5 @@ const pyprof = (() => {
   }));
 
   document.addEventListener("DOMContentLoaded", () => { document.documentElement.dataset.ready = "yes"; });
-  return { data, make, written, tableOf, refuse };
+  return { data, make, written, tableOf, embed };
 })();

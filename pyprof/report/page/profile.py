@@ -11,7 +11,7 @@ from pyprof.quantity import format_bytes, format_seconds, plural
 from pyprof.report.charts.chart import Columns, Key
 from pyprof.report.charts.theme import kind_colours
 from pyprof.report.charts.timeline import timeline_chart
-from pyprof.report.charts.tree import tree_chart
+from pyprof.report.charts.tree import READING, tree_chart
 from pyprof.report.device_time import device_sentence
 from pyprof.report.page.document import legend, simple_page
 from pyprof.report.page.judged import doubt
@@ -23,10 +23,7 @@ if TYPE_CHECKING:
     from pyprof.layers.profile import LayerCost, Profile
     from pyprof.traces.timeline import Timeline
 
-_READING = (
-    "A layer is as wide as its time, forward and backward, and what it calls lies below it: where nothing does, the "
-    "time is its own. Click a layer to widen it, the first one to go back."
-)
+_READING = READING.format(both=", forward and backward")
 _ROOT = "all"
 
 

@@ -13,6 +13,7 @@ from pyprof.report.charts.curves import curve_groups
 from pyprof.report.charts.differences import difference_groups
 from pyprof.report.charts.disagreement import disagreement_groups
 from pyprof.report.charts.growth import growth_charts
+from pyprof.report.charts.parts import part_groups
 from pyprof.report.charts.shares import share_group
 from pyprof.report.charts.tipping import tipping_charts
 from pyprof.report.page.answers import answers, in_one_line
@@ -59,7 +60,7 @@ def report_page(runs: Sequence[Run]) -> str:
     first, charts = answers(told)
     by_modality = list(told.by_modality())
     shares = [made for own in by_modality if (made := share_group(own)) is not None]
-    costs = [(own[0][1].name, curve_groups(own)) for own in by_modality]
+    costs = [(own[0][1].name, [*curve_groups(own), *part_groups(own)]) for own in by_modality]
     differing = difference_groups(told.differences)
     published, tips = _published(told, by_modality)
     records = records_data(told)

@@ -61,13 +61,15 @@
     const time = (value) => { const [unit, size] = UNITS.find(([, size]) => Math.abs(value) >= size) ?? UNITS[3]; return `${written(value / size)} ${unit}`; };
     const said = [`a step with probes took ${time(each.step)}`, `${time(each.outside)} of it outside of all layers`];
     if (device) said.push(`the device worked for ${time(layers[0].total * 1e3)} of it, of which the shares are`);
+    else if (!each.own_device_seconds && !each.setting.startsWith("cpu ")) said.push("times are the host's: what the device did was not recorded");
     if (each.memory) said.push(`the case's peak memory is ${each.memory}`);
     document.getElementById("tree-said").textContent = `${each.label}: ${said.join("; ")}.`;
     place.setAttribute("aria-label", `Layers of ${each.label} as a tree; the table below has the same in numbers.`);
     const spec = { ...trees.spec, width: Math.max(place.clientWidth - 8, 240), height: 26 * Math.max(...depths), config: pyprof.data.config,
       data: trees.spec.data.map((source) => source.name === "layers" ? { ...source, values: layers.map((layer) => ({ ...layer })) } : source) };
-    const result = await vegaEmbed(place, spec, { mode: "vega", renderer: "svg", actions: false, ast: true, loader: pyprof.refuse, tooltip: { theme: "custom" } });
+    const result = await pyprof.embed(place, spec, "vega");
     if (mine !== turn) return result.finalize();
+    pyprof.walkable(place, result.view, `Layers of ${each.label}`);
     place.dataset.drawn = device ? `${each.label} on the device` : each.label;
     const [unit, size] = UNITS.find(([, size]) => each.step >= 10 * size) ?? UNITS[3];
     const optional = [];

@@ -17,7 +17,7 @@ from pyprof.records.run_directory import Run, layers_of
 from pyprof.report.charts.chart import Chart
 from pyprof.report.charts.names import chart_name
 from pyprof.report.charts.shares import kinds_of
-from pyprof.report.charts.tree import tree_chart, tree_spec
+from pyprof.report.charts.tree import READING, tree_chart, tree_spec
 from pyprof.report.page.markup import Markup, tag
 from pyprof.report.page.records import case_id
 from pyprof.report.style import short_case
@@ -29,10 +29,6 @@ ROOM = 2_500_000
 _TOGETHER = 300
 # Bytes of a parameter.
 WIDTHS = {"float32": 4, "autocast-bfloat16": 4, "bfloat16": 2, "float16": 2}
-_READING = (
-    " A layer is as wide as its time, and what it calls lies below it: where nothing does, the time is its own. "
-    "Click a layer to widen it, the first one to go back."
-)
 _TIMES = (
     "forward_seconds",
     "backward_seconds",
@@ -140,7 +136,7 @@ def trees_part(data: Mapping[str, Any]) -> list[Markup]:
         else f"All {every:,} cases with layers are here."
     )
     return [
-        tag("p", said, _READING),
+        tag("p", said, " ", READING.format(both="")),
         tag("div", class_="tools", id="which-tree"),
         tag("p", id="tree-said", role="status", class_="faint"),
         tag("ul", class_="legend", id="tree-legend", aria_label="Legend"),
