@@ -11,7 +11,7 @@ NATIVE := setup.py pyproject.toml $(wildcard csrc/*.cpp csrc/*/*.cpp csrc/*/*.h 
 # What clang-format looks at.
 CPP := $(foreach folder,csrc csrc/* tests/* tests/*/*,$(wildcard $(addprefix $(folder)/*.,cpp h cu cuh)))
 
-.PHONY: study test test-slow gpu lint docs format clean
+.PHONY: study test test-slow gpu wheel lint docs format clean
 .DELETE_ON_ERROR:
 
 study: $(VENV)/.built
@@ -27,6 +27,12 @@ test-slow: $(VENV)/.built-test
 # With VENV= (empty) the packages of $(PYTHON) are used as they are, and nothing is downloaded.
 gpu: $(if $(VENV),$(VENV)/.built-test)
 	$(if $(VENV),$(BIN)/python,$(PYTHON)) bench/gpu.py
+
+# A wheel for the torch that is installed, to be shared among machines that have the same; its version says which.
+# With VENV= (empty) the torch of $(PYTHON) is built for.
+wheel: $(if $(VENV),$(VENV)/.built)
+	PYPROF_WHEEL=1 $(if $(VENV),$(BIN)/python,$(PYTHON)) -m pip wheel -q --no-build-isolation --no-deps -w dist .
+	@ls dist/*.whl
 
 lint: $(VENV)/.built-test $(VENV)/.lint
 	$(BIN)/ruff check .

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import sys
 import sysconfig
@@ -27,6 +29,26 @@ from torch.utils.cpp_extension import CUDA_HOME, BuildExtension, CppExtension, C
 
 FLAGS = ["-std=c++20", "-O3", "-fno-plt", "-g1", "-Wall", "-Wextra", "-Wno-unused-parameter", "-fvisibility=hidden"]
 INCLUDE = str(Path("csrc").absolute())
+
+
+def version() -> str:
+    """The own version; of a wheel that is shared also what it is built for, such as 0.1.0+torch2.13.cu130."""
+    own = re.search(r'^__version__ = "(.+)"$', Path("pyprof/__init__.py").read_text(), re.MULTILINE)[1]
+    if not os.environ.get("PYPROF_WHEEL"):
+        return own
+    release = ".".join(torch.__version__.partition("+")[0].split(".")[:2])
+    return f"{own}+torch{release}.{'cu' + torch.version.cuda.replace('.', '') if torch.version.cuda else 'cpu'}"
+
+
+class Build(BuildExtension):
+    """Builds the native part, and writes beside it what it was built for: see pyprof/built.py."""
+
+    def run(self) -> None:
+        super().run()
+        folder = Path("pyprof" if self.inplace else Path(self.build_lib, "pyprof"))
+        folder.mkdir(parents=True, exist_ok=True)
+        built = {"torch": torch.__version__, "cuda": torch.version.cuda}
+        (folder / "_built.json").write_text(json.dumps(built) + "\n")
 
 
 def sources(*folders: str) -> list[str]:
@@ -130,7 +152,12 @@ window = CppExtension(
 )
 
 setup(
-    packages=[*find_packages(include=["pyprof", "pyprof.*"]), "pyprof.models", "pyprof.models.fairseq"],
+    version=version(),
+    packages=[
+        *find_packages(include=["pyprof", "pyprof.*"]),
+        "pyprof.models",
+        *(f"pyprof.models.{name}" for name in find_packages("models")),
+    ],
     package_dir={"pyprof.models": "models"},
     package_data={
         "pyprof": ["py.typed", "*.pyi"],
@@ -140,5 +167,5 @@ setup(
         "pyprof.report.page": ["*.css", "*.js"],
     },
     ext_modules=[native, stopwatch, window, *cuda_extensions()],
-    cmdclass={"build_ext": BuildExtension.with_options(no_python_abi_suffix=False)},
+    cmdclass={"build_ext": Build.with_options(no_python_abi_suffix=False)},
 )

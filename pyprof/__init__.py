@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from pyprof.built import refuse_mismatch
+
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
@@ -53,3 +55,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+refuse_mismatch()
