@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Sequence
 
 import pyprof
+from pyprof.built import built_for
 from pyprof.cli import (
     advise,
     attention,
@@ -18,11 +19,13 @@ from pyprof.cli import (
     gate,
     kineto,
     match,
+    merge,
     models,
     nsys,
     overhead,
     profile,
     report,
+    status,
     study,
 )
 from pyprof.cli.options import CommandParser
@@ -32,9 +35,11 @@ from pyprof.failures import FOREIGN, failure_of, is_full, is_out_of_memory, said
 
 _COMMANDS = (
     study,
+    status,
     report,
     advise,
     export,
+    merge,
     compare,
     gate,
     match,
@@ -72,11 +77,18 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"pyprof {pyprof.__version__}")
+    parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in _COMMANDS:
         command.add(commands)
     return parser
+
+
+def _version() -> str:
+    built = built_for()
+    if built is None:
+        return f"pyprof {pyprof.__version__}"
+    return f"pyprof {pyprof.__version__}, built for torch {built.torch}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from pyprof.indicators import registry
-from pyprof.quantity import format_seconds
+from pyprof.quantity import format_seconds, plural
 from pyprof.report.console import Console
 from pyprof.report.style import figure
 
 if TYPE_CHECKING:
     from pyprof.records.case import Case
+    from pyprof.records.place import Place
     from pyprof.study.run import Event
 
 
@@ -34,11 +35,11 @@ def progress(console: Console | None = None) -> Iterator[Callable[[Event], None]
     with Progress(*columns, console=console, auto_refresh=False, transient=True) as bar:
         task = bar.add_task("starting", total=None, times="")
         bar.refresh()
-        running: dict[Case, None] = {}
+        running: dict[Case, Place | None] = {}
 
         def tell(event: Event) -> None:
             if event.kind == "started":
-                running[event.case] = None
+                running[event.case] = event.place
             else:
                 running.pop(event.case, None)
             _line(console, event)
@@ -49,9 +50,12 @@ def progress(console: Console | None = None) -> Iterator[Callable[[Event], None]
         yield tell
 
 
-def _together(running: Collection[Case]) -> str:
+def _together(running: Mapping[Case, Place | None]) -> str:
     """What is being measured, in one line: how many cases together, where there is more than one, and the first."""
     first = "".join(str(case) for case in list(running)[:1])
+    places = set(running.values()) - {None}
+    if places:
+        return f"{len(running)} on {plural(len(places), 'worker')}: {first}"
     return first if len(running) < 2 else f"{len(running)} together: {first}"
 
 
@@ -62,7 +66,8 @@ def _line(console: Console, event: Event) -> None:
     what = "; ".join(_figures(event)) if record.status == "ok" else f"{record.status}: {record.reason}"
     count = f"{event.done}/{event.total}"
     left = f"about {format_seconds(event.left)} left"
-    console.print(f"[{count}, {left}] {event.case}: {what}", markup=False, highlight=False, soft_wrap=True)
+    where = "" if event.place is None else f" on {event.place}"
+    console.print(f"[{count}, {left}] {event.case}{where}: {what}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _figures(event: Event) -> Iterator[str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pyprof.cli.executor import add_executor, executor_of
 from pyprof.cli.options import MOST_THREADS, add_command, add_json, add_pin, directory, named, names, precision, whole
 from pyprof.cli.output import models_print_to_standard_error, say
 from pyprof.errors import ExitCode, UsageError
@@ -100,7 +101,7 @@ def add(commands: Commands) -> None:
     narrow.add_argument(
         "--weights", action="append", default=[], metavar="MODEL=PATH", help="weights of a local checkpoint for a model"
     )
-    parser.add_argument("--in-process", action="store_true", help="measure in this process (no timeouts; to debug)")
+    add_executor(parser)
     parser.add_argument("--no-page", action="store_true", help="write no report.html beside the run")
     add_pin(parser)
     add_json(parser)
@@ -189,11 +190,10 @@ def _weights(pairs: list[str]) -> dict[str, Any]:
 def _measure(study: Study, directory: Path, options: argparse.Namespace) -> RunResult:
     from pyprof.cli.progress import progress
     from pyprof.study.run import run_study
-    from pyprof.worker.executors import InProcessExecutor
 
-    executor = InProcessExecutor() if options.in_process else None
+    executor = executor_of(options, directory)
     with models_print_to_standard_error(), progress() as tell:
-        return run_study(study, directory, resume=options.resume, executor=executor, progress=tell)
+        return run_study(study, directory, resume=options.resume, executor=executor, progress=tell, say=say)
 
 
 def _preview(study: Study, *, as_json: bool) -> None:

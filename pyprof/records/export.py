@@ -49,6 +49,10 @@ def records_frame(run: Run) -> Frame:
     columns.append(Column.of("notes", ["\n".join(record.notes) or None for record in records]))
     columns += [Column.of(name, [getattr(record, name) for record in records]) for name in ("environment", "started")]
     columns.append(Column.of("case_seconds", [record.seconds for record in records], "number"))
+    if any(record.place is not None for record in records):
+        for name in ("machine", "device", "attempt"):
+            places = [getattr(record.place, name, None) for record in records]
+            columns.append(Column.of(f"worker_{name}", places, "integer" if name == "attempt" else "text"))
     return Frame.of(columns)
 
 

@@ -11,6 +11,7 @@ from pyprof.failures import STATUSES, Status
 from pyprof.plain import shown
 from pyprof.records import validate
 from pyprof.records.case import CASE, Case
+from pyprof.records.place import PLACE, Place
 from pyprof.records.reading import READING, Reading
 from pyprof.statistics.estimate import Estimate
 
@@ -45,7 +46,8 @@ class Record:
     layers are in the run's layers.jsonl under the case's key, because a report of many thousand records never needs
     them all. `attention` is the implementation that really ran, None where the case did not get that far.
     `environment` is the fingerprint of the machine and its software; `started` an ISO 8601 time in UTC, `seconds` what
-    the case took, set-up included.
+    the case took, set-up included. `place` is the device and the machine of one worker of many, None where a run has
+    one alone.
     """
 
     case: Case
@@ -61,11 +63,14 @@ class Record:
     attention: str | None = None
     notes: tuple[str, ...] = ()
     overhead: Estimate | None = None
+    place: Place | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object of all fields, with the schema and the case's key."""
+        """A JSON object of all fields, with the schema and the case's key; without a place where there is none."""
+        place = {} if self.place is None else {"place": self.place.to_json()}
         return {
-            **self.__dict__,
+            **{name: value for name, value in self.__dict__.items() if name != "place"},
+            **place,
             "schema": SCHEMA,
             "key": self.case.key,
             "case": self.case.to_json(),
@@ -112,7 +117,7 @@ OVERHEAD = validate.instance(
 )
 RECORD = validate.instance(
     Record,
-    absent=("reason", "step_seconds", "outside_seconds", "attention", "overhead"),
+    absent=("reason", "step_seconds", "outside_seconds", "attention", "overhead", "place"),
     case=CASE,
     status=validate.one_of(STATUSES, "status"),
     environment=validate.words,
@@ -126,4 +131,5 @@ RECORD = validate.instance(
     attention=validate.optional(validate.text),
     notes=validate.listing(validate.words),
     overhead=validate.optional(OVERHEAD),
+    place=validate.optional(PLACE),
 )

@@ -31,6 +31,10 @@ from pyprof.records.strict_json import parsed
 from pyprof.records.study import Study
 
 STUDY, RESOLVED, ENVIRONMENT = "study.toml", "resolved.json", "environment.json"
+# A line for each further environment, where workers of a run have unlike machines or devices.
+ENVIRONMENTS = "environments.jsonl"
+# What a run is doing, for `pyprof status`.
+PROGRESS = "progress.json"
 RECORDS, LAYERS, LOCK = "records.jsonl", "layers.jsonl", ".lock"
 # What a report writes beside them.
 PAGE = "report.html"
@@ -41,7 +45,10 @@ Read = TypeVar("Read")
 
 @dataclass(frozen=True)
 class Run(ShownInNotebook):
-    """A run as read from its directory: `records` by the key of their case, `warnings` one sentence each."""
+    """A run as read from its directory: `records` by the key of their case, `warnings` one sentence each.
+
+    `environment` is the first that it was measured in, `others` are the further ones, where workers had unlike ones.
+    """
 
     directory: Path
     study: Study
@@ -49,6 +56,12 @@ class Run(ShownInNotebook):
     environment: Environment
     records: Mapping[str, Record]
     warnings: tuple[str, ...] = ()
+    others: tuple[Environment, ...] = ()
+
+    @property
+    def environments(self) -> Mapping[str, Environment]:
+        """All environments by their fingerprint, the first one first."""
+        return {each.fingerprint: each for each in (self.environment, *self.others)}
 
     def to_frame(self, table: TableName = "records") -> Frame:
         """The records as columns, a row each; or what the kinds of their layers cost, or their single layers."""
@@ -67,7 +80,8 @@ def read(directory: str | os.PathLike[str]) -> Run:
     records, warnings = _read_records(directory / RECORDS)
     study = studies.read(directory / STUDY)
     resolved = _read_resolved(directory, study, records)
-    return Run(directory, study, resolved, _read_environment(directory), records, warnings)
+    others = tuple(_read_others(directory / ENVIRONMENTS))
+    return Run(directory, study, resolved, _read_environment(directory), records, warnings, others)
 
 
 def read_layers(directory: Path, key: str) -> Columns | None:
@@ -170,6 +184,17 @@ def _read_records(path: Path) -> tuple[dict[str, Record], tuple[str, ...]]:
 def _read_environment(directory: Path) -> Environment:
     path = directory / ENVIRONMENT
     return _of(path, Environment.from_json, _read_document(path))
+
+
+def _read_others(path: Path) -> Iterator[Environment]:
+    for line in _lines(path):
+        try:
+            data = parsed(line.content)
+        except ValueError as error:
+            if not line.whole:
+                continue  # as a crash leaves it: nothing was measured there yet
+            raise UsageError(f"line {line.number} of {path} is not a JSON object ({error}): measure anew") from error
+        yield _of(path, Environment.from_json, data)
 
 
 def _read_resolved(directory: Path, study: Study, records: Mapping[str, Record]) -> Resolved:

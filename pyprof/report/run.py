@@ -11,8 +11,15 @@ from pyprof.report.view import View
 
 def view_of(run: Run) -> View:
     """All that a report says about a run."""
-    about = About(run.study.name, machine_line(run.environment), run.warnings, run.study, run.directory)
+    about = About(run.study.name, machine_lines(run), run.warnings, run.study, run.directory)
     return build_view(run.records.values(), run.resolved, about)
+
+
+def machine_lines(run: Run) -> str:
+    """The machine of a run; of unlike ones each with the name that tables give it."""
+    if not run.others:
+        return machine_line(run.environment)
+    return "; ".join(f"machine {each.fingerprint[:8]}: {machine_line(each)}" for each in run.environments.values())
 
 
 def machine_line(environment: Environment) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
 
 from pyprof.records.case import Batch, Case, Mode
+from pyprof.records.comparison import Pairing
 from pyprof.study.prediction import Prediction
 
 
@@ -31,15 +32,29 @@ class Stage(IntEnum):
 
 
 @dataclass(frozen=True)
+class Spot:
+    """Where a group stands: in one block, mode, kind of batch, kind of process and dtype, at one length."""
+
+    block: int
+    mode: Mode
+    batch: Batch
+    length: int
+    allocator: str
+    dtype: str
+
+
+@dataclass(frozen=True)
 class Group:
     """Cases to be measured together; `pairs` are those of each pairing that are still to be measured.
 
-    `needs` holds, for each pair, the seconds of all lengths that its answer takes: half an answer is none.
+    `needs` holds, for each pair, the seconds of all lengths that its answer takes: half an answer is none. `curve` is
+    shared by the groups that make the same curves over length.
     """
 
     stage: Stage
     pairs: tuple[tuple[Case, ...], ...]
     needs: tuple[float, ...] = ()
+    curve: Spot | None = None
 
     @cached_property
     def cases(self) -> tuple[Case, ...]:
@@ -53,18 +68,6 @@ class Group:
             if max(need, sum(prediction.together(more).values())) <= seconds:
                 chosen = more
         return chosen
-
-
-@dataclass(frozen=True)
-class Spot:
-    """Where a group stands: in one block, mode, kind of batch, kind of process and dtype, at one length."""
-
-    block: int
-    mode: Mode
-    batch: Batch
-    length: int
-    allocator: str
-    dtype: str
 
 
 # The pairs that are wanted at each spot, and why.
@@ -100,3 +103,15 @@ def ranks(groups: Groups, prediction: Prediction) -> Mapping[tuple[Spot, Stage],
 def _whole(spot: Spot, stage: Stage) -> tuple[Stage, int, str, str]:
     """What the groups belong to that are ranked together; training is answered process by process, dtype by dtype."""
     return stage, spot.block, *((spot.allocator, spot.dtype) if stage == Stage.ANSWER else ("", ""))
+
+
+def families(pairings: Sequence[Pairing]) -> Mapping[int, int]:
+    """For each block the first one that it shares a model with, directly or through others, or itself."""
+    family = {pairing.block: pairing.block for pairing in pairings}
+    first: dict[object, int] = {}
+    for pairing in pairings:
+        for subject in pairing.subjects:
+            other = family[first.setdefault(subject, pairing.block)]
+            joined = {other, family[pairing.block]}
+            family = {block: min(joined) if root in joined else root for block, root in family.items()}
+    return family

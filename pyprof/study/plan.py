@@ -23,7 +23,7 @@ from pyprof.records.record import Record
 from pyprof.records.resolved import Resolved
 from pyprof.records.study import Study
 from pyprof.records.study_parts import Lengths
-from pyprof.study.groups import Group, Groups, Spot, Stage, ranks
+from pyprof.study.groups import Group, Groups, Spot, Stage, families, ranks
 from pyprof.study.prediction import Prediction
 
 # Of the rest, as many hundredths of what is left are taken in one order before the plan is asked again.
@@ -71,6 +71,7 @@ class Plan:
         self._device = device
         self._hurried = study.time_budget is not None
         self._cases: dict[tuple[Subject, Spot], Case] = {}
+        self._families = families(resolved.pairings)
         # The predicted seconds of all lengths that answer a pair, by block and the pair apart from its length.
         self._needs = defaultdict[tuple[int, tuple[Case, ...]], float](float)
         self._series = [
@@ -127,7 +128,11 @@ class Plan:
     def _group(self, place: tuple[Spot, Stage], groups: Groups) -> Group:
         spot, stage = place
         needs = [self._needs.get((spot.block, _kinds(pair)), 0.0) for pair in groups[place]]
-        return Group(stage, tuple(groups[place]), tuple(needs) if stage == Stage.ANSWER else ())
+        return Group(stage, tuple(groups[place]), tuple(needs) if stage == Stage.ANSWER else (), self._curve(spot))
+
+    def _curve(self, spot: Spot) -> Spot:
+        """What stays with one kind of device: a curve over length, and those of blocks that share a model with it."""
+        return replace(spot, length=1, block=self._families[spot.block])
 
     def outstanding(self, records: Mapping[str, Record], settled: Set[str], prediction: Prediction) -> tuple[Case, ...]:
         """All cases that are known to be wanted now and are not settled; with automatic lengths more may follow."""
@@ -274,7 +279,8 @@ class Plan:
         measured = [pairs[key] for key in records if key in pairs] if len(records) < len(pairs) else pairs.values()
         for pair in sorted(measured, key=lambda pair: pair[0].length):
             vanilla, variant = (_reading(records, case, indicator) for case in pair)
-            if vanilla is not None and variant is not None:
+            # Figures of unlike devices never meet in a ratio.
+            if vanilla is not None and variant is not None and _of_one_environment(records, pair):
                 point = ratio_point(pair[0].length, variant, vanilla, indicator)
                 points += [] if point is None else [point]
         return points
@@ -341,6 +347,10 @@ def _batches(indicators: Iterable[IndicatorFacts], mode: Mode) -> Iterator[tuple
             groups.setdefault(indicator.batch, []).append(indicator)
     for batch in sorted(groups, key=lambda batch: batch == "largest"):
         yield batch, tuple(groups[batch])
+
+
+def _of_one_environment(records: Mapping[str, Record], pair: Sequence[Case]) -> bool:
+    return len({records[case.key].environment for case in pair}) == 1
 
 
 def _reading(records: Mapping[str, Record], case: Case, indicator: IndicatorFacts) -> Reading | None:

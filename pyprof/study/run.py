@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from pyprof.errors import ExitCode, PyprofError, UsageError
-from pyprof.failures import NOT_NEEDED, TIME_IS_UP, Status
-from pyprof.quantity import format_seconds
+from pyprof.executors.local import OneWorker
 from pyprof.records import environment, run_directory
-from pyprof.records.case import Case
-from pyprof.records.executor import Executor, Outcome, Ready
-from pyprof.records.record import Record
-from pyprof.records.resolved import Resolved
+from pyprof.records import progress as progress_file
+from pyprof.records.executor import Executor, Ready, Worker
 from pyprof.records.store import Store
 from pyprof.records.study import Study
-from pyprof.study.foregone import why_foregone
-from pyprof.study.groups import Group
-from pyprof.study.plan import Plan
-from pyprof.study.prediction import Prediction
+from pyprof.study.coordinator import SETTLED, Coordinator
+from pyprof.study.event import Event, RunResult
+from pyprof.study.news import News
 from pyprof.study.resolve import resolve
-from pyprof.worker.executors import WorkerExecutor
 
-# Outcomes that measuring again would only repeat. What was skipped may fit another time, and an error may be mended.
-SETTLED: tuple[Status, ...] = ("ok", "oom", "timeout")
+__all__ = ["SETTLED", "Event", "RunResult", "StudyInterrupted", "run_study"]
 
 
 class StudyInterrupted(PyprofError):
@@ -37,84 +28,68 @@ class StudyInterrupted(PyprofError):
     exit_code = ExitCode.INTERRUPTED
 
 
-@dataclass(frozen=True)
-class Event:
-    """What a run is doing, for a display of its progress; times in seconds, predicted where they lie ahead.
-
-    Cases that are measured together have all started before the first of them is finished. `done` and `total` count
-    cases, as far as they are known by now; `predicted` is that of the case.
-    """
-
-    kind: Literal["started", "finished", "left out"]
-    case: Case
-    predicted: float
-    done: int
-    total: int
-    elapsed: float
-    left: float
-    record: Record | None = None
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """A run when it has ended: all its records by key, those of earlier runs that it resumed included."""
-
-    directory: Path
-    study: Study
-    records: Mapping[str, Record]
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def counts(self) -> Mapping[Status, int]:
-        """How many records have each status."""
-        return Counter(record.status for record in self.records.values())
-
-
 def run_study(
     study: Study | None,
     directory: Path,
     *,
     resume: bool = False,
-    executor: Executor | None = None,
+    executor: Executor | Worker | None = None,
     progress: Callable[[Event], None] | None = None,
     clock: Callable[[], float] = time.monotonic,
+    say: Callable[[str], None] | None = None,
 ) -> RunResult:
-    """Measure a study into a run directory; each case is on disk before the next starts.
+    """Measure a study into a run directory; each group is on disk before the next starts.
 
     With `resume` a run goes on where it ended: what is measured already is not repeated, while errors and what was
     left out are tried again, with a time budget that starts anew; `study` may be None then, for the one in the
-    directory. `executor` is a process of its own by default. `clock` tells seconds.
+    directory. `executor` is one process of its own by default; a worker is given one group after the other. `clock`
+    tells seconds, and `say` gets each sentence about what went wrong with workers, locks or clocks.
 
     Raises UsageError for a study that cannot be measured, or a directory that holds another run, or one of another
-    machine; StudyInterrupted on Ctrl-C; IncompleteError where the disk is full. Failing cases raise nothing.
+    machine; StudyInterrupted on Ctrl-C; IncompleteError where the disk is full, or where no worker is left. Failing
+    cases raise nothing.
     """
     begin = clock()
     if study is None and not resume:
         raise UsageError("there is no study to run: name one, or go on with an earlier run by --resume")
     resolved = None if study is None else resolve(study)
-    with Store(directory, resume) as store:
+    several = _executor(executor)
+    with Store(directory, resume, several.keeps) as store:
         given = _given(study, store)
         if store.previous is not None:
             # What the run stood for when it began, whatever its names mean today.
             resolved = store.previous.resolved
         assert resolved is not None
-        executor = WorkerExecutor() if executor is None else executor
+        news = News(directory, given.name, several.name, say)
+        run: Coordinator | None = None
+        ended: progress_file.State = "failed"
         try:
-            ready = executor.start(given)
+            if store.taken_over is not None:
+                news.tell(store.taken_over)
+            ready = several.start(given)
             _check_machine(store, ready)
             if store.previous is None:
                 resolved = resolve(ready.study)
             store.begin(ready.study, resolved, ready.environment)
-            run = _Run(ready, resolved, store, executor, progress, clock, begin)
+            run = Coordinator(ready, resolved, store, several, news, progress, clock, begin)
             run.go()
+            ended = "done"
         except KeyboardInterrupt:
+            ended = "interrupted"
             raise StudyInterrupted(
                 f"interrupted: what was measured is kept in {directory}, so go on with --resume"
             ) from None
         finally:
-            executor.close()
+            several.close()
+            if run is not None:
+                news.end(ended, run.counts)
         warnings = () if store.previous is None else store.previous.warnings
-        return RunResult(directory, ready.study, run.records, warnings)
+        return RunResult(directory, ready.study, run.records, (*warnings, *news.told))
+
+
+def _executor(given: Executor | Worker | None) -> Executor:
+    """What takes groups: a worker takes one after the other."""
+    return OneWorker(given) if given is None or isinstance(given, Worker) else given
 
 
 def _given(study: Study | None, store: Store) -> Study:
@@ -135,131 +110,11 @@ def _given(study: Study | None, store: Store) -> Study:
 
 
 def _check_machine(store: Store, ready: Ready) -> None:
-    if store.previous is None:
+    """A run goes on where it was measured; one of several kinds of device on any of them."""
+    if store.previous is None or ready.environment.fingerprint in store.previous.environments:
         return
     differences = environment.differences(store.previous.environment, ready.environment)
-    if differences:
-        raise UsageError(
-            f"{store.directory} was measured on another machine or with other software ({'; '.join(differences)}): "
-            "choose another -o, since their figures must not mix"
-        )
-
-
-@dataclass
-class _Run:
-    """The loop and its state."""
-
-    ready: Ready
-    resolved: Resolved
-    store: Store
-    executor: Executor
-    progress: Callable[[Event], None] | None
-    clock: Callable[[], float]
-    begin: float
-    records: dict[str, Record] = field(default_factory=dict)
-    # Why a case was left out when its turn came, for its record; it may be tried again before the run ends.
-    _left_out: dict[Case, str] = field(default_factory=dict)
-    # The predicted seconds of what is being measured.
-    _ahead: dict[Case, float] = field(default_factory=dict)
-    _done: int = 0
-
-    def __post_init__(self) -> None:
-        study = self.ready.study
-        self._plan = Plan(study, self.resolved, study.device)
-        self._prediction = Prediction(study, study.threads or 1, study.device)
-        if self.store.previous is not None:
-            self.records |= self.store.previous.records
-        for record in self.records.values():
-            self._prediction.observe(record)
-        self._settled = {key for key, record in self.records.items() if record.status in SETTLED}
-
-    def go(self) -> None:
-        """Measure until the plan wants nothing more, or nothing that fits; then note what was left out."""
-        while True:
-            done = self._done
-            for group in self._plan.groups(self.records, self._settled, self._prediction):
-                self._take(group)
-            if done == self._done:
-                break
-            # What seemed too long may fit by now, as each measurement corrects the predictions.
-            self._settled -= {case.key for case in self._left_out}
-            self._left_out.clear()
-        decided = f"{NOT_NEEDED}: what it would be compared for is decided without it"
-        for case, reason in self._left_out.items():
-            self._skip(case, decided if self._plan.decided(case, self.records) else reason)
-
-    def _take(self, group: Group) -> None:
-        """Measure what fits of a group; where nothing does, leave it out. The rest comes again."""
-        fitting = group.fitting(self._prediction, self._remaining())
-        for case in group.cases if not fitting else ():
-            self._settled.add(case.key)
-            self._left_out[case] = self._why_left_out(self._prediction.seconds(case))
-        worthwhile = []
-        for case in fitting:
-            reason = why_foregone(case, self.records)
-            if reason is None:
-                worthwhile.append(case)
-            else:
-                self._settled.add(case.key)
-                self._skip(case, reason)
-        # A search for the largest batch needs all the memory, so such cases are not measured together.
-        alone = any(case.batch == "largest" for case in worthwhile)
-        for cases in [(case,) for case in worthwhile] if alone else [tuple(worthwhile)] if worthwhile else []:
-            predicted = self._prediction.together(cases)
-            if sum(predicted.values()) <= self._remaining():
-                self._settled |= {case.key for case in cases}
-                self._measure(cases, predicted)
-
-    def _measure(self, cases: tuple[Case, ...], predicted: Mapping[Case, float]) -> None:
-        self._ahead = dict(predicted)
-        for case in cases:
-            self._tell("started", case, predicted[case])
-        for outcome in self.executor.measure_together(cases):
-            case = outcome.record.case
-            self._keep(outcome)
-            self._prediction.observe(outcome.record)
-            self._done += 1
-            del self._ahead[case]
-            self._tell("finished", case, predicted[case], outcome.record)
-
-    def _skip(self, case: Case, reason: str) -> None:
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        record = Record(case, "skipped", self.ready.environment.fingerprint, now, 0.0, reason)
-        self._keep(Outcome(record))
-        self._tell("left out", case, 0.0, record)
-
-    def _keep(self, outcome: Outcome) -> None:
-        """Write a record, unless it would only repeat that a case was skipped."""
-        record = outcome.record
-        before = self.records.get(record.case.key)
-        if before is not None and (before.status, before.reason) == ("skipped", record.reason):
-            return
-        self.store.append(record, outcome.layers)
-        self.records[record.case.key] = record
-
-    def _remaining(self) -> float:
-        budget = self.ready.study.time_budget
-        return float("inf") if budget is None else budget - (self.clock() - self.begin)
-
-    def _why_left_out(self, predicted: float) -> str:
-        remaining = max(0.0, self._remaining())
-        budget = format_seconds(self.ready.study.time_budget or 0.0)
-        together = "" if predicted > remaining else " and more with what it is compared with"
-        left = f"{format_seconds(remaining)} {TIME_IS_UP} {budget}"
-        return f"predicted {format_seconds(predicted)}{together}, {left}"
-
-    def _tell(
-        self,
-        kind: Literal["started", "finished", "left out"],
-        case: Case,
-        predicted: float,
-        record: Record | None = None,
-    ) -> None:
-        if self.progress is None:
-            return
-        ahead = self._plan.outstanding(self.records, self._settled, self._prediction)
-        left = sum(self._prediction.seconds(each) for each in ahead) + sum(self._ahead.values())
-        total = self._done + len(ahead) + len(self._ahead)
-        elapsed = self.clock() - self.begin
-        left = min(left, max(0.0, self._remaining()))
-        self.progress(Event(kind, case, predicted, self._done, total, elapsed, left, record))
+    raise UsageError(
+        f"{store.directory} was measured on another machine or with other software ({'; '.join(differences)}): "
+        "choose another -o, since their figures must not mix"
+    )

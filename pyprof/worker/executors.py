@@ -1,4 +1,4 @@
-"""Executors: where cases are measured. A process of its own by default, so that nothing a case does can end the run."""
+"""Workers: what measures cases. A process of its own by default, so that nothing a case does can end the run."""
 
 from __future__ import annotations
 
@@ -33,6 +33,13 @@ if TYPE_CHECKING:
 
 # Loading torch and transformers takes seconds, on a cold disk perhaps a minute.
 START_SECONDS = 300.0
+# What Python runs. -P keeps files of the current directory from shadowing modules; factories are found all the same.
+PROGRAM = ("-P", "-m", "pyprof.worker")
+_NO_VARIABLES: Mapping[str, str] = {}
+# Why there is no figure where the child was ended from outside.
+KILLED = "the measuring process was killed, as the system does when memory runs out"
+# Why cases were measured one by one whose group took too long.
+TOOK_TOO_LONG = "together they took too long"
 
 
 class InProcessExecutor:
@@ -42,7 +49,7 @@ class InProcessExecutor:
         self._bench: Bench | None = None
 
     def start(self, study: Study) -> Ready:
-        """Load torch and settle the study; see ``Executor.start``."""
+        """Load torch and settle the study; see ``Worker.start``."""
         from pyprof.worker.bench import Bench
         from pyprof.worker.limits import settle
 
@@ -65,16 +72,20 @@ class WorkerExecutor:
 
     A case that takes longer than the study allows, or that ends the child, costs this child only: the next one gets a
     fresh one. Cases that were being measured together with it are measured once more, without it. While the child
-    measures, this process sleeps.
+    measures, this process sleeps. `variables` are added to the child's environment, and `program` is what Python runs
+    there, with the number of the pipe to answer on.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, variables: Mapping[str, str] = _NO_VARIABLES, program: Sequence[str] = PROGRAM) -> None:
+        self._variables = variables
+        self._program = program
         self._workers: dict[str, _Worker] = {}
         self._ready: Ready | None = None
+        self._stopped = False
 
     def start(self, study: Study) -> Ready:
-        """Start a child; see ``Executor.start``. Raises PyprofError where it cannot even load what it needs."""
-        self._workers[study.allocator], self._ready = _Worker.started(study, study.allocator)
+        """Start a child; see ``Worker.start``. Raises PyprofError where it cannot even load what it needs."""
+        self._workers[study.allocator], self._ready = self._started(study, study.allocator)
         return self._ready
 
     def measure(self, case: Case) -> Outcome:
@@ -83,7 +94,7 @@ class WorkerExecutor:
         return outcome
 
     def measure_together(self, cases: Sequence[Case]) -> Iterator[Outcome]:
-        """Measure cases in the child, or in a fresh one where there is none; see ``Executor.measure_together``."""
+        """Measure cases in the child, or in a fresh one where there is none; see ``Worker.measure_together``."""
         assert self._ready is not None, "start the executor first"
         worker, left = self._worker_for(cases), list(cases)
         timeout = self._ready.study.care.timeout
@@ -99,6 +110,7 @@ class WorkerExecutor:
         except TimeoutError:
             status, reason = "timeout", f"it took longer than the {format_seconds(timeout)} allowed for one case"
         except EOFError:
+            self._check_stopped()
             status, reason = worker.obituary()
         worker.kill()
         suspects = left if worker.at is None else [worker.at]
@@ -106,7 +118,7 @@ class WorkerExecutor:
             seconds = round(time.monotonic() - begin, 6)
             yield Outcome(Record(suspects[0], status, self._ready.environment.fingerprint, started, seconds, reason))
         else:
-            yield from self._by_itself(suspects, "together they took too long" if status == "timeout" else reason)
+            yield from self._by_itself(suspects, TOOK_TOO_LONG if status == "timeout" else reason)
         others = [case for case in left if case not in suspects]
         if others:
             yield from self.measure_together(others)
@@ -129,9 +141,27 @@ class WorkerExecutor:
         if worker is None or not worker.alive:
             if worker is not None:
                 worker.kill()
-            worker, _ = _Worker.started(self._ready.study, allocator)
+            worker, _ = self._started(self._ready.study, allocator)
             self._workers[allocator] = worker
         return worker
+
+    def _started(self, study: Study, allocator: str) -> tuple[_Worker, Ready]:
+        self._check_stopped()
+        started = _Worker.started(study, allocator, self._variables, self._program)
+        if self._stopped:
+            started[0].kill()
+        self._check_stopped()
+        return started
+
+    def _check_stopped(self) -> None:
+        if self._stopped:
+            raise PyprofError("the measuring process was stopped")
+
+    def stop(self) -> None:
+        """End the children from another thread: what is measured raises PyprofError there; `close` has to follow."""
+        self._stopped = True
+        for worker in tuple(self._workers.values()):
+            worker.end()
 
     def close(self) -> None:
         """Kill the children."""
@@ -142,7 +172,13 @@ class WorkerExecutor:
 class _Worker:
     """A child process and the two pipes to it. What it prints is caught in a file, for the reason of its end."""
 
-    def __init__(self, study: Study, allocator: str) -> None:
+    def __init__(
+        self,
+        study: Study,
+        allocator: str,
+        variables: Mapping[str, str] = _NO_VARIABLES,
+        program: Sequence[str] = PROGRAM,
+    ) -> None:
         replies, theirs = os.pipe()
         self._replies = replies
         self._rest = b""
@@ -151,14 +187,12 @@ class _Worker:
         self._printed: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed with the process
         try:
             self._process = subprocess.Popen(
-                # -P keeps files of the current directory from shadowing modules; factories are found there all the
-                # same.
-                [sys.executable, "-P", "-m", "pyprof.worker", str(theirs)],
+                [sys.executable, *program, str(theirs)],
                 stdin=subprocess.PIPE,
                 stdout=self._printed,
                 stderr=self._printed,
                 pass_fds=(theirs,),
-                env=_environment(study, allocator),
+                env={**_environment(study, allocator), **variables},
                 # A session of its own: Ctrl-C in the terminal reaches only the run, which ends the child in order.
                 start_new_session=True,
             )
@@ -170,9 +204,15 @@ class _Worker:
             os.close(theirs)
 
     @classmethod
-    def started(cls, study: Study, allocator: str) -> tuple[_Worker, Ready]:
+    def started(
+        cls,
+        study: Study,
+        allocator: str,
+        variables: Mapping[str, str] = _NO_VARIABLES,
+        program: Sequence[str] = PROGRAM,
+    ) -> tuple[_Worker, Ready]:
         """A child that has settled the study; raises UsageError where it refuses it."""
-        worker = cls(study, allocator)
+        worker = cls(study, allocator, variables, program)
         try:
             reply = worker.ask({"study": study.to_table()}, START_SECONDS)
         except (EOFError, TimeoutError) as error:
@@ -249,7 +289,7 @@ class _Worker:
         last = self._last_words()
         said = f": {last}" if last else ""
         if code == -signal.SIGKILL:
-            return "oom", "the measuring process was killed, as the system does when memory runs out"
+            return "oom", KILLED
         if says_out_of_memory(last):
             return "oom", f"the measuring process ran out of memory{said}"
         if code < 0:
@@ -258,9 +298,7 @@ class _Worker:
 
     def kill(self) -> None:
         """End the child and what it started, and close the pipes."""
-        if self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+        self.end()
         assert self._process.stdin is not None
         # What was still to be sent has nobody to read it.
         with contextlib.suppress(BrokenPipeError):
@@ -269,6 +307,14 @@ class _Worker:
             os.close(self._replies)
             self._replies = -1
         self._printed.close()
+
+    def end(self) -> None:
+        """End the child and what it started."""
+        if self._process.poll() is None:
+            # Another thread may see its end at this moment.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
 
     def _last_words(self) -> str:
         """The last line that the child printed: of a traceback it is the one that tells."""

@@ -59,7 +59,7 @@ def log() -> list[tuple[str, ...]]:
 def measure(monkeypatch: pytest.MonkeyPatch, log: list[tuple[str, ...]], *script: dict[str, Any]) -> dict[str, Outcome]:
     steps = list(script)
 
-    def started(study: Study, allocator: str) -> tuple[Scripted, Ready]:
+    def started(study: Study, allocator: str, *child: object) -> tuple[Scripted, Ready]:
         log.append(("started",))
         return Scripted(steps, log), Ready(study, make_environment())
 

@@ -88,7 +88,7 @@ def report_page(runs: Sequence[Run]) -> str:
         "records-section": [*records_part(told, records)],
         "layers": [*trees_part(trees)],
         "taken": [
-            [tag("h3", name) if len(runs) > 1 else None, *taken(view, run.study, run.environment)]
+            [tag("h3", name) if len(runs) > 1 else None, *taken(view, run.study, run.environments.values())]
             for name, view, run in zip(told.names, told.views, runs, strict=True)
         ],
     }

@@ -15,14 +15,14 @@ from pyprof.report.view import View
 _CLASSES = {"trust": "good", "trust with care": "care", "do not trust": "bad"}
 
 
-def taken(view: View, study: Study, environment: Environment) -> list[Part]:
-    """All about how one run came about."""
+def taken(view: View, study: Study, environments: Iterable[Environment]) -> list[Part]:
+    """All about how one run came about; of several environments, each in turn."""
     return [
         *_judgement(view),
         *(tag("p", tag("span", "Warning: ", class_="care"), warning) for warning in view.warnings),
         _precision(study),
         _probed(view),
-        _machine(environment),
+        *map(_machine, environments),
         *_missing(view),
         *_notes(view),
     ]
