@@ -21,7 +21,7 @@ test: $(VENV)/.built-test
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(VENV)/.built-test
-	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m 'slow and not training' -n 2 --dist loadfile
 
 # On a machine with a GPU: build for that card in place, test, measure, and write bench/results/CARD.md to be committed.
 # With VENV= (empty) the packages of $(PYTHON) are used as they are, and nothing is downloaded.
@@ -78,7 +78,7 @@ $(VENV)/.built: $(VENV)/.torch $(NATIVE)
 	touch $@
 
 $(VENV)/.built-test: $(VENV)/.built
-	$(BIN)/python -m pip install -q $(call extra,test) $(call extra,export) $(call extra,docs) $(call extra,browser) $(call extra,fairseq-needs)
+	$(BIN)/python -m pip install -q $(call extra,test) $(call extra,export) $(call extra,docs) $(call extra,browser) $(call extra,quality) $(call extra,fairseq-needs)
 	$(BIN)/python -m pip install -q --no-deps $(call extra,fairseq)
 	touch $@
 

@@ -24,6 +24,7 @@ from pyprof.cli import (
     nsys,
     overhead,
     profile,
+    quality,
     report,
     status,
     study,
@@ -44,6 +45,7 @@ _COMMANDS = (
     gate,
     match,
     profile,
+    quality,
     overhead,
     attention,
     nsys,
@@ -62,6 +64,7 @@ examples:
   pyprof gate speed.toml --base ../main --head .         both measured in turn, then the same
   pyprof compare bert/eager bert/sdpa       two models, timed in turn until the difference is known
   pyprof profile bert --length 512          one model, layer by layer
+  pyprof quality lra-linear --task listops  what a model achieves on a task that it is trained on
   pyprof attention --impl mine:kernel       kernels of sliding-window attention, yours too, side by side
   pyprof nsys report.sqlite                 kernel times by layer from a recording of Nsight Systems
 

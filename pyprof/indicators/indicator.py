@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from pyprof.device.base import Device
+    from pyprof.records.case import Case
+    from pyprof.records.study_parts import Training
 
 Found = TypeVar("Found")
-How = Literal["timed", "searched", "weighed", "counted"]
+How = Literal["timed", "searched", "weighed", "counted", "trained"]
 
 
 class Step(Protocol):
@@ -42,6 +44,13 @@ class Step(Protocol):
     def batch(self) -> int: ...
     @property
     def device(self) -> Device: ...
+    @property
+    def case(self) -> Case: ...
+    @property
+    def training(self) -> Training:
+        """How carefully a study trains."""
+        ...
+
     @property
     def optimizer_state(self) -> Sequence[Tensor]:
         """The tensors that an optimizer keeps between two steps; none without one, or before its first step."""
@@ -75,19 +84,23 @@ class Indicator(IndicatorFacts):
     `how` says when: *timed* together with other cases, in the same rounds (it is the time of a step, so that there is
     nothing to read); *searched* while the largest batch is looked for, by ``read(search)``; *weighed* on one call of
     the step, by ``read(step, call)``, where `call` runs the step once and may carry the probes; *counted* by
-    ``read(step)``, which may look at the module, its inputs and the mode, and may run the step. `read` gives a
-    ``Reading``; one that cannot be had has the value None and a reason. What a counter raises is such a reason too,
-    while everything else of the case stands; what others raise becomes the case's status. `usual`: a study that names
-    no metrics measures it.
+    ``read(step)``, which may look at the module, its inputs and the mode, and may run the step; *trained* last of all, by
+    ``read(step)`` too, in the cases whose length is ``length(training, size)``, that of the task. `read` gives a
+    ``Reading``; one that cannot be had has the value None and a reason. What a counter or a training raises is such a
+    reason too, while everything else of the case stands; what others raise becomes the case's status. `usual`: a study
+    that names no metrics measures it.
     """
 
     how: How = "counted"
     usual: bool = True
     read: Callable[..., Reading] | None = None
+    length: Callable[[Training, str], int] | None = None
 
     def __post_init__(self) -> None:
         if (self.read is None) != (self.how == "timed"):
             raise UsageError(f"the indicator {self.name} is {self.how} and has {'no ' * (self.read is None)}function")
+        if (self.length is None) != (self.how != "trained"):
+            raise UsageError(f"the indicator {self.name} is {self.how}: a length is for what is trained, and needed there")
 
     @property
     def facts(self) -> IndicatorFacts:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 
 from pyprof import indicators
@@ -16,8 +16,18 @@ from pyprof.errors import UsageError
 from pyprof.indicators.indicator import Indicator
 from pyprof.names import imported_object, is_reference, nearest
 
-# Stands for every indicator that is known.
+# Stands for every indicator that is known but for those that a model is trained for.
 ALL = "all"
+# The qualities by name, with the task that a model is trained and judged on. They are made by a room above this one.
+TRAINED: Mapping[str, str] = {
+    "listops_accuracy": "listops",
+    "text_accuracy": "text",
+    "retrieval_accuracy": "retrieval",
+    "image_accuracy": "image",
+    "pathfinder_accuracy": "pathfinder",
+    "pathx_accuracy": "pathx",
+}
+_QUALITY = "pyprof.quality.indicators"
 # Those that were registered beside the entries of this room.
 _registered: dict[str, Indicator] = {}
 
@@ -47,13 +57,15 @@ def find(name: str, where: str = "pyprof") -> Indicator:
     known = _known()
     if name in known:
         return known[name]
+    if name in TRAINED:
+        name = f"{_QUALITY}:{TRAINED[name]}"
     if is_reference(name):
         indicator = imported_object(name, "the indicator", "indicator")
         if not isinstance(indicator, Indicator):
             raise UsageError(f"{name} is no pyprof.indicators.indicator.Indicator: check the name")
         register(indicator)
         return indicator
-    raise UsageError(f"{where} has no metric {name!r}: {nearest(name, known)}")
+    raise UsageError(f"{where} has no metric {name!r}: {nearest(name, (*known, *TRAINED))}")
 
 
 def chosen(names: Sequence[str], where: str = "pyprof") -> tuple[Indicator, ...]:
@@ -64,7 +76,8 @@ def chosen(names: Sequence[str], where: str = "pyprof") -> tuple[Indicator, ...]
     if not names:
         return tuple(indicator for indicator in every() if indicator.usual)
     named = [find(name, where) for name in names if name != ALL]
-    return _ordered(dict.fromkeys((*named, *(every() if ALL in names else ()))))
+    rest = (indicator for indicator in every() if indicator.how != "trained") if ALL in names else ()
+    return _ordered(dict.fromkeys((*named, *rest)))
 
 
 def _known() -> dict[str, Indicator]:

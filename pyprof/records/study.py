@@ -21,7 +21,7 @@ from pyprof.quantity import parse_size
 from pyprof.records import validate
 from pyprof.records.case import ALLOCATORS, DTYPES, LAUNCHES, MODES, Mode
 from pyprof.records.published import PUBLICATIONS
-from pyprof.records.study_parts import Block, Care, duration, read_blocks, read_care
+from pyprof.records.study_parts import Block, Care, Training, duration, read_blocks, read_care, read_training
 from pyprof.records.validate import Refused
 
 OPTIMIZERS = ("none", "sgd", "adamw")
@@ -45,6 +45,7 @@ class Study:
     `allocator` hands out the host's memory; `allocators` has others for some of the implementations that are compared.
     `dtype` and `dtypes` are likewise those of the models, USUAL for what is in use on the device. `launches` are the
     ways in which work gets to the device, eager first: see ``Case``.
+    `training` says how carefully the models are trained for the qualities among the metrics.
     `reference` is the publication whose figures stand beside those of the run.
     """
 
@@ -71,6 +72,7 @@ class Study:
     dtypes: Mapping[str, str] = field(default_factory=dict)
     launches: tuple[str, ...] = ("eager",)
     reference: str = "diwan2023"
+    training: Training = field(default_factory=Training)
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -91,13 +93,15 @@ class Study:
 
     def to_table(self) -> dict[str, Any]:
         """The study as a TOML table; ``parse`` gives an equal study back."""
-        plain = ("blocks", "care", "weights", "kinds", *BY_IMPLEMENTATION)
+        plain = ("blocks", "care", "weights", "kinds", "training", *BY_IMPLEMENTATION)
         table = {each.name: _plain(getattr(self, each.name)) for each in fields(self) if each.name not in plain}
         table = {key: value for key, value in table.items() if value not in (None, "", [])}
         table["measure"] = asdict(self.care)
         for name in ("weights", *BY_IMPLEMENTATION):
             if getattr(self, name):
                 table[name] = dict(getattr(self, name))
+        if self.training != Training():
+            table["training"] = self.training.to_table()
         if self.kinds:
             table["kinds"] = {model: [list(rule) for rule in rules] for model, rules in self.kinds.items()}
         table["comparison"] = [
@@ -247,6 +251,7 @@ _TABLE = validate.table(
             validate.one_of(ALLOCATORS, "allocator"), "a table from implementations (then, now, ...) to allocators"
         ),
         "reference": validate.one_of(tuple(PUBLICATIONS), "reference"),
+        "training": read_training,
         "comparison": read_blocks,
     },
     required=("name", "comparison"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pyprof.errors import UsageError
@@ -67,6 +67,26 @@ class Care:
     timeout: float = 900.0
 
 
+@dataclass(frozen=True)
+class Training:
+    """How carefully a study trains for the qualities among its metrics.
+
+    Each model is trained from `seeds` seeds, which five and more give an interval; `budget` bounds the seconds of a
+    training and `steps` its steps, None for the task's own plan. `data` maps tasks to the directories of their data,
+    and `control` trains on shuffled labels as well.
+    """
+
+    seeds: int = 5
+    budget: float | None = None
+    steps: int | None = None
+    data: Mapping[str, str] = field(default_factory=dict)
+    control: bool = False
+
+    def to_table(self) -> dict[str, Any]:
+        """The TOML table, without what is left to the task."""
+        return {name: value for name, value in asdict(self).items() if value not in (None, {})}
+
+
 def _lengths(value: Any) -> Lengths:
     if not isinstance(value, Mapping):
         return Lengths(tuple(sorted(_LENGTH_LIST(value))))
@@ -125,6 +145,11 @@ def read_care(value: Any) -> Care:
     return care
 
 
+def read_training(value: Any) -> Training:
+    """How carefully to train, as read from TOML; raises Refused."""
+    return Training(**_TRAINING(value))
+
+
 def _precision(value: Any) -> float:
     if isinstance(value, str):
         try:
@@ -164,5 +189,14 @@ _CARE = validate.table(
         "max_samples": validate.whole(1, MAX_SAMPLES),
         "max_seconds": duration,
         "timeout": duration,
+    }
+)
+_TRAINING = validate.table(
+    {
+        "seeds": validate.whole(1, 1000),
+        "budget": duration,
+        "steps": validate.whole(1, validate.LARGE),
+        "data": validate.mapping(validate.text, "a table from tasks to directories"),
+        "control": validate.flag,
     }
 )

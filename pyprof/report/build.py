@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pyprof.analysis.arena import arena_tables
+from pyprof.analysis.arena_scores import arena_scores
 from pyprof.analysis.case_columns import case_columns
 from pyprof.analysis.curves import Curves, Setting
 from pyprof.analysis.disagreement import disagreements
@@ -94,6 +95,7 @@ def build_view(records: Iterable[Record], resolved: Resolved, about: About) -> V
         longer=measure_longer(modalities, about.plan, about.directory),
         growth=growth_lines(curves, resolved.models, varying),
         arena=arena_tables(curves),
+        scores=arena_scores(curves, resolved.indicators),
     )
 
 

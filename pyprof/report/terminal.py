@@ -13,6 +13,7 @@ from pyprof.analysis.probed_steps import ProbedSteps
 from pyprof.failures import NO_TIME, NOT_NEEDED, STATUSES
 from pyprof.quantity import format_seconds
 from pyprof.report.arena import arena_blocks
+from pyprof.report.arena_scores import score_blocks
 from pyprof.report.axis import tipping_axis
 from pyprof.report.bars import fixed_figures, parameter_bars, share_charts
 from pyprof.report.clock import host_only
@@ -43,6 +44,8 @@ def render(view: View, width: int, marks: Glyphs, *, repeat: bool = False) -> Gr
     for part in view.modalities:
         blocks.append(rule(part.name, width, marks))
         blocks += _spaced(_modality(part, view, width, marks))
+    if view.scores:
+        blocks += [rule("scores on the arena's tasks", width, marks), *_spaced(score_blocks(view.scores, width))]
     if view.arena:
         blocks += [rule("beside the arena", width, marks), *_spaced(arena_blocks(view.arena))]
     if view.growth:

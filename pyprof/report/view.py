@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pyprof.analysis.arena import ArenaTable
+from pyprof.analysis.arena_scores import ArenaScores
 from pyprof.analysis.case_columns import CaseColumns
 from pyprof.analysis.growth import GrowthLine
 from pyprof.analysis.noise import RunNoise
@@ -291,7 +292,7 @@ class View(ShownInNotebook):
     all cases, column by column, as ``analysis.case_columns`` says. `longer` is what to measure where a headline ranking
     is not decided at the only length, `resume` the command that goes on where the study's time was up. `growth`
     tells how the costs of models whose sources claim a growth grow with the length, `arena` has the arena's models
-    beside its table.
+    beside its table, `scores` what models achieve on its tasks.
     """
 
     study: str
@@ -315,4 +316,5 @@ class View(ShownInNotebook):
     out_of_time: int = 0
     growth: tuple[GrowthLine, ...] = ()
     arena: tuple[ArenaTable, ...] = ()
+    scores: tuple[ArenaScores, ...] = ()
     schema: int = SCHEMA

@@ -8,7 +8,8 @@ from typing import Any
 
 from pyprof.errors import UsageError
 from pyprof.names import nearest
-from pyprof.records.study import BY_IMPLEMENTATION, Study, parse
+from pyprof.records.study import BY_IMPLEMENTATION, SIZES, Study, parse
+from pyprof.study.trained import lengths
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,10 @@ def narrow(study: Study, narrowing: Narrowing) -> Study:
         for key in ("weights", "kinds"):
             if key in table:
                 table[key] = {model: given for model, given in table[key].items() if model in narrowing.models}
+    following = _lengths_of_tasks(study, table)
+    for comparison, block in zip(table["comparison"], study.blocks, strict=False):
+        if following and block.lengths.values == following[0]:
+            comparison["lengths"] = {"values": list(following[1])}
     for comparison in table["comparison"]:
         if narrowing.lengths is not None:
             comparison["lengths"] = _lengths(narrowing.lengths, comparison["lengths"], where)
@@ -55,6 +60,15 @@ def narrow(study: Study, narrowing: Narrowing) -> Study:
         if kept and for_all not in narrowing.settings:
             table[key] = kept
     return parse(table, where)
+
+
+def _lengths_of_tasks(study: Study, table: Mapping[str, Any]) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """The lengths of the tasks that the study trains on, before and after it is narrowed; None where they stay."""
+    metrics, size = tuple(table.get("metrics", ())), table["size"]
+    if size not in SIZES or (size == study.size and metrics == study.metrics):
+        return None
+    before, after = lengths(study.metrics, study.training, study.size), lengths(metrics, study.training, size)
+    return (before, after) if before and after else None
 
 
 def _of_models(study: Study, comparisons: list[dict[str, Any]], models: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from pyprof.records.published import PUBLICATIONS
 from pyprof.records.resolved import Resolved, pair, relatives
 from pyprof.records.study import Study
 from pyprof.records.study_parts import Block
+from pyprof.study import trained
 
 
 def resolve(study: Study) -> Resolved:
@@ -38,6 +39,7 @@ def resolve(study: Study) -> Resolved:
     for model, rules in study.kinds.items():
         own_kinds(rules, f"the kinds of {model}")
     chosen = facts_of(study)
+    trained.check(study)
     facts: dict[str, ModelFacts] = {}
     for block in study.blocks:
         _check_lengths(study, block)

@@ -139,7 +139,7 @@ class Bench:
         model.fit(wanted.length)
         case.notes += model.notes(wanted.length)
         if wanted.batch != "largest":
-            case.step = Step(model, wanted, self.study.optimizer, wanted.batch)
+            case.step = Step(model, wanted, self.study.optimizer, wanted.batch, self.study.training)
             case.notes += case.step.notes
             if wanted.launch == "graph":
                 case.step.capture()
@@ -191,6 +191,9 @@ class Bench:
                 case.count(indicator, step)
         finally:
             step.close()
+        for indicator in self._asked("trained", case.case):
+            if indicator.length is not None and indicator.length(self.study.training, case.case.size) == case.case.length:
+                case.count(indicator, step)
 
     def _probe(self, step: Step, case: CaseInProgress, weighed: Sequence[Indicator], seconds: float) -> None:
         rounds = min(MOST_PROBED_ROUNDS, int(PROBED_SECONDS / max(2 * seconds, 1e-9)))

@@ -17,6 +17,7 @@ from pyprof.layers.step_inputs import SameInputs
 from pyprof.models.loaded import LoadedModel
 from pyprof.records.case import Case
 from pyprof.records.reading import Reading
+from pyprof.records.study_parts import Training
 from pyprof.timing.clock import Call
 
 _LEARNING_RATE = 1e-5
@@ -40,6 +41,7 @@ class Step:
     case: Case
     optimizer_name: str
     batch: int
+    training: Training = field(default_factory=Training)
     device: Device = field(init=False)
     _inputs: SameInputs = field(init=False)
     _optimizer: torch.optim.Optimizer | None = field(init=False, default=None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from pyprof.report import arena_scores
 from pyprof.report.arena import order_line, setting_words
 from pyprof.report.growth import EXPLANATION, growth_words
 from pyprof.report.page.markup import Markup, grid, tag
@@ -54,3 +55,12 @@ def arena_part(view: View) -> Iterable[Markup]:
                 ["model", *(f"{length:,}" for length in lengths)], rows, caption=f"{title}: {setting_words(table)}"
             )
         yield tag("p", order_line(table).plain)
+
+
+def scores_part(view: View) -> Iterable[Markup]:
+    """The scores on the arena's tasks, ours / published, with speed and memory."""
+    for table in view.scores:
+        rows = [arena_scores.cells(table, row) for row in table.rows]
+        yield grid(arena_scores.heads(table), rows, caption=arena_scores.setting_words(table))
+        for remark in arena_scores.remarks(table):
+            yield tag("p", remark)

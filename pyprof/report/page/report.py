@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from pyprof.records.run_directory import Run
-from pyprof.report.charts.arena import arena_charts
+from pyprof.report.charts.arena import arena_charts, score_charts
 from pyprof.report.charts.chart import Chart, Group
 from pyprof.report.charts.curves import curve_groups
 from pyprof.report.charts.differences import difference_groups
@@ -18,7 +18,7 @@ from pyprof.report.charts.shares import share_group
 from pyprof.report.charts.tipping import tipping_charts
 from pyprof.report.page.answers import answers, in_one_line
 from pyprof.report.page.document import document, figure, group, heading, section
-from pyprof.report.page.growth import arena_part, growth_part
+from pyprof.report.page.growth import arena_part, growth_part, scores_part
 from pyprof.report.page.markup import Markup, Part, grid, tag
 from pyprof.report.page.records import records_data, records_part
 from pyprof.report.page.taken import taken
@@ -34,6 +34,7 @@ _CONTENTS = {
     "costs": "What it costs",
     "disagreement": "Where indicators disagree",
     "growth": "How costs grow",
+    "scores": "Scores on the arena's tasks",
     "arena": "Beside the arena",
     "published": "Beside the published findings",
     "records-section": "All records",
@@ -74,8 +75,9 @@ def report_page(runs: Sequence[Run]) -> str:
     names = told.names if len(runs) > 1 else [""]
     growing = [each for run, view in zip(names, told.views, strict=True) for each in growth_charts(view.growth, run)]
     arena = [each for run, view in zip(names, told.views, strict=True) for each in arena_charts(view.arena, run)]
+    scores = [each for run, view in zip(names, told.views, strict=True) for each in score_charts(view.scores, run)]
     groups = [*shares, *(each for _, own in costs for each in own), *disagreeing, *differing]
-    charts += [*(chart for each in groups for chart in each.charts), *growing, *arena, *tips]
+    charts += [*(chart for each in groups for chart in each.charts), *growing, *scores, *arena, *tips]
     sections: dict[str, list[Part]] = {
         "answer": first,
         "differences": _differences(told, differing),
@@ -83,6 +85,7 @@ def report_page(runs: Sequence[Run]) -> str:
         "costs": [[tag("h3", name.capitalize()), *map(group, own)] for name, own in costs if own],
         "disagreement": [tag("p", _DISAGREE), *map(group, disagreeing)] if disagreeing else [],
         "growth": [*map(figure, growing), *_of_each(told, growth_part)],
+        "scores": [*map(figure, scores), *_of_each(told, scores_part)],
         "arena": [*map(figure, arena), *_of_each(told, arena_part)],
         "published": published,
         "records-section": [*records_part(told, records)],

@@ -1,0 +1,96 @@
+"""The arena's tasks in a terminal: scores beside the published ones, with speed and memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich import box
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from pyprof.analysis.arena_scores import ArenaScores, Score, ScoreRow
+from pyprof.quantity import format_bytes
+
+# How wide the first column and one of a model are.
+_FIRST, _COLUMN = 15, 17
+_TITLES = {
+    "listops": "ListOps",
+    "text": "Text",
+    "retrieval": "Retrieval",
+    "image": "Image",
+    "pathfinder": "Pathfinder",
+    "pathx": "Path-X",
+}
+
+
+def score_blocks(tables: Sequence[ArenaScores], width: int) -> Iterator[RenderableType]:
+    """For each setting a column for each model, as many beside one another as fit, then what is not shown to learn."""
+    for table in tables:
+        yield Text(setting_words(table), "dim")
+        models = max((width - _FIRST) // _COLUMN, 1)
+        for begin in range(0, len(table.rows), models):
+            yield _grid(table, table.rows[begin : begin + models])
+        yield from (Text(line, "dim") for line in remarks(table))
+
+
+def setting_words(table: ArenaScores) -> str:
+    """What the figures of a table are, and how ours were taken."""
+    setting = table.setting
+    where = f"{setting.size}, {setting.dtype} on {setting.device}"
+    return f"accuracy in percent, ours / published ({table.source}); {where}"
+
+
+def heads(table: ArenaScores) -> list[str]:
+    """The titles of the columns."""
+    costs = "" if table.length is None else f" at {table.length:,}"
+    return ["model", *(_TITLES[task] for task in table.tasks), "average", f"steps/s{costs}", "peak memory"]
+
+
+def cells(table: ArenaScores, row: ScoreRow) -> list[str]:
+    """The cells of a model's row."""
+    average = f"{_percent(row.average)} / {_percent(row.published_average)}"
+    speed = "-" if row.speed is None else f"{row.speed:.3g}"
+    memory = "-" if row.memory is None else format_bytes(row.memory)
+    return [row.model, *(_cell(row.scores.get(task)) for task in table.tasks), average, speed, memory]
+
+
+def remarks(table: ArenaScores) -> Iterator[str]:
+    """The scores that are not shown to be above the most frequent class, and those that there are not."""
+    for task in table.tasks:
+        unlearnt = [row.model for row in table.rows if _is_unlearnt(row.scores.get(task))]
+        if unlearnt:
+            yield f"{_TITLES[task]}: not shown to be above the most frequent class: {', '.join(unlearnt)}"
+        for row in table.rows:
+            score = row.scores.get(task)
+            if score is not None and score.reason is not None:
+                yield f"{_TITLES[task]}, {row.model}: {score.reason}"
+
+
+def _is_unlearnt(score: Score | None) -> bool:
+    return (
+        score is not None and score.low is not None and score.baseline is not None and score.low <= score.baseline
+    )
+
+
+def _grid(table: ArenaScores, rows: Sequence[ScoreRow]) -> Table:
+    grid = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    grid.add_column("", style="bold", no_wrap=True)
+    for row in rows:
+        grid.add_column(row.model, justify="right", no_wrap=True)
+    _, *names = heads(table)
+    for name, *line in zip(names, *(cells(table, row)[1:] for row in rows), strict=True):
+        grid.add_row(name, *line)
+    return grid
+
+
+def _cell(score: Score | None) -> str:
+    if score is None:
+        return "-"
+    half = None if score.low is None or score.high is None else (score.high - score.low) / 2
+    spread = "" if half is None else f"±{100 * half:.1f}"
+    return f"{_percent(score.value)}{spread} / {_percent(score.published)}"
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f}"

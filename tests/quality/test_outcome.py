@@ -1,0 +1,78 @@
+"""Outcomes over seeds: the mean, its interval, and what a record keeps of it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from scipy import stats
+
+from pyprof.quality.indicators import of_task, reading
+from pyprof.quality.outcome import Outcome, SeedOutcome
+from pyprof.quality.plan import Plan
+from pyprof.quality.task import ACCURACY
+from pyprof.records.reading import READING
+
+
+def seed(number, quality):
+    status = "done" if quality is not None else "diverged"
+    reason = None if quality is not None else "the loss is nan after 3 steps"
+    return SeedOutcome(
+        seed=number, status=status, quality=quality, reason=reason, steps=5, examples=40, seconds=1.5, joules=2.0
+    )
+
+
+def outcome(*qualities):
+    return Outcome(
+        task="listops",
+        model="lra-local",
+        size="tiny",
+        attention="eager",
+        device="cpu",
+        metric=ACCURACY,
+        plan=Plan(steps=5),
+        seeds=tuple(seed(number, quality) for number, quality in enumerate(qualities)),
+        baseline=0.1,
+        published={"lra-local": 0.1582},
+    )
+
+
+def test_the_interval_is_students():
+    values = [0.30, 0.34, 0.31, 0.37, 0.33]
+    low, high = outcome(*values).interval
+    expected = stats.t.interval(0.95, 4, loc=0.33, scale=stats.sem(values))
+    assert (low, high) == pytest.approx(expected)
+    assert outcome(*values).value == pytest.approx(0.33)
+    assert outcome(*values[:4]).interval is None
+
+
+def test_one_diverged_seed_leaves_no_mean():
+    made = outcome(0.3, 0.3, None, 0.3, 0.3)
+    assert made.value is None
+    assert made.interval is None
+    kept = reading(made)
+    assert kept.value is None
+    assert "1 of 5 trainings diverged: the loss is nan" in kept.reason
+
+
+def test_a_record_keeps_it():
+    kept = reading(outcome(0.30, 0.34, 0.31, 0.37, 0.33))
+    assert READING(json.loads(json.dumps(kept.to_json()))) == kept
+    assert kept.low < kept.value < kept.high
+    assert kept.detail["examples"] == 200
+    assert kept.detail["joules"] == 10.0
+    assert kept.detail["published"] == {"lra-local": 0.1582}
+    assert len(kept.detail["seeds"]) == 5
+
+
+def test_seeds_go_to_json_and_back():
+    one = seed(1, 0.5)
+    assert SeedOutcome.from_json(json.loads(json.dumps(one.to_json()))) == one
+
+
+def test_the_indicator_of_a_task():
+    made = of_task("listops")
+    assert made.name == "listops_accuracy"
+    assert made.better == "higher"
+    assert not made.usual
+    assert made.modes == ("train",)
