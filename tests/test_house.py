@@ -161,6 +161,7 @@ def test_a_built_package_holds_models_as_a_part_of_pyprof_and_all_data(tmp_path)
         "pyprof/records/schema1.json",
         "pyprof/models/fairseq/hubert.py",
         "pyprof/models/zoo/mechanisms.py",
+        "pyprof/quality/arena/listops.py",
         "pyprof/py.typed",
         "pyprof/report/page/page.css",
         "pyprof/report/page/page.js",

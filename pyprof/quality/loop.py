@@ -51,7 +51,7 @@ class _Examples(Dataset[Example]):
         return self._examples[number]
 
 
-class _Trainer(Trainer):
+class _Trainer(Trainer):  # type: ignore[misc]
     """Saves modules whose parameters are shared too, and stops where a loss is no number."""
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:

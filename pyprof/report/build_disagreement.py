@@ -53,11 +53,17 @@ def sentence(contrast: Contrast) -> str:
     first, second = str(contrast.first), str(contrast.second)
     if contrast.first.model != contrast.second.model:
         first, second = contrast.first.model, contrast.second.model
+    less, more = _word(cheaper, "cheaper", "better"), _word(dearer, "dearer", "worse")
     if cheaper and dearer:
-        return f"by {_listed(cheaper)} {first} is cheaper than {second}, by {_listed(dearer)} it is dearer"
+        return f"by {_listed(cheaper)} {first} is {less} than {second}, by {_listed(dearer)} it is {more}"
     if cheaper or dearer:
-        return f"by {_listed(cheaper or dearer)} {first} is {'cheaper' if cheaper else 'dearer'} than {second}"
+        return f"by {_listed(cheaper or dearer)} {first} is {less if cheaper else more} than {second}"
     return ""
+
+
+def _word(verdicts: Sequence[Verdict], of_costs: str, of_qualities: str) -> str:
+    """A quality, where higher is better, is not cheap or dear."""
+    return of_qualities if any(each.indicator.better == "higher" for each in verdicts) else of_costs
 
 
 def _listed(verdicts: Sequence[Verdict]) -> str:
@@ -71,9 +77,10 @@ def _factor(ratio: float) -> str:
 
 
 def in_a_sentence(indicator: IndicatorFacts) -> str:
-    """An indicator's title within a sentence: small, but for an abbreviation."""
+    """An indicator's title within a sentence: small, but for an abbreviation or a name such as ListOps."""
     title = indicator.title
-    return title if title[:2].isupper() else title[0].lower() + title[1:]
+    first = title.partition(" ")[0]
+    return title if first[1:] != first[1:].lower() else title[0].lower() + title[1:]
 
 
 def _cell(found: Concordance) -> TauCell:
