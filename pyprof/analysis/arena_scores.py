@@ -1,4 +1,4 @@
-"""The scores of a run on Long Range Arena's tasks beside the published ones, with speed and memory at the same inputs."""
+"""The scores of a run on Long Range Arena's tasks beside the published ones, with speed and memory."""
 
 from __future__ import annotations
 
@@ -81,7 +81,9 @@ def _table(curves: Curves, setting: Setting, indicators: Sequence[IndicatorFacts
     common = [task for task in tasks if all(_value(readings, task) is not None for readings in found.values())]
     length = next((readings[_SPEED_TASK][0] for readings in found.values() if _SPEED_TASK in readings), None)
     source = next((str(_detail(readings, "source")) for readings in found.values() if _detail(readings, "source")), "")
-    rows = tuple(_row(str(subject.model), readings, common, own[subject], length) for subject, readings in found.items())
+    rows = tuple(
+        _row(str(subject.model), readings, common, own[subject], length) for subject, readings in found.items()
+    )
     return ArenaScores(setting, source, tasks, rows, length)
 
 
@@ -127,7 +129,12 @@ def _score(model: str, reading: Reading) -> Score:
     published = reading.detail.get("published")
     theirs = published.get(model) if isinstance(published, Mapping) else None
     return Score(
-        reading.value, reading.low, reading.high, _number(reading.detail.get("baseline")), _number(theirs), reading.reason
+        reading.value,
+        reading.low,
+        reading.high,
+        _number(reading.detail.get("baseline")),
+        _number(theirs),
+        reading.reason,
     )
 
 

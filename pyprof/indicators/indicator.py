@@ -84,11 +84,11 @@ class Indicator(IndicatorFacts):
     `how` says when: *timed* together with other cases, in the same rounds (it is the time of a step, so that there is
     nothing to read); *searched* while the largest batch is looked for, by ``read(search)``; *weighed* on one call of
     the step, by ``read(step, call)``, where `call` runs the step once and may carry the probes; *counted* by
-    ``read(step)``, which may look at the module, its inputs and the mode, and may run the step; *trained* last of all, by
-    ``read(step)`` too, in the cases whose length is ``length(training, size)``, that of the task. `read` gives a
-    ``Reading``; one that cannot be had has the value None and a reason. What a counter or a training raises is such a
-    reason too, while everything else of the case stands; what others raise becomes the case's status. `usual`: a study
-    that names no metrics measures it.
+    ``read(step)``, which may look at the module, its inputs and the mode, and may run the step; *trained* by
+    ``read(step)`` too, last of all, in the cases whose length is ``length(training, size)``, that of the task. `read`
+    gives a ``Reading``; one that cannot be had has the value None and a reason. What a counter or a training raises is
+    such a reason too, while everything else of the case stands; what others raise becomes the case's status. `usual`:
+    a study that names no metrics measures it.
     """
 
     how: How = "counted"
@@ -100,7 +100,9 @@ class Indicator(IndicatorFacts):
         if (self.read is None) != (self.how == "timed"):
             raise UsageError(f"the indicator {self.name} is {self.how} and has {'no ' * (self.read is None)}function")
         if (self.length is None) != (self.how != "trained"):
-            raise UsageError(f"the indicator {self.name} is {self.how}: a length is for what is trained, and needed there")
+            raise UsageError(
+                f"the indicator {self.name} is {self.how}: a length is for what is trained, and needed there"
+            )
 
     @property
     def facts(self) -> IndicatorFacts:

@@ -77,7 +77,9 @@ def reading(outcome: Outcome) -> Reading:
     detail = _detail(outcome)
     if outcome.value is None:
         first = next(each.reason for each in outcome.seeds if each.status == "diverged")
-        return Reading(None, reason=f"{outcome.diverged} of {len(outcome.seeds)} trainings diverged: {first}", detail=detail)
+        return Reading(
+            None, reason=f"{outcome.diverged} of {len(outcome.seeds)} trainings diverged: {first}", detail=detail
+        )
     low, high = outcome.interval or (None, None)
     return Reading(outcome.value, low, high, detail=detail)
 

@@ -101,6 +101,7 @@ class Loop(TrainerCallback):  # type: ignore[misc]
     def run(self, *, keep: bool) -> None:
         """Train; with `keep` checkpoints are written, and an earlier run in the directory is continued."""
         found = checkpoints.newest(self.directory) if keep else None
+        own_forward = "forward" in vars(self.module)
         meter = self._meter()
         # What earlier parts of this training took.
         self._before, self._joules_before = (0.0, 0.0) if found is None else self._resumed(found[1])
@@ -119,6 +120,8 @@ class Loop(TrainerCallback):  # type: ignore[misc]
             self.joules = self._joules_before + meter.joules() - joules
         # With mixed precision accelerate has put a wrapper of its own around the module's forward.
         trainer.accelerator.unwrap_model(self.module, keep_fp32_wrapper=False)
+        if not own_forward:
+            vars(self.module).pop("forward", None)
         self._check_weights()
 
     def _resumed(self, state: Mapping[str, Any]) -> tuple[float, float]:

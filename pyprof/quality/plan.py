@@ -40,7 +40,14 @@ class Plan:
     save_every: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("steps", 1), ("batch", 1), ("accumulate", 1), ("warmup", 0), ("check_every", 0), ("save_every", 0)):
+        for name, least in (
+            ("steps", 1),
+            ("batch", 1),
+            ("accumulate", 1),
+            ("warmup", 0),
+            ("check_every", 0),
+            ("save_every", 0),
+        ):
             if getattr(self, name) < least:
                 raise UsageError(f"{name} of a training has to be at least {least}, not {getattr(self, name)}")
         if self.batch % self.accumulate:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pyprof.models.architecture import Architecture
+    from pyprof.models.registry import Entry
 
 
 @dataclass(frozen=True)
@@ -46,22 +48,56 @@ class Encoder:
         self._architecture = architecture
         self.module = architecture.module
         self.width = width
+        self._taken: dict[int, int] = {}
 
     def hidden(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """The hidden states of all tokens."""
-        self._architecture.fit(input_ids.shape[1])
+        length = input_ids.shape[1]
+        self._architecture.fit(length)
+        input_ids, attention_mask = self._padded(input_ids, attention_mask)
+        if attention_mask is not None and bool(attention_mask.all()):
+            attention_mask = None  # some implementations are faster without one
         output = self.module(input_ids=input_ids, attention_mask=attention_mask)
         states: Tensor = output if not hasattr(output, "last_hidden_state") else output.last_hidden_state
-        return states[:, : input_ids.shape[1]]
+        return states[:, :length]
+
+    def _padded(self, input_ids: Tensor, attention_mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Padded to the length that the model takes for inputs of this one: some take multiples only."""
+        import torch
+        from torch.nn.functional import pad
+
+        length = input_ids.shape[1]
+        if length not in self._taken:
+            _, made = self._architecture.inputs(length, 1, torch.Generator())
+            self._taken[length] = max(made["input_ids"].shape[1], length) if "input_ids" in made else length
+        more = self._taken[length] - length
+        if not more:
+            return input_ids, attention_mask
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        return pad(input_ids, (0, more)), pad(mask, (0, more))
 
 
-def encoder(subject: Subject, *, vocabulary: int, longest: int, seed: int, causal: bool = False) -> Encoder:
+def encoder(
+    subject: Subject,
+    *,
+    vocabulary: int,
+    longest: int,
+    seed: int,
+    causal: bool = False,
+    dropout: float | None = None,
+) -> Encoder:
     """The subject's encoder over `vocabulary` token numbers, for inputs up to `longest`, on the CPU.
+
+    `dropout` replaces that of a registry model; None leaves it.
 
     Raises UsageError for a model that takes no token numbers, one with fewer of them, and one that has no causal form
     where that is asked for.
     """
-    architecture = _architecture(subject, vocabulary, longest, seed, causal)
+    entry = registry.find(subject.model)
+    if entry is None or subject.weights is not None:
+        architecture = _loaded(subject, vocabulary, longest, seed, causal)
+    else:
+        architecture = _initialised(subject, entry, {"vocab_size": vocabulary} | _dropouts(dropout), seed, causal)
     if architecture.unit != "token":
         raise UsageError(f"{subject.model} takes no token numbers: train a model of text or one of the zoo")
     architecture.extend(longest)
@@ -69,23 +105,28 @@ def encoder(subject: Subject, *, vocabulary: int, longest: int, seed: int, causa
     return Encoder(architecture, _width(architecture, subject))
 
 
-def _architecture(subject: Subject, vocabulary: int, longest: int, seed: int, causal: bool) -> Architecture:
+def _initialised(subject: Subject, entry: Entry, settings: Mapping[str, Any], seed: int, causal: bool) -> Architecture:
+    """A registry model with weights as its own code initialises them: those of a measured model are not to train."""
     from pyprof.models.architecture import architecture
     from pyprof.models.blueprint import blueprint, preserved_random
 
-    entry = registry.find(subject.model)
-    if entry is None or subject.weights is not None:
-        return _loaded(subject, vocabulary, longest, seed, causal)
     if entry.unit != "token":
         raise UsageError(f"{subject.model} takes no token numbers: train a model of text or one of the zoo")
     plan = blueprint(entry, subject.size)
-    plan.config.vocab_size = vocabulary
+    plan.config._attn_implementation = subject.resolved
+    for name, value in settings.items():
+        if hasattr(plan.config, name):
+            setattr(plan.config, name, value)
     if causal:
         _make_causal(plan.config, subject)
-    plan.config._attn_implementation = subject.resolved
-    # Weights as the model's own code initialises them: those of a measured model are random, but not to be trained.
     with preserved_random(seed):
         return architecture(plan.model(plan.config), plan.config)
+
+
+def _dropouts(rate: float | None) -> dict[str, float]:
+    """The same rate under every name that a configuration may have for it."""
+    names = ("dropout", "hidden_dropout_prob", "attention_probs_dropout_prob")
+    return {} if rate is None else dict.fromkeys(names, rate)
 
 
 def _make_causal(config: Any, subject: Subject) -> None:

@@ -203,7 +203,9 @@ def _finished(directory: Path, identity: Mapping[str, Any], module: nn.Module) -
         load_model(module, directory / WEIGHTS)
         return SeedOutcome.from_json(document["outcome"])
     except (KeyError, TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
-        raise UsageError(f"{directory} holds a damaged training ({sentence(error)}): remove it to train anew") from error
+        raise UsageError(
+            f"{directory} holds a damaged training ({sentence(error)}): remove it to train anew"
+        ) from error
 
 
 def _finish(directory: Path, identity: Mapping[str, Any], module: nn.Module, outcome: SeedOutcome) -> None:
@@ -224,16 +226,18 @@ def _undisturbed(seed: int) -> Iterator[None]:
     """Leave the generators of random numbers as they were, which Trainer seeds; and compute deterministically."""
     python, numpy = random.getstate(), np.random.get_state()
     strict, warn = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    filled = torch.utils.deterministic.fill_uninitialized_memory
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []):
+    deterministic: Any = torch.utils.deterministic
+    filled = deterministic.fill_uninitialized_memory
+    cards = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
+    with torch.random.fork_rng(devices=cards):
         try:
             torch.use_deterministic_algorithms(True, warn_only=True)
             # Filling what is written anyway would cost time and change nothing.
-            torch.utils.deterministic.fill_uninitialized_memory = False
+            deterministic.fill_uninitialized_memory = False
             torch.manual_seed(seed)
             yield
         finally:
             torch.use_deterministic_algorithms(strict, warn_only=warn)
-            torch.utils.deterministic.fill_uninitialized_memory = filled
+            deterministic.fill_uninitialized_memory = filled
             random.setstate(python)
             np.random.set_state(numpy)

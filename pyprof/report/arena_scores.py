@@ -68,9 +68,7 @@ def remarks(table: ArenaScores) -> Iterator[str]:
 
 
 def _is_unlearnt(score: Score | None) -> bool:
-    return (
-        score is not None and score.low is not None and score.baseline is not None and score.low <= score.baseline
-    )
+    return score is not None and score.low is not None and score.baseline is not None and score.low <= score.baseline
 
 
 def _grid(table: ArenaScores, rows: Sequence[ScoreRow]) -> Table:

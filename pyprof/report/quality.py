@@ -10,8 +10,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from pyprof.quantity import format_seconds, plural
 from pyprof.quality.outcome import interval_of, mean_of
+from pyprof.quantity import format_seconds, plural
 
 if TYPE_CHECKING:
     from pyprof.quality.outcome import Outcome, SeedOutcome

@@ -18,9 +18,7 @@ def trained(metrics: Sequence[str], where: str = "pyprof") -> tuple[Indicator, .
 
 def lengths(metrics: Sequence[str], training: Training, size: str) -> tuple[int, ...]:
     """The lengths of the tasks among the metrics at a size, ascending; each once."""
-    return tuple(
-        sorted({each.length(training, size) for each in trained(metrics) if each.length is not None})
-    )
+    return tuple(sorted({each.length(training, size) for each in trained(metrics) if each.length is not None}))
 
 
 def check(study: Study) -> None:

@@ -192,7 +192,10 @@ class Bench:
         finally:
             step.close()
         for indicator in self._asked("trained", case.case):
-            if indicator.length is not None and indicator.length(self.study.training, case.case.size) == case.case.length:
+            if (
+                indicator.length is not None
+                and indicator.length(self.study.training, case.case.size) == case.case.length
+            ):
                 case.count(indicator, step)
 
     def _probe(self, step: Step, case: CaseInProgress, weighed: Sequence[Indicator], seconds: float) -> None:

@@ -62,7 +62,7 @@ def test_pairs_are_read(tmp_path):
 @pytest.mark.parametrize("line", ["2\ta\tb\tone\tother", "1\ta\tb\tone", "1\ta\tb\t\tother", ""])
 def test_a_damaged_pair_is_told_with_its_line(tmp_path, line):
     (tmp_path / "new_aan_pairs.test.tsv").write_text(f"1\ta\tb\tone\tother\n{line}\n")
-    with pytest.raises(UsageError, match="line 2 of .* is no pair"):
+    with pytest.raises(UsageError, match=r"line 2 of .* is no pair"):
         tasks.find("retrieval", tmp_path).split("test", "base")
 
 

@@ -28,7 +28,7 @@ REACHED = {
 def check(name, subject, seeds, **changes):
     task = tasks.find(name)
     outcome = train(task, subject, task.plan("tiny").but(**changes), seeds=range(seeds), control=True)
-    low, high = outcome.interval
+    low, _ = outcome.interval
     _, shuffled = interval_of(outcome.control)
     assert low > outcome.baseline, outcome.to_json()
     assert low > shuffled, outcome.to_json()

@@ -7,8 +7,8 @@ import pytest
 
 from pyprof.errors import UsageError
 from pyprof.quality import tasks
-from pyprof.quality.arena.paths import DIFFICULTIES, PUBLISHED, draw, published
 from pyprof.quality.arena.pathfinder import of_difficulty
+from pyprof.quality.arena.paths import DIFFICULTIES, PUBLISHED, draw, published
 
 
 def drawings(geometry, count, seed=0):

@@ -24,7 +24,9 @@ from pyprof.report.style import Glyphs
 from pyprof.report.terminal import render
 
 TASKS = {"listops": 48, "text": 192, "pathx": 1024}
-INDICATORS = tuple(registry.find(name).facts for name in ("latency", "peak_memory", *(f"{task}_accuracy" for task in TASKS)))
+INDICATORS = tuple(
+    registry.find(name).facts for name in ("latency", "peak_memory", *(f"{task}_accuracy" for task in TASKS))
+)
 
 
 def reading(task, value, half=0.02):
@@ -100,7 +102,11 @@ def test_a_page_a_figure_and_json_have_them_too():
 
 
 def test_a_run_without_tasks_has_none():
-    plain = [Record(Case("lra-local", 64, "train"), "ok", "m", "2026-01-01T00:00:00Z", 1.0, indicators={"latency": Reading(1.0)})]
+    plain = [
+        Record(
+            Case("lra-local", 64, "train"), "ok", "m", "2026-01-01T00:00:00Z", 1.0, indicators={"latency": Reading(1.0)}
+        )
+    ]
     made = view(plain)
     assert made.scores == ()
     assert not [*scores_part(made)]

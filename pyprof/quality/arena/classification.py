@@ -15,7 +15,7 @@ from pyprof.quality.task import Example, Task
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from pyprof.quality.subject import Subject
+    from pyprof.quality.subject import Encoder, Subject
 
 # A byte is one more than its value, since 0 is the padding.
 BYTES = 257
@@ -52,10 +52,21 @@ class Classification(Task):
     def build(self, subject: Subject, seed: int) -> nn.Module:
         """An encoder with a head of two layers on the pooled states."""
         from pyprof.quality.arena.heads import Classifier
+
+        encoded = self.encoder(subject, seed)
+        return Classifier(encoded, self.classes, self.pooling, seed)
+
+    def encoder(self, subject: Subject, seed: int) -> Encoder:
+        """The subject's encoder for the task; at tiny without dropout, which a training of seconds has no use for."""
         from pyprof.quality.subject import encoder
 
-        encoded = encoder(subject, vocabulary=self.vocabulary, longest=self.length(subject.size), seed=seed)
-        return Classifier(encoded, self.classes, self.pooling, seed)
+        return encoder(
+            subject,
+            vocabulary=self.vocabulary,
+            longest=self.length(subject.size),
+            seed=seed,
+            dropout=0.0 if subject.size == "tiny" else None,
+        )
 
     def judge(self, output: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
         """One for a right answer, and one for each answer."""

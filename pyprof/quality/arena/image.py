@@ -68,7 +68,7 @@ def _digits(seed: int) -> dict[Split, list[Example]]:
     found = load_digits()
     order = np.random.default_rng([seed, 0xD161]).permutation(len(found.target))
     grey = np.rint(found.data * (255 / 16)).astype(np.int64)
-    made = [{"tokens": grey[number] + 1, "label": int(found.target[number])} for number in order]
+    made: list[Example] = [{"tokens": grey[number] + 1, "label": int(found.target[number])} for number in order]
     return {"train": made[:1200], "validation": made[1200:1300], "test": made[1300:]}
 
 
@@ -97,4 +97,5 @@ def _read(path: Path) -> list[Example]:
 
 def _grey(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
     colours = pixels.reshape(-1, 3, _SIDE**2).astype(np.float64)
-    return np.rint(np.einsum("c,ncp->np", _GREY, colours)).clip(0, 255).astype(np.int64)
+    grey: npt.NDArray[np.int64] = np.rint(np.einsum("c,ncp->np", _GREY, colours)).clip(0, 255).astype(np.int64)
+    return grey

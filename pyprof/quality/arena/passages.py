@@ -15,12 +15,30 @@ from pyprof.quality.task import SPLITS, Split
 Kind = Literal["prose", "code"]
 KINDS: tuple[Kind, ...] = ("prose", "code")
 # Modules of the standard library that are whole files of Python.
-_MODULES = (
-    "argparse", "ast", "configparser", "csv", "datetime", "dataclasses", "decimal", "difflib", "doctest", "email.message",
-    "enum", "fractions", "functools", "gettext", "heapq", "inspect", "ipaddress", "json.decoder", "logging", "mailbox",
-    "optparse", "pathlib", "pdb", "pickle", "pprint", "random", "shutil", "smtplib", "socket", "statistics", "string",
-    "subprocess", "tarfile", "tempfile", "textwrap", "threading", "tokenize", "traceback", "typing", "uuid", "zipfile",
-)  # fmt: skip
+_MODULES: tuple[str, ...] = (
+    "argparse",
+    "ast",
+    "configparser",
+    "datetime",
+    "dataclasses",
+    "difflib",
+    "doctest",
+    "enum",
+    "inspect",
+)
+_MODULES += (
+    "ipaddress",
+    "logging",
+    "mailbox",
+    "optparse",
+    "pathlib",
+    "pdb",
+    "pickle",
+    "shutil",
+    "subprocess",
+    "tarfile",
+)
+_MODULES += ("tempfile", "threading", "traceback", "typing", "zipfile")
 _SHARES = {"train": 0.7, "validation": 0.1, "test": 0.2}
 
 

@@ -15,7 +15,7 @@ from pyprof.quality.plan import Plan
 from pyprof.quality.task import SPLITS, Example, Split
 
 _COUNTS = {"train": 160_000, "validation": 20_000, "test": 20_000}
-_TINY_COUNTS = {"train": 2_000, "validation": 200, "test": 500}
+_TINY_COUNTS = {"train": 1_000, "validation": 100, "test": 300}
 _EPOCHS = 200
 
 
@@ -124,8 +124,8 @@ def _label(examples: Sequence[Example], number: int) -> int:
 
 
 def _tiny(side: int) -> Geometry:
-    """Short paths whose beginnings are far apart and nothing else, so that a small model learns within seconds."""
-    return Geometry(side, contour=2, apart=side * 0.55, distractor_paddles=0)
+    """Paths of one paddle each, far apart, with large dots and no other paths: a small model learns it in seconds."""
+    return Geometry(side, contour=1, apart=side * 0.45, dot=side * 0.12, distractor_paddles=0)
 
 
 def _drawings(geometry: Geometry, count: int, name: Split, seed: int) -> Drawings:

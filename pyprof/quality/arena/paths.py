@@ -1,7 +1,7 @@
 """Drawing Pathfinder's images: two dashed paths among shorter ones, and two dots on one path or on both.
 
 After Linsley et al. (2018) and Kim et al. (2020), with the settings of Long Range Arena. A path is a row of paddles;
-from one to the next it turns by an angle whose density is cos²(continuity · angle), up to a right angle over continuity,
+from one to the next it turns by an angle of the density cos²(continuity · angle), up to a right angle over continuity,
 with two margins between them, and it comes no closer than a margin to what is there already.
 """
 
@@ -56,9 +56,7 @@ _HARD = DIFFICULTIES["hard"]
 # The released settings by the images' side.
 PUBLISHED = {
     32: Geometry(32, _HARD),
-    64: Geometry(
-        64, _HARD, paddle=5, thickness=1, dot=2.5, continuity=1.8, apart=12, distractor_paddles=22, ink=0.8
-    ),
+    64: Geometry(64, _HARD, paddle=5, thickness=1, dot=2.5, continuity=1.8, apart=12, distractor_paddles=22, ink=0.8),
     128: Geometry(
         128,
         _HARD,
@@ -156,7 +154,8 @@ class _Canvas:
 
     def end_of(self, path: int, which: int) -> Points:
         """The free end of the first (0) or the last (-1) paddle of a path."""
-        return self.paths[path][which][0 if which == 0 else 1]
+        end: Points = self.paths[path][which][0 if which == 0 else 1]
+        return end
 
     def all(self) -> tuple[Points, npt.NDArray[np.int64]]:
         """All paddles and the number of each one's path."""
@@ -217,7 +216,8 @@ def _towards(angle: float) -> Points:
 
 
 def _along(paddle: Points) -> Points:
-    return paddle[0] + _ALONG[:, None] * (paddle[1] - paddle[0])
+    points: Points = paddle[0] + _ALONG[:, None] * (paddle[1] - paddle[0])
+    return points
 
 
 def _painted(geometry: Geometry, paddles: Points, dots: Points) -> Image:

@@ -70,9 +70,8 @@ class Retrieval(Classification):
     def build(self, subject: Subject, seed: int) -> nn.Module:
         """One encoder for both documents, and a head that compares what it makes of them."""
         from pyprof.quality.arena.heads import TwoTowers
-        from pyprof.quality.subject import encoder
 
-        encoded = encoder(subject, vocabulary=self.vocabulary, longest=self.length(subject.size), seed=seed)
+        encoded = self.encoder(subject, seed)
         return TwoTowers(encoded, self.classes, self.pooling, seed)
 
 
