@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyprof.cli.options import Parser, named
+from pyprof.cli.output import say
 from pyprof.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ def add_executor(parser: Parser) -> None:
         "--executor",
         type=named,
         metavar="NAME",
-        help="local (default: one process), devices (a worker a GPU, or sets of this machine's cores), and others of "
-        "docs/executors.md",
+        help="local (default: one process), devices (a worker a GPU, or sets of this machine's cores), ray or slurm (a "
+        "cluster): see docs/executors.md",
     )
     group.add_argument(
         "--workers",
@@ -53,4 +54,4 @@ def executor_of(options: argparse.Namespace, directory: Path) -> Executor | Work
         return InProcessExecutor()
     kind = registry.kind_of(options.executor or "local")
     asked = registry.options_of(kind, options.executor_option)
-    return kind.create(Asked(directory, options.workers, asked, resumed=options.resume))
+    return kind.create(Asked(directory, options.workers, asked, resumed=options.resume, tell=say))

@@ -25,13 +25,15 @@ class Asked:
     """What an executor is made from.
 
     `directory` is that of the run, in which it may keep the files that it names. `workers` is what ``--workers``
-    says, None where it was left out; `options` are checked, by their names. `resumed`: the run goes on.
+    says, None where it was left out; `options` are checked, by their names. `resumed`: the run goes on. `tell` is given
+    a sentence about what a start has to wait for.
     """
 
     directory: Path
     workers: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     resumed: bool = False
+    tell: Callable[[str], None] = lambda sentence: None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pyprof.errors import UsageError
-from pyprof.executors import devices, local
+from pyprof.executors import devices, local, ray, slurm
 from pyprof.executors.kind import Asked, Kind
 from pyprof.names import nearest
 from pyprof.plain import shown
@@ -15,6 +15,8 @@ from pyprof.records.executor import Executor
 _KINDS = (
     local.EXECUTOR,
     devices.EXECUTOR,
+    ray.EXECUTOR,
+    slurm.EXECUTOR,
 )
 KINDS = {kind.name: kind for kind in _KINDS}
 
