@@ -29,6 +29,9 @@ Run = Callable[[argparse.Namespace], int]
 Parser = argparse.ArgumentParser | argparse._ArgumentGroup
 MOST_THREADS = 4096
 _ARGUMENT = re.compile(r"argument (\S+): (must|has|lacks)?")
+# What argparse repeats of a command line, as Python writes a text, and how much of it is enough.
+_REPEATED = re.compile(r"""'(?:[^'\\]|\\.){80,}'|"(?:[^"\\]|\\.){80,}\"""")
+_ENOUGH = 76
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
@@ -45,6 +48,7 @@ class CommandParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise UsageError."""
         message = _ARGUMENT.sub(lambda match: f"{match[1]} {match[2]}" if match[2] else f"{match[1]}: ", message, 1)
+        message = _REPEATED.sub(lambda match: f"{match[0][:_ENOUGH]}...", message)
         unknown = message.removeprefix("unrecognized arguments: ")
         if unknown != message:
             name = unknown.split("=")[0].split(" ")[0]

@@ -11,6 +11,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from pyprof.quantity import format_bytes
+from pyprof.report.attention_short import in_short
 from pyprof.report.style import STATUS_STYLES, Glyphs, Scale, device_line, glyphs, plural, scale, spread
 from pyprof.report.trust import trust_line
 
@@ -25,7 +26,7 @@ def write(comparison: Comparison, console: Console) -> None:
 
 def render(comparison: Comparison, marks: Glyphs) -> Group:
     """A table for each dtype and mode, the reasons for missing figures, and how to read it all."""
-    blocks: list[RenderableType] = [_header(comparison, marks)]
+    blocks: list[RenderableType] = [_header(comparison, marks), *in_short(comparison, marks)]
     for dtype in comparison.grid.dtypes:
         for mode in comparison.grid.modes:
             results = [each for each in comparison.results if (each.problem.dtype, each.mode) == (dtype, mode)]

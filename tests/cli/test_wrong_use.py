@@ -85,6 +85,11 @@ ESCAPES = "a\x1b[2Jb\x07\u202ec\x9bd"
         ("", "the following arguments are required: COMMAND"),
         ("profil", "invalid choice: 'profil'"),
         ("profile bert --mode fast", "invalid choice: 'fast'"),
+        (f"profile bert --mode={'9' * 5000}", "invalid choice: '999"),
+        ("overhead bert --mode '" + 500 * 'it is "fast" ' + "'", "invalid choice: 'it is"),
+        (f"profile bert --json={'9' * 5000}", "ignored explicit argument '999"),
+        (f"env --check={'9' * 5000}", "ignored explicit argument '999"),
+        ("9" * 5000, "invalid choice: '999"),
         *(
             (f"{command}={share}", "is not a share: write 3% or 0.03")
             for command in ("study --dry-run --precision", "compare bert bert --precision", "compare a b --fail-over")

@@ -16,6 +16,7 @@ ODD = (
     "4:16:4",
     "auto", "cuda", "cuda:99", "cpu", "cpu:1", "0-", "0,0", "9999", "float16", "infer", "train", "tiny", "latency",
 )  # fmt: skip
+# Of a command that is not here, which may take long, the options are tried and nothing is done.
 OPERANDS = {
     "study": ("STUDY", "quick", "diwan2023"),
     "report": ("RUN", "RUN", "BROKEN"),
@@ -26,7 +27,6 @@ OPERANDS = {
     "nsys": ("EXPORT", "EXPORT", "STUDY", "/dev/null"),
     "kineto": ("TRACE", "TRACE", "EXPORT", "/dev/null"),
     "match": ("bert", "vit", "swin"),
-    "overhead": (),
     "attention": (),
     "models": (),
     "env": (),
@@ -52,7 +52,6 @@ CHEAP = {
     "compare": ("--size", "tiny", "--length", "16", "--seconds", "0.05"),
     "attention": ("--lengths", "16", "--windows", "2", "--heads", "1", "--head-dim", "8", "--seconds", "0.01"),
     "env": ("--check", "--seconds", "0.01"),
-    "overhead": ("--help",),
 }
 
 
@@ -85,6 +84,8 @@ def line(random: random.Random, paths: dict[str, str]) -> list[str]:
             arguments.append(option)
     if random.random() < 0.05:
         arguments.append(random.choice(ODD))
+    if name not in OPERANDS:
+        arguments.append("--help")
     return [paths.get(argument, argument) for argument in arguments]
 
 
@@ -98,6 +99,7 @@ def _operands(random: random.Random, name: str) -> list[str]:
         "match": 1,
         "profile": 1,
         "overhead": 1,
+        "gate": 1,
         "nsys": 1,
         "kineto": 1,
     }.get(name, 0)

@@ -323,6 +323,21 @@ def test_every_picture_has_words_and_every_control_a_label(opened: Any) -> None:
     assert watched.page.evaluate("document.documentElement.lang") == "en"
 
 
+def test_nothing_is_cut_off_on_paper(opened: Any) -> None:
+    watched = opened("quick", viewport={"width": 794, "height": 1123})  # A4
+    watched.drawn()
+    watched.page.emulate_media(media="print")
+    watched.wait("document.documentElement.scrollWidth <= 794", seconds=5)
+    assert not watched.page.locator("#filters").is_visible()
+
+
+def test_a_phone_shows_what_the_answer_is(opened: Any) -> None:
+    """The first mode's column of the answer's table can be seen without scrolling."""
+    watched = opened("quick", viewport={"width": 390, "height": 844})
+    head = "document.querySelectorAll('#answer .card thead th')[2].getBoundingClientRect()"
+    assert watched.page.evaluate(f"{head}.right") <= 390
+
+
 @pytest.mark.parametrize("name", ["stored", "quick"])
 def test_a_small_screen_scrolls_down_only(opened: Any, name: str) -> None:
     watched = opened(name, viewport={"width": 360, "height": 740})

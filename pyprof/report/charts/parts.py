@@ -62,8 +62,7 @@ def _group(metric: str, part: ModalityView, every: Sequence[_Shown]) -> Group:
         for number, shown in enumerate(every)
     )
     keys = tuple(Key(words, colour) for words, colour in colours.items())
-    caption = f"{indicator.meaning[:1].upper()}{indicator.meaning[1:]}."
-    return Group(chart_name("parts", part.name, metric), indicator.title, charts, keys, caption)
+    return Group(chart_name("parts", part.name, metric), f"{indicator.title}: what it consists of", charts, keys)
 
 
 def _chart(
