@@ -50,7 +50,7 @@ def test_a_row_for_each_implementation_says_how_many_times_the_first_ones_time_i
 )
 def test_what_is_not_shown_has_a_question_mark(low: float | None, high: float | None, said: str) -> None:
     told = with_ratios(lambda length, mode: Estimate(1.2, low, high))
-    row = next(line for line in lines(told) if line.strip().startswith("mine"))
+    row = next(line for line in lines(told) if line.startswith("  mine"))
     assert " ".join(row.split()) == f"mine {said} {said}"
 
 
