@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pyprof.cli import live
-from pyprof.cli.options import add_attention, add_command, add_json, directory, named, print_json, seconds, whole
+from pyprof.cli.options import add_attention, add_command, add_json, directory, named, names, print_json, seconds, whole
 from pyprof.cli.output import models_print_to_standard_error, say
 from pyprof.errors import ExitCode, UsageError
 from pyprof.quality.plan import DTYPES
@@ -52,6 +52,14 @@ def add(commands: Commands) -> None:
     plan.add_argument(
         "--budget", type=seconds, metavar="TIME", help="of a training, such as 90 or '5 min' (default: no end)"
     )
+    speech = parser.add_argument_group("speech")
+    speech.add_argument("--decoding", metavar="HOW", help="greedy (default), beam, or beam:WIDTH")
+    speech.add_argument(
+        "--splits",
+        type=names,
+        metavar="A,B,C",
+        help="those of --data for training, validation and test (default: train-clean-100,dev-clean,test-clean)",
+    )
     kept = parser.add_argument_group("keeping trainings")
     kept.add_argument(
         "-o", "--output", type=directory, metavar="DIR", help="keep checkpoints and trained weights in this directory"
@@ -67,7 +75,7 @@ def _run(options: argparse.Namespace) -> int:
     from pyprof.quality.training import train
 
     require_extra()
-    task = tasks.find(options.task, options.data)
+    task = tasks.find(options.task, options.data, **_of_task(options))
     subject = Subject(options.model, options.size, options.attention or "best", options.device, options.weights)
     with models_print_to_standard_error():
         outcome = train(
@@ -88,11 +96,17 @@ def _run(options: argparse.Namespace) -> int:
         from pyprof.report.quality import outcome_blocks
 
         console = Console()
-        for block in outcome_blocks(outcome, task.title):
+        for block in outcome_blocks(outcome, task.title, task.detail_lines(outcome.seeds)):
             console.print(block)
     if outcome.diverged:
         say(f"{outcome.diverged} of {len(outcome.seeds)} trainings diverged, with their reasons above")
     return ExitCode.INCOMPLETE if outcome.diverged else ExitCode.DONE
+
+
+def _of_task(options: argparse.Namespace) -> dict[str, Any]:
+    """What was said of the task itself."""
+    said = {"decoding": options.decoding, "splits": options.splits}
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def _plan(task: Task, options: argparse.Namespace) -> Plan:

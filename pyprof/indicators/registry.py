@@ -26,6 +26,8 @@ TRAINED: Mapping[str, str] = {
     "image_accuracy": "image",
     "pathfinder_accuracy": "pathfinder",
     "pathx_accuracy": "pathx",
+    "speech_word_error_rate": "speech",
+    "speech_frozen_word_error_rate": "speech_frozen",
 }
 _QUALITY = "pyprof.quality.indicators"
 # Those that were registered beside the entries of this room.

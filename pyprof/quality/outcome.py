@@ -22,7 +22,8 @@ class SeedOutcome:
 
     `quality` is None exactly where it diverged, which `reason` tells of. `examples` were seen in `steps` steps of
     `seconds` in all; `joules` are those of the device meanwhile, the idle part included, None with a reason where
-    nothing counts them. `loss` is that of the last step, `curve` the quality on validation examples by step.
+    nothing counts them. `loss` is that of the last step, `curve` the quality on validation examples by step, and
+    `detail` what else the task tells, as JSON.
     """
 
     seed: int
@@ -36,6 +37,7 @@ class SeedOutcome:
     joules_reason: str | None = None
     loss: float | None = None
     curve: tuple[tuple[int, float], ...] = ()
+    detail: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object of all fields."""

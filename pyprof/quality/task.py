@@ -17,6 +17,7 @@ from pyprof.errors import UsageError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from pyprof.quality.outcome import SeedOutcome
     from pyprof.quality.plan import Plan
     from pyprof.quality.subject import Subject
 
@@ -71,6 +72,11 @@ class Task(ABC):
         """The scores of the publication `source` by the names of its models here, in the metric's unit."""
         return {}
 
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """What was chosen of the task beside its data, as JSON; a training goes on with the same choice only."""
+        return {}
+
     @abstractmethod
     def length(self, size: str) -> int:
         """The longest input at a size, in tokens (or the unit of the task's models)."""
@@ -101,6 +107,14 @@ class Task(ABC):
     def quality(self, rows: Rows) -> float:
         """The metric from the rows of examples: by default the sum of the first column over that of the second."""
         return float(rows[:, 0].sum() / rows[:, 1].sum())
+
+    def detail(self, module: nn.Module, examples: Sequence[Example], rows: Rows, batch: int) -> dict[str, Any]:
+        """What else a training's outcome tells, as JSON: called once, after the test examples were judged."""
+        return {}
+
+    def detail_lines(self, seeds: Sequence[SeedOutcome]) -> Sequence[str]:
+        """The details of trainings in words, for a terminal."""
+        return ()
 
     def baseline(self, train: Sequence[Example], test: Sequence[Example]) -> float:
         """The quality of who never looks at an input: by default always the most frequent label of the training."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pyprof.errors import UsageError
 from pyprof.names import imported_object, is_reference, nearest
@@ -21,16 +22,24 @@ TASKS: Mapping[str, str] = {
     "image": "pyprof.quality.arena.image:Image",
     "pathfinder": "pyprof.quality.arena.pathfinder:Pathfinder",
     "pathx": "pyprof.quality.arena.pathfinder:PathX",
+    "speech": "pyprof.quality.asr.task:Speech",
+    "speech_frozen": "pyprof.quality.asr.task:FrozenSpeech",
 }
 ARENA = ("listops", "text", "retrieval", "image", "pathfinder", "pathx")
 
 
-def find(name: str, directory: Path | None = None) -> Task:
+def find(name: str, directory: Path | None = None, **options: Any) -> Task:
     """The task of a name, or of ``package.module:Class``, with its data in a directory.
 
-    Raises UsageError for a task that does not exist, and for a directory that is not there or not wanted.
+    Raises UsageError for a task that does not exist, for a directory that is not there or not wanted, and for options
+    that the task does not have.
     """
-    return kind(name)(directory)
+    found = kind(name)
+    taken = inspect.signature(found).parameters
+    for option in options:
+        if option not in taken:
+            raise UsageError(f"the task {name} has no {option}: leave it out")
+    return found(directory, **options)
 
 
 @cache

@@ -150,6 +150,7 @@ def train_seed(
     identity = {
         "task": task.name,
         "data": None if task.directory is None else str(task.directory),
+        "options": dict(task.options),
         **asdict(replace(subject, attention=subject.resolved)),
         "plan": plan.to_json(),
         "seed": seed,
@@ -171,10 +172,14 @@ def train_seed(
 
 def _outcome(loop: Loop, task: Task, module: nn.Module, data: Data) -> SeedOutcome:
     quality: float | None = None
+    detail: dict[str, Any] = {}
     reason = loop.why_diverged
     if reason is None:
-        quality = task.quality(judged(task, module, data.test, loop.plan.batch))
-        if not np.isfinite(quality):
+        rows = judged(task, module, data.test, loop.plan.batch)
+        quality = task.quality(rows)
+        if np.isfinite(quality):
+            detail = task.detail(module.eval(), data.test, rows, loop.plan.batch)
+        else:
             quality, reason = None, f"its {task.metric.name} on the test examples is no number"
     stopped = loop.step < loop.plan.steps
     return SeedOutcome(
@@ -189,6 +194,7 @@ def _outcome(loop: Loop, task: Task, module: nn.Module, data: Data) -> SeedOutco
         joules_reason=loop.joules_reason,
         loss=loop.loss,
         curve=tuple(loop.curve),
+        detail=detail,
     )
 
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from pyprof.quality.outcome import Outcome, SeedOutcome
 
 
-def outcome_blocks(outcome: Outcome, title: str) -> Iterator[RenderableType]:
-    """The quality with its interval, what it is held against, and a row for each training."""
+def outcome_blocks(outcome: Outcome, title: str, details: Sequence[str] = ()) -> Iterator[RenderableType]:
+    """The quality with its interval, what it is held against, a row for each training, and the task's own lines."""
     head = Text.assemble(("pyprof", "bold bright_blue"), " · ", (title, "bold"))
     yield head.append(f", {outcome.model} {outcome.size}, {outcome.attention} on {outcome.device}")
     yield Text.assemble((outcome.metric.name.replace("_", " "), "bold"), " ", (quality_words(outcome.seeds), "bold"))
@@ -29,7 +29,7 @@ def outcome_blocks(outcome: Outcome, title: str) -> Iterator[RenderableType]:
     if published is not None:
         yield Text(f"published: {published:.3f} ({outcome.source})", "dim")
     yield _grid([*outcome.seeds, *outcome.control], len(outcome.seeds), outcome)
-    yield from (Text(line, "dim") for line in _reasons((*outcome.seeds, *outcome.control)))
+    yield from (Text(line, "dim") for line in (*details, *_reasons((*outcome.seeds, *outcome.control))))
 
 
 def quality_words(seeds: Sequence[SeedOutcome]) -> str:

@@ -1,0 +1,1 @@
+"""Speech recognition: HuBERT and L-HuBERT with CTC over characters, judged by their word error rate."""
