@@ -25,6 +25,7 @@ STUDY is a built-in study or a TOML file (default: quick):
   quick      all seven models at base size, both modes, in about eight minutes
   diwan2023  the grid of Diwan, Choi, Harwath (ACL 2023), whatever time that takes
   zoo        every mechanism of the zoo against dense attention, over the length
+  speech     word error rates of HuBERT and L-HuBERT beside the published ones, and their costs
   lra-speed  the speed and memory that Long Range Arena published, beside ours
   sharing    vanilla, Universal and Switch transformers: parameters, FLOPs and throughput disagree
 

@@ -20,6 +20,7 @@ from pyprof.analysis.probed_steps import probed_steps
 from pyprof.analysis.published import agreement, side
 from pyprof.analysis.ranking import rankings
 from pyprof.analysis.shares import ShareCurve, ShareRow, share_curves, share_summaries
+from pyprof.analysis.speech_rates import speech_rates
 from pyprof.analysis.system_time import system_time
 from pyprof.analysis.tipping_points import TippingPoint, tipping_points
 from pyprof.analysis.trust import trust
@@ -96,6 +97,7 @@ def build_view(records: Iterable[Record], resolved: Resolved, about: About) -> V
         growth=growth_lines(curves, resolved.models, varying),
         arena=arena_tables(curves),
         scores=arena_scores(curves, resolved.indicators),
+        speech=speech_rates(curves, resolved.indicators),
     )
 
 

@@ -23,6 +23,7 @@ from pyprof.report.in_short import in_short
 from pyprof.report.parts import part_bars
 from pyprof.report.printed import printed_table
 from pyprof.report.ranking import least_table
+from pyprof.report.speech_rates import rate_blocks
 from pyprof.report.style import STATUS_STYLES, Glyphs, batch_words, glyphs, length_range, plural, rule, usable_width
 from pyprof.report.system_time import system_lines
 from pyprof.report.tables import metric_table
@@ -46,6 +47,8 @@ def render(view: View, width: int, marks: Glyphs, *, repeat: bool = False) -> Gr
         blocks += _spaced(_modality(part, view, width, marks))
     if view.scores:
         blocks += [rule("scores on the arena's tasks", width, marks), *_spaced(score_blocks(view.scores, width))]
+    if view.speech:
+        blocks += [rule("word error rates", width, marks), *_spaced(rate_blocks(view.speech, width))]
     if view.arena:
         blocks += [rule("beside the arena", width, marks), *_spaced(arena_blocks(view.arena))]
     if view.growth:

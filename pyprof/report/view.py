@@ -16,6 +16,7 @@ from pyprof.analysis.published import Agreement, Side
 from pyprof.analysis.ranking import Longer
 from pyprof.analysis.ratio import RatioPoint
 from pyprof.analysis.shares import ShareRow
+from pyprof.analysis.speech_rates import SpeechRates
 from pyprof.analysis.system_time import SystemSummary
 from pyprof.analysis.tipping import Tipping
 from pyprof.printing import ShownInNotebook
@@ -292,7 +293,7 @@ class View(ShownInNotebook):
     all cases, column by column, as ``analysis.case_columns`` says. `longer` is what to measure where a headline ranking
     is not decided at the only length, `resume` the command that goes on where the study's time was up. `growth`
     tells how the costs of models whose sources claim a growth grow with the length, `arena` has the arena's models
-    beside its table, `scores` what models achieve on its tasks.
+    beside its table, `scores` what models achieve on its tasks, `speech` their word error rates.
     """
 
     study: str
@@ -317,4 +318,5 @@ class View(ShownInNotebook):
     growth: tuple[GrowthLine, ...] = ()
     arena: tuple[ArenaTable, ...] = ()
     scores: tuple[ArenaScores, ...] = ()
+    speech: tuple[SpeechRates, ...] = ()
     schema: int = SCHEMA

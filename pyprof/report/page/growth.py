@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pyprof.report import arena_scores
+from pyprof.report import arena_scores, speech_rates
 from pyprof.report.arena import order_line, setting_words
 from pyprof.report.growth import EXPLANATION, growth_words
 from pyprof.report.page.markup import Markup, grid, tag
@@ -63,4 +63,13 @@ def scores_part(view: View) -> Iterable[Markup]:
         rows = [arena_scores.cells(table, row) for row in table.rows]
         yield grid(arena_scores.heads(table), rows, caption=arena_scores.setting_words(table))
         for remark in arena_scores.remarks(table):
+            yield tag("p", remark)
+
+
+def speech_part(view: View) -> Iterable[Markup]:
+    """Word error rates, ours / published, with what hearing costs."""
+    for table in view.speech:
+        rows = [speech_rates.cells(table, row) for row in table.rows]
+        yield grid(speech_rates.heads(table), rows, caption=speech_rates.setting_words(table))
+        for remark in speech_rates.remarks(table):
             yield tag("p", remark)

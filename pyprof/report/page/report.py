@@ -18,7 +18,7 @@ from pyprof.report.charts.shares import share_group
 from pyprof.report.charts.tipping import tipping_charts
 from pyprof.report.page.answers import answers, in_one_line
 from pyprof.report.page.document import document, figure, group, heading, section
-from pyprof.report.page.growth import arena_part, growth_part, scores_part
+from pyprof.report.page.growth import arena_part, growth_part, scores_part, speech_part
 from pyprof.report.page.markup import Markup, Part, grid, tag
 from pyprof.report.page.records import records_data, records_part
 from pyprof.report.page.taken import taken
@@ -35,6 +35,7 @@ _CONTENTS = {
     "disagreement": "Where indicators disagree",
     "growth": "How costs grow",
     "scores": "Scores on the arena's tasks",
+    "speech": "Word error rates",
     "arena": "Beside the arena",
     "published": "Beside the published findings",
     "records-section": "All records",
@@ -86,6 +87,7 @@ def report_page(runs: Sequence[Run]) -> str:
         "disagreement": [tag("p", _DISAGREE), *map(group, disagreeing)] if disagreeing else [],
         "growth": [*map(figure, growing), *_of_each(told, growth_part)],
         "scores": [*map(figure, scores), *_of_each(told, scores_part)],
+        "speech": [*_of_each(told, speech_part)],
         "arena": [*map(figure, arena), *_of_each(told, arena_part)],
         "published": published,
         "records-section": [*records_part(told, records)],

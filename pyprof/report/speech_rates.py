@@ -1,0 +1,83 @@
+"""Word error rates in a terminal: ours beside the published ones, with what hearing costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich import box
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from pyprof.analysis.speech_rates import LEARNS, Rate, SpeechRates, SpeechRow
+from pyprof.quantity import format_bytes, format_seconds
+
+# How wide the first column and one of a model are.
+_FIRST, _COLUMN = 20, 20
+
+
+def rate_blocks(tables: Sequence[SpeechRates], width: int) -> Iterator[RenderableType]:
+    """For each setting a column for each model, as many beside one another as fit."""
+    for table in tables:
+        yield Text(setting_words(table), "dim")
+        models = max((width - _FIRST) // _COLUMN, 1)
+        for begin in range(0, len(table.rows), models):
+            yield _grid(table, table.rows[begin : begin + models])
+        yield from (Text(line, "dim") for line in remarks(table))
+
+
+def setting_words(table: SpeechRates) -> str:
+    """What the figures of a table are, and how ours were taken."""
+    setting = table.setting
+    where = f"{setting.size}, {setting.dtype} on {setting.device}"
+    return f"word error rate in percent, ours / published ({table.source}); {where}"
+
+
+def heads(table: SpeechRates) -> list[str]:
+    """The titles of the columns."""
+    seconds = next((f" of {row.seconds:.1f} s" for row in table.rows if row.seconds is not None), "")
+    return ["model", *(LEARNS[task] for task in table.tasks), f"utterance{seconds}", "of real time", "peak memory"]
+
+
+def cells(table: SpeechRates, row: SpeechRow) -> list[str]:
+    """The cells of a model's row."""
+    return [
+        row.model,
+        *(_cell(row.rates.get(task)) for task in table.tasks),
+        "-" if row.latency is None else format_seconds(row.latency),
+        "-" if row.real_time_factor is None else f"{row.real_time_factor:.3g}",
+        "-" if row.peak_memory is None else format_bytes(int(row.peak_memory)),
+    ]
+
+
+def remarks(table: SpeechRates) -> Iterator[str]:
+    """What the intervals are over, and why there is no rate where there is none."""
+    rates = [(row.model, task, row.rates[task]) for row in table.rows for task in table.tasks if task in row.rates]
+    over = dict.fromkeys(rate.over for _, _, rate in rates if rate.over is not None)
+    if over:
+        yield f"intervals over {' or '.join(over)}"
+    for model, task, rate in rates:
+        if rate.reason is not None:
+            yield f"{model}, {LEARNS[task]}: {rate.reason}"
+
+
+def _grid(table: SpeechRates, rows: Sequence[SpeechRow]) -> Table:
+    grid = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    grid.add_column("", style="bold", no_wrap=True)
+    for row in rows:
+        grid.add_column(row.model, justify="right", no_wrap=True)
+    _, *names = heads(table)
+    for name, *line in zip(names, *(cells(table, row)[1:] for row in rows), strict=True):
+        grid.add_row(name, *line)
+    return grid
+
+
+def _cell(rate: Rate | None) -> str:
+    if rate is None:
+        return "-"
+    half = "" if rate.low is None or rate.high is None else f"±{50 * (rate.high - rate.low):.2f}"
+    return f"{_percent(rate.value)}{half} / {_percent(rate.published)}"
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.2f}"
