@@ -61,6 +61,8 @@ class OneWorker:
         self._left -= 1
         measured = Measured(self._task.id, (outcome,), self._ready.environment, last=self._left == 0)
         if measured.last:
+            # So the worker is told that this one is kept, too; else it would take the next group for that, and hang.
+            next(self._outcomes, None)
             self._task = self._outcomes = None
         return (measured,)
 
