@@ -17,6 +17,8 @@ from pyprof.records.executor import Task
 
 # Looking for a group costs a listing of a directory: it grows rarer where there is none.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5
+# How long a job waits for another to settle the study, which loads torch, before it does so itself.
+_SETTLING_SECONDS = 60.0
 # A group that was lost on this very device is left to another worker for so long.
 _AVOIDED_SECONDS = 15.0
 
@@ -43,7 +45,7 @@ def serve(orders: Orders) -> None:
     begin = time.monotonic()
     leaving = _Leaving()
     name, spool = job_name(os.environ), Spool(Path(orders.directory))
-    settings = spool.settings
+    settings = _settings(spool)
     if settings is None:
         return
     remote = Remote(orders.worker, settings["directory"])
@@ -62,6 +64,16 @@ def job_name(variables: Mapping[str, str]) -> str:
     """A job's name as the queue lists it: that of the array and the place in it, or the job's own."""
     array, place = variables.get("SLURM_ARRAY_JOB_ID"), variables.get("SLURM_ARRAY_TASK_ID")
     return variables["SLURM_JOB_ID"] if array is None or place is None else f"{array}_{place}"
+
+
+def _settings(spool: Spool) -> Message | None:
+    """What the run noted, with the study as the first job has settled it, unless this is the first or that is slow."""
+    deadline = time.monotonic() + _SETTLING_SECONDS
+    settings = spool.settings
+    while settings is not None and not (settings["settled"] or spool.is_first() or time.monotonic() > deadline):
+        time.sleep(_LONGEST_PAUSE)
+        settings = None if spool.stopped else spool.settings
+    return settings
 
 
 @dataclass

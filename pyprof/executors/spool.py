@@ -20,7 +20,7 @@ from pyprof.failures import is_full, said_of_file
 from pyprof.records.executor import Report, Task, report_from_json
 from pyprof.records.whole_file import PARTIAL, write_whole
 
-SETTINGS, STOP, LOGS = "settings.json", "stop", "logs"
+SETTINGS, STOP, LOGS, _FIRST = "settings.json", "stop", "logs", "first"
 _TODO, _TAKEN, _BEGAN, _DONE, _WORKERS = "todo", "taken", "began", "done", "workers"
 _END = ".json"
 Message = dict[str, Any]
@@ -54,7 +54,8 @@ class Spool:
         try:
             for folder in (_TODO, _TAKEN, _BEGAN, _DONE, _WORKERS, LOGS):
                 (self.directory / folder).mkdir(parents=True, exist_ok=True)
-            (self.directory / STOP).unlink(missing_ok=True)
+            for name in (STOP, _FIRST):
+                (self.directory / name).unlink(missing_ok=True)
         except OSError as error:
             raise _failed(error) from error
         _write(self.directory / SETTINGS, settings)
@@ -133,6 +134,16 @@ class Spool:
         """Say that a worker is ready, or why it refuses."""
         (self.directory / _TAKEN / worker).mkdir(exist_ok=True)
         _write(self.directory / _WORKERS / f"{worker}{_END}", message)
+
+    def is_first(self) -> bool:
+        """True for the first worker that asks."""
+        try:
+            os.close(os.open(self.directory / _FIRST, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise _failed(error) from error
+        return True
 
     def offers(self) -> Iterator[tuple[str, Task]]:
         """The groups that can be taken, each with the name of its file, the one that has waited longest first."""

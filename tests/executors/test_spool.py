@@ -119,3 +119,10 @@ def test_a_full_or_forbidden_directory_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(PyprofError, match="file"):
         Spool(tmp_path / "file" / "shared").write_settings({})
+
+
+def test_one_worker_is_the_first(spool: Spool) -> None:
+    assert [spool.is_first() for _ in range(3)] == [True, False, False]
+    # Whoever goes on with the directory has a first one again.
+    spool.write_settings({"name": "run"})
+    assert spool.is_first()
