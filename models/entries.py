@@ -13,6 +13,8 @@ Modality = Literal["text", "speech", "vision", "bytes"]
 Unit = Literal["token", "pixel"]
 Rules = tuple[tuple[str, str], ...]
 SIZES = ("base", "small", "tiny")
+# The modes of a decoder: a prompt that fills its cache of keys and values, and one more token that reads it.
+GENERATING = ("prefill", "generate")
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class Entry:
     ``package.module:function``. `kinds` are rules of (regular expression on a layer's path, kind). `work` maps a
     length to the approximate forward floating-point operations of the base size for one example. Inputs are padded to a
     multiple of `padding` units, so that the cost is a staircase over the length. `work` and `padding` are those of
-    `then`; `others` are the implementations that differ, with what holds for them. `complexity` is what the source
+    `then`; `others` are the implementations that differ, with what holds for them. `generates`: it is a decoder, which
+    keeps the keys and values of what it has read. `complexity` is what the source
     claims of the mechanism, and `claim` its value at a length in a size. `sizes` are those that it comes in.
     """
 
@@ -56,6 +59,7 @@ class Entry:
     work: Callable[[int], float]
     padding: int = 1
     others: tuple[tuple[str, Cost], ...] = ()
+    generates: bool = False
     complexity: str | None = None
     claim: Callable[[int, str], float] | None = None
     sizes: tuple[str, ...] = ("base", "tiny")
@@ -71,6 +75,13 @@ class Entry:
             raise UsageError(
                 f"{self.name} cannot be trained with flex, which has no dropout and on the CPU no backward: "
                 f"choose {others}, or mode infer"
+            )
+
+    def check_mode(self, mode: str) -> None:
+        """Raise UsageError where the model does not run in that mode."""
+        if mode in GENERATING and not self.generates:
+            raise UsageError(
+                f"{self.name} is no decoder and cannot generate, so it has no mode {mode}: choose infer or train"
             )
 
     def resolve(self, alias: str) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pyprof import device as devices
 from pyprof.errors import UsageError
 from pyprof.failures import guarded
+from pyprof.layers import generation
 from pyprof.layers.inference import Inference
 from pyprof.layers.step_inputs import SameInputs
 from pyprof.models import checkpoint, factory
@@ -31,7 +32,7 @@ _DTYPES = {
     "float64": torch.float64,
     "autocast-bfloat16": torch.float32,
 }
-_MODES = ("infer", "train")
+_MODES = ("infer", "train", *generation.MODES)
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,10 @@ class LoadedModel:
     """A model, fed and fitted by its architecture.
 
     `entry` is None for a factory or a checkpoint directory. `module` is the bare model; `step` is what is timed and
-    takes what `inputs` gives (`call` runs it as its mode and dtype ask): in infer mode the module itself, in train mode
-    a module that returns the loss, behind a light head, or of the model's own head with what `labels` makes, where its
+    takes what `inputs` gives (`call` runs it as its mode and dtype ask): the module itself, in train mode a module that returns the loss, behind a light head, or of the model's own head with what `labels` makes, where its
     task is known. `attention` is the implementation that really ran, counted in one forward pass. `kinds` are rules on
     the paths of `step`. Call `fit` with a length before `step` runs at it. `inference` is the context for a call of it
-    in infer mode.
+    unless it is trained.
     """
 
     request: Request
@@ -93,25 +93,34 @@ class LoadedModel:
         self.architecture.fit(length)
         if isinstance(self.step, TrainStep):
             if self.step.head.classifier is None:
-                self.step.head(self._called_plainly(length))
+                self.step.head(self.try_out(length))
         elif isinstance(self.architecture, factory.Foreign) and not self.inference.settled:
-            self.inference.settle(lambda: self._called_plainly(length))
+            self.inference.settle(lambda: self.try_out(length))
 
-    def _called_plainly(self, length: int) -> Any:
-        """The output for one example, without compiling the model for a batch that may never come again."""
-        args, kwargs = SameInputs(*self.inputs(length, 1)).take()
+    def try_out(self, length: int) -> Any:
+        """The output for one example, without compiling the model for a batch that may never come again.
+
+        Raises UsageError for a model that is to generate and fills no cache.
+        """
+        inputs = self.inputs(length, 1)
+        args, kwargs = SameInputs(*inputs, generation.unchanged(inputs)).take()
         with _autocast(self.request):
-            return self.module._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]
+            output = self.module._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]
+        if self.mode in generation.MODES:
+            generation.filled(output, self.name)
+        return output
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
-        """Call `step` in what its mode and its dtype ask for: without gradients in infer mode, under autocast."""
-        with self.inference() if self.mode == "infer" else nullcontext(), _autocast(self.request):
+        """Call `step` in what its mode and its dtype ask for: without gradients unless it is trained, under autocast."""
+        with nullcontext() if self.mode == "train" else self.inference(), _autocast(self.request):
             return self.step(*args, **kwargs)
 
     def inputs(self, length: int, batch: int) -> Inputs:
         """Positional and keyword arguments of `step` on its device; the same ones in every call.
 
-        Raises UsageError for a length or a batch that the model does not take.
+        In mode generate they are one more token and the cache that as many tokens have filled as the length says.
+        Raises UsageError for a length or a batch that the model does not take, and for a model that is no decoder where
+        it is to generate.
         """
         self._check(length)
         if batch < 1:
@@ -120,7 +129,18 @@ class LoadedModel:
         args, kwargs = self.architecture.inputs(length, batch, generator)
         if self.labels is not None:
             kwargs = kwargs | self.labels((args, kwargs), length, generator)
-        return self._moved(args), self._moved(kwargs)
+        given = self._moved(args), self._moved(kwargs)
+        if self.mode not in generation.MODES:
+            return given
+        filling = generation.prompt(self.module, given, self.name)
+        if self.mode == generation.PREFILL:
+            return filling
+        return generation.one_more_token(self.module, filling, self._filling, self.name)
+
+    def _filling(self, *args: Any, **kwargs: Any) -> Any:
+        """The output for a prompt, in tensors that a step under inference_mode takes and one under no_grad as well."""
+        with torch.no_grad(), _autocast(self.request):
+            return self.module._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]
 
     def notes(self, length: int) -> tuple[str, ...]:
         """What a record of this length should say beside its numbers: padding, interpolation, what was switched off."""
@@ -163,11 +183,15 @@ def load_model(request: Request) -> LoadedModel:
     built.check_dtype(_DTYPES[request.dtype])
     module = built.module.to(request.device, _DTYPES[request.dtype])
     module.eval()
-    built.extend(request.longest)
+    # One more token needs a position too.
+    built.extend(request.longest + (request.mode == generation.GENERATE))
     width = None if isinstance(built, factory.Foreign) else _verify(request, entry, built)
     module.train(request.mode == "train")
     kinds = entry.kinds if entry is not None else ()
     loaded = LoadedModel(request, entry, built, module, request.attention, kinds, remarks)
+    if request.mode in generation.MODES and not isinstance(built, factory.Foreign):
+        with torch.no_grad():
+            loaded.try_out(min(built.probe, request.longest))
     if request.mode == "train":
         own = entry is None and not isinstance(built, factory.Foreign) and has_head(module)
         loaded = _with_own_loss(loaded) if own else _with_light_head(loaded, width)
@@ -211,6 +235,7 @@ def _check_request(request: Request) -> None:
     if entry is not None:
         entry.check_length(request.longest)
         entry.check_attention(request.attention, request.mode)
+        entry.check_mode(request.mode)
 
 
 def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:

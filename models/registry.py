@@ -7,16 +7,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyprof.errors import UsageError
+from pyprof.models.decoder_entries import DECODERS
 from pyprof.models.entries import ENTRIES as ENTRIES
 from pyprof.models.entries import SIZES as SIZES
 from pyprof.models.entries import Entry as Entry
 from pyprof.models.entries import Rules as Rules
-from pyprof.models.scaled_vit_sizes import STUDY_ENTRIES as STUDY_ENTRIES
+from pyprof.models.scaled_vit_sizes import SCALED_VITS
 from pyprof.models.zoo.entries import entries as zoo_entries
 from pyprof.names import is_reference, nearest
 
 if TYPE_CHECKING:
     from pyprof.models.loaded import LoadedModel
+
+
+# The models that studies bring along: known by name, and not in the list of the registry.
+STUDY_ENTRIES = (*SCALED_VITS, *DECODERS)
 
 
 def entries() -> tuple[Entry, ...]:

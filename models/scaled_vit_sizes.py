@@ -57,8 +57,7 @@ def _entry(name: str, description: str, patch: int, width: int, layers: int) -> 
     )
 
 
-# The models that studies bring along: known by name, and not in the list of the registry.
-STUDY_ENTRIES = tuple(
+SCALED_VITS = tuple(
     _entry(f"b{patch}", f"ViT base with a head of 1,000 classes, patches of {patch} x {patch} pixels", patch, 768, 12)
     for patch in (8, 16, 32, 64)
 ) + tuple(

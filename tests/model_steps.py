@@ -14,10 +14,16 @@ from pyprof.worker.step import Step
 
 
 def registry_step(
-    model: str, length: int, mode: Any = "infer", attention: str = "eager", size: str = "tiny", optimizer: str = "none"
+    model: str,
+    length: int,
+    mode: Any = "infer",
+    attention: str = "eager",
+    size: str = "tiny",
+    optimizer: str = "none",
+    batch: int = 1,
 ) -> Step:
     loaded = registry.load(model, size=size, attention=attention, mode=mode, longest=length)
-    return Step(loaded, Case(model, length, mode, attention, size), optimizer, 1)
+    return Step(loaded, Case(model, length, mode, attention, size, batch), optimizer, batch)
 
 
 class PlainStep:

@@ -16,7 +16,7 @@ from pyprof.names import nearest
 from pyprof.plain import json_safe, shown
 from pyprof.quantity import LONGEST_SECONDS, parse_duration, parse_share
 from pyprof.records import validate
-from pyprof.records.case import DTYPES
+from pyprof.records.case import DTYPES, MODES
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -90,7 +90,7 @@ def add_model_options(
     parser: Parser,
     *,
     tokens: int,
-    modes: Sequence[str] = ("infer", "train"),
+    modes: Sequence[str] = MODES,
     mode: str = "infer",
     dtype: str = "float32",
 ) -> None:
@@ -105,7 +105,10 @@ def add_model_options(
         help=f"tokens, or pixels of an image's side (default: {tokens} tokens or 224 pixels)",
     )
     parser.add_argument("--batch", type=whole(1), metavar="N", help="number of examples (default: 1)")
-    parser.add_argument("--mode", choices=modes, help=f"default: {mode}")
+    generating = "; of a decoder: prefill (a prompt fills the cache), generate (one more token reads it)"
+    parser.add_argument(
+        "--mode", choices=modes, help=f"default: {mode}{generating if 'generate' in modes else ''}"
+    )
     parser.add_argument("--size", choices=("base", "small", "tiny"), help="default: base; small for the zoo only")
     parser.add_argument("--dtype", choices=DTYPES, help=f"default: {dtype}")
     parser.add_argument("--device", metavar="DEVICE", help="cpu (default), cuda or cuda:N")

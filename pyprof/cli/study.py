@@ -28,6 +28,7 @@ STUDY is a built-in study or a TOML file (default: quick):
   speech     word error rates of HuBERT and L-HuBERT beside the published ones, and their costs
   lra-speed  the speed and memory that Long Range Arena published, beside ours
   sharing    vanilla, Universal and Switch transformers: parameters, FLOPs and throughput disagree
+  generation a decoder's prompt and one more token, with four kinds of cache
 
 Every measured case is on disk before the next one starts: Ctrl-C, a crash or a full disk lose at most the case in
 flight, and --resume goes on where the run ended. The options below narrow the study.
@@ -71,7 +72,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--dry-run", action="store_true", help="list the cases and their predicted times, and stop")
     narrow = parser.add_argument_group("narrowing the study")
     narrow.add_argument("--models", type=names, default=(), metavar="A,B", help="only these models")
-    narrow.add_argument("--modes", type=names, default=(), metavar="A,B", help="only these modes: infer, train")
+    narrow.add_argument("--modes", type=names, default=(), metavar="A,B", help="only these modes: infer, train; prefill, generate")
     narrow.add_argument("--metrics", type=names, default=(), metavar="A,B", help="only these metrics")
     narrow.add_argument(
         "--lengths",

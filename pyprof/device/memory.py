@@ -11,6 +11,9 @@ from pyprof.quantity import format_bytes
 if TYPE_CHECKING:
     import torch
 
+# What transformers derives its caches of keys and values from, and the layers in them.
+_CACHES = ("Cache", "CacheLayerMixin", "LinearAttentionCacheLayerMixin")
+
 
 @dataclasses.dataclass(frozen=True)
 class MemoryReading:
@@ -45,7 +48,7 @@ def resident_bytes(module: torch.nn.Module | None, inputs: object = ()) -> int:
     A module holds parameters, buffers, tensors as plain attributes, and packed weights as torch.ao's quantised layers
     have them. Tied parameters and views of one storage count once, and a view counts its whole storage, since that is
     what stays allocated. A sparse tensor counts its values and its indices. `inputs` may nest tensors in mappings,
-    sequences and dataclasses. Gradients are not resident: they are allocated by a step. Meta tensors, and lazy ones
+    sequences, dataclasses and caches of keys and values. Gradients are not resident: they are allocated by a step. Meta tensors, and lazy ones
     before the first forward, occupy nothing.
     """
     from torch.nn.parameter import is_lazy
@@ -67,7 +70,10 @@ def resident_bytes(module: torch.nn.Module | None, inputs: object = ()) -> int:
 
 
 def tensors_in(tree: object, _around: tuple[int, ...] = ()) -> Iterator[torch.Tensor]:
-    """All tensors in nested mappings, sequences and dataclasses; whatever else is in there is passed over."""
+    """All tensors in nested mappings, sequences, dataclasses and transformers' caches of keys and values.
+
+    Whatever else is in there is passed over.
+    """
     import torch
 
     if isinstance(tree, torch.Tensor):
@@ -80,6 +86,8 @@ def tensors_in(tree: object, _around: tuple[int, ...] = ()) -> Iterator[torch.Te
         children = tree.values()
     elif isinstance(tree, (list, tuple, set, frozenset)):
         children = tree
+    elif any(base.__name__ in _CACHES for base in type(tree).__mro__):
+        children = vars(tree).values()
     elif dataclasses.is_dataclass(tree):
         # One that is built without running its constructor may lack some.
         children = [getattr(tree, field.name, None) for field in dataclasses.fields(tree)]

@@ -6,7 +6,7 @@ import copy
 import enum
 import types
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -45,18 +45,20 @@ class StepInputs:
     moves the user's nor finds what the step before left in them. A tensor that is itself computed from something
     (`hidden = first(value)`) is cut off from what is behind it: a backward would otherwise go on into the graph that
     computed it, which is the user's and bears one only. Parameters and modules are the user's own, and so are tensors
-    that a copy would lay out in another way. `note` says which kind of object could not be copied, None where all were.
+    that a copy would lay out in another way. `unchanged` are tensors that no step writes into: every step is given
+    these themselves. `note` says which kind of object could not be copied, None where all were.
     """
 
-    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any], unchanged: Sequence[torch.Tensor] = ()) -> None:
         self._given = (args, kwargs)
+        self._unchanged = tuple(unchanged)
         self.args, self.kwargs = args, kwargs
         self.note: str | None = None
         self.renew()
 
     def renew(self) -> None:
         """Make the arguments as they were given; what was given twice stays one thing."""
-        made: dict[int, Any] = {}
+        made: dict[int, Any] = {id(tensor): tensor for tensor in self._unchanged}
 
         def fresh(value: Any) -> Any:
             if id(value) not in made:
@@ -91,9 +93,9 @@ class SameInputs:
     `take` sees to it, and `renew` does it beforehand, where it shall be no part of what is timed or weighed.
     """
 
-    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any], unchanged: Sequence[torch.Tensor] = ()) -> None:
         self._current = (args, kwargs)
-        self._made = StepInputs(args, kwargs) if _may_change(args, kwargs) else None
+        self._made = StepInputs(args, kwargs, unchanged) if _may_change(args, kwargs) else None
         if self._made is not None:
             self._current = (self._made.args, self._made.kwargs)
         self._used = False

@@ -15,6 +15,7 @@ from torch.nn.parameter import is_lazy
 from torch.utils._pytree import tree_leaves
 
 from pyprof.errors import UsageError
+from pyprof.layers import generation
 from pyprof.layers.inference import Inference
 from pyprof.layers.instrument import Probes, Rules, check_module, instrument
 from pyprof.layers.plain_steps import PLAIN, PROBED, PlainSteps
@@ -48,21 +49,24 @@ def profile(
     """What each layer of `module` costs when it is called with these arguments, as means over some steps, in seconds.
 
     `mode` is "infer" (inference_mode, or what of it the module bears: see the profile's notes) or "train" (forward,
-    loss, backward; the loss is the output's own `loss`, or else the mean of its floating-point tensors). Where the
-    module is in that mode already, its parts keep theirs. Probes are attached after a warm-up, so that what the first
+    loss, backward; the loss is the output's own `loss`, or else the mean of its floating-point tensors). Of a decoder
+    the arguments are a prompt: "prefill" is its forward as it fills a cache of keys and values, "generate" a forward
+    over one more token with that cache. Where the module is in that mode already, its parts keep theirs. Probes are attached after a warm-up, so that what the first
     forward builds is seen; then steps with and without them are taken in turn for about `seconds`, at least one of
     each: what a step takes and what looking at it costs is in the profile's `plain`. Afterwards the module, its inputs
     and the random state are given back as they were, whatever happened: see `pyprof.layers.snapshot`. `nvtx` and
     `events` are as in `pyprof.instrument`.
 
-    Raises UsageError for another mode, for seconds that are negative or no number, and where nothing in the output can
-    be trained on.
+    Raises UsageError for another mode, for seconds that are negative or no number, where nothing in the output can
+    be trained on, and where a module that is no decoder is to generate.
     """
-    if mode not in ("infer", "train"):
-        raise UsageError(f"there is no mode {mode!r}: choose infer or train")
+    if mode not in ("infer", "train", *generation.MODES):
+        raise UsageError(f"there is no mode {mode!r}: choose infer, train, prefill or generate")
     check_seconds(seconds, "the time for the steps", or_none=True)
     check_module(module)
-    inputs = StepInputs(args, kwargs)
+    name = type(module).__name__
+    given_inputs = generation.prompt(module, (args, kwargs), name) if mode in generation.MODES else (args, kwargs)
+    inputs = StepInputs(*given_inputs)
     inference = Inference()
 
     def forward() -> Any:
@@ -80,14 +84,16 @@ def profile(
             given.drop_gradients()
             inputs.renew()
 
-        if mode == "infer" or any(map(is_lazy, (*module.parameters(), *module.buffers()))):
+        if mode != "train" or any(map(is_lazy, (*module.parameters(), *module.buffers()))):
             # What a forward builds in evaluation mode has seen no data: its running statistics are still those of old.
             given.set_mode(False)
             inference.settle(forward, normal_tensors=True)
+            if mode in generation.MODES:
+                inputs = _generating(module, inputs, mode, name)
             given.adopt()
         given.set_mode(mode == "train")
         prepare()
-        if mode == "infer":
+        if mode != "train":
             inference.settle(forward)
         with torch.inference_mode(False), torch.enable_grad() if mode == "train" else inference():
             if mode == "train":
@@ -100,6 +106,17 @@ def profile(
                 plain, system = record_steps(probes, step, prepare, seconds)
     profile = replace(probes.profile(), plain=plain, system=system)
     return replace(profile, notes=(*profile.notes, *(note for note in (inference.note, inputs.note) if note)))
+
+
+def _generating(module: nn.Module, prompt: StepInputs, mode: str, name: str) -> StepInputs:
+    """The prompt itself, which fills a cache, or one more token with that cache."""
+    prompt.renew()
+    with torch.no_grad():
+        if mode == generation.PREFILL:
+            generation.filled(module(*prompt.args, **prompt.kwargs), name)
+            return prompt
+        more = generation.one_more_token(module, (prompt.args, prompt.kwargs), module, name)
+    return StepInputs(*more, generation.unchanged(more))
 
 
 def record_steps(

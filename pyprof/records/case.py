@@ -11,8 +11,11 @@ from typing import Any, Literal
 
 from pyprof.records import validate
 
-Mode = Literal["infer", "train"]
-MODES: tuple[Mode, ...] = ("infer", "train")
+Mode = Literal["infer", "train", "prefill", "generate"]
+# Of a decoder, prefill is a prompt that fills a cache of keys and values, generate one more token that reads it.
+MODES: tuple[Mode, ...] = ("infer", "train", "prefill", "generate")
+# The modes of a study that names none: those that every model has.
+USUAL_MODES: tuple[Mode, ...] = MODES[:2]
 DTYPES = ("float32", "bfloat16", "float16", "autocast-bfloat16")
 # Who hands out the host's memory; see ``pyprof.machine.allocator``.
 ALLOCATORS = ("default", "keep", "jemalloc", "tcmalloc")
@@ -26,7 +29,8 @@ class Case:
     """One point to be measured; its key is a hash of exactly these fields.
 
     `model` is a registry name, an importable ``package.module:function`` or the directory of a local checkpoint.
-    `length` counts the model's own unit (tokens, or pixels of a square image's side). `batch` is a number of examples,
+    `length` counts the model's own unit (tokens, or pixels of a square image's side); in mode generate as many tokens
+    have been read before. `batch` is a number of examples,
     or ``"largest"``: the largest that fits, found by the measurement. `attention` is the concrete implementation that
     is asked for (eager, sdpa, chunks, ...), never an alias such as "best". `dtype` is that of the weights and inputs,
     or autocast-bfloat16: float32 ones, of which torch.autocast has what it may computed in bfloat16. `allocator` hands

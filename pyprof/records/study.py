@@ -19,7 +19,7 @@ from pyprof.names import nearest
 from pyprof.plain import printable, shown
 from pyprof.quantity import parse_size
 from pyprof.records import validate
-from pyprof.records.case import ALLOCATORS, DTYPES, LAUNCHES, MODES, Mode
+from pyprof.records.case import ALLOCATORS, DTYPES, LAUNCHES, MODES, USUAL_MODES, Mode
 from pyprof.records.published import PUBLICATIONS
 from pyprof.records.study_parts import Block, Care, Training, duration, read_blocks, read_care, read_training
 from pyprof.records.validate import Refused
@@ -53,7 +53,7 @@ class Study:
     blocks: tuple[Block, ...]
     description: str = ""
     metrics: tuple[str, ...] = ()
-    modes: tuple[Mode, ...] = MODES
+    modes: tuple[Mode, ...] = USUAL_MODES
     care: Care = field(default_factory=Care)
     seed: int = 0
     dtype: str = "float32"

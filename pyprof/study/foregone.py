@@ -17,11 +17,12 @@ def why_foregone(case: Case, records: Mapping[str, Record]) -> str | None:
 
 
 def _cannot_run(case: Case) -> str | None:
-    """An implementation of attention that does not run in the mode."""
+    """A mode that is not the model's, or an implementation of attention that does not run in it."""
     entry = registry.find(case.model)
     if entry is None:
         return None
     try:
+        entry.check_mode(case.mode)
         entry.check_attention(case.attention, case.mode)
     except UsageError as error:
         return str(error)

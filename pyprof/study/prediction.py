@@ -10,7 +10,7 @@ import math
 import statistics
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pyprof import device as devices
 from pyprof.indicators.latency import INDICATOR as LATENCY
@@ -27,6 +27,8 @@ TRAIN_FACTOR = 3.0
 SHORTEST_STEP = 2e-3
 # The tiny sizes have about this share of the base size's work.
 TINY_SHARE = 1 / 500
+# One more token after as many as the length says.
+GENERATE: Mode = "generate"
 # A model without a known work function is taken for a transformer of the base size: 2 x 85 M operations for each unit.
 UNKNOWN_WORK_PER_UNIT = 170e6
 # Seconds around the steps of a case: building and loading a model once, then inputs, probes and the disk.
@@ -154,7 +156,12 @@ class Prediction:
         return costs | {case: self._search_seconds(case) for case in cases if case not in costs}
 
     def _set_up(self, case: Case) -> float:
-        return self._around[_curve(case) in self._measured]
+        around = self._around[_curve(case) in self._measured]
+        if case.mode == GENERATE:
+            # Its cache is filled before.
+            examples = UNKNOWN_BATCH if case.batch == "largest" else case.batch
+            around += examples * self.step_seconds(replace(case, mode="prefill", batch=1))
+        return around
 
     def _search_seconds(self, case: Case) -> float:
         """What finding and timing the largest batch takes."""
@@ -247,9 +254,13 @@ class Prediction:
         """Floating-point operations and tokens of one step."""
         model, attention, mode, *_ = curve
         entry = registry.find(model)
-        work = length * UNKNOWN_WORK_PER_UNIT if entry is None else entry.cost(attention).work(length)
+        work_at = (lambda units: units * UNKNOWN_WORK_PER_UNIT) if entry is None else entry.cost(attention).work
+        work, tokens = work_at(length), float(length**2 if entry is not None and entry.unit == "pixel" else length)
+        if mode == GENERATE:
+            # The last of the tokens alone.
+            work, tokens = work_at(length + 1) - work, 1.0
         work *= (TRAIN_FACTOR if mode == "train" else 1.0) * (TINY_SHARE if self.study.size == "tiny" else 1.0)
-        return work, float(length**2 if entry is not None and entry.unit == "pixel" else length)
+        return work, tokens
 
     def _largest_batch(self, case: Case) -> int:
         """A guess of the largest batch, from the peak memory of one example."""

@@ -8,6 +8,7 @@ from functools import partial
 
 from pyprof.failures import blamed
 from pyprof.layers.captured import captured_notes
+from pyprof.layers.generation import unchanged
 from pyprof.layers.instrument import Probes, instrument
 from pyprof.layers.profile import Profile
 from pyprof.layers.step_inputs import SameInputs
@@ -17,11 +18,12 @@ from pyprof.worker.captured_step import eager_profile
 
 
 class ModelStep:
-    """Steps of a loaded model on the same inputs: inference, or forward, loss and backward; gradients add up."""
+    """Steps of a loaded model on the same inputs: a forward, or forward, loss and backward; gradients add up."""
 
     def __init__(self, loaded: LoadedModel, length: int, batch: int) -> None:
         self._loaded = loaded
-        self.inputs = SameInputs(*loaded.inputs(length, batch))
+        inputs = loaded.inputs(length, batch)
+        self.inputs = SameInputs(*inputs, unchanged(inputs))
 
     def __call__(self) -> None:
         args, kwargs = self.inputs.take()

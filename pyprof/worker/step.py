@@ -13,6 +13,7 @@ from pyprof import device as devices
 from pyprof.device import Device
 from pyprof.device.memory import resident_bytes, tensors_in
 from pyprof.indicators.indicator import Found
+from pyprof.layers.generation import unchanged
 from pyprof.layers.step_inputs import SameInputs
 from pyprof.models.loaded import LoadedModel
 from pyprof.records.case import Case
@@ -31,7 +32,7 @@ def free(device: Device) -> None:
 
 @dataclass
 class Step:
-    """One step of a loaded model, ready to be called: inference, or forward, loss, backward and maybe an optimizer.
+    """One step of a loaded model, ready to be called: a forward, or forward, loss, backward and maybe an optimizer.
 
     Each call finds the inputs as they were given; `renew` sees to that beforehand, where it is not to be measured. Once
     it is captured, a call is a replay, which finds them where they were then.
@@ -51,7 +52,8 @@ class Step:
     def __post_init__(self) -> None:
         self.device = devices.of(self.case.device)
         self.model.fit(self.case.length)
-        self._inputs = SameInputs(*self.model.inputs(self.case.length, self.batch))
+        inputs = self.model.inputs(self.case.length, self.batch)
+        self._inputs = SameInputs(*inputs, unchanged(inputs))
         if self.case.mode == "train" and self.optimizer_name != "none":
             kind = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW}[self.optimizer_name]
             # A captured AdamW counts its steps on the device.
@@ -66,7 +68,7 @@ class Step:
 
     def _take(self) -> None:
         args, kwargs = self._inputs.take()
-        if self.case.mode == "infer":
+        if self.case.mode != "train":
             self.model.call(*args, **kwargs)
             return
         self.model.step.zero_grad(set_to_none=True)
