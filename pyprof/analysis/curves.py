@@ -85,9 +85,9 @@ def setting(record: Record) -> Setting:
 
 
 def subject(record: Record) -> Subject:
-    """The model, implementation and launch that a record is about: those that its case asked for."""
+    """The model, implementation, launch and optimizer that a record is about: those that its case asked for."""
     case = record.case
-    return Subject(case.model, case.attention, case.weights, case.launch)
+    return Subject(case.model, case.attention, case.weights, case.launch, case.optimizer)
 
 
 def distinguishing(settings: Iterable[Setting]) -> tuple[str, ...]:

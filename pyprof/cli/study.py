@@ -28,6 +28,7 @@ STUDY is a built-in study or a TOML file (default: quick):
   speech     word error rates of HuBERT and L-HuBERT beside the published ones, and their costs
   lra-speed  the speed and memory that Long Range Arena published, beside ours
   sharing    vanilla, Universal and Switch transformers: parameters, FLOPs and throughput disagree
+  optimizers SGD, momentum, AdamW and sharpness-aware minimisation: memory and time of a training step
   generation a decoder's prompt and one more token, with four kinds of cache
 
 Every measured case is on disk before the next one starts: Ctrl-C, a crash or a full disk lose at most the case in
@@ -44,7 +45,6 @@ _SETTINGS = {
     "memory_budget": "memory that the largest batch may take, such as '2 GiB'",
     "batch_limit": "bound on the search for the largest batch",
     "allocator": "who hands out the host's memory: default, keep (no block is given back), jemalloc, tcmalloc",
-    "optimizer": "none, sgd or adamw: what follows the backward in train mode",
 }
 _MEASURE = {
     "precision": "half-width of the medians' and ratios' 95 %% intervals at which sampling stops, such as 2%%",
@@ -98,6 +98,13 @@ def add(commands: Commands) -> None:
         default=(),
         metavar="A,B",
         help="eager, graph (replays of a step that is captured into a CUDA graph), or both to compare them",
+    )
+    narrow.add_argument(
+        "--optimizer",
+        type=names,
+        default=(),
+        metavar="A,B",
+        help="what follows the backward in train mode: none, sgd, momentum, adamw, sam; several to compare them",
     )
     narrow.add_argument("--compiled", action="store_true", help="measure the models under torch.compile")
     narrow.add_argument(
@@ -162,6 +169,10 @@ def _study(options: argparse.Namespace) -> Study:
         settings["compiled"] = True
     if options.launch:
         settings["launches"] = list(options.launch)
+    if options.optimizer:
+        first, *others = options.optimizer
+        settings |= {"optimizers": list(options.optimizer), "optimizer": "none"} if others else {"optimizer": first}
+        settings |= {} if others else {"optimizers": []}
     if options.weights:
         settings["weights"] = _weights(options.weights)
     narrowing = Narrowing(

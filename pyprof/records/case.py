@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import product
 from json.encoder import encode_basestring_ascii
 from typing import Any, Literal
 
@@ -21,6 +22,8 @@ DTYPES = ("float32", "bfloat16", "float16", "autocast-bfloat16")
 ALLOCATORS = ("default", "keep", "jemalloc", "tcmalloc")
 # How the work of a step gets to a device: launch by launch, or as one replay of a graph that was captured before.
 LAUNCHES = ("eager", "graph")
+# What follows the backward in train mode. momentum is SGD with it, sam sharpness-aware minimisation around that.
+OPTIMIZERS = ("none", "sgd", "momentum", "adamw", "sam")
 Batch = int | Literal["largest"]
 
 
@@ -35,6 +38,7 @@ class Case:
     is asked for (eager, sdpa, chunks, ...), never an alias such as "best". `dtype` is that of the weights and inputs,
     or autocast-bfloat16: float32 ones, of which torch.autocast has what it may computed in bfloat16. `allocator` hands
     out the host's memory. `launch` is eager, or graph: replays of a step that was captured into the device's graph.
+    `optimizer` is one of those that a study compares; none where it has one for all cases, or none at all.
     """
 
     model: str
@@ -49,13 +53,14 @@ class Case:
     weights: str | None = None
     allocator: str = "default"
     launch: str = "eager"
+    optimizer: str = "none"
 
     @cached_property
     def key(self) -> str:
         """Sixteen hexadecimal digits that identify the case in a run."""
         values = self.__dict__
-        # Keys of before there was a choice of allocators or of launches stay what they were.
-        names = _SORTED[self.allocator != "default", self.launch != "eager"]
+        # Keys of before there was a choice of allocators, launches or optimizers stay what they were.
+        names = _SORTED[self.allocator != "default", self.launch != "eager", self.optimizer != "none"]
         canonical = ",".join(f'"{name}":{_json(values[name])}' for name in names)
         return hashlib.sha256(f"{{{canonical}}}".encode()).hexdigest()[:16]
 
@@ -77,12 +82,14 @@ class Case:
             parts.append(f"allocator {self.allocator}")
         if self.launch != "eager":
             parts.append(f"launch {self.launch}")
+        if self.optimizer != "none":
+            parts.append(f"optimizer {self.optimizer}")
         return " ".join(parts)
 
     @property
     def how(self) -> str:
         """How the model is run: "sdpa", or "sdpa, graph"."""
-        return run_as(self.attention, self.launch)
+        return run_as(self.attention, self.launch, self.optimizer)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -94,9 +101,9 @@ class Case:
         return case
 
 
-def run_as(attention: str, launch: str) -> str:
-    """An implementation of attention with the way in which its work is launched, which is named where it is a graph."""
-    return attention if launch == "eager" else f"{attention}, {launch}"
+def run_as(attention: str, launch: str, optimizer: str) -> str:
+    """An implementation of attention, with the launch where it is a graph and the optimizer where they are compared."""
+    return ", ".join((attention, *(each for each in (launch, optimizer) if each not in _LATER.values())))
 
 
 def _json(value: str | int | bool | None) -> str:
@@ -106,6 +113,8 @@ def _json(value: str | int | bool | None) -> str:
     return _WORDS[value] if value is None or isinstance(value, bool) else str(value)
 
 
+# Fields that came later, with what every case had before.
+_LATER = {"allocator": "default", "launch": "eager", "optimizer": "none"}
 _WORDS = {None: "null", True: "true", False: "false"}
 _batch = validate.whole(1, validate.LARGE)
 # What a batch may be: a number of examples, or "largest".
@@ -121,16 +130,16 @@ _SETTINGS: Mapping[str, validate.Check] = {
     "weights": validate.optional(validate.text),
     "allocator": validate.one_of(ALLOCATORS, "allocator"),
     "launch": validate.one_of(LAUNCHES, "launch"),
+    "optimizer": validate.one_of(OPTIMIZERS, "optimizer"),
 }
 CASE = validate.instance(
     Case, absent=_SETTINGS, model=validate.text, length=validate.whole(1, validate.LARGE), **_SETTINGS
 )
 _SORTED = {
-    (allocator, launch): tuple(
+    chosen: tuple(
         name
         for name in sorted(("model", "length", *_SETTINGS))
-        if (allocator or name != "allocator") and (launch or name != "launch")
+        if dict(zip(_LATER, chosen, strict=True)).get(name, True)
     )
-    for allocator in (False, True)
-    for launch in (False, True)
+    for chosen in product((False, True), repeat=len(_LATER))
 }

@@ -6,17 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pyprof.records import validate
-from pyprof.records.case import ALLOCATORS, DTYPES, LAUNCHES, run_as
+from pyprof.records.case import ALLOCATORS, DTYPES, LAUNCHES, OPTIMIZERS, run_as
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What has a curve: a model with one attention implementation, one way to launch its work, maybe loaded weights."""
+    """What has a curve: a model with one attention implementation, launch and optimizer, maybe loaded weights."""
 
     model: str
     attention: str
     weights: str | None = None
     launch: str = "eager"
+    optimizer: str = "none"
 
     def __str__(self) -> str:
         return f"{self.model} {self.how}" + (f" ({self.weights})" if self.weights else "")
@@ -24,7 +25,7 @@ class Subject:
     @property
     def how(self) -> str:
         """How the model is run: "sdpa", or "sdpa, graph"."""
-        return run_as(self.attention, self.launch)
+        return run_as(self.attention, self.launch, self.optimizer)
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Comparison:
 
     `name` says in which sense they are compared: "then" is eager against eager, as in 2023, "now" best against best.
     `allocator` hands out the host's memory to both, and both are of one `dtype`. A model whose steps are captured in a
-    graph is a variant of the same model without that.
+    graph is a variant of the same model without that, and one that another optimizer trains is a variant of itself.
     """
 
     name: str
@@ -69,23 +70,35 @@ class Comparison:
     dtype: str = "float32"
     variant_launch: str = "eager"
     vanilla_launch: str = "eager"
+    variant_optimizer: str = "none"
+    vanilla_optimizer: str = "none"
 
     @property
     def variant_how(self) -> str:
         """How the variant is run: "sdpa", or "sdpa, graph"."""
-        return run_as(self.variant_attention, self.variant_launch)
+        return run_as(self.variant_attention, *self._variant_way)
 
     @property
     def vanilla_how(self) -> str:
         """How the vanilla model is run."""
-        return run_as(self.vanilla_attention, self.vanilla_launch)
+        return run_as(self.vanilla_attention, *self._vanilla_way)
 
     @property
     def sense(self) -> str:
-        """The name, with how both are launched where one of them is in a graph."""
-        if self.variant_launch == self.vanilla_launch:
-            return run_as(self.name, self.variant_launch)
-        return f"{self.name}, {self.variant_launch} against {self.vanilla_launch}"
+        """The name, with how both are launched where one of them is in a graph, and what trains them."""
+        ways = list(zip(self._variant_way, self._vanilla_way, strict=True))
+        if self._variant_way == self._vanilla_way:
+            return run_as(self.name, *self._variant_way)
+        ours, theirs = (" ".join(pair[side] for pair in ways if pair[0] != pair[1]) for side in (0, 1))
+        return f"{self.name}, {ours} against {theirs}"
+
+    @property
+    def _variant_way(self) -> tuple[str, str]:
+        return self.variant_launch, self.variant_optimizer
+
+    @property
+    def _vanilla_way(self) -> tuple[str, str]:
+        return self.vanilla_launch, self.vanilla_optimizer
 
     @property
     def of_one_model(self) -> bool:
@@ -99,13 +112,21 @@ class Comparison:
 
     def has_variant(self, subject: Subject) -> bool:
         """Whether the subject is the variant, whatever its weights."""
-        own = self.variant, self.variant_attention, self.variant_launch
-        return (subject.model, subject.attention, subject.launch) == own
+        return place_of(subject) == self.variant_place
 
     def has_vanilla(self, subject: Subject) -> bool:
         """Whether the subject is the vanilla model, whatever its weights."""
-        own = self.vanilla, self.vanilla_attention, self.vanilla_launch
-        return (subject.model, subject.attention, subject.launch) == own
+        return place_of(subject) == (self.vanilla, self.vanilla_attention, *self._vanilla_way)
+
+    @property
+    def variant_place(self) -> tuple[str, str, str, str]:
+        """The variant as `place_of` has it."""
+        return (self.variant, self.variant_attention, *self._variant_way)
+
+
+def place_of(subject: Subject) -> tuple[str, str, str, str]:
+    """A subject whatever its weights: the model, the implementation, the launch and the optimizer."""
+    return subject.model, subject.attention, subject.launch, subject.optimizer
 
 
 @dataclass(frozen=True)
@@ -138,11 +159,12 @@ class Pairing:
 _words, _maybe = validate.optional(validate.words), validate.optional(validate.text)
 SUBJECT = validate.instance(
     Subject,
-    absent=("launch",),
+    absent=("launch", "optimizer"),
     model=validate.text,
     attention=validate.text,
     weights=_maybe,
     launch=validate.one_of(LAUNCHES, "launch"),
+    optimizer=validate.one_of(OPTIMIZERS, "optimizer"),
 )
 MODEL_FACTS = validate.instance(
     ModelFacts,

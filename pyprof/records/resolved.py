@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from itertools import product
 from typing import Any
 
 from pyprof.errors import UsageError
@@ -52,6 +53,8 @@ class Resolved:
                 dtype=pairing.dtype or "float32",
                 variant_launch=pairing.variant.launch,
                 vanilla_launch=pairing.vanilla.launch,
+                variant_optimizer=pairing.variant.optimizer,
+                vanilla_optimizer=pairing.vanilla.optimizer,
             )
             for pairing in self.pairings
             if pairing.variant is not None
@@ -125,11 +128,14 @@ def pair(study: Study, models: Mapping[str, ModelFacts], attention: Callable[[st
     """The pairings of a study, each pair of models and implementations once in a comparison.
 
     `attention` tells the implementation that a model runs where "then", "best" or a name is asked for. Where work is
-    launched in several ways, models are compared within each, and every model with itself between them.
+    launched in several ways, or several optimizers train, models are compared within each, and every model with itself
+    between them.
     """
 
-    def subject(model: str, alias: str, launch: str) -> Subject:
-        return Subject(model, attention(model, alias), study.weights.get(model), launch)
+    def subject(model: str, alias: str, way: tuple[str, str]) -> Subject:
+        return Subject(model, attention(model, alias), study.weights.get(model), *way)
+
+    ways = list(product(study.launches, study.optimizers or ("none",)))
 
     pairings: dict[tuple[int, Subject, Subject | None, str, str], Pairing] = {}
     for number, block in enumerate(study.blocks):
@@ -137,12 +143,12 @@ def pair(study: Study, models: Mapping[str, ModelFacts], attention: Callable[[st
             ours, theirs = senses(implementation)
             allocator, dtype = study.allocator_of(implementation), study.dtype_of(implementation)
             pairs: list[tuple[Subject, Subject | None]] = []
-            for launch in study.launches:
-                vanilla = subject(block.vanilla, ours, launch)
-                pairs += [(vanilla, subject(variant, theirs, launch)) for variant in block.variants]
+            for way in ways:
+                vanilla = subject(block.vanilla, ours, way)
+                pairs += [(vanilla, subject(variant, theirs, way)) for variant in block.variants]
                 if not block.variants:
                     pairs.append((vanilla, None))
-            first, *others = study.launches
+            first, *others = ways
             sides = [(block.vanilla, ours), *((variant, theirs) for variant in block.variants)]
             pairs += [(subject(*side, first), subject(*side, other)) for side in sides for other in others]
             for vanilla, variant in pairs:

@@ -19,12 +19,11 @@ from pyprof.names import nearest
 from pyprof.plain import printable, shown
 from pyprof.quantity import parse_size
 from pyprof.records import validate
-from pyprof.records.case import ALLOCATORS, DTYPES, LAUNCHES, MODES, USUAL_MODES, Mode
+from pyprof.records.case import ALLOCATORS, DTYPES, LAUNCHES, MODES, OPTIMIZERS, USUAL_MODES, Mode
 from pyprof.records.published import PUBLICATIONS
 from pyprof.records.study_parts import Block, Care, Training, duration, read_blocks, read_care, read_training
 from pyprof.records.validate import Refused
 
-OPTIMIZERS = ("none", "sgd", "adamw")
 # The dtype that is in use on the device, whichever that is: bfloat16 on a GPU, float32 on the host.
 USUAL = "usual"
 SIZES = ("base", "small", "tiny")
@@ -44,7 +43,8 @@ class Study:
     `kinds` maps models to rules for the kinds of their layers, each a regular expression on a path and a kind.
     `allocator` hands out the host's memory; `allocators` has others for some of the implementations that are compared.
     `dtype` and `dtypes` are likewise those of the models, USUAL for what is in use on the device. `launches` are the
-    ways in which work gets to the device, eager first: see ``Case``.
+    ways in which work gets to the device, eager first: see ``Case``. `optimizer` follows the backward in train mode;
+    `optimizers` are those that are compared, the first with each of the others.
     `training` says how carefully the models are trained for the qualities among the metrics.
     `reference` is the publication whose figures stand beside those of the run.
     """
@@ -61,6 +61,7 @@ class Study:
     size: str = "base"
     compiled: bool = False
     optimizer: str = "none"
+    optimizers: tuple[str, ...] = ()
     threads: int | None = None
     memory_budget: int | None = None
     batch_limit: int | None = None
@@ -173,6 +174,10 @@ def _study(value: Any) -> Study:
         for model in named:
             if model not in study.models:
                 raise Refused(f": {key} names {shown(model)}, which the study has not: {nearest(model, study.models)}")
+    if study.optimizers and study.modes != ("train",):
+        raise Refused(": optimizers are compared where models are trained: set modes to train alone")
+    if study.optimizers and study.optimizer != "none":
+        raise Refused(": it has an optimizer for all cases and optimizers that are compared: keep one of the two")
     asked = {implementation for block in study.blocks for implementation in block.implementations}
     for key in BY_IMPLEMENTATION:
         for implementation in getattr(study, key):
@@ -240,6 +245,7 @@ _TABLE = validate.table(
         "size": validate.one_of(SIZES, "size"),
         "compiled": validate.flag,
         "optimizer": validate.one_of(OPTIMIZERS, "optimizer"),
+        "optimizers": validate.listed(validate.one_of(OPTIMIZERS, "optimizer")),
         "threads": validate.whole(1, 4096),
         "memory_budget": _bytes,
         "batch_limit": validate.whole(1, validate.LARGE),

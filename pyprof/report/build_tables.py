@@ -22,8 +22,8 @@ from pyprof.report.view import Cell, Column, FixedFigure, ModelLine, Table, Tabl
 # As many lengths a short print shows.
 BRIEF_HEADLINE, BRIEF_OTHERS = 8, 5
 
-# A variant, its implementation, how it is launched, a setting and an indicator's name.
-Place = tuple[str, str, str, Setting, str]
+# A variant, a setting and an indicator's name.
+Place = tuple[tuple[str, ...], Setting, str]
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,7 @@ class Part:
 
     def column(self, subject: Subject) -> Column:
         """The heading of a subject."""
-        vanilla = self.fact(subject).vanilla is None
-        return Column(subject.model, subject.attention, subject.weights, vanilla, subject.launch)
+        return Column.of(subject, self.fact(subject).vanilla is None)
 
     def words(self, setting: Setting) -> str:
         """What tells a setting from the others of this modality, in words."""
@@ -112,9 +111,7 @@ def _placed(points: Iterable[TippingPoint]) -> dict[Place, list[TippingPoint]]:
     """The tipping points by their variant, setting and indicator."""
     placed: dict[Place, list[TippingPoint]] = {}
     for point in points:
-        comparison = point.comparison
-        variant = (comparison.variant, comparison.variant_attention, comparison.variant_launch)
-        place = (*variant, point.setting, point.metric)
+        place = (point.comparison.variant_place, point.setting, point.metric)
         placed.setdefault(place, []).append(point)
     return placed
 
@@ -157,7 +154,7 @@ class _Builder:
         )
 
     def _points(self, subject: Subject) -> Sequence[TippingPoint]:
-        place = (subject.model, subject.attention, subject.launch, self.setting, self.indicator.name)
+        place = (place_of(subject), self.setting, self.indicator.name)
         return self.placed.get(place, ())
 
     def _cells(self, subject: Subject, lengths: Sequence[int]) -> list[Cell]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pyprof.analysis.curves import Curves, Setting
 from pyprof.analysis.differences import Difference, differences
-from pyprof.records.comparison import ModelFacts, Subject
+from pyprof.records.comparison import ModelFacts
 from pyprof.records.environment import differences as environments_differ
 from pyprof.records.run_directory import Run
 from pyprof.report.run import view_of
@@ -105,7 +105,7 @@ def _line(before: str, after: str, each: Difference, fact: ModelFacts) -> Differ
     return DifferenceLine(
         before=before,
         after=after,
-        column=_column(each.subject, fact),
+        column=Column.of(each.subject, fact.vanilla is None),
         modality=fact.modality,
         unit=fact.unit,
         indicator=each.indicator,
@@ -113,10 +113,6 @@ def _line(before: str, after: str, each: Difference, fact: ModelFacts) -> Differ
         settings=_settings(each.before, each.after),
         points=each.points,
     )
-
-
-def _column(subject: Subject, fact: ModelFacts) -> Column:
-    return Column(subject.model, subject.attention, subject.weights, fact.vanilla is None, subject.launch)
 
 
 def _settings(before: Setting, after: Setting) -> tuple[str, str]:

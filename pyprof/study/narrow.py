@@ -17,8 +17,8 @@ class Narrowing:
     """What the command line changes in a study; what is empty or None stays as it is.
 
     `lengths` is "128,512", "128:2048:64" (stop included), "auto" (the study's own lengths, as few as the crossings
-    need) or "auto:128:2048:64". `settings` holds other keys of a study file (size, device, time_budget, ...) and
-    `measure` those of its table [measure], with values as in the file.
+    need) or "auto:128:2048:64". `settings` holds other keys of a study file (size, device, time_budget, ...; an
+    empty list takes a key away) and `measure` those of its table [measure], with values as in the file.
     """
 
     lengths: str | None = None
@@ -35,6 +35,7 @@ def narrow(study: Study, narrowing: Narrowing) -> Study:
     where = f"{study.name} as narrowed"
     table = study.to_table()
     table |= narrowing.settings
+    table = {key: value for key, value in table.items() if value != []}
     table["measure"] = {**table["measure"], **narrowing.measure}
     if narrowing.modes:
         table["modes"] = list(narrowing.modes)

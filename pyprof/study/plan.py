@@ -319,6 +319,7 @@ class Plan:
                 weights=subject.weights,
                 allocator=spot.allocator,
                 launch=subject.launch,
+                optimizer=subject.optimizer,
             )
             self._cases[subject, spot] = case
         return case

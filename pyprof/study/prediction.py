@@ -45,8 +45,8 @@ LEARNING = 0.2
 # Where nothing bounds the batch, this is the guess that its cost is predicted with.
 UNKNOWN_BATCH = 16
 
-# Model, implementation, mode, dtype and launch.
-_Curve = tuple[str, str, Mode, str, str]
+# Model, implementation, mode, dtype, launch and optimizer.
+_Curve = tuple[str, str, Mode, str, str, str]
 
 
 @dataclass(frozen=True)
@@ -252,14 +252,16 @@ class Prediction:
 
     def _size(self, curve: _Curve, length: int) -> tuple[float, float]:
         """Floating-point operations and tokens of one step."""
-        model, attention, mode, *_ = curve
+        model, attention, mode, *_, optimizer = curve
         entry = registry.find(model)
         work_at = (lambda units: units * UNKNOWN_WORK_PER_UNIT) if entry is None else entry.cost(attention).work
         work, tokens = work_at(length), float(length**2 if entry is not None and entry.unit == "pixel" else length)
         if mode == GENERATE:
             # The last of the tokens alone.
             work, tokens = work_at(length + 1) - work, 1.0
-        work *= (TRAIN_FACTOR if mode == "train" else 1.0) * (TINY_SHARE if self.study.size == "tiny" else 1.0)
+        # Sharpness-aware minimisation goes forward and backward twice.
+        work *= (TRAIN_FACTOR if mode == "train" else 1.0) * (2.0 if optimizer == "sam" else 1.0)
+        work *= TINY_SHARE if self.study.size == "tiny" else 1.0
         return work, tokens
 
     def _largest_batch(self, case: Case) -> int:
@@ -273,7 +275,7 @@ class Prediction:
 
 
 def _curve(case: Case) -> _Curve:
-    return case.model, case.attention, case.mode, case.dtype, case.launch
+    return case.model, case.attention, case.mode, case.dtype, case.launch, case.optimizer
 
 
 def most_samples(step: float, care: Care) -> int:

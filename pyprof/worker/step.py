@@ -11,7 +11,7 @@ import torch
 
 from pyprof import device as devices
 from pyprof.device import Device
-from pyprof.device.memory import resident_bytes, tensors_in
+from pyprof.device.memory import resident_bytes
 from pyprof.indicators.indicator import Found
 from pyprof.layers.generation import unchanged
 from pyprof.layers.step_inputs import SameInputs
@@ -20,8 +20,7 @@ from pyprof.records.case import Case
 from pyprof.records.reading import Reading
 from pyprof.records.study_parts import Training
 from pyprof.timing.clock import Call
-
-_LEARNING_RATE = 1e-5
+from pyprof.worker.optimizers import Trainer, trainer
 
 
 def free(device: Device) -> None:
@@ -34,7 +33,7 @@ def free(device: Device) -> None:
 class Step:
     """One step of a loaded model, ready to be called: a forward, or forward, loss, backward and maybe an optimizer.
 
-    Each call finds the inputs as they were given; `renew` sees to that beforehand, where it is not to be measured. Once
+    The optimizer is the case's, or `optimizer_name` where a study has one for all cases. Each call finds the inputs as they were given; `renew` sees to that beforehand, where it is not to be measured. Once
     it is captured, a call is a replay, which finds them where they were then.
     """
 
@@ -45,7 +44,7 @@ class Step:
     training: Training = field(default_factory=Training)
     device: Device = field(init=False)
     _inputs: SameInputs = field(init=False)
-    _optimizer: torch.optim.Optimizer | None = field(init=False, default=None)
+    _trainer: Trainer | None = field(init=False, default=None)
     _found: dict[object, Any] = field(init=False, default_factory=dict)
     _replay: Call | None = field(init=False, default=None)
 
@@ -54,11 +53,9 @@ class Step:
         self.model.fit(self.case.length)
         inputs = self.model.inputs(self.case.length, self.batch)
         self._inputs = SameInputs(*inputs, unchanged(inputs))
-        if self.case.mode == "train" and self.optimizer_name != "none":
-            kind = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW}[self.optimizer_name]
-            # A captured AdamW counts its steps on the device.
-            more = {"capturable": True} if self.case.launch == "graph" and kind is torch.optim.AdamW else {}
-            self._optimizer = kind(self.model.step.parameters(), lr=_LEARNING_RATE, **more)
+        name = self.optimizer_name if self.case.optimizer == "none" else self.case.optimizer
+        if self.case.mode == "train" and name != "none":
+            self._trainer = trainer(name, self.model.step.parameters(), captured=self.case.launch == "graph")
 
     def __call__(self) -> None:
         if self._replay is None:
@@ -67,14 +64,19 @@ class Step:
             self._replay()
 
     def _take(self) -> None:
-        args, kwargs = self._inputs.take()
         if self.case.mode != "train":
+            args, kwargs = self._inputs.take()
             self.model.call(*args, **kwargs)
-            return
+        elif self._trainer is None:
+            self._backward()
+        else:
+            self._trainer.step(self._backward)
+
+    def _backward(self) -> None:
+        """The gradients anew."""
+        args, kwargs = self._inputs.take()
         self.model.step.zero_grad(set_to_none=True)
         self.model.call(*args, **kwargs).backward()
-        if self._optimizer is not None:
-            self._optimizer.step()
 
     def capture(self, capture: Callable[[Call], Call] | None = None) -> None:
         """Make every call a replay of the step, captured by the device unless something else is given.
@@ -161,7 +163,7 @@ class Step:
     @property
     def optimizer_state(self) -> list[torch.Tensor]:
         """The tensors that the optimizer keeps between two steps."""
-        return [] if self._optimizer is None else list(tensors_in(list(self._optimizer.state.values())))
+        return [] if self._trainer is None else self._trainer.state
 
     def close(self) -> None:
         """Drop the gradients, which would count as another case's memory."""

@@ -84,6 +84,8 @@ class _Peak:
 
     def __init__(self) -> None:
         self._highest = self._gradients = 0
+        self._last: Tensor | None = None
+        self._seen = set[int]()
         self.gradients_then = self.saved_then = 0
 
     def look(self) -> None:
@@ -92,16 +94,20 @@ class _Peak:
         if highest > self._highest:
             self._highest = highest
             self.gradients_then, self.saved_then = self._gradients, self.saved.now
+        if self._last is not None and self._last.grad is None:
+            # They were dropped, for a second pass of the same step.
+            self._seen.clear()
+            self._gradients, self._last = 0, None
 
     def watch(self, module: nn.Module, stack: ExitStack) -> None:
         """Be told of every gradient when it is there, until the stack is unwound."""
-        seen: set[int] = set()
 
         def accumulated(parameter: Tensor) -> None:
-            if id(parameter) not in seen and parameter.grad is not None:
-                seen.add(id(parameter))
+            if id(parameter) not in self._seen and parameter.grad is not None:
                 self.look()
+                self._seen.add(id(parameter))
                 self._gradients += resident_bytes(None, parameter.grad)
+                self._last = parameter
 
         for parameter in module.parameters():
             if parameter.requires_grad:
