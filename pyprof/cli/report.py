@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pyprof.cli.collector import collector_off
+from pyprof.cli.costs import add_costs, given_costs
 from pyprof.cli.options import add_command, add_json, directory, output_file, print_json
 from pyprof.cli.output import say
 from pyprof.errors import UsageError
@@ -47,6 +48,7 @@ def add(commands: Commands) -> None:
         default=None,
         help="of the figures: png (default), svg or pdf, as a paper wants them",
     )
+    add_costs(parser)
     add_json(parser)
 
 
@@ -70,6 +72,10 @@ def _run(options: argparse.Namespace) -> int:
         raise UsageError("--format is of figures: say where they go by --figures OUT")
     with collector_off():
         runs = [read(each) for each in options.directories]
+        if given := given_costs(options):
+            from pyprof.indicators.restate import restated
+
+            runs = [restated(run, run.study.costs.with_given(given)) for run in runs]
         if options.html is not None:
             path = options.html
             if path == Path():

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pyprof.cli.costs import add_costs, given_table
 from pyprof.cli.executor import add_executor, executor_of
 from pyprof.cli.options import MOST_THREADS, add_command, add_json, add_pin, directory, named, names, precision, whole
 from pyprof.cli.output import models_print_to_standard_error, say
@@ -110,6 +111,7 @@ def add(commands: Commands) -> None:
     narrow.add_argument(
         "--weights", action="append", default=[], metavar="MODEL=PATH", help="weights of a local checkpoint for a model"
     )
+    add_costs(narrow)
     add_executor(parser)
     parser.add_argument("--no-page", action="store_true", help="write no report.html beside the run")
     add_pin(parser)
@@ -183,6 +185,7 @@ def _study(options: argparse.Namespace) -> Study:
         implementations=options.attention,
         settings=settings,
         measure=measure,
+        costs=given_table(options),
     )
     stored = options.output / "study.toml" if options.resume and options.study is None and options.output else None
     name = "quick" if options.study is None else options.study

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 # What transformers derives its caches of keys and values from, and the layers in them.
 _CACHES = ("Cache", "CacheLayerMixin", "LinearAttentionCacheLayerMixin")
+# What its versions call a cache, in a forward's arguments and in its output.
+CACHE_NAMES = ("cache", "past_key_values", "cache_params")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +95,11 @@ def tensors_in(tree: object, _around: tuple[int, ...] = ()) -> Iterator[torch.Te
         children = [getattr(tree, field.name, None) for field in dataclasses.fields(tree)]
     for child in children:
         yield from tensors_in(child, (*_around, id(tree)))
+
+
+def cache_in(arguments: Mapping[str, object]) -> object:
+    """The cache of keys and values among the keyword arguments of a decoder's forward, None where there is none."""
+    return next((arguments[name] for name in CACHE_NAMES if arguments.get(name) is not None), None)
 
 
 def _identity(tensor: torch.Tensor) -> object:

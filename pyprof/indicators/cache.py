@@ -8,11 +8,10 @@ from pyprof.records.reading import Reading
 
 def count(step: Step) -> Reading:
     """Bytes of the cache with which one more token is made, each storage once; the detail has those of a token."""
-    from pyprof.device.memory import resident_bytes
-    from pyprof.layers.generation import cache_in
+    from pyprof.device.memory import cache_in, resident_bytes
 
     step.renew()
-    held = resident_bytes(None, cache_in(step.inputs))
+    held = resident_bytes(None, cache_in(step.inputs[1]))
     return Reading(float(held), detail={"per_token": held / (step.batch * step.length)})
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from pyprof.errors import UsageError
+from pyprof.quantity import plural
+from pyprof.records.costs import Costs
 from pyprof.records.indicator import IndicatorFacts
 from pyprof.records.reading import Reading
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from pyprof.records.study_parts import Training
 
 Found = TypeVar("Found")
-How = Literal["timed", "searched", "weighed", "counted", "trained"]
+How = Literal["timed", "searched", "weighed", "counted", "trained", "derived"]
 
 
 class Step(Protocol):
@@ -85,7 +87,8 @@ class Indicator(IndicatorFacts):
     nothing to read); *searched* while the largest batch is looked for, by ``read(search)``; *weighed* on one call of
     the step, by ``read(step, call)``, where `call` runs the step once and may carry the probes; *counted* by
     ``read(step)``, which may look at the module, its inputs and the mode, and may run the step; *trained* by
-    ``read(step)`` too, last of all, in the cases whose length is ``length(training, size)``, that of the task. `read`
+    ``read(step)`` too, last of all, in the cases whose length is ``length(training, size)``, that of the task; *derived*
+    from the other readings of the case by ``read(case, readings, costs)``, of which it `needs` those. `read`
     gives a ``Reading``; one that cannot be had has the value None and a reason. What a counter or a training raises is
     such a reason too, while everything else of the case stands; what others raise becomes the case's status. `usual`:
     a study that names no metrics measures it.
@@ -93,6 +96,7 @@ class Indicator(IndicatorFacts):
 
     how: How = "counted"
     usual: bool = True
+    needs: tuple[str, ...] = ()
     read: Callable[..., Reading] | None = None
     length: Callable[[Training, str], int] | None = None
 
@@ -108,3 +112,16 @@ class Indicator(IndicatorFacts):
     def facts(self) -> IndicatorFacts:
         """What a run keeps of it."""
         return IndicatorFacts(**{field.name: getattr(self, field.name) for field in fields(IndicatorFacts)})
+
+
+def stated(indicator: Indicator, costs: Costs) -> IndicatorFacts:
+    """What a run keeps of an indicator; a derived one says what it is of, and money has its currency."""
+    facts = indicator.facts
+    if indicator.how != "derived":
+        return facts
+    scope = "of one example"
+    if costs.queries > 1 or costs.examples > 1:
+        scope = f"of all: training on {plural(costs.examples, 'example')}, or {costs.queries:,} queries"
+    currency = "" if costs.price is None else costs.price.currency
+    money = {"unit": currency, "short_unit": currency} if indicator.name == "monetary" and currency else {}
+    return replace(facts, scope=scope, **money)

@@ -73,11 +73,13 @@ def find(name: str, where: str = "pyprof") -> Indicator:
 def chosen(names: Sequence[str], where: str = "pyprof") -> tuple[Indicator, ...]:
     """The indicators of these names in the order of a report: the usual ones for none, all for "all".
 
+    What is derived brings what it needs.
     Raises UsageError for one that does not exist.
     """
     if not names:
         return tuple(indicator for indicator in every() if indicator.usual)
     named = [find(name, where) for name in names if name != ALL]
+    named += [find(need, where) for indicator in named for need in indicator.needs]
     rest = (indicator for indicator in every() if indicator.how != "trained") if ALL in names else ()
     return _ordered(dict.fromkeys((*named, *rest)))
 

@@ -9,14 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pyprof.device.memory import tensors_in
+from pyprof.device.memory import CACHE_NAMES, cache_in, tensors_in
 from pyprof.errors import UsageError
 
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 PREFILL, GENERATE = "prefill", "generate"
 MODES = (PREFILL, GENERATE)
-# What transformers' versions call the cache, in a forward's arguments and in its output.
-_CACHES = ("cache", "past_key_values", "cache_params")
 _IDS = ("decoder_input_ids", "input_ids", "inputs_embeds")
 
 
@@ -69,15 +67,10 @@ def one_more_token(module: nn.Module, filling: Inputs, run: Callable[..., Any], 
 def filled(output: Any, name: str) -> Any:
     """The cache in the output of a forward; raises UsageError where there is none: the module is no decoder."""
     get = output.get if isinstance(output, Mapping) else lambda each: getattr(output, each, None)
-    cache = next((found for each in _CACHES if (found := get(each)) is not None), None)
+    cache = next((found for each in CACHE_NAMES if (found := get(each)) is not None), None)
     if cache is None or not any(tensor.numel() for tensor in tensors_in(cache)):
         raise UsageError(_no_decoder(name))
     return cache
-
-
-def cache_in(inputs: Inputs) -> Any:
-    """The cache among the arguments of one more token, None where there is none."""
-    return next((inputs[1][each] for each in _CACHES if inputs[1].get(each) is not None), None)
 
 
 def unchanged(inputs: Inputs) -> tuple[Tensor, ...]:
@@ -85,7 +78,7 @@ def unchanged(inputs: Inputs) -> tuple[Tensor, ...]:
 
     transformers' growing caches put a new tensor in place of the old one; others are written into.
     """
-    cache = cache_in(inputs)
+    cache = cache_in(inputs[1])
     if cache is None:
         return ()
     layers = [layer for part in _parts(cache) for layer in getattr(part, "layers", ())]
@@ -127,7 +120,7 @@ def _named(module: nn.Module, inputs: Inputs) -> dict[str, Any]:
 def _argument(module: nn.Module) -> str | None:
     """The name under which a module takes a cache."""
     taken = inspect.signature(module.forward).parameters
-    return next((each for each in _CACHES if each in taken), None)
+    return next((each for each in CACHE_NAMES if each in taken), None)
 
 
 def _no_decoder(name: str) -> str:

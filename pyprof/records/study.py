@@ -20,6 +20,7 @@ from pyprof.plain import printable, shown
 from pyprof.quantity import parse_size
 from pyprof.records import validate
 from pyprof.records.case import ALLOCATORS, DTYPES, LAUNCHES, MODES, OPTIMIZERS, USUAL_MODES, Mode
+from pyprof.records.costs import Costs, read_costs
 from pyprof.records.published import PUBLICATIONS
 from pyprof.records.study_parts import Block, Care, Training, duration, read_blocks, read_care, read_training
 from pyprof.records.validate import Refused
@@ -46,7 +47,8 @@ class Study:
     ways in which work gets to the device, eager first: see ``Case``. `optimizer` follows the backward in train mode;
     `optimizers` are those that are compared, the first with each of the others.
     `training` says how carefully the models are trained for the qualities among the metrics.
-    `reference` is the publication whose figures stand beside those of the run.
+    `reference` is the publication whose figures stand beside those of the run. `costs` are what the user knows of the
+    price and the carbon of the machine's work.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Study:
     launches: tuple[str, ...] = ("eager",)
     reference: str = "diwan2023"
     training: Training = field(default_factory=Training)
+    costs: Costs = field(default_factory=Costs)
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -94,10 +97,12 @@ class Study:
 
     def to_table(self) -> dict[str, Any]:
         """The study as a TOML table; ``parse`` gives an equal study back."""
-        plain = ("blocks", "care", "weights", "kinds", "training", *BY_IMPLEMENTATION)
+        plain = ("blocks", "care", "weights", "kinds", "training", "costs", *BY_IMPLEMENTATION)
         table = {each.name: _plain(getattr(self, each.name)) for each in fields(self) if each.name not in plain}
         table = {key: value for key, value in table.items() if value not in (None, "", [])}
         table["measure"] = asdict(self.care)
+        if self.costs != Costs():
+            table["costs"] = self.costs.to_table()
         for name in ("weights", *BY_IMPLEMENTATION):
             if getattr(self, name):
                 table[name] = dict(getattr(self, name))
@@ -258,6 +263,7 @@ _TABLE = validate.table(
         ),
         "reference": validate.one_of(tuple(PUBLICATIONS), "reference"),
         "training": read_training,
+        "costs": read_costs,
         "comparison": read_blocks,
     },
     required=("name", "comparison"),

@@ -24,8 +24,10 @@ from pyprof.analysis.speech_rates import speech_rates
 from pyprof.analysis.system_time import system_time
 from pyprof.analysis.tipping_points import TippingPoint, tipping_points
 from pyprof.analysis.trust import trust
+from pyprof.analysis.usage import usage
 from pyprof.failures import NO_TIME, NOT_NEEDED, STATUSES
 from pyprof.records.case import MODES
+from pyprof.records.costs import Costs
 from pyprof.records.comparison import Comparison, ModelFacts, Subject
 from pyprof.records.record import Record
 from pyprof.records.resolved import Resolved
@@ -74,6 +76,7 @@ def build_view(records: Iterable[Record], resolved: Resolved, about: About) -> V
     quiet = run_noise(every)
     varying = [indicator.name for indicator in resolved.indicators if indicator.varies_with_length]
     judged = trust(every, quiet)
+    costs = Costs() if about.plan is None else about.plan.costs
     return View(
         study=about.study,
         machine=about.machine,
@@ -98,6 +101,8 @@ def build_view(records: Iterable[Record], resolved: Resolved, about: About) -> V
         arena=arena_tables(curves),
         scores=arena_scores(curves, resolved.indicators),
         speech=speech_rates(curves, resolved.indicators),
+        usage=usage(curves, resolved.indicators, costs),
+        costs=costs,
     )
 
 

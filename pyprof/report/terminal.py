@@ -29,6 +29,7 @@ from pyprof.report.system_time import system_lines
 from pyprof.report.tables import metric_table
 from pyprof.report.tipping_table import tipping_table
 from pyprof.report.trust import trust_line, trust_lines
+from pyprof.report.usage import usage_tables
 from pyprof.report.view import ModalityView, ShareLine, Table, View
 
 
@@ -51,6 +52,8 @@ def render(view: View, width: int, marks: Glyphs, *, repeat: bool = False) -> Gr
         blocks += [rule("word error rates", width, marks), *_spaced(rate_blocks(view.speech, width))]
     if view.arena:
         blocks += [rule("beside the arena", width, marks), *_spaced(arena_blocks(view.arena))]
+    if view.usage:
+        blocks += [rule("what it costs in all", width, marks), *_spaced(usage_tables(view.usage, view.costs))]
     if view.growth:
         blocks += [rule("how costs grow", width, marks), *_spaced(growth_tables(view.growth))]
     if view.omitted:

@@ -19,8 +19,10 @@ from pyprof.analysis.shares import ShareRow
 from pyprof.analysis.speech_rates import SpeechRates
 from pyprof.analysis.system_time import SystemSummary
 from pyprof.analysis.tipping import Tipping
+from pyprof.analysis.usage import Usage
 from pyprof.printing import ShownInNotebook
 from pyprof.records.comparison import Comparison
+from pyprof.records.costs import Costs
 from pyprof.records.indicator import IndicatorFacts, OfIndicator
 from pyprof.records.published import DataSet, TippingFinding
 from pyprof.records.trust import Judgement
@@ -293,7 +295,8 @@ class View(ShownInNotebook):
     all cases, column by column, as ``analysis.case_columns`` says. `longer` is what to measure where a headline ranking
     is not decided at the only length, `resume` the command that goes on where the study's time was up. `growth`
     tells how the costs of models whose sources claim a growth grow with the length, `arena` has the arena's models
-    beside its table, `scores` what models achieve on its tasks, `speech` their word error rates.
+    beside its table, `scores` what models achieve on its tasks, `speech` their word error rates. `usage` is what models
+    take in all, in training and for all queries, by the `costs`.
     """
 
     study: str
@@ -319,4 +322,6 @@ class View(ShownInNotebook):
     arena: tuple[ArenaTable, ...] = ()
     scores: tuple[ArenaScores, ...] = ()
     speech: tuple[SpeechRates, ...] = ()
+    usage: tuple[Usage, ...] = ()
+    costs: Costs = field(default_factory=Costs)
     schema: int = SCHEMA

@@ -18,7 +18,8 @@ class Narrowing:
 
     `lengths` is "128,512", "128:2048:64" (stop included), "auto" (the study's own lengths, as few as the crossings
     need) or "auto:128:2048:64". `settings` holds other keys of a study file (size, device, time_budget, ...; an
-    empty list takes a key away) and `measure` those of its table [measure], with values as in the file.
+    empty list takes a key away) and `measure` and `costs` those of its tables [measure] and [costs], with values as in the
+    file.
     """
 
     lengths: str | None = None
@@ -28,6 +29,7 @@ class Narrowing:
     implementations: tuple[str, ...] = ()
     settings: Mapping[str, object] = field(default_factory=dict)
     measure: Mapping[str, object] = field(default_factory=dict)
+    costs: Mapping[str, object] = field(default_factory=dict)
 
 
 def narrow(study: Study, narrowing: Narrowing) -> Study:
@@ -37,6 +39,8 @@ def narrow(study: Study, narrowing: Narrowing) -> Study:
     table |= narrowing.settings
     table = {key: value for key, value in table.items() if value != []}
     table["measure"] = {**table["measure"], **narrowing.measure}
+    if narrowing.costs:
+        table["costs"] = {**table.get("costs", {}), **narrowing.costs}
     if narrowing.modes:
         table["modes"] = list(narrowing.modes)
     if narrowing.metrics:

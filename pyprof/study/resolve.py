@@ -7,6 +7,7 @@ from pathlib import Path
 from pyprof import device as devices
 from pyprof.errors import UsageError
 from pyprof.indicators import registry as indicators
+from pyprof.indicators.indicator import stated
 from pyprof.machine import allocator as allocators
 from pyprof.models import registry as models
 from pyprof.models.own_kinds import own_kinds
@@ -56,7 +57,7 @@ def resolve(study: Study) -> Resolved:
 def facts_of(study: Study) -> tuple[IndicatorFacts, ...]:
     """What is known of the study's indicators; raises UsageError for one that does not exist."""
     chosen = indicators.chosen(study.metrics, f"{study.name}: metrics")
-    return tuple(indicator.facts for indicator in chosen)
+    return tuple(stated(indicator, study.costs) for indicator in chosen)
 
 
 def _facts(model: str, block: Block, size: str) -> ModelFacts:

@@ -174,6 +174,9 @@ class Bench:
         """All that is not timed, with the time of the layers where the step's time was asked for; then let go of it."""
         case.attempt(self._probe_and_count)
         case.step = None
+        if case.status == "ok":
+            for indicator in self._asked("derived", case.case):
+                case.read(indicator, case.case, case.indicators, self.study.costs)
 
     def _probe_and_count(self, case: CaseInProgress) -> None:
         """Probe some steps, the first of them weighed as well; the step was timed before, with nothing attached."""

@@ -10,9 +10,9 @@ from torch import nn
 from transformers import BertConfig, BertModel, GPT2Config, GPT2LMHeadModel, MistralConfig, MistralModel, T5Config, T5Model
 
 import pyprof
-from pyprof.device.memory import resident_bytes
+from pyprof.device.memory import cache_in, resident_bytes
 from pyprof.errors import UsageError
-from pyprof.layers.generation import cache_in, one_more_token, prompt, unchanged
+from pyprof.layers.generation import one_more_token, prompt, unchanged
 from pyprof.layers.step_inputs import SameInputs
 
 TOKENS = 12
@@ -81,17 +81,17 @@ def test_every_step_finds_the_same_cache_and_nothing_is_copied() -> None:
     results = []
     for _ in range(3):
         _, kwargs = same.take()
-        assert cache_in(((), kwargs)).get_seq_length() == TOKENS
+        assert cache_in(kwargs).get_seq_length() == TOKENS
         assert {each.data_ptr() for each in unchanged(((), kwargs))} == before
         with torch.inference_mode():
             results.append(module(**kwargs)[0])
-        assert cache_in(((), kwargs)).get_seq_length() == TOKENS + 1
+        assert cache_in(kwargs).get_seq_length() == TOKENS + 1
     assert torch.equal(results[0], results[2])
 
 
 @pytest.mark.parametrize(("make", "heads", "width", "kept"), [(gpt2, 2, 8, TOKENS), (windowed, 2, 4, 4)])
 def test_the_cache_holds_what_its_kind_keeps(make: Any, heads: int, width: int, kept: int) -> None:
-    cache = cache_in(more(make(), input_ids=ids()))
+    cache = cache_in(more(make(), input_ids=ids())[1])
     held = 2 * 2 * 2 * heads * kept * width * FLOAT  # keys and values, layers, examples
     assert resident_bytes(None, cache) - held in (0, 2 * 8)  # a window's width, a number for each layer
 

@@ -23,6 +23,7 @@ from pyprof.report.page.markup import Markup, Part, grid, tag
 from pyprof.report.page.records import records_data, records_part
 from pyprof.report.page.taken import taken
 from pyprof.report.page.trees import trees_data, trees_part
+from pyprof.report.page.usage import usage_part
 from pyprof.report.several import Several, several
 from pyprof.report.style import length_range
 from pyprof.report.view import ModalityView, ShareLine, View
@@ -33,6 +34,7 @@ _CONTENTS = {
     "shares": "Where the time goes",
     "costs": "What it costs",
     "disagreement": "Where indicators disagree",
+    "usage": "What it costs in all",
     "growth": "How costs grow",
     "scores": "Scores on the arena's tasks",
     "speech": "Word error rates",
@@ -85,6 +87,7 @@ def report_page(runs: Sequence[Run]) -> str:
         "shares": [tag("p", _OWN), *map(group, shares)] if shares else [],
         "costs": [[tag("h3", name.capitalize()), *map(group, own)] for name, own in costs if own],
         "disagreement": [tag("p", _DISAGREE), *map(group, disagreeing)] if disagreeing else [],
+        "usage": [*_of_each(told, usage_part)],
         "growth": [*map(figure, growing), *_of_each(told, growth_part)],
         "scores": [*map(figure, scores), *_of_each(told, scores_part)],
         "speech": [*_of_each(told, speech_part)],
