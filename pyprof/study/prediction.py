@@ -20,6 +20,7 @@ from pyprof.records.case import Case, Mode
 from pyprof.records.record import Record
 from pyprof.records.study import Study
 from pyprof.records.study_parts import Care
+from pyprof.worker.batch_search import BATCH_LIMIT, ROOMY_SHARE
 
 # One forward and backward step has about three times the work of a forward step.
 TRAIN_FACTOR = 3.0
@@ -169,7 +170,14 @@ class Prediction:
         confirmed = batch * step * (OTHER_STEPS + self._samples(batch * step))
         # The search for the best batch measures sizes that sum to twice the largest, for as long as a case may sample.
         searched = min(2 * batch * step * (OTHER_STEPS + 1), self.study.care.max_seconds + batch * step)
-        return self._set_up(case) + BUILD_SECONDS + FRESH_PROCESS_SECONDS + confirmed + searched
+        fresh = 0.0 if self._is_roomy(case, batch) else BUILD_SECONDS + FRESH_PROCESS_SECONDS
+        return self._set_up(case) + fresh + confirmed + searched
+
+    def _is_roomy(self, case: Case, batch: int) -> bool:
+        """Whether the search's limit ends it so far below the budget that no fresh process is needed."""
+        peak, budget = self._peaks.get((_curve(case), case.length)), self.study.memory_budget
+        limited = batch == (self.study.batch_limit or BATCH_LIMIT)
+        return limited and peak is not None and budget is not None and batch * peak <= ROOMY_SHARE * budget
 
     def step_seconds(self, case: Case) -> float:
         """The time of one step of one example."""

@@ -9,6 +9,9 @@ from fractions import Fraction
 from pyprof.errors import UsageError
 from pyprof.quantity import format_bytes
 
+BATCH_LIMIT = 4096
+# A batch that takes at most this share of the budget fits, however an earlier one has left the memory.
+ROOMY_SHARE = 0.25
 # In-process peaks are taken up to this fraction of the prediction, in steps of at most this factor.
 _STRIDE = 8
 

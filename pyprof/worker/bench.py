@@ -146,7 +146,7 @@ class Bench:
             return
         # The fresh process that confirms a batch needs the memory that other models hold here.
         self.models.keep_only((wanted,))
-        search = Search(model, wanted, self.study, self._confirm)
+        search = Search(model, wanted, self.study, self._confirm, self._confirm_here)
         for indicator in self._asked("searched", wanted):
             case.read(indicator, search)
 

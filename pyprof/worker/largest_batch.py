@@ -1,9 +1,12 @@
-"""Throughput at the largest batch that fits: searched in this process, confirmed and timed in a fresh one."""
+"""Throughput at the largest batch that fits: searched in this process, confirmed and timed in a fresh one.
+
+Where the search's limit ends it long before the memory would, nothing is in doubt that a fresh process could tell.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from pyprof import device as devices
@@ -17,13 +20,12 @@ from pyprof.records.reading import Reading
 from pyprof.records.record import Record
 from pyprof.records.study import Study
 from pyprof.timing.sampling import measure
-from pyprof.worker.batch_search import LargestBatch, find_largest_batch
+from pyprof.worker.batch_search import BATCH_LIMIT, ROOMY_SHARE, LargestBatch, MemoryModel, find_largest_batch
 from pyprof.worker.best_batch import BestThroughput, best_throughput
 from pyprof.worker.step import Step, free
 
 # What a confirmation has to measure.
 CONFIRMED = (LATENCY.name, PEAK_MEMORY.name)
-BATCH_LIMIT = 4096
 # Sizes that are compared for the best throughput differ by more than the noise, so that few samples suffice.
 SEARCH_SAMPLES = 3
 
@@ -36,12 +38,17 @@ class NothingFitsError(MemoryError):
 
 @dataclass
 class Search:
-    """The search for one case. `confirm` measures a case with a fixed batch, best in a fresh process."""
+    """The search for one case.
+
+    `confirm` measures a case with a fixed batch, best in a fresh process; `measure` does it in this one.
+    """
 
     model: LoadedModel
     case: Case
     study: Study
     confirm: Callable[[Case], Record]
+    measure: Callable[[Case], Record]
+    _peaks: dict[int, int] = field(default_factory=dict)
 
     def throughput(self) -> Reading:
         """Examples per second at the largest batch that fits the memory budget.
@@ -60,7 +67,10 @@ class Search:
         return _reading(largest, confirmed[largest.batch], best)
 
     def _peak(self, batch: int) -> int | None:
-        return self._unless_out_of_memory(batch, lambda step: step.peak_memory().samples[0])
+        peak = self._unless_out_of_memory(batch, lambda step: step.peak_memory().samples[0])
+        if peak is not None:
+            self._peaks[batch] = peak
+        return peak
 
     def _seconds(self, batch: int) -> float | None:
         care = self.study.care
@@ -92,13 +102,25 @@ class Search:
         return None
 
     def _confirmed(self, batch: int, confirmed: dict[int, Record]) -> bool | int:
-        record = self.confirm(replace(self.case, batch=batch))
+        confirm = self.measure if self._is_roomy(batch) else self.confirm
+        record = confirm(replace(self.case, batch=batch))
         if record.status == "oom":
             return False
         if record.status != "ok":
             raise IncompleteError(f"batch {batch} could not be confirmed: {record.reason}")
         confirmed[batch] = record
         return record.indicators[PEAK_MEMORY.name].samples[0]
+
+
+    def _is_roomy(self, batch: int) -> bool:
+        """Whether the batch is the limit of the search and takes a small share of the budget, by the peaks so far."""
+        budget = self.study.memory_budget
+        if batch != (self.study.batch_limit or BATCH_LIMIT) or budget is None:
+            return False
+        if batch not in self._peaks and len(self._peaks) < 2:
+            return False
+        peak = self._peaks.get(batch) or MemoryModel.fit(self._peaks, budget).peak(batch)
+        return peak <= ROOMY_SHARE * budget
 
 
 def _reading(largest: LargestBatch, record: Record, best: BestThroughput | None) -> Reading:
