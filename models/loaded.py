@@ -129,7 +129,7 @@ class LoadedModel:
         args, kwargs = self.architecture.inputs(length, batch, generator)
         if self.labels is not None:
             kwargs = kwargs | self.labels((args, kwargs), length, generator)
-        given = self._moved(args), self._moved(kwargs)
+        given = self.moved(args, kwargs)
         if self.mode not in generation.MODES:
             return given
         filling = generation.prompt(self.module, given, self.name)
@@ -154,6 +154,10 @@ class LoadedModel:
             raise UsageError(f"{self.name} takes lengths from 1, not {length}")
         if length > self.request.longest:
             raise UsageError(f"{self.name} was loaded for lengths up to {self.request.longest}, not {length}")
+
+    def moved(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Inputs:
+        """Arguments on the model's device, floating-point tensors in its type."""
+        return self._moved(args), self._moved(kwargs)
 
     def _moved(self, value: Any) -> Any:
         """Tensors of any nesting on the model's device, floating-point ones in its type."""

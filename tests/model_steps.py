@@ -39,6 +39,7 @@ class PlainStep:
         self.module, self.step, self.inputs = module, module, (args, {})
         self.mode, self.length, self.batch = "train" if train else "infer", 1, 1
         self.device = devices.of("cpu")
+        self.loader = None
         self._optimizer = optimizer
         self._found: dict[Any, Any] = {}
 

@@ -45,6 +45,7 @@ _SETTINGS = {
     "seed": "seed of the random weights and inputs",
     "memory_budget": "memory that the largest batch may take, such as '2 GiB'",
     "batch_limit": "bound on the search for the largest batch",
+    "loader": "package.module:function, whose function(length) returns the DataLoader of wall_clock's examples",
     "allocator": "who hands out the host's memory: default, keep (no block is given back), jemalloc, tcmalloc",
 }
 _MEASURE = {

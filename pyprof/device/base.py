@@ -182,6 +182,13 @@ class Device(ABC):
         """
         raise UsageError(f"{self.name} tells no time of its own: measure its latency")
 
+    def bubble_ns(self, fn: Callable[[], object]) -> tuple[int, int]:
+        """Call `fn` once, and tell how long the device had nothing to do at its begin and end, and how long it took.
+
+        Both in nanoseconds. Raises UsageError where that cannot be told.
+        """
+        raise UsageError(f"{self.name} does not tell when it has nothing to do")
+
     def work_log(self, places: object, clock: object) -> WorkLog | None:
         """A log of the device's work; None where the host does all of it.
 

@@ -6,6 +6,7 @@ Wherever `cuda` is a parameter, it is `torch.cuda` unless a test says otherwise.
 from __future__ import annotations
 
 import importlib
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
@@ -161,6 +162,19 @@ class CudaDevice(Device):
             fn()
             self.synchronize()
         return union_ns(records())
+
+    def bubble_ns(self, fn: Callable[[], object]) -> tuple[int, int]:
+        """Call `fn` once, with the device idle before and after: all but what lies between its first and last work."""
+        activity: Activity = CuptiActivity() if self._activity is None else self._activity
+        self.synchronize()
+        with activity.recording() as records:
+            begin = time.perf_counter_ns()
+            fn()
+            self.synchronize()
+            whole = time.perf_counter_ns() - begin
+        work = records()
+        span = max(end for _, end in work) - min(begin for begin, _ in work) if work else 0
+        return max(whole - span, 0), whole
 
     def work_log(self, places: object, clock: object) -> CuptiLog:
         return CuptiLog(places, clock)

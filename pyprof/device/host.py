@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -75,6 +76,19 @@ class HostDevice(Device):
         from pyprof.device.rapl import Rapl
 
         return Rapl()
+
+    def bubble_ns(self, fn: Callable[[], object]) -> tuple[int, int]:
+        """How long a core of those that PyTorch may use had nothing to do, on average over the whole call.
+
+        A thread that waits for others actively, as OpenMP's do for a while, counts as busy.
+        """
+        import torch
+
+        threads = torch.get_num_threads()
+        begin, used = time.perf_counter_ns(), time.process_time_ns()
+        fn()
+        used, whole = time.process_time_ns() - used, time.perf_counter_ns() - begin
+        return max(whole - round(used / threads), 0), whole
 
     def guessed_rate(self, threads: int) -> float:
         return RATE_PER_THREAD * threads

@@ -54,6 +54,11 @@ class Step(Protocol):
         ...
 
     @property
+    def loader(self) -> str | None:
+        """The function that gives the examples of `wall_clock`, as ``package.module:function``; None without one."""
+        ...
+
+    @property
     def optimizer_state(self) -> Sequence[Tensor]:
         """The tensors that an optimizer keeps between two steps; none without one, or before its first step."""
         ...
@@ -61,6 +66,10 @@ class Step(Protocol):
     def __call__(self) -> None: ...
 
     def renew(self) -> None: ...
+
+    def on(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """A step on other arguments, which are moved to the model's device and type before."""
+        ...
 
     def close(self) -> None:
         """Drop the gradients that a step has left."""

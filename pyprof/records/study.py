@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pyprof.errors import UsageError
-from pyprof.names import nearest
+from pyprof.names import is_reference, nearest
 from pyprof.plain import printable, shown
 from pyprof.quantity import parse_size
 from pyprof.records import validate
@@ -48,7 +48,7 @@ class Study:
     `optimizers` are those that are compared, the first with each of the others.
     `training` says how carefully the models are trained for the qualities among the metrics.
     `reference` is the publication whose figures stand beside those of the run. `costs` are what the user knows of the
-    price and the carbon of the machine's work.
+    price and the carbon of the machine's work. `loader` names the function that gives the examples of ``wall_clock``.
     """
 
     name: str
@@ -77,6 +77,7 @@ class Study:
     reference: str = "diwan2023"
     training: Training = field(default_factory=Training)
     costs: Costs = field(default_factory=Costs)
+    loader: str | None = None
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -217,6 +218,13 @@ def _device(value: Any) -> str:
     return value
 
 
+def _loader(value: Any) -> str:
+    name: str = validate.text(value)
+    if not is_reference(name):
+        raise Refused(f"is written package.module:function, not {shown(name)}")
+    return name
+
+
 def _launches(value: Any) -> tuple[str, ...]:
     launches: tuple[str, ...] = validate.listed(validate.one_of(LAUNCHES, "launch"))(value)
     return tuple(launch for launch in LAUNCHES if launch in launches)
@@ -264,6 +272,7 @@ _TABLE = validate.table(
         "reference": validate.one_of(tuple(PUBLICATIONS), "reference"),
         "training": read_training,
         "costs": read_costs,
+        "loader": _loader,
         "comparison": read_blocks,
     },
     required=("name", "comparison"),

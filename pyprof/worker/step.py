@@ -15,6 +15,7 @@ from pyprof.device.memory import resident_bytes
 from pyprof.indicators.indicator import Found
 from pyprof.layers.generation import unchanged
 from pyprof.layers.step_inputs import SameInputs
+from pyprof.models.architecture import Inputs
 from pyprof.models.loaded import LoadedModel
 from pyprof.records.case import Case
 from pyprof.records.reading import Reading
@@ -33,7 +34,7 @@ def free(device: Device) -> None:
 class Step:
     """One step of a loaded model, ready to be called: a forward, or forward, loss, backward and maybe an optimizer.
 
-    The optimizer is the case's, or `optimizer_name` where a study has one for all cases. Each call finds the inputs as they were given; `renew` sees to that beforehand, where it is not to be measured. Once
+    `loader` names the function that gives the examples of ``wall_clock``. The optimizer is the case's, or `optimizer_name` where a study has one for all cases. Each call finds the inputs as they were given; `renew` sees to that beforehand, where it is not to be measured. Once
     it is captured, a call is a replay, which finds them where they were then.
     """
 
@@ -42,6 +43,7 @@ class Step:
     optimizer_name: str
     batch: int
     training: Training = field(default_factory=Training)
+    loader: str | None = None
     device: Device = field(init=False)
     _inputs: SameInputs = field(init=False)
     _trainer: Trainer | None = field(init=False, default=None)
@@ -64,19 +66,26 @@ class Step:
             self._replay()
 
     def _take(self) -> None:
+        self._run(self._inputs.take)
+
+    def on(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """A step on other arguments, which are moved to the model's device and type before; never a replay."""
+        moved = self.model.moved(args, kwargs)
+        self._run(lambda: moved)
+
+    def _run(self, inputs: Callable[[], Inputs]) -> None:
+        def backward() -> None:
+            args, kwargs = inputs()
+            self.model.step.zero_grad(set_to_none=True)
+            self.model.call(*args, **kwargs).backward()
+
         if self.case.mode != "train":
-            args, kwargs = self._inputs.take()
+            args, kwargs = inputs()
             self.model.call(*args, **kwargs)
         elif self._trainer is None:
-            self._backward()
+            backward()
         else:
-            self._trainer.step(self._backward)
-
-    def _backward(self) -> None:
-        """The gradients anew."""
-        args, kwargs = self._inputs.take()
-        self.model.step.zero_grad(set_to_none=True)
-        self.model.call(*args, **kwargs).backward()
+            self._trainer.step(backward)
 
     def capture(self, capture: Callable[[Call], Call] | None = None) -> None:
         """Make every call a replay of the step, captured by the device unless something else is given.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -97,6 +98,16 @@ def test_a_card_is_idle_before_and_after() -> None:
     card = CudaDevice("cuda", Cuda(recorded.log), recorded)
     assert card.busy_ns(lambda: recorded.log.append("called")) == 14
     assert recorded.log == ["waited", "recording", "called", "waited", "ended"]
+
+
+def test_a_card_s_bubble_is_all_before_its_first_and_after_its_last_work() -> None:
+    recorded = Recorded((1_000, 2_000), (5_000, 9_000))
+    card = CudaDevice("cuda", Cuda(recorded.log), recorded)
+    idle, whole = card.bubble_ns(lambda: time.sleep(0.001))
+    assert whole > 1_000_000
+    assert idle == whole - 8_000
+    empty = Recorded()
+    assert CudaDevice("cuda", Cuda(empty.log), empty).bubble_ns(lambda: None)[0] > 0
 
 
 def test_without_records_a_card_says_so() -> None:
