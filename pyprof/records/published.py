@@ -44,11 +44,13 @@ class TippingFinding:
 @dataclass(frozen=True)
 class ModelFigures:
     """What was printed of one model at one length: `values` by the name of an indicator, in its unit, or by words for
-    what has no indicator here (a quality, a time on their hardware).
+    what has no indicator here (a quality, a time on their hardware). `series` is the way in which it was made larger or
+    smaller than others.
     """
 
     length: int
     values: Mapping[str, float]
+    series: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ class Published:
     """The figures of one publication by modality.
 
     `tipping` has the range that the tipping points of the indicators in `covered` lie in, `without_tipping` those of
-    them for which none was found to exist. `figures` maps models to what was printed of them.
+    them for which none was found to exist. `figures` maps models to what was printed of them, `quality` is the name of
+    the one that tells how good they are.
     """
 
     source: str
@@ -66,6 +69,7 @@ class Published:
     tipping: Mapping[str, TippingFinding]
     without_tipping: tuple[str, ...]
     figures: Mapping[str, ModelFigures] = field(default_factory=dict)
+    quality: str | None = None
 
     def tipping_of(self, modality: str, indicator: str) -> TippingFinding | None:
         """The finding on an indicator's tipping point; None where the publication says nothing of it."""
@@ -84,10 +88,13 @@ _SHARE = validate.instance(ShareFinding, share=validate.figure, below=_length, u
 _TIPPING = validate.instance(
     TippingFinding, low=validate.optional(_length), high=validate.optional(_length), unit=validate.text
 )
-_FIGURES = validate.instance(ModelFigures, length=_length, values=validate.mapping(validate.figure))
+_FIGURES = validate.instance(
+    ModelFigures, absent=("series",), length=_length, values=validate.mapping(validate.figure), series=validate.words
+)
 PUBLISHED = validate.instance(
     Published,
-    absent=("figures",),
+    absent=("figures", "quality"),
+    quality=validate.optional(validate.words),
     figures=validate.mapping(_FIGURES),
     source=validate.words,
     covered=validate.listing(validate.text),
@@ -118,6 +125,9 @@ def diwan2023() -> Published:
     )
 
 
+_ACCURACY = "ImageNet accuracy (%)"
+
+
 @cache
 def misnomer() -> Published:
     """Tables 1 and 2 in reference/misnomer.toml, their GFLOPs as the multiply-adds that they are."""
@@ -128,10 +138,12 @@ def misnomer() -> Published:
     columns = data["vit_scaling"].pop("columns")
     for name, values in data["vit_scaling"].items():
         row = dict(zip(columns, values, strict=True))
-        quality = {"ImageNet accuracy (%)": row["imagenet_accuracy"]}
-        printed[f"vit-{name.lower()}"] = _row(row, row["msec_per_image"]) | quality
-    figures = {name: ModelFigures(data["image_size"], values) for name, values in printed.items()}
-    return Published(data["source"], (), {}, {}, {}, (), figures)
+        printed[f"vit-{name.lower()}"] = _row(row, row["msec_per_image"]) | {_ACCURACY: row["imagenet_accuracy"]}
+    ways = {"vit-d": "deeper", "vit-w": "wider"}
+    figures = {
+        name: ModelFigures(data["image_size"], values, ways.get(name[:5], "")) for name, values in printed.items()
+    }
+    return Published(data["source"], (), {}, {}, {}, (), figures, _ACCURACY)
 
 
 def _row(row: Mapping[str, Any], milliseconds: float) -> dict[str, float]:

@@ -26,7 +26,7 @@ def _models(part: Part) -> Iterator[Subject]:
 def _of(part: Part, subject: Subject) -> Iterator[PrintedFigure]:
     published = part.resolved.published
     figures = None if published is None else published.figures.get(subject.model)
-    if figures is None:
+    if published is None or figures is None:
         return
     records = [
         curve[figures.length] for (of, _), curve in part.curves.ok.items() if of == subject and figures.length in curve
@@ -35,4 +35,6 @@ def _of(part: Part, subject: Subject) -> Iterator[PrintedFigure]:
     for name, printed in figures.values.items():
         readings = (record.indicators[name] for record in records if name in record.indicators)
         ours = next((reading.value for reading in readings if reading.value is not None), None)
-        yield PrintedFigure(column, name, figures.length, printed, ours, ours / printed if ours and printed else None)
+        ratio = ours / printed if ours and printed else None
+        quality = name == published.quality
+        yield PrintedFigure(column, name, figures.length, printed, ours, ratio, quality, figures.series)

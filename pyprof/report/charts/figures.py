@@ -16,6 +16,7 @@ from pyprof.report.charts.least import least_charts
 from pyprof.report.charts.names import chart_name
 from pyprof.report.charts.parts import part_groups
 from pyprof.report.charts.render import PAGE, Format, draw, image, standing
+from pyprof.report.charts.scaling import scaling_groups
 from pyprof.report.charts.shares import share_group
 from pyprof.report.charts.theme import colour
 from pyprof.report.charts.tipping import tipping_charts
@@ -66,6 +67,12 @@ def figures(told: Several) -> dict[str, Spec]:
             for run, part in own
             for disagreeing in disagreement_groups(part, told.views[0].indicators, run)
             for chart in disagreeing.charts
+        ]
+        singles += [
+            chart
+            for run, part in own
+            for scaled in scaling_groups(part, told.views[0].indicators, run if len(told.views) > 1 else "")
+            for chart in scaled.charts
         ]
         made |= {each.name: standing(each, each.spec, PAGE, each.height) for each in singles}
     groups = difference_groups(told.differences)

@@ -14,6 +14,7 @@ from pyprof.report.charts.differences import difference_groups
 from pyprof.report.charts.disagreement import disagreement_groups
 from pyprof.report.charts.growth import growth_charts
 from pyprof.report.charts.parts import part_groups
+from pyprof.report.charts.scaling import scaling_groups
 from pyprof.report.charts.shares import share_group
 from pyprof.report.charts.tipping import tipping_charts
 from pyprof.report.page.answers import answers, in_one_line
@@ -67,6 +68,12 @@ def report_page(runs: Sequence[Run]) -> str:
     costs = [(own[0][1].name, [*curve_groups(own), *part_groups(own)]) for own in by_modality]
     differing = difference_groups(told.differences)
     published, tips = _published(told, by_modality)
+    scaled = [
+        made
+        for own in by_modality
+        for run, part in own
+        for made in scaling_groups(part, told.views[0].indicators, run if len(runs) > 1 else "")
+    ]
     records = records_data(told)
     trees = trees_data(list(zip(told.names, runs, told.views, strict=True)))
     disagreeing = [
@@ -79,7 +86,7 @@ def report_page(runs: Sequence[Run]) -> str:
     growing = [each for run, view in zip(names, told.views, strict=True) for each in growth_charts(view.growth, run)]
     arena = [each for run, view in zip(names, told.views, strict=True) for each in arena_charts(view.arena, run)]
     scores = [each for run, view in zip(names, told.views, strict=True) for each in score_charts(view.scores, run)]
-    groups = [*shares, *(each for _, own in costs for each in own), *disagreeing, *differing]
+    groups = [*shares, *(each for _, own in costs for each in own), *disagreeing, *scaled, *differing]
     charts += [*(chart for each in groups for chart in each.charts), *growing, *scores, *arena, *tips]
     sections: dict[str, list[Part]] = {
         "answer": first,
@@ -92,7 +99,7 @@ def report_page(runs: Sequence[Run]) -> str:
         "scores": [*map(figure, scores), *_of_each(told, scores_part)],
         "speech": [*_of_each(told, speech_part)],
         "arena": [*map(figure, arena), *_of_each(told, arena_part)],
-        "published": published,
+        "published": [*published, *map(group, scaled)],
         "records-section": [*records_part(told, records)],
         "layers": [*trees_part(trees)],
         "taken": [
