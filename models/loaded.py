@@ -40,8 +40,9 @@ class LoadedModel:
     """A model, fed and fitted by its architecture.
 
     `entry` is None for a factory or a checkpoint directory. `module` is the bare model; `step` is what is timed and
-    takes what `inputs` gives (`call` runs it as its mode and dtype ask): the module itself, in train mode a module that returns the loss, behind a light head, or of the model's own head with what `labels` makes, where its
-    task is known. `attention` is the implementation that really ran, counted in one forward pass. `kinds` are rules on
+    takes what `inputs` gives (`call` runs it as its mode and dtype ask): the module itself, in train mode a module that
+    returns the loss, behind a light head, or of the model's own head with what `labels` makes, where its task is known.
+    `attention` is the implementation that really ran, counted in one forward pass. `kinds` are rules on
     the paths of `step`. Call `fit` with a length before `step` runs at it. `inference` is the context for a call of it
     unless it is trained.
     """
@@ -274,7 +275,7 @@ def _verify(request: Request, entry: Entry | None, built: Architecture) -> int:
     length = max(built.probe, entry.shortest) if entry is not None else built.probe
     length = min(length, request.longest)
     built.fit(length)
-    probe = LoadedModel(request, None, built, built.module, request.attention, ())
+    probe = LoadedModel(replace(request, mode="infer"), None, built, built.module, request.attention, ())
     inputs = probe.inputs(length, 1)
     if entry is not None:
         with _autocast(request):

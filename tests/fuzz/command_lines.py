@@ -40,8 +40,9 @@ SENSE = {
     "--tolerance": ("2",), "--precision": ("5%", "0.1"), "--fail-over": ("3%", "0.5"), "--seed": ("1",),
     "--time-budget": ("1 s", "1 min"), "--timeout": ("1 min",), "--memory-budget": ("1 GiB",), "--tools": ("pyprof",),
     "--device": ("cpu",), "--pin": ("0",), "--dtype": ("float32",), "--launch": ("eager",), "--allocator": ("default",),
-    "--batch-limit": ("2",), "--optimizer": ("none", "sgd"), "--weights": ("bert=/dev/null",), "--size": ("tiny",),
-    "--mode": ("infer", "train"),
+    "--batch-limit": ("2",), "--optimizer": ("none", "sgd,sam"), "--weights": ("bert=/dev/null",), "--size": ("tiny",),
+    "--mode": ("infer", "train", "generate"), "--intensity": ("380 g/kWh", "much"), "--price": ("2.50 USD/h", "3"),
+    "--queries": ("1000",), "--examples": ("10",), "--loader": ("json:loads",),
 }  # fmt: skip
 # Always given, so that a line which makes sense takes no time; a second one of the same name may follow.
 CHEAP = {

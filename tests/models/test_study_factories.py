@@ -14,9 +14,10 @@ from pyprof.records import study as studies
 from pyprof.study.resolve import resolve
 
 ROWS = 16
+STUDIES = ["sparsity", "backbone", "families", "misnomer-all", "vit-patch", "vit-scaling", "generation", "optimizers"]
 
 
-@pytest.mark.parametrize("name", ["sparsity", "backbone", "families", "misnomer-all", "vit-patch", "vit-scaling"])
+@pytest.mark.parametrize("name", STUDIES)
 def test_every_study_is_about_what_there_is(name: str) -> None:
     resolved = resolve(studies.load(name))
     assert resolved.pairings
