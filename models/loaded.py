@@ -112,7 +112,7 @@ class LoadedModel:
         return output
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
-        """Call `step` in what its mode and its dtype ask for: without gradients unless it is trained, under autocast."""
+        """Call `step` as its mode and its dtype ask for: without gradients unless it is trained, under autocast."""
         with nullcontext() if self.mode == "train" else self.inference(), _autocast(self.request):
             return self.step(*args, **kwargs)
 

@@ -74,7 +74,9 @@ def add(commands: Commands) -> None:
     parser.add_argument("--dry-run", action="store_true", help="list the cases and their predicted times, and stop")
     narrow = parser.add_argument_group("narrowing the study")
     narrow.add_argument("--models", type=names, default=(), metavar="A,B", help="only these models")
-    narrow.add_argument("--modes", type=names, default=(), metavar="A,B", help="only these modes: infer, train; prefill, generate")
+    narrow.add_argument(
+        "--modes", type=names, default=(), metavar="A,B", help="only these modes: infer, train, prefill, generate"
+    )
     narrow.add_argument("--metrics", type=names, default=(), metavar="A,B", help="only these metrics")
     narrow.add_argument(
         "--lengths",

@@ -50,8 +50,8 @@ def resident_bytes(module: torch.nn.Module | None, inputs: object = ()) -> int:
     A module holds parameters, buffers, tensors as plain attributes, and packed weights as torch.ao's quantised layers
     have them. Tied parameters and views of one storage count once, and a view counts its whole storage, since that is
     what stays allocated. A sparse tensor counts its values and its indices. `inputs` may nest tensors in mappings,
-    sequences, dataclasses and caches of keys and values. Gradients are not resident: they are allocated by a step. Meta tensors, and lazy ones
-    before the first forward, occupy nothing.
+    sequences, dataclasses and caches of keys and values. Gradients are not resident: they are allocated by a step. Meta
+    tensors, and lazy ones before the first forward, occupy nothing.
     """
     from torch.nn.parameter import is_lazy
 

@@ -51,11 +51,11 @@ def profile(
     `mode` is "infer" (inference_mode, or what of it the module bears: see the profile's notes) or "train" (forward,
     loss, backward; the loss is the output's own `loss`, or else the mean of its floating-point tensors). Of a decoder
     the arguments are a prompt: "prefill" is its forward as it fills a cache of keys and values, "generate" a forward
-    over one more token with that cache. Where the module is in that mode already, its parts keep theirs. Probes are attached after a warm-up, so that what the first
-    forward builds is seen; then steps with and without them are taken in turn for about `seconds`, at least one of
-    each: what a step takes and what looking at it costs is in the profile's `plain`. Afterwards the module, its inputs
-    and the random state are given back as they were, whatever happened: see `pyprof.layers.snapshot`. `nvtx` and
-    `events` are as in `pyprof.instrument`.
+    over one more token with that cache. Where the module is in that mode already, its parts keep theirs. Probes are
+    attached after a warm-up, so that what the first forward builds is seen; then steps with and without them are taken
+    in turn for about `seconds`, at least one of each: what a step takes and what looking at it costs is in the
+    profile's `plain`. Afterwards the module, its inputs and the random state are given back as they were, whatever
+    happened: see `pyprof.layers.snapshot`. `nvtx` and `events` are as in `pyprof.instrument`.
 
     Raises UsageError for another mode, for seconds that are negative or no number, where nothing in the output can
     be trained on, and where a module that is no decoder is to generate.

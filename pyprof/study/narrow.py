@@ -17,9 +17,8 @@ class Narrowing:
     """What the command line changes in a study; what is empty or None stays as it is.
 
     `lengths` is "128,512", "128:2048:64" (stop included), "auto" (the study's own lengths, as few as the crossings
-    need) or "auto:128:2048:64". `settings` holds other keys of a study file (size, device, time_budget, ...; an
-    empty list takes a key away) and `measure` and `costs` those of its tables [measure] and [costs], with values as in the
-    file.
+    need) or "auto:128:2048:64". `settings` holds other keys of a study file (size, device, time_budget, ...; an empty
+    list takes a key away), `measure` and `costs` those of its tables [measure] and [costs], with values as in the file.
     """
 
     lengths: str | None = None

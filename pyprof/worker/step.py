@@ -34,8 +34,10 @@ def free(device: Device) -> None:
 class Step:
     """One step of a loaded model, ready to be called: a forward, or forward, loss, backward and maybe an optimizer.
 
-    `loader` names the function that gives the examples of ``wall_clock``. The optimizer is the case's, or `optimizer_name` where a study has one for all cases. Each call finds the inputs as they were given; `renew` sees to that beforehand, where it is not to be measured. Once
-    it is captured, a call is a replay, which finds them where they were then.
+    Each call finds the inputs as they were given; `renew` sees to that beforehand, where it is not to be measured. Once
+    it is captured, a call is a replay, which finds them where they were then. The optimizer is the case's, or
+    `optimizer_name` where a study has one for all cases; `loader` names the function that gives the examples of
+    ``wall_clock``.
     """
 
     model: LoadedModel
