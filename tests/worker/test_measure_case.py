@@ -266,7 +266,7 @@ def test_the_batch_limit_is_kept_and_said() -> None:
 
 def test_a_batch_that_cannot_be_confirmed_is_tried_smaller_and_errors_are_told() -> None:
     case = a_case("quiet", 4, batch="largest")
-    study = a_study(case.model, metrics=["throughput"], batch_limit=8)
+    study = a_study(case.model, metrics=["throughput"], batch_limit=8, memory_budget="8 kB")
     local = Bench(study, "here")
     asked: list[int] = []
 
@@ -284,6 +284,22 @@ def test_a_batch_that_cannot_be_confirmed_is_tried_smaller_and_errors_are_told()
     broken = Bench(study, "here", lambda one: Record(one, "error", "here", "", 0.0, "it broke"))
     record = broken.measure(case).record
     assert (record.status, record.reason) == ("error", "batch 8 could not be confirmed: it broke")
+
+
+def test_far_below_the_budget_no_fresh_process_is_asked() -> None:
+    case = a_case("quiet", 4, batch="largest")
+    asked: list[int] = []
+
+    def confirm(one: Case) -> Record:
+        assert isinstance(one.batch, int)
+        asked.append(one.batch)
+        return Record(one, "error", "here", "", 0.0, "not here")
+
+    for budget, status in (("1 GiB", "ok"), ("8 kB", "error")):
+        study = a_study(case.model, metrics=["throughput"], batch_limit=8, memory_budget=budget)
+        record = Bench(study, "here", confirm).measure(case).record
+        assert record.status == status, record.reason
+    assert asked == [8]
 
 
 def test_settling_fills_in_what_the_machine_decides() -> None:
