@@ -26,7 +26,7 @@ from pyprof.analysis.tipping_points import TippingPoint, tipping_points
 from pyprof.analysis.trust import trust
 from pyprof.analysis.usage import usage
 from pyprof.failures import NO_TIME, NOT_NEEDED, STATUSES
-from pyprof.records.case import MODES
+from pyprof.records.case import MODES, USUAL_MODES
 from pyprof.records.costs import Costs
 from pyprof.records.comparison import Comparison, ModelFacts, Subject
 from pyprof.records.record import Record
@@ -139,6 +139,7 @@ def _modality(part: Part) -> ModalityView:
     own = [comparison for comparison in part.resolved.comparisons if comparison.modality == part.name]
     points = tipping_points(part.curves, own, part.resolved.indicators)
     shares = share_curves(part.curves)
+    published_modes = [curve for curve in shares if curve.setting.mode in USUAL_MODES]
     ranked = rankings(part.curves, part.resolved.pairings, part.resolved.indicators)
     lengths = tuple(sorted({length for curve in part.curves.all.values() for length in curve}))
     several = len(lengths) > 1
@@ -147,7 +148,7 @@ def _modality(part: Part) -> ModalityView:
         unit=part.unit,
         tables=tables(part, points),
         shares=_share_charts(part, shares),
-        share_lines=_share_lines(part, shares, own),
+        share_lines=_share_lines(part, published_modes, own),
         tipping=tuple(_tipping_line(part, point) for point in points) if several else (),
         axis=_axis(part) if several else None,
         models=model_lines(part),
@@ -209,7 +210,9 @@ def _share_lines(part: Part, curves: Sequence[ShareCurve], comparisons: Sequence
 
 
 def _tipping_line(part: Part, point: TippingPoint) -> TippingLine:
-    finding = None if point.comparison.of_one_model else part.tipping_published(point.metric)
+    # What was published is of models against models, in the two modes that all have.
+    unlike = point.comparison.of_one_model or point.setting.mode not in USUAL_MODES
+    finding = None if unlike else part.tipping_published(point.metric)
     measured = point.measured
     related = agreement(point.tipping, finding, measured) if finding and measured else None
     placed = [(data_set, side(data_set.length, point.tipping, measured)) for data_set in part.data_sets if measured]
