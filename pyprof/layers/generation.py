@@ -25,13 +25,9 @@ def prompt(module: nn.Module, inputs: Inputs, name: str) -> Inputs:
     module that takes no cache: it is no decoder.
     """
     args, kwargs = inputs
-    taken = inspect.signature(module.forward).parameters
-    if "use_cache" not in taken or _argument(module) is None:
+    if _argument(module) is None:
         raise UsageError(_no_decoder(name))
-    kwargs = {**kwargs, "use_cache": True}
-    if "logits_to_keep" in taken:
-        kwargs["logits_to_keep"] = 1
-    return args, kwargs
+    return args, {**kwargs, **_settings(module)}
 
 
 def one_more_token(module: nn.Module, filling: Inputs, run: Callable[..., Any], name: str) -> Inputs:
@@ -50,7 +46,7 @@ def one_more_token(module: nn.Module, filling: Inputs, run: Callable[..., Any], 
     if tokens is None or argument is None:
         raise UsageError(f"{name} takes its tokens under none of {', '.join(_IDS)}: one more cannot be given to it")
     # Any token costs the same; this one is of the vocabulary.
-    more: dict[str, Any] = {tokens: named[tokens][:, :1].clone(), argument: cache, "use_cache": True}
+    more: dict[str, Any] = {tokens: named[tokens][:, :1].clone(), argument: cache, **_settings(module)}
     mask = named.get("attention_mask")
     hidden = getattr(output, "encoder_last_hidden_state", None)
     if hidden is not None:
@@ -59,8 +55,6 @@ def one_more_token(module: nn.Module, filling: Inputs, run: Callable[..., Any], 
         mask = torch.cat((mask, mask.new_ones(len(mask), 1)), dim=1)
     if isinstance(mask, Tensor):
         more["attention_mask"] = mask
-    if "logits_to_keep" in kwargs:
-        more["logits_to_keep"] = 1
     return (), more
 
 
@@ -115,6 +109,12 @@ def _named(module: nn.Module, inputs: Inputs) -> dict[str, Any]:
         if parameter.kind is parameter.VAR_KEYWORD:
             named |= named.pop(parameter.name, {})
     return named
+
+
+def _settings(module: nn.Module) -> dict[str, Any]:
+    """What a module that generates is called with beside its tokens, as far as it takes that."""
+    taken = inspect.signature(module.forward).parameters
+    return {name: value for name, value in (("use_cache", True), ("logits_to_keep", 1)) if name in taken}
 
 
 def _argument(module: nn.Module) -> str | None:
