@@ -31,7 +31,9 @@ def _work(shared: int, window: int | None) -> Callable[[int], float]:
     return forward
 
 
-def _entry(name: str, description: str, source: str, family: str, shared: int = HEADS, window: int | None = None) -> Entry:
+def _entry(
+    name: str, description: str, source: str, family: str, shared: int = HEADS, window: int | None = None
+) -> Entry:
     return Entry(
         name=name,
         modality="text",
@@ -53,7 +55,9 @@ def _entry(name: str, description: str, source: str, family: str, shared: int = 
 
 
 DECODERS = (
-    _entry("decoder", "keys and values of every head and every token", "Vaswani et al., NeurIPS 2017", "full attention"),
+    _entry(
+        "decoder", "keys and values of every head and every token", "Vaswani et al., NeurIPS 2017", "full attention"
+    ),
     _entry(
         "decoder-grouped",
         "keys and values shared by groups of three heads",

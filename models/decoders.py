@@ -23,7 +23,7 @@ def _blueprint(size: str, *, shared: int, window: int | None = None) -> Blueprin
         "num_key_value_heads": shared,
         "sliding_window": window,
     }
-    tiny = {"vocab_size": 128, "hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 2}
+    tiny: dict[str, Any] = {"vocab_size": 128, "hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 2}
     tiny |= {"sliding_window": None if window is None else 8}
     sizes = published | tiny if size == "tiny" else published
     # Rotary positions need no table, so that one more than the longest costs nothing.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from pyprof.failures import Status
 from pyprof.indicators.registry import every
-from pyprof.records.case import MODES, Case, Mode
+from pyprof.records.case import USUAL_MODES, Case, Mode
 from pyprof.records.comparison import Comparison, ModelFacts, Pairing, Subject
 from pyprof.records.published import diwan2023
 from pyprof.records.reading import Reading
@@ -250,7 +250,7 @@ def quick() -> Iterator[Record]:
     """A run as the quick study gives it: long training steps are left out by the budget."""
     for model, attention in MODELS:
         lengths = LENGTHS[FACTS[model].modality]
-        for mode in MODES:
+        for mode in USUAL_MODES:
             for length in lengths:
                 if mode == "train" and length > lengths[-3]:
                     predicted = MODELS[model, attention].seconds(length) * 2.9 * 7
@@ -267,7 +267,7 @@ def quick() -> Iterator[Record]:
 
 def large(count: int) -> Iterator[str]:
     """The JSON lines of `count` records over as many lengths as that takes, with raw samples for about 2.5 kB each."""
-    bases = [record(*key, 512, mode, samples=100).to_json() for key in MODELS for mode in MODES]
+    bases = [record(*key, 512, mode, samples=100).to_json() for key in MODELS for mode in USUAL_MODES]
     for number in range(count):
         base, length = bases[number % len(bases)], 32 + 8 * (number // len(bases))
         seconds = MODELS[base["case"]["model"], base["case"]["attention"]].seconds(length)

@@ -21,7 +21,10 @@ def add_costs(parser: Parser) -> None:
     )
     parser.add_argument("--price", type=_parsed(parse_price), metavar="P", help="of an hour, such as '2.50 USD/h'")
     parser.add_argument(
-        "--queries", type=whole(1, validate.MOST), metavar="N", help="examples that carbon and money are of (default: 1)"
+        "--queries",
+        type=whole(1, validate.MOST),
+        metavar="N",
+        help="examples that carbon and money are of (default: 1)",
     )
     parser.add_argument(
         "--examples", type=whole(1, validate.MOST), metavar="N", help="the same in train mode, repeated ones counted"

@@ -106,9 +106,7 @@ def add_model_options(
     )
     parser.add_argument("--batch", type=whole(1), metavar="N", help="number of examples (default: 1)")
     generating = "; of a decoder: prefill (a prompt fills the cache), generate (one more token reads it)"
-    parser.add_argument(
-        "--mode", choices=modes, help=f"default: {mode}{generating if 'generate' in modes else ''}"
-    )
+    parser.add_argument("--mode", choices=modes, help=f"default: {mode}{generating if 'generate' in modes else ''}")
     parser.add_argument("--size", choices=("base", "small", "tiny"), help="default: base; small for the zoo only")
     parser.add_argument("--dtype", choices=DTYPES, help=f"default: {dtype}")
     parser.add_argument("--device", metavar="DEVICE", help="cpu (default), cuda or cuda:N")

@@ -96,8 +96,8 @@ class Indicator(IndicatorFacts):
     nothing to read); *searched* while the largest batch is looked for, by ``read(search)``; *weighed* on one call of
     the step, by ``read(step, call)``, where `call` runs the step once and may carry the probes; *counted* by
     ``read(step)``, which may look at the module, its inputs and the mode, and may run the step; *trained* by
-    ``read(step)`` too, last of all, in the cases whose length is ``length(training, size)``, that of the task; *derived*
-    from the other readings of the case by ``read(case, readings, costs)``, of which it `needs` those. `read`
+    ``read(step)`` too, last of all, in the cases whose length is ``length(training, size)``, that of the task;
+    *derived* from the other readings of the case by ``read(case, readings, costs)``, of which it `needs` those. `read`
     gives a ``Reading``; one that cannot be had has the value None and a reason. What a counter or a training raises is
     such a reason too, while everything else of the case stands; what others raise becomes the case's status. `usual`:
     a study that names no metrics measures it.
@@ -131,6 +131,6 @@ def stated(indicator: Indicator, costs: Costs) -> IndicatorFacts:
     scope = "of one example"
     if costs.queries > 1 or costs.examples > 1:
         scope = f"of all: training on {plural(costs.examples, 'example')}, or {costs.queries:,} queries"
+    facts = replace(facts, scope=scope)
     currency = "" if costs.price is None else costs.price.currency
-    money = {"unit": currency, "short_unit": currency} if indicator.name == "monetary" and currency else {}
-    return replace(facts, scope=scope, **money)
+    return replace(facts, unit=currency, short_unit=currency) if indicator.name == "monetary" and currency else facts

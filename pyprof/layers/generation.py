@@ -60,8 +60,8 @@ def one_more_token(module: nn.Module, filling: Inputs, run: Callable[..., Any], 
 
 def filled(output: Any, name: str) -> Any:
     """The cache in the output of a forward; raises UsageError where there is none: the module is no decoder."""
-    get = output.get if isinstance(output, Mapping) else lambda each: getattr(output, each, None)
-    cache = next((found for each in CACHE_NAMES if (found := get(each)) is not None), None)
+    held = output if isinstance(output, Mapping) else {name: getattr(output, name, None) for name in CACHE_NAMES}
+    cache = cache_in(held)
     if cache is None or not any(tensor.numel() for tensor in tensors_in(cache)):
         raise UsageError(_no_decoder(name))
     return cache

@@ -27,8 +27,8 @@ from pyprof.analysis.trust import trust
 from pyprof.analysis.usage import usage
 from pyprof.failures import NO_TIME, NOT_NEEDED, STATUSES
 from pyprof.records.case import MODES, USUAL_MODES
-from pyprof.records.costs import Costs
 from pyprof.records.comparison import Comparison, ModelFacts, Subject
+from pyprof.records.costs import Costs
 from pyprof.records.record import Record
 from pyprof.records.resolved import Resolved
 from pyprof.records.study import Study

@@ -12,7 +12,7 @@ from pyprof.analysis.launch_bound import launch_bound
 from pyprof.analysis.shares import rank
 from pyprof.analysis.tipping_points import TippingPoint
 from pyprof.records.case import MODES
-from pyprof.records.comparison import ModelFacts, Subject
+from pyprof.records.comparison import ModelFacts, Subject, place_of
 from pyprof.records.indicator import IndicatorFacts
 from pyprof.records.published import DataSet, ShareFinding, TippingFinding
 from pyprof.records.record import PARAMETERS, Record

@@ -55,8 +55,13 @@ def resolve(study: Study) -> Resolved:
 
 
 def facts_of(study: Study) -> tuple[IndicatorFacts, ...]:
-    """What is known of the study's indicators; raises UsageError for one that does not exist."""
+    """What is known of the study's indicators, where it names none of those that its modes have.
+
+    Raises UsageError for one that does not exist.
+    """
     chosen = indicators.chosen(study.metrics, f"{study.name}: metrics")
+    if not study.metrics:
+        chosen = tuple(indicator for indicator in chosen if set(indicator.modes) & set(study.modes))
     return tuple(stated(indicator, study.costs) for indicator in chosen)
 
 

@@ -139,9 +139,7 @@ class Bench:
         model.fit(wanted.length)
         case.notes += model.notes(wanted.length)
         if wanted.batch != "largest":
-            case.step = Step(
-                model, wanted, self.study.optimizer, wanted.batch, self.study.training, self.study.loader
-            )
+            case.step = Step(model, wanted, self.study.optimizer, wanted.batch, self.study.training, self.study.loader)
             case.notes += case.step.notes
             if wanted.launch == "graph":
                 case.step.capture()

@@ -111,7 +111,6 @@ class Search:
         confirmed[batch] = record
         return record.indicators[PEAK_MEMORY.name].samples[0]
 
-
     def _is_roomy(self, batch: int) -> bool:
         """Whether the batch is the limit of the search and takes a small share of the budget, by the peaks so far."""
         budget = self.study.memory_budget

@@ -125,7 +125,9 @@ class Step:
 
     @property
     def inputs(self) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
-        return self._inputs.take()
+        """The arguments as the next step finds them."""
+        self._inputs.renew()
+        return self._inputs.current
 
     @property
     def module(self) -> torch.nn.Module:

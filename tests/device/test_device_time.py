@@ -17,7 +17,7 @@ from pyprof.analysis.launch_bound import launch_bound
 from pyprof.device.cuda import CudaDevice, union_ns
 from pyprof.device.host import HostDevice
 from pyprof.errors import UsageError
-from pyprof.indicators import device_time
+from pyprof.indicators import device_time, pipeline_bubble
 from pyprof.records.reading import Reading
 from pyprof.records.record import Record
 from pyprof.records.study import parse
@@ -108,6 +108,11 @@ def test_a_card_s_bubble_is_all_before_its_first_and_after_its_last_work() -> No
     assert idle == whole - 8_000
     empty = Recorded()
     assert CudaDevice("cuda", Cuda(empty.log), empty).bubble_ns(lambda: None)[0] > 0
+
+
+def test_a_device_that_does_not_tell_its_bubble_gives_the_reason() -> None:
+    reading = pipeline_bubble.read(OneStep(fake_device.FakeDevice("chip")))  # type: ignore[arg-type]
+    assert reading.reason == "chip does not tell when it has nothing to do"
 
 
 def test_without_records_a_card_says_so() -> None:

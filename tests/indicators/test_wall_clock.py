@@ -11,7 +11,9 @@ import pytest
 import torch
 from model_steps import registry_step
 
+from pyprof.device import host
 from pyprof.indicators import pipeline_bubble, wall_clock
+from pyprof.records.reading import Reading
 
 LOADERS = """
 import time
@@ -86,20 +88,22 @@ def test_without_examples_there_is_a_reason() -> None:
     assert read("empty").reason == "own_loaders:empty gave no batch"
 
 
-def test_the_bubble_of_the_host_is_what_its_cores_did_not_do() -> None:
+def test_the_bubble_of_the_host_is_what_its_cores_did_not_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Clock:
+        """A wall of 100 ns a step, in which two threads compute for 120 ns together."""
+
+        def __init__(self) -> None:
+            self.steps = 0
+
+        def perf_counter_ns(self) -> int:
+            return 100 * self.steps
+
+        def process_time_ns(self) -> int:
+            return 120 * self.steps
+
+    clock = Clock()
     step = registry_step("bert", 16)
-    step._run = lambda inputs: time.sleep(0.02)
-    reading = pipeline_bubble.read(step)
-    assert reading.value is not None
-    assert 0.015 < reading.value
-    assert 0.7 < reading.detail["share"] <= 1.0
-    threads = torch.get_num_threads()
-    step._run = lambda inputs: _busy(0.02)
-    busy = pipeline_bubble.read(step)
-    assert busy.detail["share"] < (1 - 1 / threads) + 0.3
-
-
-def _busy(seconds: float) -> None:
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        pass
+    step._run = lambda inputs: setattr(clock, "steps", clock.steps + 1)
+    monkeypatch.setattr(host, "time", clock)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert pipeline_bubble.read(step) == Reading(40e-9, 40e-9, 40e-9, (40,) * 5, detail={"share": 0.4})

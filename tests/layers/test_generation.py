@@ -7,7 +7,16 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from transformers import BertConfig, BertModel, GPT2Config, GPT2LMHeadModel, MistralConfig, MistralModel, T5Config, T5Model
+from transformers import (
+    BertConfig,
+    BertModel,
+    GPT2Config,
+    GPT2LMHeadModel,
+    MistralConfig,
+    MistralModel,
+    T5Config,
+    T5Model,
+)
 
 import pyprof
 from pyprof.device.memory import cache_in, resident_bytes

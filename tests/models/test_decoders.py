@@ -39,8 +39,7 @@ def test_flops_of_one_more_token(attention: str) -> None:
     step = registry_step("decoder", length, "generate", attention)
     by_layer = 4 * width**2 + 3 * width * inner + 2 * (length + 1) * width
     reading = flops.count(step)
-    # Rotary positions are a product of a matrix and one position.
-    assert reading.value == 2 * (LAYERS * by_layer + width * words) + 2 * HEAD // 2
+    assert reading.value == 2 * (LAYERS * by_layer + width * words)
     assert reading.detail["uncounted"] == {}
 
 

@@ -149,7 +149,8 @@ def test_training_and_queries_are_added(run: Path) -> None:
     assert usage(curves, restated_run.resolved.indicators, Costs(intensity=1.0)) == ()
 
 
-def test_the_report_states_them(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_report_states_them(run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "140")
     given = ["--intensity", "500 g/kWh", "--price", "4 USD/h", "--queries", "1000000", "--examples", "2000"]
     assert main(["report", str(run), *given]) == 0
     said = capsys.readouterr().out

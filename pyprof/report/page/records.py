@@ -28,7 +28,19 @@ _TEXTS = (
     "status",
 )
 # What can be filtered by a list of its values, unless there are too many to choose from.
-_CHOSEN = ("run", "model", "attention", "mode", "batch", "dtype", "device", "allocator", "launch", "optimizer", "status")
+_CHOSEN = (
+    "run",
+    "model",
+    "attention",
+    "mode",
+    "batch",
+    "dtype",
+    "device",
+    "allocator",
+    "launch",
+    "optimizer",
+    "status",
+)
 _MOST_CHOICES = 60
 
 
