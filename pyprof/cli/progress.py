@@ -77,4 +77,6 @@ def _figures(event: Event) -> Iterator[str]:
         if reading is None or reading.value is None or indicator.exact:
             continue
         at = f" at batch {reading.batch}" if indicator.batch == "largest" else ""
-        yield f"{figure(indicator, reading.value)}{at}"
+        # A share has no unit that would tell what it is of.
+        name = f"{indicator.title.lower()} " if indicator.unit == "1" else ""
+        yield f"{name}{figure(indicator, reading.value)}{at}"

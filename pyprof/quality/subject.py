@@ -98,7 +98,7 @@ def encoder(
         architecture = _loaded(subject, vocabulary, longest, seed, causal)
     else:
         architecture = _initialised(subject, entry, {"vocab_size": vocabulary} | _dropouts(dropout), seed, causal)
-    if architecture.unit != "token":
+    if architecture.unit != "token" or getattr(architecture.module, "main_input_name", "input_ids") != "input_ids":
         raise UsageError(f"{subject.model} takes no token numbers: train a model of text or one of the zoo")
     architecture.extend(longest)
     architecture.fit(longest)

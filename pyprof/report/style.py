@@ -218,13 +218,9 @@ def short_case(case: Case) -> str:
 def figure(indicator: IndicatorFacts, value: float) -> str:
     """A value of an indicator with its unit."""
     written = {"time": format_seconds, "bytes": format_bytes, "count": format_count}.get(indicator.format)
-    if written is None:
-        return f"{value:.3g} {indicator.unit}"
-    return (
-        f"{written(value)} {indicator.unit}"
-        if indicator.format == "count" and indicator.unit != "1"
-        else written(value)
-    )
+    number = f"{value:.3g}" if written is None else written(value)
+    # A time and a size are written with their unit; a share has none.
+    return number if indicator.format in ("time", "bytes") or indicator.unit == "1" else f"{number} {indicator.unit}"
 
 
 def device_line(environment: Environment, device: str) -> str:

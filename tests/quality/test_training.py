@@ -236,6 +236,7 @@ def test_judging_leaves_the_mode_and_pads_without_a_trace():
     ("subject", "said"),
     [
         (Subject("vit"), "takes no token numbers"),
+        (Subject("l-hubert"), "takes no token numbers"),
         (Subject("zoo-dense", device="cuda:1"), "CUDA_VISIBLE_DEVICES"),
         (Subject("zoo-dens"), "did you mean 'zoo-dense'"),
     ],

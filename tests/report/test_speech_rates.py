@@ -19,7 +19,7 @@ from pyprof.report.as_json import document
 from pyprof.report.build import About, build_view
 from pyprof.report.console import Console
 from pyprof.report.page.growth import speech_part
-from pyprof.report.style import Glyphs
+from pyprof.report.style import Glyphs, figure
 from pyprof.report.terminal import render
 
 TASKS = ("speech", "speech_frozen")
@@ -109,3 +109,9 @@ def test_a_run_without_speech_has_none() -> None:
     made = view([plain])
     assert made.speech == ()
     assert not [*speech_part(made)]
+
+
+def test_a_share_is_written_without_a_unit() -> None:
+    latency, rate, _ = INDICATORS
+    assert (figure(latency, 0.0123), figure(rate, 0.0852)) == ("12.3 ms", "0.0852")
+    assert figure(registry.find("flops").facts, 2e9) == "2.0 G FLOP"

@@ -18,6 +18,7 @@ from pyprof.models import registry
 from pyprof.models.blueprint import blueprint, preserved_random
 from pyprof.models.checkpoint import load_hubert
 from pyprof.models.l_hubert import from_hubert
+from pyprof.names import is_reference
 from pyprof.quality.asr.alphabet import Alphabet, saved_alphabet
 from pyprof.quality.asr.decoding import Decoding
 from pyprof.quality.asr.librispeech import Waveform
@@ -173,7 +174,7 @@ def build(
     begins at random. Raises UsageError for a model that is no HuBERT and for a checkpoint that cannot be read.
     """
     entry = registry.find(source)
-    if entry is not None and "hubert" not in (entry.name, entry.vanilla):
+    if is_reference(source) if entry is None else "hubert" not in (entry.name, entry.vanilla):
         raise UsageError(
             f"{source} takes no speech: choose hubert, l-hubert, l-hubert-100 or the checkpoint of a HuBERT"
         )

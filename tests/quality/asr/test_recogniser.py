@@ -160,6 +160,7 @@ def test_a_checkpoint_says_whether_waveforms_are_normalised(tmp_path: Path) -> N
 def test_what_takes_no_speech_is_refused(tmp_path: Path) -> None:
     for source, options, message in (
         ("bert", {}, "bert takes no speech: choose hubert, l-hubert"),
+        ("os.path:join", {}, "os.path:join takes no speech"),
         ("hubret", {}, "did you mean 'hubert'"),
         (str(tmp_path), {}, "is no local transformers checkpoint"),
         ("hubert", {"weights": str(tmp_path)}, "is no local transformers checkpoint"),
