@@ -36,14 +36,15 @@ def setting_words(table: SpeechRates) -> str:
 def heads(table: SpeechRates) -> list[str]:
     """The titles of the columns."""
     seconds = next((f" of {row.seconds:.1f} s" for row in table.rows if row.seconds is not None), "")
-    return ["model", *(LEARNS[task] for task in table.tasks), f"utterance{seconds}", "of real time", "peak memory"]
+    rates = [head for task in table.tasks for head in (LEARNS[task], f"above {table.rows[0].model}")]
+    return ["model", *rates, f"utterance{seconds}", "of real time", "peak memory"]
 
 
 def cells(table: SpeechRates, row: SpeechRow) -> list[str]:
     """The cells of a model's row."""
     return [
         row.model,
-        *(_cell(row.rates.get(task)) for task in table.tasks),
+        *(cell for task in table.tasks for cell in (_cell(row.rates.get(task)), _above(row.rates.get(task)))),
         "-" if row.latency is None else format_seconds(row.latency),
         "-" if row.real_time_factor is None else f"{row.real_time_factor:.3g}",
         "-" if row.peak_memory is None else format_bytes(int(row.peak_memory)),
@@ -77,6 +78,15 @@ def _cell(rate: Rate | None) -> str:
         return "-"
     half = "" if rate.low is None or rate.high is None else f"±{50 * (rate.high - rate.low):.2f}"
     return f"{_percent(rate.value)}{half} / {_percent(rate.published)}"
+
+
+def _above(rate: Rate | None) -> str:
+    """How much higher a rate is than the first model's, in percent of the words."""
+    if rate is None or rate.above is None:
+        return "-"
+    low, high = rate.above.interval or (None, None)
+    half = "" if low is None or high is None else f"±{50 * (high - low):.2f}"
+    return f"{100 * rate.above.value:+.2f}{half}"
 
 
 def _percent(share: float | None) -> str:

@@ -34,8 +34,12 @@ def reading(task: str, value: float | None, seconds: float, *, seeds: bool) -> R
         "task": task,
         "published": dict(published(frozen=task == "speech_frozen")),
         "source": SOURCE,
-        "seeds": [{"seed": 0, "detail": {} if value is None else {"word_error_rate": own, "cost": cost}}],
+        "seeds": [{"seed": 0, "detail": {}}],
     }
+    if value is not None:
+        words = [100, 200, 150, 50, 100, 200]
+        by_cluster = {"errors": [round(value * each) + each % 100 // 50 for each in words], "words": words}
+        detail["seeds"] = [{"seed": 0, "detail": {"word_error_rate": own, "cost": cost, "by_cluster": by_cluster}}]
     if value is None:
         return Reading(None, reason="1 of 1 trainings diverged: the loss is nan", detail=detail)
     return Reading(value, *((value - 0.01, value + 0.01) if seeds else ()), detail=detail)
@@ -68,6 +72,12 @@ def test_rows_have_both_rates_and_what_hearing_costs() -> None:
     assert [row.rates["speech_frozen"].published for row in table.rows] == [0.0709, 0.2106, 0.1448]
     assert (dense.rates["speech"].value, dense.rates["speech"].low) == (0.035, pytest.approx(0.0315))
     assert dense.rates["speech"].over == "40 speakers"
+    above = local.rates["speech_frozen"].above
+    assert dense.rates["speech_frozen"].above is None
+    assert above is not None
+    assert above.value == pytest.approx(0.13, abs=0.005)
+    assert above.low is not None
+    assert 0.12 < above.low < above.value < (above.high or 0) < 0.14
     assert (local.latency, local.seconds, local.peak_memory) == (0.2, 12.3, 2**29)
     # A model of which one training diverged has the cost of the other.
     assert other.rates["speech"].reason == "1 of 1 trainings diverged: the loss is nan"

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from pyprof.quality import require_extra
 from pyprof.statistics.bootstrap import Resampled, ratio_of_sums
+from pyprof.statistics.estimate import FEWEST_SAMPLES
 
 Counts = npt.NDArray[np.int64]
 # What stands in a column of `word_counts` and `character_counts`.
@@ -78,6 +79,21 @@ def error_rate(counts: Counts, speakers: Sequence[Hashable]) -> ErrorRate:
     substitutions, deletions, insertions, reference = (int(each) for each in counts.sum(axis=0))
     rate = ratio_of_sums(counts[:, :3].sum(axis=1), counts[:, 3], speakers)
     return ErrorRate(rate, substitutions, deletions, insertions, reference)
+
+
+def by_cluster(counts: Counts, speakers: Sequence[Hashable]) -> dict[str, list[int]]:
+    """Errors and words of each speaker, or of each utterance where there are fewer than five: what is drawn together.
+
+    Two models that were judged on the same utterances are compared by these, pair by pair.
+    """
+    several = len(set(speakers)) >= FEWEST_SAMPLES
+    clusters = [str(each) for each in speakers] if several else [str(number) for number in range(len(counts))]
+    sums: dict[str, list[int]] = {}
+    for cluster, row in zip(clusters, counts.tolist(), strict=True):
+        both = sums.setdefault(cluster, [0, 0])
+        both[0] += sum(row[:3])
+        both[1] += row[3]
+    return {"errors": [errors for errors, _ in sums.values()], "words": [words for _, words in sums.values()]}
 
 
 def drawn_name(rate: Resampled) -> str | None:

@@ -13,7 +13,7 @@ from pyprof.errors import UsageError
 from pyprof.quality.asr import librispeech, tones
 from pyprof.quality.asr.alphabet import Alphabet, alphabet_of
 from pyprof.quality.asr.decoding import parse_decoding
-from pyprof.quality.asr.errors import character_counts, error_rate, word_counts
+from pyprof.quality.asr.errors import by_cluster, character_counts, error_rate, word_counts
 from pyprof.quality.asr.published import SOURCE, published
 from pyprof.quality.asr.spoken import SpokenSplit, check_lengths, of_sentences, of_utterances
 from pyprof.quality.plan import Plan
@@ -193,6 +193,7 @@ class Speech(Task):
         return {
             "word_error_rate": error_rate(words, speakers).to_json(),
             "character_error_rate": error_rate(characters, speakers).to_json(),
+            "by_cluster": by_cluster(words, speakers),
             "utterances": len(examples),
             "speakers": len(set(speakers)),
             "seconds": sum(one.seconds for one in examples.spoken),

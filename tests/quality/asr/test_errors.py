@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pyprof.quality.asr.errors import character_counts, error_rate, word_counts
+from pyprof.quality.asr.errors import by_cluster, character_counts, error_rate, word_counts
 
 pytest.importorskip("jiwer", reason="the extra quality is not installed")
 
@@ -38,3 +38,10 @@ def test_the_interval_is_over_speakers_where_there_are_enough() -> None:
     assert error_rate(counts, ["one"] * 60).to_json()["resampled"] == "60 utterances"
     perfect = error_rate(counts * [0, 0, 0, 1], ["one"] * 60).to_json()
     assert (perfect["value"], perfect["low"], perfect["high"], perfect["resampled"]) == (0.0, None, None, None)
+
+
+def test_what_is_drawn_together_is_summed_for_pairs() -> None:
+    counts = word_counts(SAID, HEARD)
+    assert by_cluster(counts, ["ann", "bob", "ann", "bob"]) == {"errors": [0, 2, 1, 1], "words": [3, 3, 1, 3]}
+    many = by_cluster(np.repeat(counts, 2, axis=0), [*"abcdeabc"])
+    assert many == {"errors": [1, 1, 3, 2, 1], "words": [4, 6, 6, 3, 1]}
