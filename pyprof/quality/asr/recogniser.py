@@ -16,12 +16,13 @@ from pyprof.errors import UsageError
 from pyprof.failures import sentence
 from pyprof.models import registry
 from pyprof.models.blueprint import blueprint, preserved_random
-from pyprof.models.checkpoint import load_hubert
+from pyprof.models.checkpoint import load_directory, load_hubert, then
 from pyprof.models.l_hubert import from_hubert
+from pyprof.models.windows import window_of_context
 from pyprof.names import is_reference
 from pyprof.quality.asr.alphabet import Alphabet, saved_alphabet
 from pyprof.quality.asr.decoding import Decoding
-from pyprof.quality.asr.librispeech import Waveform
+from pyprof.quality.asr.librispeech import SAMPLE_RATE, Waveform
 
 # How HuBERT base was fine-tuned (fairseq, examples/hubert/config/finetune/base_10h.yaml). A projection that learns
 # alone sees features without any of it.
@@ -106,6 +107,20 @@ class Recogniser(nn.Module):
             "heard": pad_sequence(heard, batch_first=True),
         }
 
+    def save(self, directory: Path) -> None:
+        """Write a checkpoint that transformers reads: the model, its vocab.json and its preprocessor_config.json."""
+        self.model.save_pretrained(directory)
+        self.alphabet.save(directory)
+        takes = {
+            "feature_extractor_type": "Wav2Vec2FeatureExtractor",
+            "feature_size": 1,
+            "sampling_rate": SAMPLE_RATE,
+            "padding_value": 0.0,
+            "do_normalize": self.normalise,
+            "return_attention_mask": False,
+        }
+        (directory / "preprocessor_config.json").write_text(json.dumps(takes, indent=1), encoding="utf-8")
+
     def frames(self, samples: int) -> int:
         """How many frames come of a number of samples."""
         return int(self.model._get_feat_extract_output_lengths(samples))
@@ -168,10 +183,11 @@ def build(
     """A recogniser that speaks an alphabet, on the CPU; its random weights are fixed by the seed.
 
     `source` is hubert, l-hubert or l-hubert-100, which start from random weights or from those of `weights`, or a
-    local checkpoint of a HuBERT. `context` takes the place of an L-HuBERT's own, and makes one of a HuBERT. A
-    checkpoint with a head and a vocab.json keeps both, in place of a new head that speaks `alphabet`. With `noise` it
-    is trained with the masks and dropout of HuBERT's own fine-tuning. The convolutions learn only where everything
-    begins at random. Raises UsageError for a model that is no HuBERT and for a checkpoint that cannot be read.
+    local checkpoint of a HuBERT or an L-HuBERT. `context` takes the place of a window, and makes one where there is
+    none. A checkpoint with a head and a vocab.json keeps both, in place of a new head that speaks `alphabet`. With
+    `noise` it is trained with the masks and dropout of HuBERT's own fine-tuning. The convolutions learn only where
+    everything begins at random. Raises UsageError for a model that is no HuBERT and for a checkpoint that cannot be
+    read.
     """
     entry = registry.find(source)
     if is_reference(source) if entry is None else "hubert" not in (entry.name, entry.vanilla):
@@ -180,14 +196,19 @@ def build(
         )
     checkpoint = weights if entry is not None else source
     settings = FINE_TUNING if noise and not frozen else WITHOUT_NOISE
+    window = None
     if checkpoint is None:
         dense = _with_head(blueprint(registry.entry("hubert"), size).config, alphabet, settings, seed)
     else:
-        dense, alphabet = _started(checkpoint, alphabet, settings, seed)
-    if context is None and entry is not None and entry.vanilla is not None:
-        context = sum(blueprint(entry, "tiny").config.window)
-    model = dense if context is None else from_hubert(dense, context)
-    runs = registry.entry("hubert" if context is None else "l-hubert")
+        loaded = _loaded(checkpoint)
+        dense, alphabet = _started(loaded, checkpoint, alphabet, settings, seed)
+        window = getattr(loaded.config, "window", None)
+    if entry is not None:
+        window = blueprint(entry, "tiny").config.window if entry.vanilla is not None else None
+    if context is not None:
+        window = window_of_context(context)
+    model = dense if window is None else from_hubert(dense, window=window)
+    runs = registry.entry("hubert" if window is None else "l-hubert")
     implementation = runs.resolve(attention)
     runs.check_attention(implementation, "train")
     model.set_attn_implementation(implementation)
@@ -211,9 +232,17 @@ def _with_head(config: Any, alphabet: Alphabet, settings: dict[str, Any], seed: 
         return HubertForCTC(made)
 
 
-def _started(checkpoint: str, alphabet: Alphabet, settings: dict[str, Any], seed: int) -> tuple[Any, Alphabet]:
+def _loaded(checkpoint: str) -> Any:
+    """The HuBERT or L-HuBERT of a checkpoint, with a head or without."""
+    if Path(checkpoint, "config.json").is_file() and then(checkpoint) == registry.entry("l-hubert").then:
+        return load_directory(checkpoint, registry.entry("l-hubert").attentions[0])[0]
+    return load_hubert(checkpoint)
+
+
+def _started(
+    source: Any, checkpoint: str, alphabet: Alphabet, settings: dict[str, Any], seed: int
+) -> tuple[Any, Alphabet]:
     """A HuBERT with the weights of a checkpoint, and the alphabet of its head: the checkpoint's, if it has both."""
-    source: Any = load_hubert(checkpoint)
     saved = None if isinstance(source, HubertModel) else saved_alphabet(Path(checkpoint))
     if saved is not None and len(saved) != source.config.vocab_size:
         raise UsageError(
@@ -241,4 +270,4 @@ def _normalises(checkpoint: str | None) -> bool:
 
 
 # Names of classes, and what transformers writes beside the settings.
-_NOT_CARRIED = ("model_type", "architectures", "transformers_version", "_name_or_path")
+_NOT_CARRIED = ("model_type", "architectures", "transformers_version", "_name_or_path", "window")

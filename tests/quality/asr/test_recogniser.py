@@ -145,6 +145,27 @@ def test_the_head_of_a_checkpoint_is_kept_with_its_alphabet(tmp_path: Path) -> N
         tiny(str(tmp_path))
 
 
+@pytest.mark.parametrize("source", ["hubert", "l-hubert"])
+def test_what_was_trained_is_saved_as_transformers_reads_it(tmp_path: Path, source: str) -> None:
+    from transformers import AutoModelForCTC, Wav2Vec2FeatureExtractor
+
+    recogniser = tiny(source, context=None if source == "hubert" else 8)
+    learn(recogniser, 2)
+    recogniser.eval().save(tmp_path)
+    again = tiny(str(tmp_path)).eval()
+    assert type(again.model) is type(recogniser.model)
+    assert getattr(again.model.config, "window", None) == getattr(recogniser.model.config, "window", None)
+    sound = tones("STAR")
+    theirs = Wav2Vec2FeatureExtractor.from_pretrained(tmp_path)(sound, sampling_rate=16_000, return_tensors="pt")
+    with torch.no_grad():
+        expected = recogniser(**batch("STAR"))["logits"]
+        assert torch.equal(again(**batch("STAR"))["logits"], expected)
+        model = AutoModelForCTC.from_pretrained(tmp_path).eval()
+        torch.testing.assert_close(model(**theirs).logits, expected, atol=1e-5, rtol=1e-5)
+    # Another window takes the place of the saved one.
+    assert tiny(str(tmp_path), context=64).model.config.window == (32, 32)
+
+
 def test_a_checkpoint_says_whether_waveforms_are_normalised(tmp_path: Path) -> None:
     HubertModel(hubert_config("tiny")).save_pretrained(tmp_path)
     sound = torch.from_numpy(tones("STAR"))
