@@ -30,6 +30,8 @@ HERE = "local"
 _FAILED_STARTS = 3
 # How long a look at the actors lasts before hanging ones are looked for, and nobody is told that it waits.
 _LOOK_SECONDS = 1.0
+# How long the first waits for the others, which may find no room yet.
+_TOGETHER_SECONDS = 30.0
 # What little passes through Ray's store of objects: the least that it takes.
 _STORE_BYTES = 80 * 2**20
 _LONGEST_FOLDER = 26
@@ -105,7 +107,7 @@ class RayExecutor:
         self._last_failure = ""
 
     def start(self, study: Study) -> Ready:
-        """Start the actors, and wait until the first is ready; see ``Executor.start``."""
+        """Start the actors, and wait for the first, and a while for the others; see ``Executor.start``."""
         self._connect()
         count = self._count or self._room()
         first = self._hire()
@@ -123,6 +125,10 @@ class RayExecutor:
         ready = Ready(studies.parse(self._study, "the study"), first.environment)
         for _ in range(count - 1):
             self._ask(self._hire(), "start", self._study, starts=True)
+        # Where several are on one machine, one that loads torch would disturb what another measures.
+        begin = time.monotonic()
+        while not all(each.environment for each in self._crew) and time.monotonic() - begin < _TOGETHER_SECONDS:
+            self._look(_LOOK_SECONDS)
         return ready
 
     def found(self) -> Sequence[Task]:

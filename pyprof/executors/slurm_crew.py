@@ -97,7 +97,10 @@ class Crew:
     def why_none_runs(self) -> str:
         """Why no job runs, by Slurm's own words; empty where it has none."""
         pending = next((job for job in self.jobs.values() if job.pending), None)
-        return "" if pending is None else f": job {pending.name} is pending ({printable(pending.reason)})"
+        if pending is None:
+            return ""
+        reason = "" if pending.reason in ("", "None") else f" ({printable(pending.reason)})"
+        return f": job {pending.name} is pending{reason}"
 
 
 def _word(job: Job) -> str:

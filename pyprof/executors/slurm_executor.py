@@ -74,7 +74,7 @@ class SlurmExecutor:
         self._settings: Message = {}
         self._earlier: Message | None = None
         self._crew = Crew()
-        self._asked = -math.inf
+        self._asked, self._is_answered = -math.inf, False
         self._delivered: dict[str, Told] = {}
         self._taken_since: dict[str, float] = {}
         self._warned: set[str] = set()
@@ -92,7 +92,7 @@ class SlurmExecutor:
         while not self._crew.alive:
             if self._crew.refused:
                 raise UsageError(next(iter(self._crew.refused.values())))
-            if self._crew.failed and not self._crew.coming:
+            if self._crew.failed and not self._crew.coming and self._is_answered:
                 raise UsageError(f"the jobs of Slurm end before they can measure: {self._last_words()}")
             waiting = f"waiting for a job of Slurm{self._crew.why_none_runs()}"
             if waiting != told:
@@ -124,9 +124,12 @@ class SlurmExecutor:
         own = {"name": name, "study": study.to_table(), "settled": False, "directory": os.getcwd()}
         self._earlier, self._settings = earlier, earlier or own
         self._spool.write_settings(self._settings)
-        # When a group began that is under way since before says nothing about clocks.
+        # When a group began before this run says nothing about clocks, and an old refusal nothing about new jobs.
         for told in self._spool.told("began"):
             self._spool.forget(told)
+        for worker, message in self._spool.workers().items():
+            if "refused" in message:
+                self._spool.dismiss(worker)
 
     def found(self) -> Sequence[Task]:
         """What an earlier run gave out and nobody has read the outcome of; see ``Executor.found``."""
@@ -270,7 +273,7 @@ class SlurmExecutor:
     def _ask(self) -> bool:
         """Ask the queue; where it does not answer, all stays as it was."""
         jobs = self._queue.jobs()
-        self._asked = time.monotonic()
+        self._asked, self._is_answered = time.monotonic(), jobs is not None
         self._listen()
         if jobs is not None:
             self._crew.learn(jobs)

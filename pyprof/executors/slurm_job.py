@@ -18,7 +18,7 @@ from pyprof.records.executor import Task
 # Looking for a group costs a listing of a directory: it grows rarer where there is none.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5
 # How long a job waits for another to settle the study, which loads torch, before it does so itself.
-_SETTLING_SECONDS = 60.0
+_SETTLING_SECONDS, _SETTLING_PAUSE = 60.0, 0.2
 # A group that was lost on this very device is left to another worker for so long.
 _AVOIDED_SECONDS = 15.0
 
@@ -71,7 +71,7 @@ def _settings(spool: Spool) -> Message | None:
     deadline = time.monotonic() + _SETTLING_SECONDS
     settings = spool.settings
     while settings is not None and not (settings["settled"] or spool.is_first() or time.monotonic() > deadline):
-        time.sleep(_LONGEST_PAUSE)
+        time.sleep(_SETTLING_PAUSE)
         settings = None if spool.stopped else spool.settings
     return settings
 

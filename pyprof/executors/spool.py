@@ -120,6 +120,10 @@ class Spool:
         messages = {name.removesuffix(_END): _read(self.directory / _WORKERS / name) for name in names}
         return {name: message for name, message in messages.items() if message is not None}
 
+    def dismiss(self, worker: str) -> None:
+        """Remove what a worker said of itself."""
+        (self.directory / _WORKERS / f"{worker}{_END}").unlink(missing_ok=True)
+
     def stop(self) -> None:
         """Tell all workers to end when they are done with what they are at."""
         _write(self.directory / STOP, {})

@@ -19,6 +19,7 @@ from pyprof.executors import registry
 from pyprof.executors.kind import Asked
 from pyprof.executors.slurm_executor import Pace
 from pyprof.executors.slurm_queue import Queue, Resources
+from pyprof.executors.spool import Spool
 from pyprof.records.executor import Began, Lost, Measured, Warned
 
 pytest.importorskip("submitit", reason="submitit is not installed: pip install 'pyprof-transformers[slurm]'")
@@ -235,6 +236,20 @@ def test_jobs_of_a_run_that_never_began_are_cancelled_by_the_next(tmp_path: Path
         assert executor.found() == ()
         assert slurm.jobs()[job]["state"] == "CANCELLED"
         assert len(slurm.running()) == 1
+    finally:
+        executor.close()
+
+
+@pytest.mark.slow
+def test_a_job_that_refused_says_nothing_about_those_of_a_later_run(tmp_path: Path, slurm: FakeSlurm) -> None:
+    with a_run(tmp_path, 30_000) as process:
+        process.kill()
+    Spool(tmp_path / "slurm").register("7_0", {"refused": "this machine has no such device"})
+    executor = an_executor(tmp_path, workers=2, resumed=True)
+    try:
+        executor.start(a_study())
+        assert len(executor.found()) == 1
+        reports_until(executor, lambda reports: len(executor.workers()) == 2)
     finally:
         executor.close()
 
