@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,10 +15,10 @@ from pyprof.errors import UsageError
 from pyprof.records import validate
 from pyprof.records.lock import is_held
 from pyprof.records.run_directory import LOCK, PROGRESS
-from pyprof.records.whole_file import write_whole
 
 State = Literal["running", "done", "interrupted", "failed"]
 STATES: tuple[State, ...] = ("running", "done", "interrupted", "failed")
+_LOOKS, _BETWEEN_LOOKS = 5, 0.02
 
 
 @dataclass(frozen=True)
@@ -66,26 +68,36 @@ class Progress:
 
 
 def write(directory: Path, progress: Progress) -> None:
-    """Write it down, if there is room: it is news, and nothing depends on it."""
+    """Write it down, if there is room: it is news, and nothing depends on it.
+
+    It is written over the old one, since a new file in its place would wait for the disk while cases are timed.
+    """
+    content = (json.dumps(progress.to_json()) + "\n").encode()
     with contextlib.suppress(OSError):
-        write_whole(directory / PROGRESS, json.dumps(progress.to_json(), ensure_ascii=False) + "\n", durable=False)
+        file = os.open(directory / PROGRESS, os.O_WRONLY | os.O_CREAT, 0o644)
+        try:
+            os.pwrite(file, content, 0)
+            os.ftruncate(file, len(content))
+        finally:
+            os.close(file)
 
 
 def read(directory: Path) -> Progress | None:
     """What a run was doing when that was last written down, None where it never was; raises UsageError if damaged."""
     path = directory / PROGRESS
-    try:
-        data = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read ({error.strerror}): check its permissions") from error
-    except ValueError as error:
-        raise UsageError(f"{path} is not a JSON object ({error}): remove it") from error
-    try:
-        return Progress.from_json(data)
-    except UsageError as error:
-        raise UsageError(f"{path} is damaged ({error}): remove it") from error
+    for look in range(_LOOKS):
+        try:
+            return Progress.from_json(json.loads(path.read_bytes()))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise UsageError(f"{path} cannot be read ({error.strerror}): check its permissions") from error
+        except (ValueError, UsageError) as error:
+            # It may be being written at this moment.
+            if look == _LOOKS - 1:
+                raise UsageError(f"{path} is damaged ({error}): remove it") from error
+            time.sleep(_BETWEEN_LOOKS)
+    raise AssertionError("the last look returns or raises")
 
 
 def is_running(directory: Path) -> bool:

@@ -10,18 +10,14 @@ PARTIAL = ".partial"
 HALVES = "backslashreplace"
 
 
-def write_whole(path: Path, content: str | bytes, *, durable: bool = True) -> None:
-    """Write a file so that a crash leaves the old one or the new one, never half of one; raises OSError.
-
-    Without `durable` that holds for a crash of the process, not for one of the machine.
-    """
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file so that a crash leaves the old one or the new one, never half of one; raises OSError."""
     partial = path.with_name(path.name + PARTIAL)
     try:
         with partial.open("wb") as stream:
             stream.write(content.encode("utf-8", HALVES) if isinstance(content, str) else content)
             stream.flush()
-            if durable:
-                os.fsync(stream.fileno())
+            os.fsync(stream.fileno())
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

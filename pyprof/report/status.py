@@ -69,7 +69,7 @@ def _parts(status: RunStatus, now: datetime) -> Iterator[RenderableType]:
     yield Text(f"{status.study} in {status.directory} {_WORDS[status.state]}")
     running = told is not None and status.state == "running"
     counts = ", ".join(f"{count} {name}" for name, count in status.counts.items() if count) or "nothing yet"
-    done = f"{told.done} of {told.total} cases of this session; " if told is not None and told.total else ""
+    done = f"{told.done} of {told.total} cases; " if told is not None and told.total else ""
     yield Text(f"{done}records: {counts}")
     if told is not None and running:
         left = f", about {format_seconds(told.left)} left" if told.left else ""

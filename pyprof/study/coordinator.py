@@ -74,6 +74,8 @@ class Coordinator:
             self._prediction.observe(record)
         self._settled = {key for key, record in self.records.items() if record.status in SETTLED}
         self.counts = Counter(record.status for record in self.records.values())
+        # Of ten thousand records few have failed, and each case is held against these alone.
+        self._failed = {key: record for key, record in self.records.items() if record.status in ("oom", "timeout")}
 
     def go(self) -> None:
         """Measure until the plan wants nothing more, or nothing that fits; then note what was left out."""
@@ -95,7 +97,7 @@ class Coordinator:
         for task in self.executor.found():
             cases = [case for case in task.cases if case.key not in self._settled]
             if cases:
-                self._launched(Flight(task, dict(self._prediction.together(cases))))
+                self._launched(Flight(task, dict(self._prediction.together(cases)), found=True))
 
     def _measure_all(self) -> None:
         """Until the plan wants nothing more and nothing is under way."""
@@ -138,7 +140,7 @@ class Coordinator:
             self._left_out[case] = self._why_left_out(self._prediction.seconds(case))
         worthwhile = []
         for case in fitting:
-            reason = why_foregone(case, self.records)
+            reason = why_foregone(case, self._failed)
             if reason is None:
                 worthwhile.append(case)
             else:
@@ -213,7 +215,8 @@ class Coordinator:
             return
         now = datetime.now(UTC)
         flight.place, flight.since = report.place, now.isoformat(timespec="seconds")
-        self.news.compare_clocks(report.place.machine, report.clock, now, _CLOCK_SECONDS)
+        if not flight.found:  # what is read late was said long ago
+            self.news.compare_clocks(report.place.machine, report.clock, now, _CLOCK_SECONDS)
         for case, predicted in flight.ahead.items():
             self._tell("started", case, predicted, place=self._shown(report.place))
         # Nothing more may be heard for as long as the group takes.
@@ -280,6 +283,8 @@ class Coordinator:
             self.counts -= Counter([] if before is None else [before.status])
             self.counts[record.status] += 1
             self.records[record.case.key] = record
+            self._failed.pop(record.case.key, None)
+            self._failed |= {record.case.key: record} if record.status in ("oom", "timeout") else {}
 
     def _repeats(self, record: Record) -> bool:
         before = self.records.get(record.case.key)

@@ -19,13 +19,17 @@ MOST_LOSSES = 30
 
 @dataclass
 class Flight:
-    """A group under way: `ahead` holds the predicted seconds of its cases that are not finished yet."""
+    """A group under way: `ahead` holds the predicted seconds of its cases that are not finished yet.
+
+    `found`: an earlier coordinator gave it out.
+    """
 
     task: Task
     ahead: dict[Case, float]
     curve: Spot | None = None
     place: Place | None = None
     since: str = ""
+    found: bool = False
 
 
 @dataclass

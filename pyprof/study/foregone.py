@@ -12,7 +12,7 @@ from pyprof.records.record import Record
 
 
 def why_foregone(case: Case, records: Mapping[str, Record]) -> str | None:
-    """Why a case need not be measured, None where it has to be."""
+    """Why a case need not be measured, None where it has to be; of the records those that failed are enough."""
     return _cannot_run(case) or _beyond_failure(case, records)
 
 

@@ -50,6 +50,8 @@ def soak(directory: Path, lengths: int, kills: int, seed: int) -> Counter[str]:
                 if killed.total() == kills:
                     continue
                 workers = workers_of(coordinator.pid)
+                if not workers and chance.random() < 0.9:
+                    continue  # it has hardly begun, which is worth a kill now and then
                 kind = "worker" if workers and chance.random() < 0.75 else "coordinator"
                 try:
                     os.kill(chance.choice(workers) if kind == "worker" else coordinator.pid, signal.SIGKILL)
