@@ -20,6 +20,8 @@ ODD = (
 OPERANDS = {
     "study": ("STUDY", "quick", "diwan2023"),
     "report": ("RUN", "RUN", "BROKEN"),
+    "status": ("RUN", "RUN", "BROKEN"),
+    "merge": ("RUN", "RUN", "BROKEN"),
     "export": ("RUN", "RUN", "BROKEN"),
     "advise": ("RUN", "RUN", "BROKEN"),
     "compare": ("RUN", "RUN", "BROKEN", "bert", "bert/eager"),
@@ -48,6 +50,7 @@ SENSE = {
 CHEAP = {
     "match": ("--to", "vit", "--size", "tiny", "--length", "32", "--seconds", "0.1", "--by", "parameters"),
     "advise": ("--lengths", "100,20"),
+    "merge": ("-o", "NEW"),
     "study": ("--dry-run", "--size", "tiny"),
     "profile": ("--size", "tiny", "--length", "32", "--seconds", "0.01"),
     "compare": ("--size", "tiny", "--length", "16", "--seconds", "0.05"),
@@ -95,6 +98,8 @@ def _operands(random: random.Random, name: str) -> list[str]:
         "study": 1,
         "report": 1,
         "export": 1,
+        "status": 1,
+        "merge": 2,
         "advise": 1,
         "compare": 2,
         "match": 1,

@@ -45,6 +45,10 @@ def runs(numbers: range, directory: Path) -> Iterator[tuple[int, str, Outcome]]:
             ("compare", *pair, "--markdown", "--fail-over", "3%"),
             ("compare", *pair, draw.choice(("--across-machines", "--across-software")), "--json"),
             ("study", spoiled / "study.toml", "--dry-run", "--json"),
+            ("status", spoiled, *draw.choice(((), ("--json",)))),
+            ("merge", *pair, "-o", directory / f"merged-{number}"),
+            ("advise", spoiled, "--lengths", "900,300", "--json"),
+            ("export", spoiled, "--table", draw.choice(("records", "kinds", "layers"))),
         )
         for command in draw.sample(commands, 2):
             yield number, how, outcome([str(word) for word in command])
@@ -94,6 +98,7 @@ def lines(numbers: range, directory: Path) -> Iterator[tuple[int, str, Outcome]]
         "STUDY": str(study),
     }
     for number in numbers:
+        paths["NEW"] = str(directory / f"new-{number}")
         arguments = line(random.Random(f"line {number}"), paths)
         yield number, " ".join(arguments)[:100], outcome(arguments)
 
