@@ -9,7 +9,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -71,7 +72,7 @@ def measure_in_turn(
     directory.mkdir(parents=True, exist_ok=True)
     ended: Ended = queue.SimpleQueue()
     runs: list[_Run] = []
-    with tempfile.TemporaryDirectory(prefix="pyprof-") as turns:
+    with tempfile.TemporaryDirectory(prefix="pyprof-") as turns, _interrupted_by(signal.SIGTERM, signal.SIGHUP):
         try:
             for name, code in codes.items():
                 command = _command(study, directory / name, resume)
@@ -84,6 +85,24 @@ def measure_in_turn(
             for run in runs:
                 run.stop()
     return {name: read(directory / name) for name in codes}
+
+
+@contextmanager
+def _interrupted_by(*signals: signal.Signals) -> Iterator[None]:
+    """Take these for Ctrl-C: the runs are in sessions of their own, and would go on when this process has ended."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {each: signal.signal(each, interrupt) for each in signals if signal.getsignal(each) is signal.SIG_DFL}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def _command(study: str, directory: Path, resume: bool) -> list[str]:

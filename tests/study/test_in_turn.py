@@ -123,6 +123,32 @@ def test_ctrl_c_stops_both_keeps_what_is_measured_and_resumes(tmp_path: Path) ->
     assert {len(read(out / name).records) for name in codes} == {2}
 
 
+STOPPED = """
+import sys
+from pathlib import Path
+from pyprof.study import in_turn
+
+run = "import os, sys, time; print(os.getpid(), file=sys.stderr, flush=True); time.sleep(600)"
+in_turn._command = lambda *_: [sys.executable, "-c", run]
+codes = {name: in_turn.Code(Path(".")) for name in ("base", "head")}
+in_turn.measure_in_turn("quick", codes, Path(sys.argv[1]), progress=lambda name, line: print(line, flush=True))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_what_ends_the_gate_ends_its_runs(tmp_path: Path, number: signal.Signals) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", STOPPED, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    runs = [int(process.stdout.readline()) for _ in range(2)]
+    process.send_signal(number)
+    assert process.wait(timeout=30) != 0
+    for run in runs:
+        with pytest.raises(ProcessLookupError):
+            os.kill(run, 0)
+
+
 def test_a_folder_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     codes = {"base": Code(tmp_path), "head": Code(tmp_path / "absent")}
     with pytest.raises(UsageError, match=r"^the code of head is not there: check the folder .*absent"):
