@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -49,9 +51,11 @@ def cost(recogniser: Recogniser, waveform: Waveform, seconds: float = 1.0) -> Co
             logits: torch.Tensor = recogniser.model(input_values=sound).logits
         return logits
 
-    logits = forward()[0]
-    passes = measure(forward, stopwatch=device.stopwatch(), **limits)
-    decodings = measure(lambda: recogniser.decoded(logits), **limits)
+    with _usual_algorithms():
+        logits = forward()[0]
+        passes = measure(forward, stopwatch=device.stopwatch(), **limits)
+        decodings = measure(lambda: recogniser.decoded(logits), **limits)
+        peak = device.peak_memory(forward).peak
     lasts = len(waveform) / SAMPLE_RATE
     return Cost(
         seconds=lasts,
@@ -61,5 +65,16 @@ def cost(recogniser: Recogniser, waveform: Waveform, seconds: float = 1.0) -> Co
         high=passes.estimate.high,
         real_time_factor=passes.estimate.value / lasts,
         decoding=decodings.estimate.value,
-        peak_memory=device.peak_memory(forward).peak + resident_bytes(recogniser.model, sound),
+        peak_memory=peak + resident_bytes(recogniser.model, sound),
     )
+
+
+@contextmanager
+def _usual_algorithms() -> Iterator[None]:
+    """Those that a user of the model runs: a training asks for deterministic ones, which may take longer."""
+    strict, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(False)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(strict, warn_only=warns)

@@ -250,10 +250,9 @@ def _started(
             "take it away for a new head"
         )
     made = _with_head(source.config, saved or alphabet, settings, seed)
-    if saved is None:
-        made.base_model.load_state_dict(source.base_model.state_dict())
-    else:
-        made.load_state_dict(source.state_dict())
+    # A checkpoint that was never trained with masks has no vector that stands for a masked frame.
+    theirs, own = (source, made) if saved is not None else (source.base_model, made.base_model)
+    own.load_state_dict(own.state_dict() | theirs.state_dict())
     return made, saved or alphabet
 
 

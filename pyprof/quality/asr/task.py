@@ -110,7 +110,6 @@ class Speech(Task):
             warmup=8_000,
             schedule="linear",
             check_every=1_000,
-            dtype="autocast-bfloat16" if size == "base" else "float32",
         )
 
     def split(self, name: Split, size: str, seed: int = 0) -> SpokenSplit:

@@ -178,6 +178,19 @@ def test_a_checkpoint_says_whether_waveforms_are_normalised(tmp_path: Path) -> N
         tiny(str(tmp_path))
 
 
+def test_a_checkpoint_without_masks_is_trained_with_them(tmp_path: Path) -> None:
+    config = hubert_config("tiny", mask_time_prob=0.0, mask_feature_prob=0.0, vocab_size=len(ALPHABET))
+    dense = HubertForCTC(config)
+    dense.save_pretrained(tmp_path)
+    for alphabet in (None, ALPHABET):
+        if alphabet is not None:
+            alphabet.save(tmp_path)
+        recogniser = tiny(str(tmp_path), noise=True)
+        assert len(learn(recogniser, 2)) == 2
+        kept = recogniser.model.hubert.feature_extractor.state_dict()
+        assert all(torch.equal(kept[name], each) for name, each in dense.hubert.feature_extractor.state_dict().items())
+
+
 def test_what_takes_no_speech_is_refused(tmp_path: Path) -> None:
     for source, options, message in (
         ("bert", {}, "bert takes no speech: choose hubert, l-hubert"),

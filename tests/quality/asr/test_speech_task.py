@@ -146,7 +146,10 @@ def test_utterances_are_judged_by_their_words(tmp_path: Path) -> None:
     assert task.quality(rows) == 0.5
     assert task.baseline(split, split) == 1
     module = task.build(Subject("hubert"), 0).eval()
+    torch.use_deterministic_algorithms(True, warn_only=True)
     detail = task.detail(module, split, rows, 4)
+    assert torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(False)
     assert detail["word_error_rate"]["value"] == 0.5
     assert detail["word_error_rate"]["reference"] == 6
     assert detail["character_error_rate"]["insertions"] == 3
