@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pyprof.models.zoo.config import ZooConfig
-from pyprof.models.zoo.parts import Embedding, positions
+from pyprof.models.zoo.parts import Embedding, positions_at
 
 
 class Charformer(Embedding):
@@ -35,9 +35,11 @@ class Charformer(Embedding):
         self.largest, self.downsampling = largest, rate
         self.block_score = nn.Linear(config.hidden_size, 1, bias=False)
 
-    def forward(self, tokens: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    def forward(
+        self, tokens: Tensor, mask: Tensor | None = None, places: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         characters = self.tokens(tokens)
-        hidden = self.subwords(characters + positions(tokens.shape[1], characters), mask)
+        hidden = self.subwords(characters + positions_at(places, characters), mask)
         pooled = means(hidden, mask, self.downsampling)
         left = None if mask is None else mask[:, :: self.downsampling]
         return self.dropout(pooled), left

@@ -86,8 +86,13 @@ class ZooEncoder(nn.Module):
             self.stack = Stack(config) if issubclass(part, Embedding) else Stack(config, part, **options)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> BaseModelOutput:
-        """Token numbers (batch, length) and a mask of them, 1 for tokens and 0 for padding on the right."""
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, position_ids: Tensor | None = None
+    ) -> BaseModelOutput:
+        """Token numbers (batch, length) and a mask of them, 1 for tokens and 0 for padding on the right.
+
+        `position_ids` (batch, length) says where they stand; without it they stand one after the other.
+        """
         mask = None if attention_mask is None else attention_mask.bool()
-        hidden, mask = self.embeddings(input_ids, mask)
+        hidden, mask = self.embeddings(input_ids, mask, position_ids)
         return BaseModelOutput(last_hidden_state=self.norm(self.stack(hidden, mask)))

@@ -94,10 +94,12 @@ class Embedding(Part):
         self.tokens = nn.Embedding(config.vocab_size, config.hidden_size, padding_idx=config.pad_token_id)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, tokens: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Hidden states, and the mask that belongs to them."""
+    def forward(
+        self, tokens: Tensor, mask: Tensor | None = None, places: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Hidden states, and the mask that belongs to them; `places` (batch, length) is where the tokens stand."""
         hidden = self.tokens(tokens)
-        return self.dropout(hidden + positions(hidden.shape[1], hidden)), mask
+        return self.dropout(hidden + positions_at(places, hidden)), mask
 
 
 def positions(length: int, like: Tensor, start: int = 0) -> Tensor:
@@ -107,6 +109,13 @@ def positions(length: int, like: Tensor, start: int = 0) -> Tensor:
     rates = torch.exp(torch.arange(0, width, 2, device=like.device, dtype=torch.float32) * (-math.log(1e4) / width))
     angles = steps[:, None] * rates
     return torch.cat((angles.sin(), angles.cos()), dim=-1).to(like.dtype)
+
+
+def positions_at(places: Tensor | None, hidden: Tensor) -> Tensor:
+    """The sinusoids of hidden states (batch, length, width), one after the other or at `places` (batch, length)."""
+    if places is None:
+        return positions(hidden.shape[1], hidden)
+    return positions(int(places.max()) + 1, hidden)[places]
 
 
 def repeated(table: Tensor, longest: int, *dims: int) -> nn.Parameter:

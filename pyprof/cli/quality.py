@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pyprof.cli import live
+from pyprof.cli import live, quality_questions
 from pyprof.cli.options import add_attention, add_command, add_json, directory, named, names, print_json, seconds, whole
 from pyprof.cli.output import models_print_to_standard_error, say
 from pyprof.errors import ExitCode, UsageError
@@ -28,6 +28,8 @@ the published data where they are somebody else's (--data).
 
 examples:
   pyprof quality lra-transformer --task listops
+  pyprof quality zoo-routing --perturb shuffle,replace --region first:0.5,first:0.75
+  pyprof quality zoo-dense --span --windows 4,16,64
   pyprof quality lra-linear --task image --seeds 3 --control --json
   pyprof quality lra-local --task text --size small --data aclImdb -o runs/imdb
 """
@@ -37,10 +39,14 @@ def add(commands: Commands) -> None:
     """Add the subcommand."""
     parser = add_command(commands, "quality", _run, _DESCRIPTION)
     parser.add_argument("model", metavar="MODEL", type=named)
-    parser.add_argument("--task", type=named, required=True, metavar="TASK", help="what it is trained and judged on")
+    parser.add_argument(
+        "--task", type=named, metavar="TASK", help="what it is trained and judged on (of a question: language)"
+    )
     parser.add_argument("--size", choices=("tiny", "small", "base"), default="tiny", help="default: tiny")
     add_attention(parser)
-    parser.add_argument("--seeds", type=whole(1, 1000), default=5, metavar="N", help="trainings (default: 5)")
+    parser.add_argument(
+        "--seeds", type=whole(1, 1000), metavar="N", help="trainings (default: 5, and 1 for a question)"
+    )
     parser.add_argument("--control", action="store_true", help="train as often on shuffled labels, as a control")
     plan = parser.add_argument_group("the training, as the task has it unless you say otherwise")
     plan.add_argument("--steps", type=whole(1), metavar="N", help="steps of a training")
@@ -65,6 +71,7 @@ def add(commands: Commands) -> None:
         "-o", "--output", type=directory, metavar="DIR", help="keep checkpoints and trained weights in this directory"
     )
     kept.add_argument("--resume", action="store_true", help="go on with the trainings in --output")
+    quality_questions.add_options(parser.add_argument_group("questions to the trained model"))
     add_json(parser)
 
 
@@ -74,15 +81,24 @@ def _run(options: argparse.Namespace) -> int:
     from pyprof.quality.subject import Subject
     from pyprof.quality.training import train
 
+    asked = quality_questions.asks(options)
+    if options.task is None and not asked:
+        raise UsageError("a model is trained on a task: name it by --task")
     require_extra()
-    task = tasks.find(options.task, options.data, **_of_task(options))
+    task = tasks.find(options.task or quality_questions.TASK, options.data, **_of_task(options))
     subject = Subject(options.model, options.size, options.attention or "best", options.device, options.weights)
+    plan, seeds = _plan(task, options), range(options.seeds or (1 if asked else 5))
+    if asked:
+        from pyprof.quality.questions import Setting
+
+        setting = Setting(task, subject, plan, seeds, options.output, options.budget)
+        return quality_questions.answer(options, setting, _show_progress)
     with models_print_to_standard_error():
         outcome = train(
             task,
             subject,
-            _plan(task, options),
-            seeds=range(options.seeds),
+            plan,
+            seeds=seeds,
             directory=options.output,
             budget=options.budget,
             control=options.control,

@@ -28,6 +28,7 @@ TRAINED: Mapping[str, str] = {
     "pathx_accuracy": "pathx",
     "speech_word_error_rate": "speech",
     "speech_frozen_word_error_rate": "speech_frozen",
+    "language_perplexity": "language",
 }
 _QUALITY = "pyprof.quality.indicators"
 # Those that were registered beside the entries of this room.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from pyprof.errors import UsageError
 from pyprof.models import registry
-from pyprof.names import is_reference
+from pyprof.names import is_reference, nearest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,6 +24,7 @@ class Subject:
 
     `model` is a registry name, an importable ``package.module:function`` or the directory of a local checkpoint;
     `attention` an implementation of it or an alias; `weights` a checkpoint that a registry model starts from.
+    `options` replace those of a zoo model's mechanism.
     """
 
     model: str
@@ -30,6 +32,7 @@ class Subject:
     attention: str = "best"
     device: str = "cpu"
     weights: str | None = None
+    options: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def resolved(self) -> str:
@@ -50,16 +53,32 @@ class Encoder:
         self.width = width
         self._taken: dict[int, int] = {}
 
-    def hidden(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """The hidden states of all tokens."""
+    def hidden(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, position_ids: Tensor | None = None
+    ) -> Tensor:
+        """The hidden states of all tokens, which stand one after the other unless `position_ids`, from 0, says where.
+
+        Raises UsageError for positions where the model takes none.
+        """
         length = input_ids.shape[1]
         self._architecture.fit(length)
         input_ids, attention_mask = self._padded(input_ids, attention_mask)
         if attention_mask is not None and bool(attention_mask.all()):
             attention_mask = None  # some implementations are faster without one
-        output = self.module(input_ids=input_ids, attention_mask=attention_mask)
+        places = {} if position_ids is None else {"position_ids": self._places(position_ids, input_ids.shape[1])}
+        output = self.module(input_ids=input_ids, attention_mask=attention_mask, **places)
         states: Tensor = output if not hasattr(output, "last_hidden_state") else output.last_hidden_state
         return states[:, :length]
+
+    def _places(self, position_ids: Tensor, length: int) -> Tensor:
+        """Positions from 0 as the module counts them: after the row of padding where its table has one."""
+        from torch.nn.functional import pad
+
+        if "position_ids" not in signature(self.module.forward).parameters:
+            raise UsageError(f"{type(self.module).__name__} cannot be told where its tokens stand: drop none of them")
+        table = getattr(getattr(self._architecture.base, "embeddings", None), "position_embeddings", None)
+        padding = getattr(table, "padding_idx", None)
+        return pad(position_ids, (0, length - position_ids.shape[1])) + (0 if padding is None else padding + 1)
 
     def _padded(self, input_ids: Tensor, attention_mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Padded to the length that the model takes for inputs of this one: some take multiples only."""
@@ -117,6 +136,8 @@ def _initialised(subject: Subject, entry: Entry, settings: Mapping[str, Any], se
     for name, value in settings.items():
         if hasattr(plan.config, name):
             setattr(plan.config, name, value)
+    if subject.options:
+        _set_options(plan.config, subject)
     if causal:
         _make_causal(plan.config, subject)
     with preserved_random(seed):
@@ -127,6 +148,16 @@ def _dropouts(rate: float | None) -> dict[str, float]:
     """The same rate under every name that a configuration may have for it."""
     names = ("dropout", "hidden_dropout_prob", "attention_probs_dropout_prob")
     return {} if rate is None else dict.fromkeys(names, rate)
+
+
+def _set_options(config: Any, subject: Subject) -> None:
+    known = getattr(config, "options", None)
+    if known is None:
+        raise UsageError(f"{subject.model} has no options of a mechanism: those of the zoo have")
+    for name in subject.options:
+        if name not in known:
+            raise UsageError(f"{subject.model} has no option {name!r}: {nearest(name, known, 'it has none')}")
+    config.options = {**known, **subject.options}
 
 
 def _make_causal(config: Any, subject: Subject) -> None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 Example = Mapping[str, Any]
+# Behind the name of an input in an example: the places at which its tokens stand, where some were taken out.
+PLACES = "_places"
 # What judging gives: a row for each example, whose columns are sums.
 Rows = npt.NDArray[np.float64]
 
@@ -59,6 +61,8 @@ class Task(ABC):
     metric: Metric = ACCURACY
     # What stands in a `directory`, in a phrase; None for a task whose data are generated.
     layout: str | None = None
+    # The names in an example of the arrays of tokens that a model reads.
+    inputs: tuple[str, ...] = ("tokens",)
 
     def __init__(self, directory: Path | None = None) -> None:
         if directory is not None and self.layout is None:

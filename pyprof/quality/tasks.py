@@ -24,6 +24,7 @@ TASKS: Mapping[str, str] = {
     "pathx": "pyprof.quality.arena.pathfinder:PathX",
     "speech": "pyprof.quality.asr.task:Speech",
     "speech_frozen": "pyprof.quality.asr.task:FrozenSpeech",
+    "language": "pyprof.quality.language:Language",
 }
 ARENA = ("listops", "text", "retrieval", "image", "pathfinder", "pathx")
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pyprof.quality.arena.published import SOURCE, scores
-from pyprof.quality.task import Example, Task
+from pyprof.quality.task import PLACES, Example, Task
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -47,7 +47,12 @@ class Classification(Task):
 
         tokens, mask = padded([example["tokens"] for example in examples])
         labels = torch.tensor([int(example["label"]) for example in examples])
-        return {"input_ids": tokens, "attention_mask": mask, "labels": labels}
+        return {
+            "input_ids": tokens,
+            "attention_mask": mask,
+            "labels": labels,
+            **places(examples, "tokens", "position_ids"),
+        }
 
     def build(self, subject: Subject, seed: int) -> nn.Module:
         """An encoder with a head of two layers on the pooled states."""
@@ -76,6 +81,12 @@ class Classification(Task):
         # An answer of no numbers is none: its sum is no number, and so is the quality.
         right = right + 0 * output["logits"].double().sum(-1)
         return torch.stack((right, torch.ones_like(right)), dim=1)
+
+
+def places(examples: Sequence[Example], name: str, argument: str) -> dict[str, Tensor]:
+    """Where the tokens of an input stood before some were taken out, (batch, longest); nothing where none were."""
+    key = f"{name}{PLACES}"
+    return {argument: padded([each[key] for each in examples])[0]} if key in examples[0] else {}
 
 
 def padded(sequences: Sequence[Tokens]) -> tuple[Tensor, Tensor]:

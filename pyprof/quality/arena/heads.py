@@ -24,8 +24,10 @@ class Classifier(nn.Module):
         with preserved_random(seed):
             self.head = _head(encoder.width, encoder.width, classes)
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        return _answer(self.head(self._pool(input_ids, attention_mask)), labels)
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor, position_ids: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        return _answer(self.head(self._pool(input_ids, attention_mask, position_ids)), labels)
 
 
 class TwoTowers(nn.Module):
@@ -42,9 +44,17 @@ class TwoTowers(nn.Module):
             self.head = _head(4 * encoder.width, encoder.width, classes)
 
     def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, other_ids: Tensor, other_mask: Tensor, labels: Tensor
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        other_ids: Tensor,
+        other_mask: Tensor,
+        labels: Tensor,
+        position_ids: Tensor | None = None,
+        other_position_ids: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        one, other = self._pool(input_ids, attention_mask), self._pool(other_ids, other_mask)
+        one = self._pool(input_ids, attention_mask, position_ids)
+        other = self._pool(other_ids, other_mask, other_position_ids)
         return _answer(self.head(torch.cat((one, other, (one - other).abs(), one * other), dim=-1)), labels)
 
 
@@ -55,8 +65,8 @@ class _Pooled:
         self._encoder = encoder
         self._pooling = pooling
 
-    def __call__(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        hidden = self._encoder.hidden(input_ids, attention_mask)
+    def __call__(self, input_ids: Tensor, attention_mask: Tensor, position_ids: Tensor | None = None) -> Tensor:
+        hidden = self._encoder.hidden(input_ids, attention_mask, position_ids)
         if self._pooling == "first":
             return hidden[:, 0]
         weight = attention_mask.to(hidden.dtype)[..., None]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pyprof.errors import UsageError
-from pyprof.quality.arena.classification import Classification, of_bytes, padded
+from pyprof.quality.arena.classification import Classification, of_bytes, padded, places
 from pyprof.quality.arena.passages import KINDS, passages
 from pyprof.quality.plan import Plan
 from pyprof.quality.task import SPLITS, Example, Split
@@ -35,6 +35,7 @@ class Retrieval(Classification):
 
     name = "retrieval"
     title = "Retrieval"
+    inputs = ("tokens", "other")
     layout = f"the arena's pairs of the ACL Anthology Network: {', '.join(_FILES.values())}"
 
     def length(self, size: str) -> int:
@@ -65,7 +66,7 @@ class Retrieval(Classification):
         """Token numbers and masks of both documents, and labels."""
         batch = super().collate(examples)
         others, mask = padded([example["other"] for example in examples])
-        return {**batch, "other_ids": others, "other_mask": mask}
+        return {**batch, "other_ids": others, "other_mask": mask, **places(examples, "other", "other_position_ids")}
 
     def build(self, subject: Subject, seed: int) -> nn.Module:
         """One encoder for both documents, and a head that compares what it makes of them."""
