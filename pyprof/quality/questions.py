@@ -226,7 +226,7 @@ def ask_memory(setting: Setting, *, tell: Tell | None = None) -> MemoryAnswer:
 def _local(subject: Subject, window: int) -> Subject:
     if window < 1:
         raise UsageError(f"a window has at least one neighbour, not {window}")
-    return replace(subject, model=LOCAL, attention="best", weights=None, options={"window": window})
+    return replace(subject, model=LOCAL, attention="best", weights=None, settings={"window": window})
 
 
 def _inputs(task: Task, example: Example) -> Sequence[str]:

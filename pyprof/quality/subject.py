@@ -24,7 +24,7 @@ class Subject:
 
     `model` is a registry name, an importable ``package.module:function`` or the directory of a local checkpoint;
     `attention` an implementation of it or an alias; `weights` a checkpoint that a registry model starts from.
-    `options` replace those of a zoo model's mechanism.
+    `settings` replace options of a zoo model's mechanism.
     """
 
     model: str
@@ -32,7 +32,7 @@ class Subject:
     attention: str = "best"
     device: str = "cpu"
     weights: str | None = None
-    options: Mapping[str, float] = field(default_factory=dict)
+    settings: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def resolved(self) -> str:
@@ -114,6 +114,8 @@ def encoder(
     """
     entry = registry.find(subject.model)
     if entry is None or subject.weights is not None:
+        if subject.settings:
+            raise UsageError(f"{subject.model} brings its own settings: give none")
         architecture = _loaded(subject, vocabulary, longest, seed, causal)
     else:
         architecture = _initialised(subject, entry, {"vocab_size": vocabulary} | _dropouts(dropout), seed, causal)
@@ -136,7 +138,7 @@ def _initialised(subject: Subject, entry: Entry, settings: Mapping[str, Any], se
     for name, value in settings.items():
         if hasattr(plan.config, name):
             setattr(plan.config, name, value)
-    if subject.options:
+    if subject.settings:
         _set_options(plan.config, subject)
     if causal:
         _make_causal(plan.config, subject)
@@ -154,10 +156,10 @@ def _set_options(config: Any, subject: Subject) -> None:
     known = getattr(config, "options", None)
     if known is None:
         raise UsageError(f"{subject.model} has no options of a mechanism: those of the zoo have")
-    for name in subject.options:
+    for name in subject.settings:
         if name not in known:
             raise UsageError(f"{subject.model} has no option {name!r}: {nearest(name, known, 'it has none')}")
-    config.options = {**known, **subject.options}
+    config.options = {**known, **subject.settings}
 
 
 def _make_causal(config: Any, subject: Subject) -> None:

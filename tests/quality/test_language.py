@@ -193,12 +193,12 @@ def test_tokens_keep_their_places_where_others_are_dropped(model):
 
 
 def test_options_replace_those_of_a_mechanism():
-    layer = module_of(Subject("zoo-window", options={"window": 9})).stack.layers[0]
+    layer = module_of(Subject("zoo-window", settings={"window": 9})).stack.layers[0]
     assert layer.attention.window == 9
     with pytest.raises(UsageError, match="did you mean 'window'"):
-        module_of(Subject("zoo-window", options={"windows": 9}))
+        module_of(Subject("zoo-window", settings={"windows": 9}))
     with pytest.raises(UsageError, match="no options"):
-        module_of(Subject("bert", options={"window": 9}))
+        module_of(Subject("bert", settings={"window": 9}))
 
 
 def module_of(subject: Subject):
