@@ -53,7 +53,7 @@ class Windows(Sequence[Example]):
 
     def __init__(self, tokens: np.ndarray[Any, Any], length: int, most: int | None = None) -> None:
         self._tokens, self._length = tokens, length
-        count = (len(tokens) - 1) // length
+        count = max(len(tokens) - 1, 0) // length
         self._count = count if most is None else min(count, most)
 
     def __len__(self) -> int:

@@ -54,9 +54,8 @@ def use_blocks(answer: UseAnswer, marks: Glyphs) -> Iterator[RenderableType]:
     """A row for each region and disturbance, with a bar of what it costs, and a sentence for each."""
     first = answer.uses[0].paired
     yield _title("are long inputs used?", answer.setting, len(answer.seeds), marks)
-    yield Text(
-        f"{plural(first.examples, 'test example')}, {_TITLES[first.figure]} {_figure(first, first.before)}", "dim"
-    )
+    plain = f"{_TITLES[first.figure]} over {plural(first.examples, 'test example')}"
+    yield Text(f"undisturbed: {_figure(first, first.before)}, {plain}; losses in {_UNITS[first.figure]}", "dim")
     grid = _grid("region", "how", "loss", "95 % interval", "changed", "", "")
     longest = max(max(each.paired.loss.value for each in answer.uses), 0.0)
     for each in answer.uses:

@@ -56,10 +56,11 @@ def test_a_text_is_a_file_a_directory_of_files_or_the_built_in_one(tmp_path):
     assert len(built_in_text()) > 300_000
 
 
-@pytest.mark.parametrize("name", ["none", "empty", "short.txt"])
+@pytest.mark.parametrize("name", ["none", "empty", "short.txt", "nothing.txt"])
 def test_a_text_that_is_missing_or_too_short_is_told(tmp_path, name):
     (tmp_path / "empty").mkdir()
     (tmp_path / "short.txt").write_text("not much")
+    (tmp_path / "nothing.txt").touch()
     with pytest.raises(UsageError, match=r"there is no|needs"):
         Language(tmp_path / name).split("train", "tiny")
 
