@@ -114,6 +114,18 @@ def test_equal_runs_pass(capsys, runs):
     assert "Exactly the same: parameters of 12 cases" in out
 
 
+@pytest.mark.parametrize(
+    ("head", "said"), [("same", "Passed: "), ("slower", "Failed: 1 regression"), ("broken", "Failed: 1 case missing")]
+)
+def test_what_it_comes_to_stands_first_and_last(capsys, runs, head, said):
+    _, out, _ = run(capsys, runs["main"], runs[head], "--fail-over", "3%")
+    lines = out.splitlines()
+    first, last = (place for place, line in enumerate(lines) if line.startswith(said))
+    assert lines[0].startswith("pyprof · ")
+    assert first < 5
+    assert last > len(lines) - 3
+
+
 def test_a_regression_ends_in_exit_code_1_only_where_a_gate_is_set(capsys, runs):
     code, out, err = run(capsys, runs["main"], runs["slower"], "--fail-over", "3%")
     assert code == 1

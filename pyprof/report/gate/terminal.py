@@ -75,7 +75,7 @@ def _header(view: GateView, marks: Glyphs) -> RenderableType:
     title = Text.assemble(
         ("pyprof", "bold bright_blue"), f" {marks.dot} ", (view.head, "bold"), " against ", view.baseline
     )
-    lines = [title, *(Text(machine) for machine in view.machines)]
+    lines = [title, _verdict(view), *(Text(machine) for machine in view.machines)]
     lines += [Text(f"differs: {each}", "yellow") for each in view.different]
     lines += [Text(f"warning: {warning}", "bold yellow") for warning in view.warnings]
     return Group(*lines)
@@ -91,9 +91,13 @@ def _outcome(view: GateView) -> list[RenderableType]:
     if view.again is not None:
         lines += [Text(each, "yellow") for each in view.again.advice]
         lines += [Text(f"  {command}", "cyan") for command in view.again.commands]
-    outcome = None if gate is None else gate.outcome
-    style = "bold" if outcome == "passed" and view.fail_over is None else _OUTCOMES[outcome]
-    return [*lines, Text(headline(view), style)]
+    return [*lines, _verdict(view)]
+
+
+def _verdict(view: GateView) -> Text:
+    """What it comes to, which stands first and last."""
+    outcome = None if view.gate is None else view.gate.outcome
+    return Text(headline(view), "bold" if outcome == "passed" and view.fail_over is None else _OUTCOMES[outcome])
 
 
 def _matrices(gate: Gate, width: int, marks: Glyphs) -> Iterator[RenderableType]:
