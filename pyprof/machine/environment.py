@@ -35,7 +35,8 @@ def current_environment() -> Environment:
         python=platform.python_version(),
         torch=torch.__version__,
         transformers=_version("transformers"),
-        pyprof=_version(_DISTRIBUTION),
+        # Without what a wheel's version says of torch, which stands above.
+        pyprof=_version(_DISTRIBUTION).partition("+")[0],
         blas=_match(r"BLAS_INFO=(\w+)", built) or "none",
         onednn=_match(r"MKL-DNN v([\w.]+)", built) if onednn_available else None,
         cpu_capability=torch.backends.cpu.get_cpu_capability(),
