@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import socket
 import subprocess
 import tempfile
 import time
@@ -35,6 +36,9 @@ _TOGETHER_SECONDS = 30.0
 # What little passes through Ray's store of objects: the least that it takes.
 _STORE_BYTES = 80 * 2**20
 _LONGEST_FOLDER = 26
+_REACH_SECONDS = 10.0
+# What Ray prints by itself is none of the run's messages.
+_QUIET: Mapping[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
 
 
 @dataclass(frozen=True)
@@ -194,12 +198,11 @@ class RayExecutor:
         """Start a cluster or join one, unless this process has joined one already."""
         if self._ray.is_initialized():
             return
-        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "include_dashboard": None}
         self._begun = True
         if self._address != HERE:
-            del quiet["include_dashboard"]
             try:
-                self._ray.init(address=self._address, **quiet)
+                _reach(self._address)
+                self._ray.init(address=self._address, **_QUIET)
             except Exception as error:  # of which Ray has many, and gRPC more
                 raise UsageError(
                     f"there is no Ray cluster at {self._address} ({sentence(error)}): check address, or leave it out"
@@ -215,8 +218,9 @@ class RayExecutor:
                 address=HERE,
                 num_cpus=len(os.sched_getaffinity(0)),
                 object_store_memory=_STORE_BYTES,
+                include_dashboard=False,
                 _temp_dir=folder,
-                **{**quiet, "include_dashboard": False},
+                **_QUIET,
             )
         finally:
             # What Ray starts has it by now; what this process starts later is not Ray's.
@@ -308,6 +312,13 @@ class RayExecutor:
             task = worker.task
             if task is not None and task.allowed and now - worker.since > task.allowed:
                 self._lose(worker, f"its worker of Ray gave no answer for {format_seconds(task.allowed)}", True)
+
+
+def _reach(address: str) -> None:
+    """Raise OSError where nobody listens at an address with a port; Ray itself would try for minutes."""
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if colon and port.isdecimal():
+        socket.create_connection((host, int(port)), _REACH_SECONDS).close()
 
 
 def _why(error: Exception) -> tuple[str, bool]:

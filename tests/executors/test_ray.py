@@ -128,6 +128,17 @@ def test_what_a_cluster_cannot_give_is_one_sentence(tmp_path: Path, ray_mark: st
     executor.close()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "nonsense", "127.0.0.1:99999"])
+def test_where_no_cluster_is_that_is_said_at_once(ray_mark: str, address: str) -> None:
+    executor = RayExecutor(Wanted(), 1, address=address, worker=WORKER)
+    begin = time.monotonic()
+    with pytest.raises(UsageError, match=f"^there is no Ray cluster at {address} "):
+        executor.start(a_study())
+    assert time.monotonic() - begin < 15
+    executor.close()
+
+
 def test_a_wrong_option_is_one_sentence() -> None:
     kind = registry.kind_of("ray")
     assert registry.options_of(kind, ("cpus=2", 'resources={"a100": 1}')) == {"cpus": 2, "resources": {"a100": 1.0}}
