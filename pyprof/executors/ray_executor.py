@@ -31,6 +31,8 @@ HERE = "local"
 _FAILED_STARTS = 3
 # How long a look at the actors lasts before hanging ones are looked for, and nobody is told that it waits.
 _LOOK_SECONDS = 1.0
+# How long a start lasts before a user is told what it waits for.
+_PATIENCE_SECONDS = 5.0
 # How long the first waits for the others, which may find no room yet.
 _TOGETHER_SECONDS = 30.0
 # What little passes through Ray's store of objects: the least that it takes.
@@ -108,25 +110,18 @@ class RayExecutor:
         self._asked: dict[Any, tuple[_Worker, bool]] = {}
         self._reports: list[Report] = []
         self._failed_starts = 0
+        self._is_refused = False
         self._last_failure = ""
 
     def start(self, study: Study) -> Ready:
         """Start the actors, and wait for the first, and a while for the others; see ``Executor.start``."""
         self._connect()
         count = self._count or self._room()
-        first = self._hire()
         # On the cluster other work has the other processors.
-        study = replace(study, threads=study.threads or max(1, self._wanted.cpus))
-        self._ask(first, "start", study.to_table(), starts=True)
-        begin, told = time.monotonic(), False
-        while first.environment is None:
-            self._look(_LOOK_SECONDS)
-            if first not in self._crew:
-                raise UsageError(self._last_failure)
-            if not told and time.monotonic() - begin > 5:
-                self._tell(f"waiting for Ray to start a worker ({_spoken(self._wanted.table)})")
-                told = True
-        ready = Ready(studies.parse(self._study, "the study"), first.environment)
+        first = self._first(replace(study, threads=study.threads or max(1, self._wanted.cpus)))
+        environment = first.environment
+        assert environment is not None
+        ready = Ready(studies.parse(self._study, "the study"), environment)
         for _ in range(count - 1):
             self._ask(self._hire(), "start", self._study, starts=True)
         # Where several are on one machine, one that loads torch would disturb what another measures.
@@ -134,6 +129,22 @@ class RayExecutor:
         while not all(each.environment for each in self._crew) and time.monotonic() - begin < _TOGETHER_SECONDS:
             self._look(_LOOK_SECONDS)
         return ready
+
+    def _first(self, study: Study) -> _Worker:
+        """An actor that is ready; one that is killed before that may be unlucky, and one that refuses is right."""
+        begin, told = time.monotonic(), False
+        while True:
+            worker = self._hire()
+            self._ask(worker, "start", study.to_table(), starts=True)
+            while worker.environment is None and worker in self._crew:
+                self._look(_LOOK_SECONDS)
+                if not told and time.monotonic() - begin > _PATIENCE_SECONDS:
+                    self._tell(f"waiting for Ray to start a worker ({_spoken(self._wanted.table)})")
+                    told = True
+            if worker.environment is not None:
+                return worker
+            if self._is_refused or self._failed_starts >= _FAILED_STARTS:
+                raise UsageError(self._last_failure)
 
     def found(self) -> Sequence[Task]:
         """Nothing: actors end with the run that started them, and what they were at is measured again."""
@@ -283,6 +294,7 @@ class RayExecutor:
 
     def _has_started(self, worker: _Worker, answer: Message) -> None:
         if "refused" in answer:
+            self._is_refused = True
             self._lose(worker, answer["refused"], True)
             return
         worker.environment = Environment.from_json(answer["environment"])
