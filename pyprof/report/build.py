@@ -239,8 +239,9 @@ def _axis(part: Part) -> Axis | None:
     lengths = [length for curve in part.curves.ok.values() for length in curve]
     if not lengths:
         return None
-    headlines = (part.tipping_published(indicator.name) for indicator in part.resolved.indicators if indicator.headline)
-    finding = next((finding for finding in headlines if finding is not None), None)
+    alike = any(setting.mode in USUAL_MODES for _, setting in part.curves.ok)
+    headlines = [indicator.name for indicator in part.resolved.indicators if indicator.headline and alike]
+    finding = next((found for found in map(part.tipping_published, headlines) if found is not None), None)
     if finding is not None and finding.low is not None and finding.high is not None:
         lengths += [finding.low, finding.high]
     return Axis(min(lengths), max(lengths), part.data_sets, finding)

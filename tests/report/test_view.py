@@ -7,7 +7,7 @@ import pytest
 import synthetic_run as synthetic
 
 from pyprof.analysis.omitted import Note
-from pyprof.records.case import Case
+from pyprof.records.case import Case, Mode
 from pyprof.records.comparison import Comparison, ModelFacts
 from pyprof.report.build import About, build_view
 from pyprof.report.build_tables import brief
@@ -192,3 +192,17 @@ def test_equal_notes_are_counted() -> None:
     two = replace(one, case=replace(one.case, length=63))
     view = build_view([replace(each, notes=("padded to 512",)) for each in (one, two)], synthetic.resolved(()), ABOUT)
     assert view.notes == (Note("padded to 512", False, 2),)
+
+
+@pytest.mark.parametrize(("mode", "told"), [("infer", True), ("prefill", False), ("generate", False)])
+def test_what_was_published_stands_beside_the_modes_that_it_is_of(mode: Mode, told: bool) -> None:
+    records = [
+        synthetic.record(model, attention, length, mode)
+        for model, attention in (("bert", "eager"), ("bert", "sdpa"), ("longformer", "eager"))
+        for length in (62, 242, 1562, 2042)
+    ]
+    text = part(build_view(records, synthetic.RESOLVED, ABOUT), "text")
+    assert text.axis is not None
+    assert (text.axis.published is not None) == told
+    assert any(line.published is not None for line in text.tipping) == told
+    assert bool(text.share_lines) == told
