@@ -116,19 +116,19 @@ class RayExecutor:
     def start(self, study: Study) -> Ready:
         """Start the actors, and wait for the first, and a while for the others; see ``Executor.start``."""
         self._connect()
+        begin = time.monotonic()
         count = self._count or self._room()
         # On the cluster other work has the other processors.
         first = self._first(replace(study, threads=study.threads or max(1, self._wanted.cpus)))
         environment = first.environment
         assert environment is not None
-        ready = Ready(studies.parse(self._study, "the study"), environment)
         for _ in range(count - 1):
             self._ask(self._hire(), "start", self._study, starts=True)
         # Where several are on one machine, one that loads torch would disturb what another measures.
-        begin = time.monotonic()
-        while not all(each.environment for each in self._crew) and time.monotonic() - begin < _TOGETHER_SECONDS:
+        deadline = time.monotonic() + _TOGETHER_SECONDS
+        while not all(each.environment for each in self._crew) and time.monotonic() < deadline:
             self._look(_LOOK_SECONDS)
-        return ready
+        return Ready(studies.parse(self._study, "the study"), environment, time.monotonic() - begin)
 
     def _first(self, study: Study) -> _Worker:
         """An actor that is ready; one that is killed before that may be unlucky, and one that refuses is right."""

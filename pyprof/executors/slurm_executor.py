@@ -86,6 +86,7 @@ class SlurmExecutor:
         # Without a word a job would take all processors of its node, where Slurm does not keep it from that.
         study = replace(study, threads=study.threads or self._resources.cpus)
         self._open(study)
+        begin = time.monotonic()
         self._ask()
         self._submit(self._workers - len(self._crew.alive) - len(self._crew.coming))
         told = ""
@@ -103,7 +104,8 @@ class SlurmExecutor:
             if time.monotonic() - self._asked >= self._pace.ask:
                 self._ask()
         first = self._spool.workers()[self._crew.alive[0]]
-        ready = Ready(studies.parse(first["study"], "the study"), Environment.from_json(first["environment"]))
+        waited = time.monotonic() - begin
+        ready = Ready(studies.parse(first["study"], "the study"), Environment.from_json(first["environment"]), waited)
         if self._settings["settled"]:
             settled = studies.parse(self._settings["study"], "the study")
             return replace(ready, study=replace(settled, time_budget=study.time_budget))

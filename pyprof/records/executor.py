@@ -21,10 +21,14 @@ Columns = Mapping[str, Sequence[Any]]
 
 @dataclass(frozen=True)
 class Ready:
-    """A worker is ready: the study with the machine's choices filled in, and the environment it measures in."""
+    """A worker is ready: the study with the machine's choices filled in, and the environment it measures in.
+
+    `waited` are the seconds until a cluster had room for it, which are not charged to a time budget.
+    """
 
     study: Study
     environment: Environment
+    waited: float = 0.0
 
 
 @dataclass(frozen=True)

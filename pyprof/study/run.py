@@ -71,7 +71,7 @@ def run_study(
             if store.previous is None:
                 resolved = resolve(ready.study)
             store.begin(ready.study, resolved, ready.environment)
-            run = Coordinator(ready, resolved, store, several, news, progress, clock, begin)
+            run = Coordinator(ready, resolved, store, several, news, progress, clock, begin + ready.waited)
             run.go()
             ended = "done"
         except KeyboardInterrupt:

@@ -291,7 +291,9 @@ def test_whoever_waits_in_the_queue_is_told_why(
 
     executor = an_executor(tmp_path, workers=2, tell=tell)
     try:
-        executor.start(a_study())
+        begin = time.monotonic()
+        waited = executor.start(a_study()).waited
+        assert 0 < waited <= time.monotonic() - begin
         assert "waiting for a job of Slurm: job 1_0 is pending (Resources)" in lines
         monkeypatch.setenv("FAKE_SLURM_CORES", "0")
         slurm.end("1_0", "PREEMPTED")
