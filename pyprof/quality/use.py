@@ -30,8 +30,8 @@ class Use:
     """What the disturbance of a region does to a model's quality.
 
     `share` is how much of the inputs is disturbed, on average, and `paired` the change of quality. `verdict`: used
-    where the interval shows a loss, better without where it shows a gain, ignored where no example's figure changed, no
-    use shown otherwise.
+    where the interval shows a loss, better without where it shows a gain, ignored where not one of the examples' bits changed,
+    no use shown otherwise: the same answers may come of another certainty.
     """
 
     how: str
@@ -43,7 +43,7 @@ class Use:
     def verdict(self) -> Verdict:
         """What the change says of the region."""
         if not self.paired.changed:
-            return "ignored"
+            return "ignored" if self.paired.figure == "bits" else "no use shown"
         low, high = self.paired.loss.interval or (-np.inf, np.inf)
         return "used" if low > 0 else "better without" if high < 0 else "no use shown"
 

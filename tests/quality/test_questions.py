@@ -61,6 +61,24 @@ def test_dense_attention_that_has_learned_uses_what_is_near_before_the_region_en
     assert found.uses[0].paired.changed == found.uses[0].paired.examples
 
 
+@pytest.mark.training
+def test_dense_attention_is_told_what_is_far_and_local_blocks_are_not(tmp_path):
+    """Every eighth byte of a window is its letter, among digits: far ones tell it as well as near ones."""
+    random = np.random.default_rng(0)
+    groups = "{}" + "".join(["{:d}"] * 7)
+    windows = [
+        "".join(groups.format(letter, *random.integers(0, 2, 7)) for _ in range(16))
+        for letter in random.choice(list("abcdefgh"), 1600)
+    ]
+    (tmp_path / "letters.txt").write_text("".join(windows))
+    task = Language(tmp_path / "letters.txt")
+    dense = ask_use(setting("zoo-dense", 400, task), ["replace", "drop"], [FIRST])
+    assert [each.verdict for each in dense.uses] == ["used"] * 2
+    assert all(each.paired.change.low > 0.1 for each in dense.uses)
+    local = ask_use(setting("zoo-local", 30, task), ["replace", "drop"], [FIRST])
+    assert [(each.verdict, each.paired.changed) for each in local.uses] == [("ignored", 0)] * 2
+
+
 @pytest.mark.slow
 def test_a_training_that_diverges_is_asked_nothing():
     lost = setting("zoo-dense", 30)

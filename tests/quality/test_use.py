@@ -38,7 +38,7 @@ def test_who_ignores_all_but_the_last_quarter_loses_exactly_nothing(how):
     found = use(answers(-1), classes(), how, FIRST_THREE_QUARTERS)
     paired = found.paired
     assert (paired.before, paired.after, paired.change.value, paired.changed) == (1, 1, 0, 0)
-    assert found.verdict == "ignored"
+    assert found.verdict == "no use shown"
     assert found.share == 0.75
 
 
