@@ -30,8 +30,8 @@ class Use:
     """What the disturbance of a region does to a model's quality.
 
     `share` is how much of the inputs is disturbed, on average, and `paired` the change of quality. `verdict`: used
-    where the interval shows a loss, better without where it shows a gain, ignored where not one of the examples' bits changed,
-    no use shown otherwise: the same answers may come of another certainty.
+    where the interval shows a loss, better without where it shows a gain, ignored where not one of the examples' bits
+    changed, no use shown otherwise (answers that stay the same may come of another certainty).
     """
 
     how: str
