@@ -27,6 +27,7 @@ def call(
     scale: float | None,
     dropout_p: float,
     impl: str,
+    global_keys: int,
     with_lse: Literal[False],
     /,
 ) -> Tensor | None: ...
@@ -40,6 +41,7 @@ def call(
     scale: float | None,
     dropout_p: float,
     impl: str,
+    global_keys: int,
     with_lse: Literal[True],
     /,
 ) -> tuple[Tensor, Tensor] | None: ...

@@ -38,7 +38,7 @@ auto make_node() {
 
 struct WindowAttentionBackward final : Node {
   SavedVariable query, key, value, key_lengths, seed, output, lse;
-  int64_t left = 0, right = 0;
+  int64_t left = 0, right = 0, global_keys = 0;
   double scale = 0, dropout_p = 0;
   std::string impl;
 
@@ -59,7 +59,7 @@ struct WindowAttentionBackward final : Node {
     const auto run = [&] {
       return backward_operator().call(grad_output, optional(grads[1]), query.unpack(), key.unpack(), value.unpack(),
                                       result, lse.unpack(self), left, right, optional(key_lengths.unpack()), scale,
-                                      dropout_p, optional(seed.unpack()), impl);
+                                      dropout_p, optional(seed.unpack()), impl, global_keys);
     };
     // With create_graph the operator's own autograd says that there are no second derivatives.
     if (at::GradMode::is_enabled()) return list_of(run());
@@ -79,10 +79,11 @@ struct WindowAttentionBackward final : Node {
 std::tuple<Tensor, Tensor> forward_with_gradients(const Tensor& query, const Tensor& key, const Tensor& value,
                                                   int64_t left, int64_t right, const OptionalTensor& key_lengths,
                                                   double scale, double dropout_p, const OptionalTensor& seed,
-                                                  std::string_view impl) {
+                                                  std::string_view impl, int64_t global_keys) {
   const auto run = [&] {
     const at::AutoDispatchBelowADInplaceOrView below;
-    return forward_operator().call(query, key, value, left, right, key_lengths, scale, dropout_p, seed, impl);
+    return forward_operator().call(query, key, value, left, right, key_lengths, scale, dropout_p, seed, impl,
+                                   global_keys);
   };
   for (const Tensor* tensor : {&query, &key, &value})
     TORCH_CHECK_NOT_IMPLEMENTED(!torch::autograd::isFwGradDefined(*tensor),
@@ -96,6 +97,7 @@ std::tuple<Tensor, Tensor> forward_with_gradients(const Tensor& query, const Ten
   if (key_lengths) node->key_lengths = SavedVariable(*key_lengths, false);
   if (seed) node->seed = SavedVariable(*seed, false);
   node->left = left, node->right = right, node->scale = scale, node->dropout_p = dropout_p, node->impl = impl;
+  node->global_keys = global_keys;
   const std::tuple<Tensor, Tensor> results = run();
   const auto& [output, lse] = results;
   torch::autograd::set_history(output, node);

@@ -21,11 +21,23 @@
 namespace pyprof::window {
 namespace {
 
-enum Argument { kQuery, kKey, kValue, kWindow, kKeyLengths, kScale, kDropout, kImpl, kWithLse, kArguments };
+enum Argument {
+  kQuery,
+  kKey,
+  kValue,
+  kWindow,
+  kKeyLengths,
+  kScale,
+  kDropout,
+  kImpl,
+  kGlobalKeys,
+  kWithLse,
+  kArguments
+};
 
 struct Call {
   const Tensor *query, *key, *value;
-  int64_t left, right;
+  int64_t left, right, global_keys;
   OptionalTensor key_lengths;
   double scale, dropout_p;
   std::string_view impl;
@@ -43,7 +55,7 @@ bool take_number(PyObject* object, double& number) {
   return std::isfinite(number);
 }
 
-// A window's side; as wide as one likes, and then cut far beyond any length.
+// A window's side or a number of keys; as large as one likes, and then cut far beyond any length.
 bool take_side(PyObject* object, int64_t& side) {
   if (!PyLong_CheckExact(object)) return false;
   constexpr int64_t kWidest = int64_t{1} << 62;
@@ -109,6 +121,7 @@ std::optional<Call> take(PyObject* const* given) {
   call.key = take_tensor(given[kKey]);
   call.value = take_tensor(given[kValue]);
   if (!call.query || !call.key || !call.value || !take_window(given[kWindow], call)) return std::nullopt;
+  if (!take_side(given[kGlobalKeys], call.global_keys)) return std::nullopt;
   if (given[kKeyLengths] != Py_None) {
     const Tensor* lengths = take_tensor(given[kKeyLengths]);
     if (!lengths) return std::nullopt;
@@ -133,7 +146,7 @@ std::tuple<Tensor, Tensor> run(const Call& call) {
   if (call.dropout_p > 0)
     seed = at::randint(std::numeric_limits<int64_t>::max(), {1}, call.query->options().dtype(at::kLong));
   return forward_operator().call(*call.query, *call.key, *call.value, call.left, call.right, call.key_lengths,
-                                 call.scale, call.dropout_p, seed, call.impl);
+                                 call.scale, call.dropout_p, seed, call.impl, call.global_keys);
 }
 
 PyObject* call(PyObject*, PyObject* const* given, Py_ssize_t count) {
@@ -159,8 +172,8 @@ PyObject* call(PyObject*, PyObject* const* given, Py_ssize_t count) {
 
 PyMethodDef call_methods[] = {
     {"call", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&call)), METH_FASTCALL,
-     "call(query, key, value, window, key_lengths, scale, dropout_p, impl, with_lse): the output, with its "
-     "log-sum-exp as a pair where asked; None where the arguments need a closer look."},
+     "call(query, key, value, window, key_lengths, scale, dropout_p, impl, global_keys, with_lse): the output, with "
+     "its log-sum-exp as a pair where asked; None where the arguments need a closer look."},
     {nullptr, nullptr, 0, nullptr}};
 
 }  // namespace pyprof::window

@@ -112,21 +112,30 @@ void cpu_forward(const Problem& problem, const Forward& forward) {
   constexpr int64_t kBlock = 128;
   const int64_t blocks = (problem.length + kBlock - 1) / kBlock;
   const int64_t heads = problem.batch * problem.heads;
-  share(heads * blocks, 1, kernels.forward_scratch(problem), [&](int64_t begin, int64_t end, void* scratch) {
+  const bool global = problem.global_keys > 0;
+  const size_t bytes = std::max(kernels.forward_scratch(problem), global ? kernels.global_scratch(problem) : 0);
+  share(heads * blocks, 1, bytes, [&](int64_t begin, int64_t end, void* scratch) {
     while (begin < end) {
       const int64_t head = begin / blocks, stop = std::min(end, (head + 1) * blocks);
       const Slice slice{head / problem.heads, head % problem.heads, (begin - head * blocks) * kBlock,
                         std::min(problem.length, (stop - head * blocks) * kBlock)};
       kernels.forward(problem, forward, slice, scratch);
+      if (global) kernels.join_global(problem, forward, slice, scratch);
       begin = stop;
     }
   });
 }
 
-void cpu_backward(const Problem& problem, const Backward& backward) {
+void cpu_backward(const Problem& problem, const Backward& given) {
   const Kernels& kernels = choose(problem.type);
   const int64_t heads = problem.batch * problem.key_heads;
   if (heads == 0 || problem.length == 0) return;
+  Backward backward = given;
+  std::unique_ptr<float[]> kept;
+  if (problem.global_keys > 0) {
+    kept.reset(new float[2 * problem.batch * problem.heads * problem.length]);
+    backward.kept = kept.get();
+  }
   // A piece of a sequence computes again what its neighbours' queries give to its keys: long pieces waste less.
   const int64_t reach = std::min(problem.left, problem.length) + std::min(problem.right, problem.length);
   const int64_t wanted = heads % at::get_num_threads() == 0 ? 1 : (4 * at::get_num_threads() + heads - 1) / heads;
@@ -139,6 +148,13 @@ void cpu_backward(const Problem& problem, const Backward& backward) {
       const Slice slice{head / problem.key_heads, head % problem.key_heads, first,
                         std::min(problem.length, first + piece)};
       kernels.backward(problem, backward, slice, scratch);
+    }
+  });
+  if (problem.global_keys == 0) return;
+  share(heads, 1, kernels.global_scratch(problem), [&](int64_t begin, int64_t end, void* scratch) {
+    for (; begin < end; ++begin) {
+      const Slice slice{begin / problem.key_heads, begin % problem.key_heads, 0, problem.length};
+      kernels.add_global(problem, backward, slice, scratch);
     }
   });
 }

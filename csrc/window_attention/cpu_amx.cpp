@@ -81,9 +81,11 @@ class Tiles {
 }  // namespace pyprof::window
 
 #include "window_attention/cpu_bfloat16.h"
+#include "window_attention/cpu_global.h"
 
 namespace pyprof::window {
-const Kernels amx_kernels{"amx", tile_forward, tile_backward, forward_scratch, tile_backward_scratch};
+const Kernels amx_kernels{"amx",           tile_forward,    tile_backward,         join_global_keys,
+                          add_global_keys, forward_scratch, tile_backward_scratch, global_scratch};
 }
 #pragma GCC pop_options
 #endif

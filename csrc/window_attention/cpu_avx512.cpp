@@ -15,9 +15,11 @@
 // What follows uses its Vec.
 #include "window_attention/cpu_backward.h"
 #include "window_attention/cpu_forward.h"
+#include "window_attention/cpu_global.h"
 
 namespace pyprof::window {
-const Kernels avx512_kernels{"avx512", forward_slice, backward_slice, forward_scratch, backward_scratch};
+const Kernels avx512_kernels{"avx512",        forward_slice,   backward_slice,   join_global_keys,
+                             add_global_keys, forward_scratch, backward_scratch, global_scratch};
 }
 #pragma GCC pop_options
 #endif

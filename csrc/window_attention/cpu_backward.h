@@ -2,6 +2,7 @@
 #pragma once
 
 #include "window_attention/cpu_backward_sweep.h"
+#include "window_attention/cpu_global.h"
 
 namespace pyprof::window {
 namespace {
@@ -14,6 +15,7 @@ struct FloatBackward final : BackwardSweep {
 
   FloatBackward(const Problem& p, const Backward& b, const Slice& s, void* memory) : BackwardSweep(p, b, s, memory) {
     for (float& scale : scales) scale = static_cast<float>(p.scale);
+    sums_global_keys = true;
   }
 
   void take_keys(int64_t begin, int64_t end) override {
@@ -47,6 +49,9 @@ struct FloatBackward final : BackwardSweep {
       transpose_strip({grad_outputs.data + start, dims.padded}, count, dims.padded, 1, buffers.grad_lanes + start);
     }
     statistics.take(rows, tile);
+    if (whole && problem.global_keys > 0)
+      GlobalKeys(problem, slice.batch, slice.head, scratch.next)
+          .add_sums(statistics, tile, buffers.query_lanes, buffers.grad_lanes);
     // The output's rows have the room of the queries' sums, which begin after this.
     if (!whole) statistics.add_output_products(rows, tile, grad_outputs, buffers.grad_query);
   }
@@ -147,7 +152,7 @@ inline size_t backward_scratch(const Problem& problem) {
   Scratch scratch(nullptr);
   const BackwardPlan plan(problem);
   BackwardBuffers buffers(problem, plan, scratch);
-  return scratch.used();
+  return scratch.used() + (problem.global_keys > 0 ? global_scratch(problem) : 0);
 }
 
 }  // namespace

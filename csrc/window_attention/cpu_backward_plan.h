@@ -25,7 +25,8 @@ struct BackwardPlan {
 };
 
 struct BackwardBuffers {
-  float *query, *grad, *query_lanes, *grad_lanes, *delta, *lse, *weights, *grads, *grad_query, *factors;
+  float *query, *grad, *query_lanes, *grad_lanes, *delta, *lse, *sum, *products, *weights, *grads, *grad_query,
+      *factors;
   float *keys, *values, *grad_keys, *grad_values;
 
   BackwardBuffers(const Problem& p, const BackwardPlan& plan, Scratch& scratch) {
@@ -38,6 +39,8 @@ struct BackwardBuffers {
     grad_query = scratch.floats(tile);
     delta = scratch.floats(kTile);
     lse = scratch.floats(kTile);
+    sum = scratch.floats(kTile);
+    products = scratch.floats(kTile);
     weights = scratch.floats(scores) + kSpare * kTile;
     grads = scratch.floats(scores) + kSpare * kTile;
     factors = scratch.floats(p.dropout_p > 0 ? plan.chunk * kStrip : 0);

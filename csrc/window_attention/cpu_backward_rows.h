@@ -53,6 +53,11 @@ struct BackwardRows {
   void* grad_key(int64_t j) const { return wanted(backward.grad_key, backward.grad_key_strides, slice.head, j); }
   void* grad_value(int64_t j) const { return wanted(backward.grad_value, backward.grad_value_strides, slice.head, j); }
 
+  // Of query i, by what its weights are multiplied so that they sum to one, and their delta.
+  float* kept(int64_t head, int64_t i) const {
+    return backward.kept + 2 * ((slice.batch * problem.heads + head) * dims.length + i);
+  }
+
   // Of query i in lse or grad_lse.
   const float* statistic(const void* from, int64_t head, int64_t i) const {
     return static_cast<const float*>(from) + (slice.batch * problem.heads + head) * dims.length + i;

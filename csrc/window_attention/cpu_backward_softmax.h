@@ -7,9 +7,11 @@
 namespace pyprof::window {
 namespace {
 
-// lse and delta of a tile's queries, in powers of two and as far as it is known before the tile's scores are.
+// lse and delta of a tile's queries, in powers of two and as far as it is known before the tile's scores are. Of keys
+// that are not among the tile's, `sum` has the weights and `products` the weights times their gradients; where those
+// are all, they become what the weights were multiplied by, and delta.
 struct BackwardStatistics {
-  float *lse, *delta;
+  float *lse, *delta, *sum, *products;
 
   void take(const BackwardRows& rows, const QueryTile& tile) const {
     const Backward& backward = rows.backward;
@@ -18,6 +20,7 @@ struct BackwardStatistics {
       const int64_t i = tile.first + r;
       delta[r] = exists && backward.grad_lse ? -*rows.statistic(backward.grad_lse, tile.head, i) : 0;
       lse[r] = exists ? *rows.statistic(backward.lse, tile.head, i) * kLog2e : 0;
+      sum[r] = products[r] = 0;
     }
   }
 
@@ -46,6 +49,7 @@ struct BackwardStatistics {
 // Turns the scores of a strip into weights, and the weights' gradients into those of the scores, both in place.
 struct ScoreGradients {
   const float *lse, *delta;  // of the strip's queries
+  float *sum, *products;     // see BackwardStatistics
   const float* factors;      // dropout's: [key][query of the strip]; null without
   float score_factor;        // times a score is the exponent of two
 
@@ -63,7 +67,7 @@ struct ScoreGradients {
     const auto factor = Vec::set1(score_factor), zero = Vec::set1(0);
     const int64_t all_begin = sight.all_begin - sight.begin, all_end = sight.all_end - sight.begin;
     const bool drops = factors != nullptr;
-    auto correction = Vec::load(delta + lane), sum = zero, products = zero;
+    auto correction = Vec::load(delta + lane), all = Vec::load(sum + lane), together = Vec::load(products + lane);
     for (int64_t j = 0; j < sight.count(); ++j) {
       float *weight = weights + j * kTile + lane, *grad = grads + j * kTile + lane;
       auto p = Vec::exp2(Vec::fma(Vec::load(weight), factor, shift)), g = Vec::load(grad);
@@ -75,15 +79,19 @@ struct ScoreGradients {
       }
       Vec::store(weight, p);
       if (kWhole) {
-        sum = Vec::add(sum, p);
-        products = Vec::fma(p, g, products);
+        all = Vec::add(all, p);
+        together = Vec::fma(p, g, together);
         if (drops) Vec::store(grad, g);
       } else {
         Vec::store(grad, Vec::mul(p, Vec::sub(g, correction)));
       }
     }
-    const auto inverse = Vec::div(Vec::set1(1), Vec::max(sum, Vec::set1(1e-30f)));
-    correction = Vec::fma(products, inverse, correction);
+    const auto inverse = Vec::div(Vec::set1(1), Vec::max(all, Vec::set1(1e-30f)));
+    correction = Vec::fma(together, inverse, correction);
+    if (kWhole) {
+      Vec::store(sum + lane, inverse);
+      Vec::store(products + lane, correction);
+    }
     for (int64_t j = 0; kWhole && j < sight.count(); ++j) {
       float *weight = weights + j * kTile + lane, *grad = grads + j * kTile + lane;
       const auto p = Vec::mul(Vec::load(weight), inverse);

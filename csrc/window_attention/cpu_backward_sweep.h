@@ -25,6 +25,7 @@ struct BackwardSweep {
   KeySums key_sums;
   const QuerySums query_sums;
   int64_t base = 0;                      // the first key at hand
+  bool sums_global_keys = false;         // `take_queries` of a whole tile knows the sums of global keys
   float query_factor, score_factor = 1;  // their product, times query and key, is the exponent of two
 
   BackwardSweep(const Problem& p, const Backward& b, const Slice& s, void* memory)
@@ -36,7 +37,7 @@ struct BackwardSweep {
         plan(p),
         scratch(memory),
         buffers(p, plan, scratch),
-        statistics{buffers.lse, buffers.delta},
+        statistics{buffers.lse, buffers.delta, buffers.sum, buffers.products},
         key_sums(rows, plan, buffers),
         query_sums(rows, buffers),
         query_factor(static_cast<float>(p.scale) * kLog2e) {}
@@ -81,13 +82,24 @@ struct BackwardSweep {
   void run_tile(const QueryTile& tile) {
     const bool own = tile.first >= slice.begin && tile.first < slice.end;
     const int64_t begin = rows.first_key_of(tile), end = rows.end_key_of(tile);
-    const bool whole = end - begin <= plan.chunk;
+    const bool whole = end - begin <= plan.chunk && (problem.global_keys == 0 || sums_global_keys);
     if (begin < end) take_queries(tile, whole);
     for (int64_t from = begin; from < end; from += plan.chunk) {
       const int64_t to = smaller(end, from + plan.chunk);
       if (own || (from < slice.end && to > slice.begin)) run_part({tile, from, to, own, true, whole});
     }
-    if (own) query_sums.store(tile, begin < end);
+    if (!own) return;
+    if (begin < end && problem.global_keys > 0) keep(tile, whole);
+    query_sums.store(tile, begin < end);
+  }
+
+  // What global keys want to know of a tile's softmax, as they come after all tiles.
+  void keep(const QueryTile& tile, bool whole) const {
+    for (int64_t r = 0; r < tile.rows; ++r) {
+      float* of = rows.kept(tile.head, tile.first + r);
+      of[0] = whole ? statistics.sum[r] : 1;
+      of[1] = whole ? statistics.products[r] : statistics.delta[r];
+    }
   }
 
   // Where a block's windows have more keys than can be at hand, one sweep would have to keep the sums of all of them.
@@ -104,6 +116,7 @@ struct BackwardSweep {
           take_keys(from, to);
           run_part({tile, from, to, true, false, false});
         }
+        if (begin < end && problem.global_keys > 0) keep(tile, false);
         query_sums.store(tile, begin < end);
       }
     }
@@ -153,8 +166,8 @@ struct BackwardSweep {
     if (drops)
       dropout_factors(dropout, static_cast<uint32_t>(slice.batch * problem.heads + part.tile.head),
                       part.tile.first + first, sight.begin, sight.end, buffers.factors);
-    const ScoreGradients softmax{statistics.lse + first, statistics.delta + first, drops ? buffers.factors : nullptr,
-                                 score_factor};
+    const ScoreGradients softmax{statistics.lse + first,      statistics.delta + first,          statistics.sum + first,
+                                 statistics.products + first, drops ? buffers.factors : nullptr, score_factor};
     for (int g = 0; g < kGroups; ++g) {
       if (part.whole)
         softmax.run<true>(sight, g, weights, grads);

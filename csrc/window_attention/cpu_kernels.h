@@ -22,8 +22,13 @@ struct Kernels {
   const char* name;
   void (*forward)(const Problem&, const Forward&, const Slice&, void* scratch);
   void (*backward)(const Problem&, const Backward&, const Slice&, void* scratch);
+  // What the problem's global keys add to that, where it has any: to the output of a slice of forward, and to all
+  // gradients of a slice of backward that is a whole key head.
+  void (*join_global)(const Problem&, const Forward&, const Slice&, void* scratch);
+  void (*add_global)(const Problem&, const Backward&, const Slice&, void* scratch);
   size_t (*forward_scratch)(const Problem&);  // bytes, aligned to 64
   size_t (*backward_scratch)(const Problem&);
+  size_t (*global_scratch)(const Problem&);
 };
 
 extern const Kernels portable_kernels;

@@ -56,7 +56,7 @@ class Lead {
 
  private:
   Piece pieces_[14];  // of the backward pass, which has the most tensors: two of each of seven
-  int at_ = 0, count_ = 0;
+  unsigned at_ = 0, count_ = 0;
 };
 
 // to[r][lane] = sum over d of from[r][d] * lanes[d][lane], for R rows: the lanes' vectors are shared by the rows, of

@@ -59,10 +59,11 @@ Problem cuda_problem(Inputs& in, std::string_view impl) {
 
 std::tuple<Tensor, Tensor> forward_on_cuda(const Tensor& query, const Tensor& key, const Tensor& value, int64_t left,
                                            int64_t right, const OptionalTensor& key_lengths, double scale,
-                                           double dropout_p, const OptionalTensor& seed, std::string_view impl) {
+                                           double dropout_p, const OptionalTensor& seed, std::string_view impl,
+                                           int64_t global_keys) {
   const c10::cuda::CUDAGuard device(query.device());
   const cudaStream_t stream = c10::cuda::getCurrentCUDAStream().stream();
-  Inputs in{query, key, value, left, right, key_lengths, scale, dropout_p, seed};
+  Inputs in{query, key, value, left, right, key_lengths, scale, dropout_p, seed, global_keys};
   const Problem problem = cuda_problem(in, impl);
   ForwardTensors out(in);
   const auto run = !runs_on_tensor_cores(problem)            ? plain_forward
@@ -76,11 +77,11 @@ std::tuple<Tensor, Tensor, Tensor> backward_on_cuda(const Tensor& grad_output, c
                                                     const Tensor& query, const Tensor& key, const Tensor& value,
                                                     const Tensor& output, const Tensor& lse, int64_t left,
                                                     int64_t right, const OptionalTensor& key_lengths, double scale,
-                                                    double dropout_p, const OptionalTensor& seed,
-                                                    std::string_view impl) {
+                                                    double dropout_p, const OptionalTensor& seed, std::string_view impl,
+                                                    int64_t global_keys) {
   const c10::cuda::CUDAGuard device(query.device());
   const cudaStream_t stream = c10::cuda::getCurrentCUDAStream().stream();
-  Inputs in{query, key, value, left, right, key_lengths, scale, dropout_p, seed};
+  Inputs in{query, key, value, left, right, key_lengths, scale, dropout_p, seed, global_keys};
   const Problem problem = cuda_problem(in, impl);
   BackwardTensors tensors(in, grad_output, grad_lse, output, lse);
   const Backward backward = tensors.pointers();

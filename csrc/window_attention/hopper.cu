@@ -101,7 +101,8 @@ bool supports(const Problem& problem, std::initializer_list<std::pair<const void
   for (const auto& [data, strides] : of_key) {
     fits = fits && whole_chunks(data, strides, problem.batch, problem.key_heads, problem.length);
   }
-  return type && head_dim && fits && problem.length > 0 && problem.length <= most && rows > 0 && rows <= most;
+  return type && head_dim && fits && problem.global_keys == 0 && problem.length > 0 && problem.length <= most &&
+         rows > 0 && rows <= most;
 }
 
 }  // namespace

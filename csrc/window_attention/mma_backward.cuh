@@ -93,8 +93,8 @@ void mma_grad_query_kernel(const BackwardParams p) {
   const int key_head = place.head / (p.shape.heads / p.shape.key_heads);
   const Matrix<T> query(p.shape.query, place.batch, place.head), grad(p.grad_output, place.batch, place.head);
   const Matrix<T> key(p.shape.key, place.batch, key_head), value(p.shape.value, place.batch, key_head);
-  const Band band{p.shape.left, p.shape.right, p.shape.length, keys_of(p.shape, place.batch)};
-  const Stages stages(band.any(place.first, kRows), kWidth);
+  const Band band{p.shape.left, p.shape.right, p.shape.length, keys_of(p.shape, place.batch), p.shape.global_keys};
+  const Stages stages(band.any(place.first, kRows), kWidth, band.leading(place.first, kRows));
 
   T* const query_tile = gpu::shared_memory<T>();
   T* const grad_tile = query_tile + kRows * D;
@@ -102,8 +102,8 @@ void mma_grad_query_kernel(const BackwardParams p) {
   const auto load_stage = [&](int stage) {
     T* const tile = ring + stage % 2 * 2 * kTile;
     if (stage < stages.count) {
-      load_tile<D, kWidth>(tile, key, stages.start + stage * kWidth, stages.span);
-      load_tile<D, kWidth>(tile + kTile, value, stages.start + stage * kWidth, stages.span);
+      load_tile<D, kWidth>(tile, key, stages.column(stage, kWidth), stages.wanted(stage));
+      load_tile<D, kWidth>(tile + kTile, value, stages.column(stage, kWidth), stages.wanted(stage));
     }
     gpu::copy_commit();  // of nothing after the last stage, so that waits can count groups
   };
@@ -132,11 +132,11 @@ void mma_grad_query_kernel(const BackwardParams p) {
   PYPROF_UNROLL_BY(1) for (int stage = 0; stage < stages.count; ++stage) {
     const T* const keys = ring + stage % 2 * 2 * kTile;
     const T* const values = keys + kTile;
-    const int column = stages.start + stage * kWidth;
-    const Groups groups(warp.any, column, kWidth);
+    const int column = stages.column(stage, kWidth), leading = stages.leads(stage) ? stages.leading : 0;
+    const Groups groups(leading == 0 ? warp.any : Span{0, leading}, column, kWidth);
     PYPROF_UNROLL_BY(1) for (int g = groups.begin; g < groups.end; ++g) {
       const int first = column + g * kGroup;
-      const bool whole = warp.all.covers(first, kGroup);
+      const bool whole = leading == 0 && warp.all.covers(first, kGroup);
       float scores[2][4], reached[2][4];
       multiply_transposed(scores, queries, keys + g * kGroup * D);
       multiply_transposed(reached, grads, values + g * kGroup * D);
@@ -144,7 +144,8 @@ void mma_grad_query_kernel(const BackwardParams p) {
         uint32_t kept = 0;
         if constexpr (Dropped) kept = kept_by_query(dropout, head_row, warp.row, first + 8 * n);
         PYPROF_UNROLL for (int i = 0; i < 4; ++i) {
-          const bool inside = whole || warp.holds(first + 8 * n, i);
+          const bool inside =
+              whole || (leading == 0 ? warp.holds(first + 8 * n, i) : warp.leads(first + 8 * n, i, leading));
           const float weight = inside ? gpu::exp2(scores[n][i] * p.scale_log2 - statistics[i / 2].x) : 0.0f;
           float upstream = reached[n][i];
           if constexpr (Dropped) upstream = (kept >> i & 1) != 0 ? upstream * p.shape.dropout.scale : 0.0f;

@@ -64,6 +64,22 @@ PYPROF_DEVICE uint32_t odd_rows(const Matrix<T>& of, int first, int end, int par
   return odd;
 }
 
+// The keys that a query sees, one after another; `key` is `end` or more where none is left.
+struct Keys {
+  int key, leading, begin, end;
+
+  PYPROF_DEVICE Keys(const Band& band, int query) : key(-1), leading(band.leading(query)) {
+    const Span seen = band.of(query);
+    begin = seen.begin;
+    end = seen.end > leading ? seen.end : leading;
+    next();
+  }
+  PYPROF_DEVICE void next() {
+    ++key;
+    if (key >= PYPROF_MUTANT(spoiled_rows_forget_leading_keys, leading, 0) && key < begin) key = begin;
+  }
+};
+
 // Bit r of `odd` says that row first + r, a query, is to be computed again.
 template <class T, int D>
 PYPROF_DEVICE void exact_output(const ForwardParams& p, const Place& place, const Band& band, int first, uint32_t odd) {
@@ -75,12 +91,12 @@ PYPROF_DEVICE void exact_output(const ForwardParams& p, const Place& place, cons
   gpu::sync_warp();  // other lanes have written these rows, and their log-sum-exp
   PYPROF_UNROLL_BY(1) for (int i = first; odd != 0; ++i, odd >>= 1) {
     if ((odd & 1) == 0) continue;
-    const Span seen = band.of(i);
     const Spread<T, D> own(query, i);
     const float lse = p.lse[static_cast<int64_t>(head_row) * p.shape.length + i] * kLog2E;
     Spread<T, D> sums;
     PYPROF_UNROLL_BY(1)
-    for (int j = seen.begin; j < PYPROF_MUTANT(spoiled_outputs_see_less, seen.end, seen.end - 1); ++j) {
+    for (Keys at(band, i); at.key < PYPROF_MUTANT(spoiled_outputs_see_less, at.end, at.end - 1); at.next()) {
+      const int j = at.key;
       const float weight = gpu::exp2(own.dot(Spread<T, D>(key, j)) * (p.shape.scale * kLog2E) - lse);
       sums.add(weight * dropped(dropout, head_row, i, j), Spread<T, D>(value, j));
     }
@@ -116,11 +132,11 @@ PYPROF_DEVICE void exact_grad_query(const BackwardParams& p, const Place& place,
   gpu::sync_warp();  // other lanes have written these rows
   PYPROF_UNROLL_BY(1) for (int i = first; odd != 0; ++i, odd >>= 1) {
     if ((odd & 1) == 0) continue;
-    const Span seen = band.of(i);
     const Spread<T, D> own(query, i), given(grad, i);
     const auto statistics = exact_statistics<T, D, Kept>(p, place, place.head, i, given);
     Spread<T, D> sums;
-    PYPROF_UNROLL_BY(1) for (int j = seen.begin; j < seen.end; ++j) {
+    PYPROF_UNROLL_BY(1) for (Keys at(band, i); at.key < at.end; at.next()) {
+      const int j = at.key;
       const Spread<T, D> other(key, j);
       const float weight = gpu::exp2(own.dot(other) * p.scale_log2 - statistics.x);
       const float upstream = given.dot(Spread<T, D>(value, j));
@@ -130,20 +146,17 @@ PYPROF_DEVICE void exact_grad_query(const BackwardParams& p, const Place& place,
   }
 }
 
-// The same for rows that are keys: their gradients, and those of their values.
-template <class T, int D, bool Kept = true>
-PYPROF_DEVICE void exact_grad_key(const BackwardParams& p, const Place& place, int first, uint32_t odd) {
-  const Band band(p.shape.right, p.shape.left, keys_of(p.shape, place.batch), p.shape.length);
-  const int group = p.shape.heads / p.shape.key_heads;
-  const Matrix<T> key(p.shape.key, place.batch, place.head), value(p.shape.value, place.batch, place.head);
-  const Matrix<T> grad_key(p.grad_key, place.batch, place.head), grad_value(p.grad_value, place.batch, place.head);
-  const Dropout dropout = dropout_of(p.shape);
-  gpu::sync_warp();  // other lanes have written these rows
-  PYPROF_UNROLL_BY(1) for (int j = first; odd != 0; ++j, odd >>= 1) {
-    if ((odd & 1) == 0) continue;
+// What the queries that see key j under `band`, whose rows are keys, give to its gradients, the scale left out.
+template <class T, int D, bool Kept>
+struct KeySums {
+  Spread<T, D> key, value;
+
+  PYPROF_DEVICE KeySums(const BackwardParams& p, const Place& place, const Band& band, int j) {
+    const int group = p.shape.heads / p.shape.key_heads;
+    const Dropout dropout = dropout_of(p.shape);
     const Span seen = band.of(j);
-    const Spread<T, D> own(key, j), other(value, j);
-    Spread<T, D> key_sums, value_sums;
+    const Spread<T, D> own(Matrix<T>(p.shape.key, place.batch, place.head), j),
+        other(Matrix<T>(p.shape.value, place.batch, place.head), j);
     PYPROF_UNROLL_BY(1) for (int head = place.head * group; head < (place.head + 1) * group; ++head) {
       const int head_row = place.batch * p.shape.heads + head;
       const Matrix<T> query(p.shape.query, place.batch, head), grad(p.grad_output, place.batch, head);
@@ -152,12 +165,24 @@ PYPROF_DEVICE void exact_grad_key(const BackwardParams& p, const Place& place, i
         const auto statistics = exact_statistics<T, D, Kept>(p, place, head, i, given);
         const float weight = gpu::exp2(own.dot(row) * p.scale_log2 - statistics.x);
         const float kept = dropped(dropout, head_row, i, j);
-        key_sums.add(exact_grad_score(weight, given.dot(other), kept, statistics.y), row);
-        value_sums.add(weight * kept, given);
+        key.add(exact_grad_score(weight, given.dot(other), kept, statistics.y), row);
+        value.add(weight * kept, given);
       }
     }
-    key_sums.store(grad_key, j, p.shape.scale);
-    value_sums.store(grad_value, j, 1.0f);
+  }
+};
+
+// The same as exact_grad_query for rows that are keys: their gradients, and those of their values.
+template <class T, int D, bool Kept = true>
+PYPROF_DEVICE void exact_grad_key(const BackwardParams& p, const Place& place, int first, uint32_t odd) {
+  const Band band(p.shape.right, p.shape.left, keys_of(p.shape, place.batch), p.shape.length);
+  const Matrix<T> grad_key(p.grad_key, place.batch, place.head), grad_value(p.grad_value, place.batch, place.head);
+  gpu::sync_warp();  // other lanes have written these rows
+  PYPROF_UNROLL_BY(1) for (int j = first; odd != 0; ++j, odd >>= 1) {
+    if ((odd & 1) == 0) continue;
+    const KeySums<T, D, Kept> sums(p, place, band, j);
+    sums.key.store(grad_key, j, p.shape.scale);
+    sums.value.store(grad_value, j, 1.0f);
   }
 }
 

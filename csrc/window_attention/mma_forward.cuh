@@ -52,16 +52,19 @@ struct ForwardWarp {
     }
   }
 
-  // `count` groups of keys, 1 or 2.
-  PYPROF_DEVICE void pass(const T* keys, const T* values, int first, int count) {
+  // `count` groups of keys, 1 or 2; of the first `leading` keys, where that is not 0.
+  PYPROF_DEVICE void pass(const T* keys, const T* values, int first, int count, int leading) {
     float scores[2][2][4], best[2] = {-kInfinity, -kInfinity}, base[2];
     PYPROF_UNROLL for (int g = 0; g < 2; ++g) {
       if (g >= count) break;
       multiply_transposed(scores[g], queries, keys + g * kGroup * D);
-      const bool whole = warp.all.covers(first + g * kGroup, kGroup);
+      const bool whole = leading == 0 && warp.all.covers(first + g * kGroup, kGroup);
       PYPROF_UNROLL for (int n = 0; n < 2; ++n) {
         PYPROF_UNROLL for (int i = 0; i < 4; ++i) {
-          if (!whole && !warp.holds(first + g * kGroup + 8 * n, i)) scores[g][n][i] = -kInfinity;
+          const int column = first + g * kGroup + 8 * n;
+          if (!whole && !(leading == 0 ? warp.holds(column, i) : warp.leads(column, i, leading))) {
+            scores[g][n][i] = -kInfinity;
+          }
           best[i / 2] = fmaxf(best[i / 2], scores[g][n][i]);
         }
       }
@@ -96,7 +99,8 @@ struct ForwardWarp {
       all += gpu::shuffle_xor(all, 2);
       const int query = warp.row + gpu::lane() / 4 + 8 * half;
       const Span seen = band.of(query);
-      wanted[half] = PYPROF_MUTANT(scores_of_minus_infinity_are_no_keys, seen.begin < seen.end, all != 0.0f);
+      const bool any = seen.begin < seen.end || PYPROF_MUTANT(leading_keys_are_none, band.leading(query) > 0, false);
+      wanted[half] = PYPROF_MUTANT(scores_of_minus_infinity_are_no_keys, any, all != 0.0f);
       factor[half] = p.shape.dropout.scale / all;
       const float unit = PYPROF_MUTANT(log_sum_exp_in_powers_of_two, kLn2, 1.0f);
       // The best key alone adds 1, so that a sum of 0 is of scores that are all -infinity: 0 / 0 makes that NaN.
@@ -120,16 +124,16 @@ void mma_forward_kernel(const ForwardParams p) {
       PYPROF_MUTANT(heads_of_a_group_read_another_key, place.head / shared_by, place.head % p.shape.key_heads);
   const Matrix<T> query(p.shape.query, place.batch, place.head);
   const Matrix<T> key(p.shape.key, place.batch, key_head), value(p.shape.value, place.batch, key_head);
-  const Band band{p.shape.left, p.shape.right, p.shape.length, keys_of(p.shape, place.batch)};
-  const Stages stages(band.any(place.first, kRows), kWidth);
+  const Band band{p.shape.left, p.shape.right, p.shape.length, keys_of(p.shape, place.batch), p.shape.global_keys};
+  const Stages stages(band.any(place.first, kRows), kWidth, band.leading(place.first, kRows));
 
   T* const query_tile = gpu::shared_memory<T>();
   T* const ring = query_tile + kRows * D;  // key and value of two stages
   const auto load_stage = [&](int stage) {
     T* const tile = ring + stage % 2 * 2 * kTile;
     if (stage < stages.count) {
-      load_tile<D, kWidth>(tile, key, stages.start + stage * kWidth, stages.span);
-      load_tile<D, kWidth>(tile + kTile, value, stages.start + stage * kWidth, stages.span);
+      load_tile<D, kWidth>(tile, key, stages.column(stage, kWidth), stages.wanted(stage));
+      load_tile<D, kWidth>(tile + kTile, value, stages.column(stage, kWidth), stages.wanted(stage));
     }
     gpu::copy_commit();
   };
@@ -147,12 +151,12 @@ void mma_forward_kernel(const ForwardParams p) {
   }
   PYPROF_UNROLL_BY(1) for (int stage = 0; stage < stages.count; ++stage) {
     const T* const tile = ring + PYPROF_MUTANT(the_other_stage_is_read, stage, (stage + 1)) % 2 * 2 * kTile;
-    const int column = stages.start + stage * kWidth;
-    const Groups groups(own.warp.any, column, kWidth);
+    const int column = stages.column(stage, kWidth), leading = stages.leads(stage) ? stages.leading : 0;
+    const Groups groups(leading == 0 ? own.warp.any : Span{0, leading}, column, kWidth);
     PYPROF_UNROLL_BY(1) for (int g = groups.begin; g < groups.end; g += 2) {
       const T* const keys = tile + g * kGroup * D;
       own.pass(keys, keys + kTile, column + g * kGroup,
-               g + 1 < groups.end ? 2 : PYPROF_MUTANT(pass_does_a_group_too_many, 1, 2));
+               g + 1 < groups.end ? 2 : PYPROF_MUTANT(pass_does_a_group_too_many, 1, 2), leading);
     }
     PYPROF_MUTANT(stage_is_read_before_it_is_there, gpu::copy_wait<0>(), gpu::copy_wait<1>());
     // The next stage is visible to all, and this one is free.

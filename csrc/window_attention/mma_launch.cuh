@@ -7,6 +7,7 @@
 
 #include "mma_backward.cuh"
 #include "mma_forward.cuh"
+#include "mma_global.cuh"
 
 namespace pyprof::window::mma_kernels {
 
@@ -21,8 +22,18 @@ inline int64_t tiles_of(const Problem& problem) { return (problem.length + kRows
 
 inline int64_t padded_of(const Problem& problem) { return (problem.length + kGroup - 1) / kGroup * kGroup; }
 
-inline int64_t workspace_of(const Problem& problem) {
+// Of the queries' statistics, which come first in the workspace, and of the sums of global keys.
+inline int64_t statistics_floats(const Problem& problem) {
   return problem.batch * problem.heads * padded_of(problem) * int64_t{sizeof(gpu::Float2) / sizeof(float)};
+}
+
+inline int64_t global_pieces_of(const Problem& problem) {
+  return problem.global_keys == 0 ? 0 : (problem.length + kGlobalQueries - 1) / kGlobalQueries;
+}
+
+inline int64_t workspace_of(const Problem& problem) {
+  const int64_t rows = problem.batch * problem.key_heads * std::min(problem.global_keys, problem.length);
+  return statistics_floats(problem) + rows * global_pieces_of(problem) * 2 * problem.head_dim;
 }
 
 inline gpu::Index3 grid_of(int64_t tiles, int64_t heads, int64_t batch) {
@@ -42,7 +53,8 @@ inline Shape shape_of(const Problem& problem) {
           static_cast<int32_t>(std::min(problem.left, problem.length)),
           static_cast<int32_t>(std::min(problem.right, problem.length)),
           static_cast<int32_t>(tiles_of(problem)),
-          static_cast<float>(problem.scale)};
+          static_cast<float>(problem.scale),
+          static_cast<int32_t>(std::min(problem.global_keys, problem.length))};
 }
 
 template <class T, int D, bool Dropped>
@@ -56,6 +68,7 @@ void launch_forward(const Problem& problem, const Forward& forward, gpu::Stream 
               forward_shared_bytes<D>(), stream, params);
 }
 
+// Without what global keys need.
 inline BackwardParams backward_params(const Backward& backward, const Shape& shape, float* statistics, int64_t padded) {
   return {shape,
           tensor(backward.output, backward.output_strides),
@@ -67,19 +80,33 @@ inline BackwardParams backward_params(const Backward& backward, const Shape& sha
           static_cast<const float*>(backward.grad_lse),
           reinterpret_cast<gpu::Float2*>(statistics),
           static_cast<int32_t>(padded),
-          shape.scale * kLog2E};
+          shape.scale * kLog2E,
+          nullptr,
+          0,
+          0};
 }
 
 template <class T, int D, bool Dropped>
 void launch_backward(const Problem& problem, const Backward& backward, float* workspace, gpu::Stream stream) {
   const Shape shape = shape_of(problem);
-  const BackwardParams params = backward_params(backward, shape, workspace, padded_of(problem));
+  BackwardParams params = backward_params(backward, shape, workspace, padded_of(problem));
   const int64_t pieces = (params.padded + kStatisticsRows<D> - 1) / kStatisticsRows<D>;
   gpu::launch(mma_statistics_kernel<T, D>, grid_of(pieces, problem.heads, problem.batch), kThreads, 0, stream, params);
   gpu::launch(mma_grad_key_kernel<T, D, Dropped>, grid_of(shape.tiles, problem.key_heads, problem.batch), kThreads,
               grad_key_shared_bytes<D>(), stream, params);
   gpu::launch(mma_grad_query_kernel<T, D, Dropped>, grid_of(shape.tiles, problem.heads, problem.batch), kThreads,
               grad_query_shared_bytes<D>(), stream, params);
+  if (shape.global_keys == 0) return;
+  params.global_sums = workspace + statistics_floats(problem);
+  params.global_pieces = static_cast<int32_t>(global_pieces_of(problem));
+  params.batch = static_cast<int32_t>(problem.batch);
+  const int64_t tiles = (shape.global_keys + kRows - 1) / kRows;
+  const int64_t rows = problem.batch * problem.key_heads * shape.global_keys;
+  gpu::launch(mma_global_key_kernel<T, D, Dropped>,
+              grid_of(params.global_pieces, tiles * problem.key_heads, problem.batch), kThreads,
+              global_key_shared_bytes<D>(), stream, params);
+  gpu::launch(mma_global_sum_kernel<T, D>, grid_of((rows + kSumRows - 1) / kSumRows, 1, 1), kThreads, 0, stream,
+              params);
 }
 
 }  // namespace pyprof::window::mma_kernels

@@ -21,6 +21,8 @@ struct BackwardParams {
   gpu::Float2* statistics;  // (batch, heads, padded)
   int32_t padded;           // the length rounded up to whole groups, so that 16-byte copies of pairs are aligned
   float scale_log2;         // scale * log2(e)
+  float* global_sums;       // see mma_global.cuh; null without global keys
+  int32_t global_pieces, batch;
 };
 
 }  // namespace pyprof::window::mma_kernels

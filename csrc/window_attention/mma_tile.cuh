@@ -40,6 +40,7 @@ struct Shape {
   const uint64_t* seed;
   int32_t heads, key_heads, length, left, right, tiles;
   float scale;
+  int32_t global_keys;
 };
 
 // One head of a tensor: a matrix of `length` rows.
@@ -90,24 +91,36 @@ struct Span {
 };
 
 // Which columns a row sees. With queries as rows: `before` is left, `after` is right, `columns` the keys that take
-// part. With keys as rows the two sides change places: query i sees key j where j - right <= i <= j + left.
+// part, of which the first `global_keys` are seen before the band too (`leading`). With keys as rows the two sides
+// change places: query i sees key j where j - right <= i <= j + left.
 struct Band {
   int before, after, rows, columns;
+  int global_keys = 0;
 
   PYPROF_DEVICE Span of(int row) const {
     if (row >= rows) return {0, 0};
     return {static_cast<int>(first_key(row, before)), static_cast<int>(end_key(row, after, columns))};
   }
+  // The columns [0, leading) are seen before the band.
+  PYPROF_DEVICE int leading(int row) const {
+    return row >= rows ? 0 : leading_keys<int>(row, before, global_keys, columns);
+  }
   // Seen by at least one of the rows from `first` on: both ends of the band only grow with the row.
   PYPROF_DEVICE Span any(int first, int count) const {
     if (first >= rows) return {0, 0};
-    const int last = first + count < rows ? first + count - PYPROF_MUTANT(last_rows_group_is_lost, 1, 2) : rows - 1;
-    return {of(first).begin, of(last).end};
+    return {of(first).begin, of(last_of(first, count)).end};
   }
   // Seen by all of them; none where some rows are not rows at all.
   PYPROF_DEVICE Span all(int first, int count) const {
     if (first + count > rows) return {0, 0};
     return {of(first + count - 1).begin, of(first).end};
+  }
+  // The leading columns of at least one of them.
+  PYPROF_DEVICE int leading(int first, int count) const { return first >= rows ? 0 : leading(last_of(first, count)); }
+
+ private:
+  PYPROF_DEVICE int last_of(int first, int count) const {
+    return first + count < rows ? first + count - PYPROF_MUTANT(last_rows_group_is_lost, 1, 2) : rows - 1;
   }
 };
 
@@ -135,6 +148,13 @@ struct Warp {
     return PYPROF_MUTANT(band_ends_a_key_early, from_begin <= most, from_begin < most) &&
            PYPROF_MUTANT(key_length_is_ignored_in_the_last_group, other < columns, true);
   }
+
+  // The same of the first `leading` columns, where the band comes after them.
+  PYPROF_DEVICE bool leads(int column, int i, int leading) const {
+    const int mine = row + gpu::lane() / 4 + i / 2 * 8, other = column + gpu::lane() % 4 * 2 + i % 2;
+    return PYPROF_MUTANT(a_leading_key_counts_twice, other < mine - before, other <= mine - before) &&
+           PYPROF_MUTANT(a_leading_key_too_many, other < leading, other <= leading);
+  }
 };
 
 // The groups of one stage that a warp has to do: those that the span of its rows touches.
@@ -150,19 +170,26 @@ struct Groups {
   }
 };
 
-// The stages that a block goes through: `start` is rounded down to whole groups, which also keeps dropout's quads
-// whole.
+// The stages that a block goes through: `ahead` of the first `leading` columns, then those of the band, whose `start`
+// is rounded down to whole groups, which also keeps dropout's quads whole.
 struct Stages {
   Span span;
-  int start, count;
+  int start, leading, ahead, count;
 
-  PYPROF_DEVICE Stages(Span columns, int width)
+  PYPROF_DEVICE Stages(Span columns, int width, int leading = 0)
       : span(columns),
-        start(PYPROF_MUTANT(stages_begin_between_groups, columns.begin / kGroup * kGroup, columns.begin)) {
-    count = columns.end > columns.begin
-                ? (columns.end - start + PYPROF_MUTANT(last_stage_is_lost, width - 1, 0)) / width
-                : 0;
+        start(PYPROF_MUTANT(stages_begin_between_groups, columns.begin / kGroup * kGroup, columns.begin)),
+        leading(leading),
+        ahead((leading + width - 1) / width) {
+    count = ahead + (columns.end > columns.begin
+                         ? (columns.end - start + PYPROF_MUTANT(last_stage_is_lost, width - 1, 0)) / width
+                         : 0);
   }
+  PYPROF_DEVICE bool leads(int stage) const { return stage < ahead; }
+  PYPROF_DEVICE int column(int stage, int width) const {
+    return leads(stage) ? stage * width : start + (stage - ahead) * width;
+  }
+  PYPROF_DEVICE Span wanted(int stage) const { return leads(stage) ? Span{0, leading} : span; }
 };
 
 // Where 16 bytes of a tile lie, in elements. The eight rows that a matrix load or a row's store touches at once get

@@ -35,8 +35,9 @@ Kernels kernels(std::string_view impl, const Tensor& query) {
 
 std::tuple<Tensor, Tensor> forward_on_host(const Tensor& query, const Tensor& key, const Tensor& value, int64_t left,
                                            int64_t right, const OptionalTensor& key_lengths, double scale,
-                                           double dropout_p, const OptionalTensor& seed, std::string_view impl) {
-  Inputs in{query, key, value, left, right, key_lengths, scale, dropout_p, seed};
+                                           double dropout_p, const OptionalTensor& seed, std::string_view impl,
+                                           int64_t global_keys) {
+  Inputs in{query, key, value, left, right, key_lengths, scale, dropout_p, seed, global_keys};
   const Problem problem = problem_of(in);
   ForwardTensors out(in);
   kernels(impl, query).forward(problem, out.pointers());
@@ -47,9 +48,9 @@ std::tuple<Tensor, Tensor, Tensor> backward_on_host(const Tensor& grad_output, c
                                                     const Tensor& query, const Tensor& key, const Tensor& value,
                                                     const Tensor& output, const Tensor& lse, int64_t left,
                                                     int64_t right, const OptionalTensor& key_lengths, double scale,
-                                                    double dropout_p, const OptionalTensor& seed,
-                                                    std::string_view impl) {
-  Inputs in{query, key, value, left, right, key_lengths, scale, dropout_p, seed};
+                                                    double dropout_p, const OptionalTensor& seed, std::string_view impl,
+                                                    int64_t global_keys) {
+  Inputs in{query, key, value, left, right, key_lengths, scale, dropout_p, seed, global_keys};
   const Problem problem = problem_of(in);
   BackwardTensors tensors(in, grad_output, grad_lse, output, lse);
   kernels(impl, query).backward(problem, tensors.pointers());
@@ -59,13 +60,12 @@ std::tuple<Tensor, Tensor, Tensor> backward_on_host(const Tensor& grad_output, c
 TORCH_LIBRARY(pyprof, library) {
   library.def(
       "window_attention(Tensor query, Tensor key, Tensor value, int left, int right, Tensor? key_lengths, float scale, "
-      "float dropout_p, Tensor? seed, str impl) -> (Tensor output, Tensor lse)",
+      "float dropout_p, Tensor? seed, str impl, int global_keys=0) -> (Tensor output, Tensor lse)",
       {at::Tag::pt2_compliant_tag});
   library.def(
       "window_attention_backward(Tensor grad_output, Tensor? grad_lse, Tensor query, Tensor key, Tensor value, "
       "Tensor output, Tensor lse, int left, int right, Tensor? key_lengths, float scale, float dropout_p, Tensor? "
-      "seed, "
-      "str impl) -> (Tensor grad_query, Tensor grad_key, Tensor grad_value)",
+      "seed, str impl, int global_keys=0) -> (Tensor grad_query, Tensor grad_key, Tensor grad_value)",
       {at::Tag::pt2_compliant_tag});
 }
 

@@ -21,6 +21,7 @@ struct Inputs {
   std::optional<at::Tensor> key_lengths;
   double scale, dropout_p;
   std::optional<at::Tensor> seed;
+  int64_t global_keys;
 };
 
 inline Type type_of(at::ScalarType type) {
@@ -75,6 +76,7 @@ inline void check_tensors(const Inputs& in) {
   TORCH_CHECK(key_heads > 0 ? heads % key_heads == 0 : heads == 0, "window_attention: ", heads,
               " query heads cannot share ", key_heads, " key heads");
   TORCH_CHECK(in.left >= 0 && in.right >= 0, "window_attention: the window is negative");
+  TORCH_CHECK(in.global_keys >= 0, "window_attention: global_keys is negative");
   TORCH_CHECK(in.dropout_p >= 0.0 && in.dropout_p < 1.0, "window_attention: dropout_p is not in [0, 1)");
   TORCH_CHECK(in.dropout_p == 0.0 || in.seed.has_value(), "window_attention: dropout needs a seed");
   if (in.seed)
@@ -114,6 +116,7 @@ inline Problem problem_of(Inputs& in) {
   problem.scale = in.scale;
   problem.dropout_p = in.dropout_p;
   problem.seed = in.seed ? reinterpret_cast<const uint64_t*>(in.seed->const_data_ptr<int64_t>()) : nullptr;
+  problem.global_keys = in.global_keys;
   return problem;
 }
 

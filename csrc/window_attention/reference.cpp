@@ -50,7 +50,15 @@ struct Head {
 
   int64_t first(int64_t i) const { return first_key(i, problem.left); }
   int64_t end(int64_t i) const { return end_key(i, problem.right, keys); }
-  bool sees(int64_t i, int64_t j) const { return first(i) <= j && j < end(i); }
+  int64_t leading(int64_t i) const { return leading_keys(i, problem.left, problem.global_keys, keys); }
+  bool sees(int64_t i, int64_t j) const { return j < leading(i) || (first(i) <= j && j < end(i)); }
+
+  // Calls `visit(j)` for every key that query i sees.
+  template <class Visit>
+  void each_key(int64_t i, const Visit& visit) const {
+    for (int64_t j = 0; j < leading(i); ++j) visit(j);
+    for (int64_t j = first(i); j < end(i); ++j) visit(j);
+  }
 
   double dot(const T* a, const T* b) const {
     double sum = 0.0;
@@ -86,14 +94,14 @@ class Sum {
 
 template <typename T>
 void forward_row(const Head<T>& head, int64_t i, const Forward& forward) {
-  const int64_t first = head.first(i), end = head.end(i);
+  const bool any = head.leading(i) > 0 || head.first(i) < head.end(i);
   double largest = -std::numeric_limits<double>::infinity(), total = 0.0;
-  for (int64_t j = first; j < end; ++j) largest = std::max(largest, head.score(i, j));
-  for (int64_t j = first; j < end; ++j) total += std::exp(head.score(i, j) - largest);
-  const double lse = first < end ? largest + std::log(total) : largest;
+  head.each_key(i, [&](int64_t j) { largest = std::max(largest, head.score(i, j)); });
+  head.each_key(i, [&](int64_t j) { total += std::exp(head.score(i, j) - largest); });
+  const double lse = any ? largest + std::log(total) : largest;
   Sum<T> output(head.problem.head_dim);
-  for (int64_t j = first; j < end; ++j)
-    output.add(std::exp(head.score(i, j) - lse) * head.dropped(i, j), head.value(j));
+  head.each_key(i,
+                [&](int64_t j) { output.add(std::exp(head.score(i, j) - lse) * head.dropped(i, j), head.value(j)); });
   output.write(row_of(static_cast<T*>(forward.output), forward.output_strides, head.batch, head.head, i));
   static_cast<Statistic<T>*>(forward.lse)[head.statistic(i)] = static_cast<Statistic<T>>(lse);
 }
@@ -129,8 +137,8 @@ void backward_query_row(const Gradients<T>& gradients, int64_t i) {
   const Backward& backward = gradients.backward;
   const double shift = gradients.shift(i);
   Sum<T> grad_query(head.problem.head_dim);
-  for (int64_t j = head.first(i); j < head.end(i); ++j)
-    grad_query.add(head.problem.scale * gradients.grad_score(i, j, shift), head.key(j));
+  head.each_key(
+      i, [&](int64_t j) { grad_query.add(head.problem.scale * gradients.grad_score(i, j, shift), head.key(j)); });
   grad_query.write(row_of(static_cast<T*>(backward.grad_query), backward.grad_query_strides, head.batch, head.head, i));
 }
 
@@ -142,8 +150,9 @@ void backward_key_row(const Problem& problem, const Backward& backward, int64_t 
   for (int64_t h = key_head * group; h < (key_head + 1) * group; ++h) {
     const Gradients<T> gradients{Head<T>(problem, batch, h), backward};
     const Head<T>& head = gradients.head;
-    // Query i sees keys up to i + right and from i - left on, so seen the other way left and right change places.
-    const int64_t end = end_key(j, problem.left, problem.length);
+    // Query i sees keys up to i + right and from i - left on, so seen the other way left and right change places; all
+    // later queries see a global key.
+    const int64_t end = j < problem.global_keys ? problem.length : end_key(j, problem.left, problem.length);
     for (int64_t i = first_key(j, problem.right); i < end; ++i) {
       if (!head.sees(i, j)) continue;
       grad_key.add(problem.scale * gradients.grad_score(i, j, gradients.shift(i)), head.query(i));

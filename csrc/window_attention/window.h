@@ -1,10 +1,12 @@
 // Sliding-window attention: the one written definition, which every implementation follows.
 //
-//   scores[i][j]  = scale * dot(query[i], key[j])          for j in keys(i), see `first_key` and `end_key`
+//   scores[i][j]  = scale * dot(query[i], key[j])          for j in keys(i), see `first_key`, `end_key`, `leading_keys`
 //   lse[i]        = log(sum over j of exp(scores[i][j]))   natural; -infinity where keys(i) is empty
 //   weights[i][j] = exp(scores[i][j] - lse[i])
 //   output[i]     = sum over j of weights[i][j] * dropped(i, j) * value[j]        zeros where keys(i) is empty
 //   dropped(i, j) = keep(i, j) / (1 - dropout_p), see `Dropout`
+//
+// keys(i) are those of query i's window, and of the first `global_keys` keys those that lie before it.
 //
 // Key and value may have fewer heads than query: query head h reads key head h / (heads / key_heads).
 #pragma once
@@ -40,6 +42,7 @@ struct Problem {
   double scale;
   double dropout_p;      // in [0, 1)
   const uint64_t* seed;  // of dropout, where the kernels run, so that nobody waits for it; null without dropout
+  int64_t global_keys;   // the first ones, which all later queries see too; any value >= 0
 };
 
 // `output` is (batch, heads, length, head_dim) in the problem's type; `lse` (batch, heads, length), contiguous.
@@ -66,10 +69,12 @@ struct Backward {
   void* grad_key;
   void* grad_value;
   Strides grad_query_strides, grad_key_strides, grad_value_strides;
+  float* kept = nullptr;  // the host kernels' own: two numbers for each query where there are global keys
 };
 
-// keys(i) = [first_key(i), end_key(i)), empty where the end is not after the first. `keys` is the number of keys that
-// take part: min(length, key_lengths[batch]). In another type than int64_t where registers are few.
+// The window's keys are [first_key(i), end_key(i)), none where the end is not after the first; those before it that are
+// seen too are [0, leading_keys(i)). `keys` is the number of keys that take part: min(length, key_lengths[batch]). In
+// another type than int64_t where registers are few.
 template <class Int = int64_t>
 PYPROF_BOTH Int first_key(std::type_identity_t<Int> i, std::type_identity_t<Int> left) {
   return i > left ? i - left : 0;
@@ -78,6 +83,13 @@ PYPROF_BOTH Int first_key(std::type_identity_t<Int> i, std::type_identity_t<Int>
 template <class Int = int64_t>
 PYPROF_BOTH Int end_key(std::type_identity_t<Int> i, std::type_identity_t<Int> right, std::type_identity_t<Int> keys) {
   return right < keys - 1 - i ? i + right + 1 : keys;
+}
+
+template <class Int = int64_t>
+PYPROF_BOTH Int leading_keys(std::type_identity_t<Int> i, std::type_identity_t<Int> left,
+                             std::type_identity_t<Int> global_keys, std::type_identity_t<Int> keys) {
+  const Int before = first_key<Int>(i, left), global = global_keys < keys ? global_keys : keys;
+  return before < global ? before : global;
 }
 
 // Which weights dropout keeps: Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pyprof.ops.window_attention import window_attention, window_attention_with_lse
+from pyprof.ops.window_attention import window_attention
 
 
 def lengths_of(mask: Tensor | None) -> Tensor | None:
@@ -14,18 +14,14 @@ def lengths_of(mask: Tensor | None) -> Tensor | None:
 
 
 def band(
-    query: Tensor, key: Tensor, value: Tensor, window: tuple[int, int], lengths: Tensor | None, dropout: float
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    window: tuple[int, int],
+    lengths: Tensor | None,
+    dropout: float,
+    global_keys: int = 0,
 ) -> Tensor:
-    """Attention to `window` neighbours by the kernel of the device, in float64 by the reference."""
-    return window_attention(query, key, value, window, lengths, dropout_p=dropout, impl=_kernel(query))
-
-
-def band_with_lse(
-    query: Tensor, key: Tensor, value: Tensor, window: tuple[int, int], lengths: Tensor | None, dropout: float
-) -> tuple[Tensor, Tensor]:
-    """The same, and the logarithm of each query's sum of exponentials."""
-    return window_attention_with_lse(query, key, value, window, lengths, dropout_p=dropout, impl=_kernel(query))
-
-
-def _kernel(query: Tensor) -> str:
-    return "reference" if query.dtype == torch.float64 else "auto"
+    """Attention to `window` neighbours and to the first keys by the kernel of the device, in float64 the reference."""
+    impl = "reference" if query.dtype == torch.float64 else "auto"
+    return window_attention(query, key, value, window, lengths, dropout_p=dropout, impl=impl, global_keys=global_keys)

@@ -1,8 +1,8 @@
 """Dense attention: every query looks at every key.
 
 Family: full attention
-Source: Vaswani et al., "Attention Is All You Need", NeurIPS 2017
-Equation: softmax(Q K^T / sqrt(d)) V, (1)
+Source: Vaswani et al., "Attention Is All You Need", NeurIPS 2017, section 3.2.1, "Scaled Dot-Product Attention"
+Equation: softmax(Q K^T / sqrt(d)) V
 Complexity: L * L
 Addresses: attention
 Cannot: nothing

@@ -2,7 +2,7 @@
 
 Family: low rank / kernel
 Source: Katharopoulos et al., "Transformers are RNNs", ICML 2020, sections 3.2 and 3.3
-Equation: phi(q_i)^T sum_j phi(k_j) v_j^T / phi(q_i)^T sum_j phi(k_j), (5), with phi(x) = elu(x) + 1, (7)
+Equation: phi(q_i)^T sum_j phi(k_j) v_j^T / phi(q_i)^T sum_j phi(k_j) with phi(x) = elu(x) + 1
 Complexity: L
 Addresses: attention
 Cannot: nothing

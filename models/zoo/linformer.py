@@ -2,7 +2,7 @@
 
 Family: low rank / kernel
 Source: Wang et al., "Linformer: Self-Attention with Linear Complexity", 2020 (arXiv:2006.04768)
-Equation: softmax(Q (E K)^T / sqrt(d)) F V, (7)
+Equation: softmax(Q (E K)^T / sqrt(d)) F V
 Complexity: L * 2 * rank
 Addresses: attention
 Cannot: autoregression, cross-attention

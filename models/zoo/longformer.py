@@ -15,17 +15,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pyprof.models.zoo.band import band_with_lse, lengths_of
+from pyprof.models.zoo.band import band, lengths_of
 from pyprof.models.zoo.config import ZooConfig
-from pyprof.models.zoo.softmax import of_keys, scores, weighted
+from pyprof.models.zoo.softmax import of_keys
 from pyprof.models.zoo.window import Window
 
 
 class Longformer(Window):
     """`window` neighbours on each side; the first `tokens` positions are global.
 
-    No tensor holds length x length scores: the kernel's window and the few global columns are two softmaxes, joined by
-    their sums of exponentials; the global rows are `tokens` x length.
+    No tensor holds length x length scores: one kernel does the window and the global columns, and the global rows are
+    `tokens` x length.
     """
 
     CAUSAL = False
@@ -39,22 +39,27 @@ class Longformer(Window):
 
     def forward(self, hidden: Tensor, mask: Tensor | None = None) -> Tensor:
         query, key, value = (self.split(project(hidden)) for project in (self.query, self.key, self.value))
+        others = self.attend(query, key, value, mask)
         tokens = min(self.tokens, hidden.shape[1])
+        if tokens == 0:
+            return self.join(others)
         rows = self.split(self.global_query(hidden[:, :tokens]))
         keys, values = self.split(self.global_key(hidden)), self.split(self.global_value(hidden))
-        first = weighted(scores(rows, keys), values, of_keys(mask), self.rate)
-        others = self.attend(query, key, value, mask)
-        return self.join(torch.cat((first, others[:, :, tokens:]), dim=2))
+        return self.join(with_rows(others, rows, keys, values, mask, self.rate))
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The window and the global columns, for every query alike."""
-        length, tokens = query.shape[2], min(self.tokens, query.shape[2])
-        near, near_lse = band_with_lse(query, key, value, self.sides, lengths_of(mask), self.rate)
-        places = torch.arange(length, device=query.device)
-        beyond = (places[:, None] - places[:tokens]) > self.window
-        if mask is not None:
-            beyond = beyond & mask[:, None, None, :tokens]
-        columns = scores(query, key[:, :, :tokens]).masked_fill(~beyond, torch.finfo(query.dtype).min)
-        lse = torch.logaddexp(near_lse.to(query.dtype), columns.logsumexp(dim=-1)) if tokens else near_lse
-        weights = functional.dropout(torch.exp(columns - lse[..., None]), self.rate)
-        return near * torch.exp(near_lse - lse).to(query.dtype)[..., None] + weights @ value[:, :, :tokens]
+        """The window and the global columns, for queries that are not global."""
+        return band(query, key, value, self.sides, lengths_of(mask), self.rate, self.tokens)
+
+
+def with_rows(
+    others: Tensor, rows: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float = 0.0
+) -> Tensor:
+    """`others`, whose first queries are replaced by global ones, `rows`, which see everything.
+
+    Tensors are (batch, heads, length, head_dim), a padding mask is (batch, length).
+    """
+    first = functional.scaled_dot_product_attention(rows, key, value, of_keys(mask), dropout)
+    # In a model's layout, which is that of the kernel's output.
+    joined = torch.cat((first.transpose(1, 2), others.transpose(1, 2)[:, rows.shape[2] :]), dim=1)
+    return joined.transpose(1, 2)

@@ -2,8 +2,8 @@
 
 Family: low rank / kernel
 Source: Xiong et al., "Nyströmformer: A Nyström-based Algorithm for Approximating Self-Attention", AAAI 2021
-Equation: softmax(Q K~^T) softmax(Q~ K~^T)^+ softmax(Q~ K^T) V, (13), with the pseudo-inverse by iteration, (11); and a
-    depthwise convolution of V
+Equation: softmax(Q K~^T) softmax(Q~ K~^T)^+ softmax(Q~ K^T) V, the pseudo-inverse by iteration, and a depthwise
+    convolution of V
 Complexity: L * (2 * landmarks + kernel / 2) + 2 * iterations * landmarks**3 / d
 Addresses: attention
 Cannot: autoregression, cross-attention

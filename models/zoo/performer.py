@@ -2,7 +2,7 @@
 
 Family: low rank / kernel
 Source: Choromanski et al., "Rethinking Attention with Performers", ICLR 2021, section 2
-Equation: D^-1 Q' (K'^T V) with x' = exp(w^T x - |x|^2 / 2) for each random w, (4) and Lemma 1
+Equation: D^-1 Q' (K'^T V) with x' = exp(w^T x - |x|^2 / 2) for each random w, Lemma 1
 Complexity: L * features
 Addresses: attention
 Cannot: nothing

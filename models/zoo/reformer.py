@@ -2,7 +2,7 @@
 
 Family: learnable pattern
 Source: Kitaev, Kaiser, Levskaya, "Reformer: The Efficient Transformer", ICLR 2020, section 2
-Equation: softmax over the keys in the query's chunk of the sorted sequence and in the chunk before it, (5); rounds are
+Equation: softmax over the keys in the query's chunk of the sorted sequence and in the chunk before it; rounds are
     joined by their sums of exponentials (appendix A); the hash is argmax [x R; -x R]; keys are normalised queries
 Complexity: L * 2 * chunk * rounds
 Addresses: attention

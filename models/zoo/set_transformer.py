@@ -2,7 +2,7 @@
 
 Family: global memory
 Source: Lee et al., "Set Transformer", ICML 2019, section 3.1
-Equation: Attention(X, H, H) with H = Attention(I, X, X), (9) and (10); the blocks' own feed-forward parts and
+Equation: Attention(X, H, H) with H = Attention(I, X, X); the blocks' own feed-forward parts and
     normalisations are the encoder's
 Complexity: L * 2 * points
 Addresses: attention

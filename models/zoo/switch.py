@@ -3,8 +3,8 @@
 Family: sparse and conditional
 Source: Fedus, Zoph, Shazeer, "Switch Transformers: Scaling to Trillion Parameter Models with Simple and Efficient
     Sparsity", JMLR 2022, section 2
-Equation: y = p_i(x) E_i(x) for i = argmax p(x), p = softmax(W x), (1) and (2); at most tokens / experts x capacity
-    tokens an expert, (3); loss N sum_i f_i P_i, (4) to (6)
+Equation: y = p_i(x) E_i(x) for i = argmax p(x), p = softmax(W x); at most tokens / experts x capacity tokens an
+    expert; loss N sum_i f_i P_i
 Complexity: L * L
 Addresses: feed-forward
 Cannot: nothing

@@ -18,6 +18,7 @@ _TYPES = {
     "cpu": (torch.float32, torch.bfloat16, torch.float16),
     "cuda": (torch.float32, torch.bfloat16, torch.float16),
 }
+_WITHOUT_GLOBAL_KEYS = ("flex", "chunks")
 _CUDA_HEAD_DIMS = (32, 64, 128)
 _CPU_LARGEST_HEAD_DIM = 256
 
@@ -33,9 +34,11 @@ class Arguments:
     key_lengths: Tensor | None
     scale: float
     dropout_p: float
+    global_keys: int
 
     def options(self) -> dict[str, Any]:
-        return {"key_lengths": self.key_lengths, "scale": self.scale, "dropout_p": self.dropout_p}
+        given = {"key_lengths": self.key_lengths, "scale": self.scale, "dropout_p": self.dropout_p}
+        return {**given, "global_keys": self.global_keys} if self.global_keys else given
 
 
 def checked(
@@ -45,6 +48,7 @@ def checked(
     scale: float | None,
     dropout_p: float,
     impl: str,
+    global_keys: int = 0,
 ) -> Arguments:
     """The arguments, if implementation `impl` can compute them; raises UsageError, naming the one that does not fit.
 
@@ -66,6 +70,10 @@ def checked(
         raise UsageError(f"scale is {scale}: it must be a finite number, or None for 1 / sqrt(head_dim)")
     if not 0.0 <= dropout_p < 1.0:
         raise UsageError(f"dropout_p is {dropout_p}: it must be at least 0 and below 1")
+    if not isinstance(global_keys, int) or isinstance(global_keys, bool) or global_keys < 0:
+        raise UsageError(f"global_keys is {global_keys!r}: it must be a whole number of at least 0")
+    if global_keys and impl in _WITHOUT_GLOBAL_KEYS:
+        raise UsageError(f"impl {impl!r} has no global keys: set global_keys=0, or choose impl='auto'")
     return Arguments(
         query,
         key,
@@ -74,6 +82,7 @@ def checked(
         key_lengths,
         query.shape[-1] ** -0.5 if scale is None else float(scale),
         float(dropout_p),
+        min(global_keys, 2**62),
     )
 
 

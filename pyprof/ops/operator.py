@@ -57,31 +57,42 @@ def call(arguments: Arguments, impl: str) -> tuple[Tensor, Tensor]:
         arguments.dropout_p,
         seed,
         impl,
+        arguments.global_keys,
     )
     return output, lse
 
 
-def visible_pairs(length: int, window: tuple[int, int]) -> int:
-    """How many (query, key) pairs a window leaves of length x length, clipped at the edges."""
+def visible_pairs(length: int, window: tuple[int, int], global_keys: int = 0) -> int:
+    """How many (query, key) pairs a window and the first keys leave of length x length, clipped at the edges."""
 
     def below(side: int) -> int:
         side = min(side, max(length - 1, 0))
         return side * length - side * (side + 1) // 2
 
-    return length + below(window[0]) + below(window[1])
+    # Query i sees `before` keys that lie before its window, of which the first ones are global.
+    before = max(length - 1 - window[0], 0)
+    leading = min(global_keys, before)
+    return length + below(window[0]) + below(window[1]) + leading * before - leading * (leading - 1) // 2
 
 
 def flops(
-    batch: int, heads: int, length: int, head_dim: int, window: tuple[int, int], backward: bool = False
+    batch: int,
+    heads: int,
+    length: int,
+    head_dim: int,
+    window: tuple[int, int],
+    backward: bool = False,
+    global_keys: int = 0,
 ) -> tuple[int, int]:
     """Floating-point operations of one call, a multiply-add counting as two: (useful, dense_equivalent).
 
-    Useful ones belong to pairs inside the window; dense ones are what attention of all to all takes. Forward has two
-    matrix products; backward five, since it computes the scores anew instead of keeping them (Dao, "FlashAttention-2",
-    2023, section 4.1, counts alike). The softmax is not counted, nor is what key lengths save.
+    Useful ones belong to pairs inside the window and to the first `global_keys` keys before it; dense ones are what
+    attention of all to all takes. Forward has two matrix products; backward five, since it computes the scores anew
+    instead of keeping them (Dao, "FlashAttention-2", 2023, section 4.1, counts alike). The softmax is not counted, nor
+    is what key lengths save.
     """
     per_pair = batch * heads * head_dim * (10 if backward else 4)
-    return per_pair * visible_pairs(length, window), per_pair * length**2
+    return per_pair * visible_pairs(length, window, global_keys), per_pair * length**2
 
 
 def _fake_forward(query: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
@@ -115,17 +126,19 @@ def _second_backward(ctx: Any, *_: Any) -> None:
 torch.library.register_autograd(_BACKWARD, _second_backward)
 
 
-def _flops(query: Any, window: tuple[int, int], backward: bool) -> int:
+def _flops(query: Any, window: tuple[int, int], backward: bool, *rest: Any) -> int:
+    """`rest` is what follows the window among the operator's arguments."""
     batch, heads, length, head_dim = query
-    return flops(batch, heads, length, head_dim, window, backward)[0]
+    global_keys = rest[5] if len(rest) > 5 else 0
+    return flops(batch, heads, length, head_dim, window, backward, global_keys)[0]
 
 
 @register_flop_formula(torch.ops.pyprof.window_attention)
-def _forward_flops(query: Any, key: Any, value: Any, left: int, right: int, *_: Any, **__: Any) -> int:
-    return _flops(query, (left, right), backward=False)
+def _forward_flops(query: Any, key: Any, value: Any, left: int, right: int, *rest: Any, **_: Any) -> int:
+    return _flops(query, (left, right), False, *rest)
 
 
 @register_flop_formula(torch.ops.pyprof.window_attention_backward)
 def _backward_flops(grad_output: Any, grad_lse: Any, query: Any, *rest: Any, **_: Any) -> int:
-    _key, _value, _output, _lse, left, right, *_others = rest
-    return _flops(query, (left, right), backward=True)
+    _key, _value, _output, _lse, left, right, *others = rest
+    return _flops(query, (left, right), True, *others)

@@ -48,6 +48,7 @@ def window_attention(
     scale: float | None = None,
     dropout_p: float = 0.0,
     impl: str = "auto",
+    global_keys: int = 0,
 ) -> Tensor:
     """Softmax attention of every query to keys from `window[0]` before to `window[1]` after its own position.
 
@@ -65,6 +66,8 @@ def window_attention(
         impl: auto, or one of `IMPLEMENTATIONS`. reference: plain loops, any head_dim, also float64; cpu: head_dim a
             multiple of 8 up to 256; cuda: 32, 64 or 128; sdpa: dense attention under a mask; flex: no dropout, and
             forward only on the host; chunks: equal sides of at least 1.
+        global_keys: so many of the first keys are seen by every query whose window begins after them: global columns,
+            or with a causal window attention sinks. They are meant to be few; flex and chunks take none.
 
     Returns:
         (batch, heads, length, head_dim) in the query's type. From a native implementation its transpose(1, 2) is
@@ -75,11 +78,11 @@ def window_attention(
     """
     if not torch.compiler.is_compiling():
         # One pass in C++ over the arguments of a native call; None where they need the words or the ways below.
-        output = pyprof._window.call(query, key, value, window, key_lengths, scale, dropout_p, impl, False)
+        output = pyprof._window.call(query, key, value, window, key_lengths, scale, dropout_p, impl, global_keys, False)
         if output is not None:
             return output
     name = resolve_impl(impl, query)
-    arguments = checked((query, key, value), window, key_lengths, scale, dropout_p, name)
+    arguments = checked((query, key, value), window, key_lengths, scale, dropout_p, name, global_keys)
     if name in _COMPOSED:
         return _COMPOSED[name](query, key, value, arguments.window, **arguments.options())
     return operator.call(arguments, name)[0]
@@ -94,6 +97,7 @@ def window_attention_with_lse(
     scale: float | None = None,
     dropout_p: float = 0.0,
     impl: str = "auto",
+    global_keys: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """`window_attention` with the natural logarithm of each query's sum of exponentials: (output, lse).
 
@@ -105,10 +109,11 @@ def window_attention_with_lse(
     if name not in NATIVE:
         raise UsageError(f"impl {name!r} does not return the log-sum-exp: choose auto, {', '.join(NATIVE)}")
     if not torch.compiler.is_compiling():
-        both = pyprof._window.call(query, key, value, window, key_lengths, scale, dropout_p, impl, True)
+        both = pyprof._window.call(query, key, value, window, key_lengths, scale, dropout_p, impl, global_keys, True)
         if both is not None:
             return both
-    return operator.call(checked((query, key, value), window, key_lengths, scale, dropout_p, name), name)
+    arguments = checked((query, key, value), window, key_lengths, scale, dropout_p, name, global_keys)
+    return operator.call(arguments, name)
 
 
 def resolve_impl(impl: str, query: Tensor) -> str:

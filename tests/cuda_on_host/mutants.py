@@ -100,6 +100,9 @@ PLAIN_KERNELS = Family(
             "unseen_keys_are_multiplied",
             "unseen_queries_are_multiplied",
             "scores_of_minus_infinity_are_no_keys",
+            "leading_keys_are_none",
+            "a_leading_key_too_many",
+            "later_queries_of_global_keys_are_lost",
         ),
         ASAN: ("rows_past_the_end_are_read", "statistics_past_the_end_are_written"),
         TSAN: ("tile_is_overwritten_while_it_is_read",),
@@ -123,6 +126,15 @@ MMA_KERNELS = Family(
             "stages_begin_between_groups",
             "left_is_taken_for_right",
             "pass_does_a_group_too_many",
+            # Global keys.
+            "leading_keys_are_none",
+            "a_leading_key_counts_twice",
+            "a_leading_key_too_many",
+            "spoiled_rows_forget_leading_keys",
+            "last_query_of_the_band_counts_twice",
+            "last_piece_is_lost",
+            "spoiled_global_sums_are_left",
+            "global_keys_miss_the_scale",
             # Tiles and fragments.
             "swizzles_disagree",
             "fragments_are_swapped",
@@ -169,6 +181,7 @@ MMA_KERNELS = Family(
             "stage_is_overwritten_while_it_is_read",
             "keys_are_overwritten_while_they_are_read",
             "queries_are_overwritten_while_they_are_read",
+            "later_queries_are_overwritten_while_they_are_read",
         ),
     },
 )

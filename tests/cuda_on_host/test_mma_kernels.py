@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from building import ASAN, COMPILER, NO_COMPILER, PLAIN, VARIANTS, holds, run
-from test_plain_kernels import planted
+from test_plain_kernels import GLOBAL, every_number_of_global_keys, planted
 
 pytestmark = pytest.mark.skipif(COMPILER is None, reason=NO_COMPILER)
 
@@ -21,9 +21,10 @@ CASES = [
     "length=90 left=500 right=500 scale=-0.2",
     "length=33 left=4 right=4 scale=0",
     "length=75 left=2 right=1 layout=odd batch=4 heads=2 key_heads=1 key_lengths=0,1,300,33",
+    "length=530 left=30 right=9 global_keys=1 grad_lse=0",
     "length=132 left=33 right=33 dropout_p=0.2 batch=2 heads=4 key_heads=2 key_lengths=68,35 layout=blhd",
 ]
-CASES += planted("left=5 right=9")
+CASES += [*GLOBAL, *planted("left=5 right=9")]
 SMALL = [f"type=float16 head_dim=32 {case}" for case in CASES]
 ALL = [
     f"type={dtype} head_dim={head_dim} {case}"
@@ -60,6 +61,11 @@ def every_length():
         )
 
 
+def every_global():
+    yield from every_number_of_global_keys("type=float16")
+    yield from every_number_of_global_keys("type=bfloat16 head_dim=128 dropout_p=0.2 heads=2 key_heads=1")
+
+
 def figures(done):
     words = done.stdout.split()
     return dict(zip(words[0:10:2], map(int, words[1:10:2]), strict=True))
@@ -84,7 +90,7 @@ def test_cases_of_all_instances(workshop, variant):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sweep", [every_window, every_seventh_window, every_length])
+@pytest.mark.parametrize("sweep", [every_window, every_seventh_window, every_length, every_global])
 def test_sweeps(workshop, sweep):
     done = run(workshop.program("mma", PLAIN), sweep())
     assert holds(done), done.stdout + done.stderr[-4000:]
@@ -99,3 +105,17 @@ def test_no_bank_conflicts(workshop, head_dim):
     assert seen["matrix_loads"] > 0
     assert seen["accesses"] > 0
     assert seen["matrix_conflicts"] == seen["conflicts"] == 0
+
+
+@pytest.mark.slow
+def test_few_global_keys_cost_few_more_products(workshop):
+    """Longformer's shape, 256 neighbours on each side of 4,096 tokens: each warp has one more group of columns in 34.
+
+    For the gradients of the global keys one warp goes through all queries.
+    """
+    products = []
+    for count in (0, 4):
+        case = f"type=float16 length=4096 left=256 right=256 global_keys={count}"
+        products.append(figures(run(workshop.program("mma_small", PLAIN), [case]))["products"])
+    plain, with_global = products
+    assert 1 < with_global / plain < 1.05

@@ -81,6 +81,8 @@ Case::Case(const std::string& line) {
       left = std::stoll(value);
     else if (name == "right")
       right = std::stoll(value);
+    else if (name == "global_keys")
+      global_keys = std::stoll(value);
     else if (name == "scale")
       scale = std::stod(value);
     else if (name == "dropout_p")

@@ -15,7 +15,7 @@ namespace pyprof::window {
 
 struct Case {
   std::string impl, type = "float32", layout = "bhld";
-  int64_t batch = 1, heads = 1, key_heads = 1, length = 1, head_dim = 32, left = 0, right = 0;
+  int64_t batch = 1, heads = 1, key_heads = 1, length = 1, head_dim = 32, left = 0, right = 0, global_keys = 0;
   std::vector<int64_t> key_lengths;               // empty: all keys take part
   double scale = 0.125, dropout_p = 0, size = 1;  // size: of the query's elements, to make scores large
   uint64_t seed = 1;

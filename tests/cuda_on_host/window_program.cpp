@@ -67,6 +67,7 @@ struct Run {
     p.query = pointer(query, exact), p.key = pointer(key, exact), p.value = pointer(value, exact);
     p.query_strides = strides(query, exact), p.key_strides = strides(key, exact),
     p.value_strides = strides(value, exact);
+    p.global_keys = c.global_keys;
     p.key_lengths = c.key_lengths.empty() ? nullptr : c.key_lengths.data();
     return p;
   }

@@ -22,6 +22,7 @@ class Problem:
     length: int = 20
     head_dim: int = 8
     key_lengths: tuple[int, ...] | None = None
+    global_keys: int = 0
 
     def tensors(self, dtype: torch.dtype = torch.float32, spread: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
         """Query, key and value, always the same ones; queries are `spread` times as large, and with them the scores."""
@@ -42,8 +43,12 @@ def visible(problem: Problem) -> Tensor:
     """(batch, 1, length, length), by a question for every pair."""
     left, right = problem.window
     keys = problem.key_lengths or (problem.length,) * problem.batch
-    every = range(problem.length)
-    seen = [[[i - left <= j <= i + right and j < keys[b] for j in every] for i in every] for b in range(len(keys))]
+    every, first = range(problem.length), problem.global_keys
+
+    def sees(i: int, j: int) -> bool:
+        return i - left <= j <= i + right or j < min(first, i - left)
+
+    seen = [[[sees(i, j) and j < keys[b] for j in every] for i in every] for b in range(len(keys))]
     return torch.tensor(seen, dtype=torch.bool).view(problem.batch, 1, problem.length, problem.length)
 
 
@@ -97,7 +102,8 @@ def compare(
     told = window or problem.window
     lengths = None if problem.key_lengths is None else torch.tensor(problem.key_lengths, device=device)
     ours = with_gradients(
-        lambda q, k, v: window_attention(q, k, v, told, lengths, impl=impl), tuple(t.to(device) for t in tensors)
+        lambda q, k, v: window_attention(q, k, v, told, lengths, impl=impl, global_keys=problem.global_keys),
+        tuple(tensor.to(device) for tensor in tensors),
     )
     budgets = errors(eager, exact)
     if device != "cpu":

@@ -52,6 +52,7 @@ def test_modes_and_tensors_that_want_to_hear_of_a_call_do(call):
         {"key_lengths": torch.tensor([11])},
         {"dropout_p": 0.25},
         {"impl": "reference"},
+        {"global_keys": 3},
     ],
     ids=str,
 )

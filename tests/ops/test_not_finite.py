@@ -80,7 +80,7 @@ class Setting:
 def results(setting: Setting, tensors: dict[str, Tensor], impl: str) -> dict[str, Tensor]:
     problem, leaves = setting.problem, [tensors[name].detach().requires_grad_() for name in TENSORS[:3]]
     torch.manual_seed(1)
-    options = {"dropout_p": setting.dropout_p, "impl": impl}
+    options = {"dropout_p": setting.dropout_p, "impl": impl, "global_keys": problem.global_keys}
     output = window_attention(*leaves, problem.window, problem.lengths(), **options)
     gradients = torch.autograd.grad(output, leaves, tensors["grad_output"])
     return dict(zip(("output", "grad_query", "grad_key", "grad_value"), (output.detach(), *gradients), strict=True))

@@ -19,6 +19,7 @@ PROBLEMS = [
     Problem((50, 7), batch=2, heads=4, length=300, head_dim=32, key_lengths=(300, 161)),
     Problem((1000, 0), heads=2, key_heads=1, length=190, head_dim=128),
     Problem((0, 0), batch=2, length=77, head_dim=64, key_lengths=(0, 40)),
+    Problem((20, 9), batch=2, heads=4, length=300, head_dim=64, key_lengths=(300, 161), global_keys=3),
 ]
 TYPES = (torch.float32, torch.bfloat16, torch.float16)
 

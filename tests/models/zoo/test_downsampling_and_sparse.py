@@ -97,7 +97,7 @@ def test_switch_with_one_expert_is_the_dense_feed_forward_part() -> None:
 
 
 def test_the_balance_loss_is_one_where_tokens_are_spread_and_the_experts_number_where_one_has_all() -> None:
-    """Equations (4) to (6)."""
+    """The loss N sum_i f_i P_i."""
     even = torch.eye(4).repeat(3, 1)[None]
     assert balance(even, torch.full((1, 12, 4), 0.25), None).item() == pytest.approx(1)
     alone = torch.zeros(1, 12, 4)

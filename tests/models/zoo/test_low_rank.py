@@ -14,7 +14,7 @@ from pyprof.models.zoo.performer import orthogonal
 
 @pytest.mark.parametrize("shared", [False, True])
 def test_linformer_projects_keys_and_values(shared: bool) -> None:
-    """Equation (7)."""
+    """softmax(Q (E K)^T / sqrt(d)) F V."""
     module = attention("linformer", rank=5, shared=shared)
     query, key, value = states(29)
     e, f = module.projections[0, :, :29], module.projections[-1, :, :29]
@@ -93,7 +93,7 @@ def test_performers_directions_are_orthogonal_in_groups_and_as_long_as_normal_ve
 
 
 def test_nystrom_multiplies_three_kernels_of_landmarks() -> None:
-    """Equation (13) with an exact pseudo-inverse; landmarks are the means of segments."""
+    """The equation with an exact pseudo-inverse; landmarks are the means of segments."""
     module = attention("nystrom", landmarks=6, iterations=30, kernel=3)
     query, key, value = states(24)
     rows, columns = (x.unflatten(2, (6, 4)).mean(3) for x in (query, key))
