@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pyprof.attention import Problem, RoundLimits
 from pyprof.attention.problem import Inputs, make_inputs
-from pyprof.models.zoo.longformer import with_rows
+from pyprof.ops.global_attention import global_attention
 from pyprof.ops.window_attention import window_attention
 from pyprof.timing.interleave import interleave
 
@@ -39,8 +39,8 @@ def kinds(problem: Problem) -> dict[str, Attend]:
 
     def longformer(count: int) -> Attend:
         def attend(given: list[Tensor]) -> Tensor:
-            rows, keys, values = given[3:]
-            return with_rows(of_window(count)(given), rows[:, :, :count], keys, values, None)
+            query, key, value, rows, keys, values = given
+            return global_attention(query, key, value, rows[:, :, :count], keys, values, problem.window)
 
         return attend
 

@@ -84,8 +84,9 @@ void mma_statistics_kernel(const BackwardParams p) {
   gpu::write(p.statistics + static_cast<int64_t>(head_row) * p.padded + query, pair);
 }
 
-template <class T, int D, bool Dropped>
-PYPROF_KERNEL(kThreads, kGradQueryBlocks<D, Dropped>)
+// An instance of its own where there are global keys: they take registers that four blocks to a multiprocessor lack.
+template <class T, int D, bool Dropped, bool Global>
+PYPROF_KERNEL(kThreads, kGradQueryBlocks<D, Dropped> - (Global && D > 32))
 void mma_grad_query_kernel(const BackwardParams p) {
   constexpr int kWidth = kColumns<D>, kTile = kWidth * D;
   const Place place(p.shape.tiles, p.shape.heads);
@@ -93,8 +94,9 @@ void mma_grad_query_kernel(const BackwardParams p) {
   const int key_head = place.head / (p.shape.heads / p.shape.key_heads);
   const Matrix<T> query(p.shape.query, place.batch, place.head), grad(p.grad_output, place.batch, place.head);
   const Matrix<T> key(p.shape.key, place.batch, key_head), value(p.shape.value, place.batch, key_head);
-  const Band band{p.shape.left, p.shape.right, p.shape.length, keys_of(p.shape, place.batch), p.shape.global_keys};
-  const Stages stages(band.any(place.first, kRows), kWidth, band.leading(place.first, kRows));
+  const Band band{p.shape.left, p.shape.right, p.shape.length, keys_of(p.shape, place.batch),
+                  Global ? p.shape.global_keys : 0};
+  const Stages stages(band.any(place.first, kRows), kWidth);
 
   T* const query_tile = gpu::shared_memory<T>();
   T* const grad_tile = query_tile + kRows * D;
@@ -102,8 +104,8 @@ void mma_grad_query_kernel(const BackwardParams p) {
   const auto load_stage = [&](int stage) {
     T* const tile = ring + stage % 2 * 2 * kTile;
     if (stage < stages.count) {
-      load_tile<D, kWidth>(tile, key, stages.column(stage, kWidth), stages.wanted(stage));
-      load_tile<D, kWidth>(tile + kTile, value, stages.column(stage, kWidth), stages.wanted(stage));
+      load_tile<D, kWidth>(tile, key, stages.start + stage * kWidth, stages.span);
+      load_tile<D, kWidth>(tile + kTile, value, stages.start + stage * kWidth, stages.span);
     }
     gpu::copy_commit();  // of nothing after the last stage, so that waits can count groups
   };
@@ -132,11 +134,11 @@ void mma_grad_query_kernel(const BackwardParams p) {
   PYPROF_UNROLL_BY(1) for (int stage = 0; stage < stages.count; ++stage) {
     const T* const keys = ring + stage % 2 * 2 * kTile;
     const T* const values = keys + kTile;
-    const int column = stages.column(stage, kWidth), leading = stages.leads(stage) ? stages.leading : 0;
-    const Groups groups(leading == 0 ? warp.any : Span{0, leading}, column, kWidth);
+    const int column = stages.start + stage * kWidth;
+    const Groups groups(warp.any, column, kWidth);
     PYPROF_UNROLL_BY(1) for (int g = groups.begin; g < groups.end; ++g) {
       const int first = column + g * kGroup;
-      const bool whole = leading == 0 && warp.all.covers(first, kGroup);
+      const bool whole = warp.all.covers(first, kGroup);
       float scores[2][4], reached[2][4];
       multiply_transposed(scores, queries, keys + g * kGroup * D);
       multiply_transposed(reached, grads, values + g * kGroup * D);
@@ -144,8 +146,7 @@ void mma_grad_query_kernel(const BackwardParams p) {
         uint32_t kept = 0;
         if constexpr (Dropped) kept = kept_by_query(dropout, head_row, warp.row, first + 8 * n);
         PYPROF_UNROLL for (int i = 0; i < 4; ++i) {
-          const bool inside =
-              whole || (leading == 0 ? warp.holds(first + 8 * n, i) : warp.leads(first + 8 * n, i, leading));
+          const bool inside = whole || warp.holds(first + 8 * n, i);
           const float weight = inside ? gpu::exp2(scores[n][i] * p.scale_log2 - statistics[i / 2].x) : 0.0f;
           float upstream = reached[n][i];
           if constexpr (Dropped) upstream = (kept >> i & 1) != 0 ? upstream * p.shape.dropout.scale : 0.0f;
@@ -163,6 +164,27 @@ void mma_grad_query_kernel(const BackwardParams p) {
     PYPROF_MUTANT(keys_are_overwritten_while_they_are_read, gpu::sync_threads(), (void)0);
     load_stage(stage + 2);
   }
+  if constexpr (Global) {
+    each_leading_group<D>(p.shape, ring, [&](const T* keys, const T* values, int column, int leading) {
+      float scores[2][4], reached[2][4];
+      multiply_transposed(scores, queries, keys);
+      multiply_transposed(reached, grads, values);
+      PYPROF_UNROLL for (int n = 0; n < 2; ++n) {
+        uint32_t kept = 0;
+        if constexpr (Dropped) kept = kept_by_query(dropout, head_row, warp.row, column + 8 * n);
+        PYPROF_UNROLL for (int i = 0; i < 4; ++i) {
+          const bool inside = warp.leads(column + 8 * n, i, leading);
+          const float weight = inside ? gpu::exp2(scores[n][i] * p.scale_log2 - statistics[i / 2].x) : 0.0f;
+          float upstream = reached[n][i];
+          if constexpr (Dropped) upstream = (kept >> i & 1) != 0 ? upstream * p.shape.dropout.scale : 0.0f;
+          scores[n][i] = weight * (upstream - statistics[i / 2].y);
+        }
+      }
+      uint32_t grad_scores[4];
+      to_operand<T>(grad_scores, scores);
+      multiply_add<D>(sums, grad_scores, keys);
+    });
+  }
   const float scale = PYPROF_MUTANT(the_scale_is_missing_for_the_query, p.shape.scale, 1.0f);
   const float factor[2] = {scale, scale};
   const bool wanted[2] = {true, true};
@@ -172,10 +194,10 @@ void mma_grad_query_kernel(const BackwardParams p) {
 }
 
 // What a warp carries from stage to stage: the sums for its 16 keys.
-template <class T, int D, bool Dropped>
+template <class T, int D, bool Dropped, bool Kept = kRowsKept<D>>
 struct GradKeyWarp {
   const BackwardParams& p;
-  Rows<T, D, kRowsKept<D>> keys, values;
+  Rows<T, D, Kept> keys, values;
   Warp warp;
   Dropout dropout;
   float key_sums[D / 8][4] = {}, value_sums[D / 8][4] = {};

@@ -52,19 +52,19 @@ struct ForwardWarp {
     }
   }
 
-  // `count` groups of keys, 1 or 2; of the first `leading` keys, where that is not 0.
+  // `count` groups of keys, 1 or 2; of those that lead, of which there are `leading`, or of the band.
+  template <bool Leads>
   PYPROF_DEVICE void pass(const T* keys, const T* values, int first, int count, int leading) {
     float scores[2][2][4], best[2] = {-kInfinity, -kInfinity}, base[2];
     PYPROF_UNROLL for (int g = 0; g < 2; ++g) {
       if (g >= count) break;
       multiply_transposed(scores[g], queries, keys + g * kGroup * D);
-      const bool whole = leading == 0 && warp.all.covers(first + g * kGroup, kGroup);
+      const bool whole = !Leads && warp.all.covers(first + g * kGroup, kGroup);
       PYPROF_UNROLL for (int n = 0; n < 2; ++n) {
         PYPROF_UNROLL for (int i = 0; i < 4; ++i) {
           const int column = first + g * kGroup + 8 * n;
-          if (!whole && !(leading == 0 ? warp.holds(column, i) : warp.leads(column, i, leading))) {
-            scores[g][n][i] = -kInfinity;
-          }
+          const bool seen = whole || (Leads ? warp.leads(column, i, leading) : warp.holds(column, i));
+          if (!seen) scores[g][n][i] = -kInfinity;
           best[i / 2] = fmaxf(best[i / 2], scores[g][n][i]);
         }
       }
@@ -125,15 +125,15 @@ void mma_forward_kernel(const ForwardParams p) {
   const Matrix<T> query(p.shape.query, place.batch, place.head);
   const Matrix<T> key(p.shape.key, place.batch, key_head), value(p.shape.value, place.batch, key_head);
   const Band band{p.shape.left, p.shape.right, p.shape.length, keys_of(p.shape, place.batch), p.shape.global_keys};
-  const Stages stages(band.any(place.first, kRows), kWidth, band.leading(place.first, kRows));
+  const Stages stages(band.any(place.first, kRows), kWidth);
 
   T* const query_tile = gpu::shared_memory<T>();
   T* const ring = query_tile + kRows * D;  // key and value of two stages
   const auto load_stage = [&](int stage) {
     T* const tile = ring + stage % 2 * 2 * kTile;
     if (stage < stages.count) {
-      load_tile<D, kWidth>(tile, key, stages.column(stage, kWidth), stages.wanted(stage));
-      load_tile<D, kWidth>(tile + kTile, value, stages.column(stage, kWidth), stages.wanted(stage));
+      load_tile<D, kWidth>(tile, key, stages.start + stage * kWidth, stages.span);
+      load_tile<D, kWidth>(tile + kTile, value, stages.start + stage * kWidth, stages.span);
     }
     gpu::copy_commit();
   };
@@ -151,17 +151,22 @@ void mma_forward_kernel(const ForwardParams p) {
   }
   PYPROF_UNROLL_BY(1) for (int stage = 0; stage < stages.count; ++stage) {
     const T* const tile = ring + PYPROF_MUTANT(the_other_stage_is_read, stage, (stage + 1)) % 2 * 2 * kTile;
-    const int column = stages.column(stage, kWidth), leading = stages.leads(stage) ? stages.leading : 0;
-    const Groups groups(leading == 0 ? own.warp.any : Span{0, leading}, column, kWidth);
+    const int column = stages.start + stage * kWidth;
+    const Groups groups(own.warp.any, column, kWidth);
     PYPROF_UNROLL_BY(1) for (int g = groups.begin; g < groups.end; g += 2) {
       const T* const keys = tile + g * kGroup * D;
-      own.pass(keys, keys + kTile, column + g * kGroup,
-               g + 1 < groups.end ? 2 : PYPROF_MUTANT(pass_does_a_group_too_many, 1, 2), leading);
+      own.template pass<false>(keys, keys + kTile, column + g * kGroup,
+                               g + 1 < groups.end ? 2 : PYPROF_MUTANT(pass_does_a_group_too_many, 1, 2), 0);
     }
     PYPROF_MUTANT(stage_is_read_before_it_is_there, gpu::copy_wait<0>(), gpu::copy_wait<1>());
     // The next stage is visible to all, and this one is free.
     PYPROF_MUTANT(stage_is_overwritten_while_it_is_read, gpu::sync_threads(), (void)0);
     load_stage(stage + 2);
+  }
+  if (p.shape.global_keys > 0) {
+    each_leading_group<D>(p.shape, ring, [&](const T* keys, const T* values, int column, int leading) {
+      own.template pass<true>(keys, values, column, 1, leading);
+    });
   }
   const uint32_t odd = own.finish(query_tile, Matrix<T>(p.output, place.batch, place.head), band);
   if (PYPROF_MUTANT(spoiled_outputs_are_left, odd, 0) != 0) exact_output<T, D>(p, place, band, own.warp.row, odd);

@@ -29,21 +29,36 @@ PYPROF_DEVICE float* global_sums_of(const BackwardParams& p, int batch, int head
 }
 
 // Blocks are pieces of the sequence for 64 global keys of a head.
+struct GlobalPlace {
+  int piece;
+  Place place;
+
+  // `pieces` is that of the parameters.
+  PYPROF_DEVICE GlobalPlace(const Shape& shape, int pieces)
+      : piece(gpu::block().x % pieces), place(of(shape, gpu::block().x / pieces)) {}
+  // What of some queries is in the piece.
+  PYPROF_DEVICE Span within(Span queries) const {
+    const int begin = piece * kGlobalQueries, end = begin + kGlobalQueries;
+    return {queries.begin > begin ? queries.begin : begin, queries.end < end ? queries.end : end};
+  }
+
+ private:
+  PYPROF_DEVICE static Place of(const Shape& shape, int number) {
+    const int tiles = (shape.global_keys + kRows - 1) / kRows, head_row = number / tiles;
+    return {number % tiles * kRows, head_row % shape.key_heads, head_row / shape.key_heads};
+  }
+};
+
 template <class T, int D, bool Dropped>
 PYPROF_KERNEL(kThreads, kGradKeyBlocks<D, Dropped>)
 void mma_global_key_kernel(const BackwardParams p) {
   constexpr int kWidth = kColumns<D>, kTile = kWidth * D;
   static_assert(kGlobalQueries % kWidth == 0);
-  const int piece = gpu::block().x % p.global_pieces, others = gpu::block().x / p.global_pieces;
-  const int tiles = (p.shape.global_keys + kRows - 1) / kRows;
-  const Place place(others % tiles * kRows, others / tiles % p.shape.key_heads, others / tiles / p.shape.key_heads);
+  const GlobalPlace at(p.shape, p.global_pieces);
+  const Place& place = at.place;
   const int group = p.shape.heads / p.shape.key_heads, keys = keys_of(p.shape, place.batch);
   const Band band = band_of_later_queries(p.shape, keys);
-  const auto within = [&](Span span) {
-    const int begin = piece * kGlobalQueries, end = begin + kGlobalQueries;
-    return Span{span.begin > begin ? span.begin : begin, span.end < end ? span.end : end};
-  };
-  const Stages stages(within(band.any(place.first, kRows)), kWidth);
+  const Stages stages(at.within(band.any(place.first, kRows)), kWidth);
 
   T* const key_tile = gpu::shared_memory<T>();
   T* const value_tile = key_tile + kRows * D;
@@ -55,12 +70,14 @@ void mma_global_key_kernel(const BackwardParams p) {
   gpu::copy_commit();
   gpu::copy_wait<0>();
   gpu::sync_threads();
-  using Kept = Rows<T, D, kRowsKept<D>>;
-  GradKeyWarp<T, D, Dropped> own{p, Kept(key_tile), Kept(value_tile), Warp(band, place.first), dropout_of(p.shape)};
+  using Loaded = Rows<T, D, false>;
+  GradKeyWarp<T, D, Dropped, false> own{p, Loaded(key_tile), Loaded(value_tile), Warp(band, place.first),
+                                        dropout_of(p.shape)};
+  own.warp.any = at.within(own.warp.any);
   PYPROF_UNROLL_BY(1) for (int head = place.head * group; head < (place.head + 1) * group; ++head) {
     const int head_row = place.batch * p.shape.heads + head;
     PYPROF_UNROLL_BY(1) for (int stage = 0; stage < stages.count; ++stage) {
-      const int column = stages.column(stage, kWidth);
+      const int column = stages.start + stage * kWidth;
       load_tile<D, kWidth>(queries, Matrix<T>(p.shape.query, place.batch, head), column, stages.span);
       load_tile<D, kWidth>(grads, Matrix<T>(p.grad_output, place.batch, head), column, stages.span);
       const int pair = 2 * gpu::thread();  // 16 bytes are the statistics of two queries
@@ -72,7 +89,7 @@ void mma_global_key_kernel(const BackwardParams p) {
       gpu::copy_commit();
       gpu::copy_wait<0>();
       gpu::sync_threads();
-      const Groups groups(within(own.warp.any), column, kWidth);
+      const Groups groups(own.warp.any, column, kWidth);
       PYPROF_UNROLL_BY(1) for (int g = groups.begin; g < groups.end; ++g) {
         own.group(queries + g * kGroup * D, grads + g * kGroup * D, statistics + g * kGroup, column + g * kGroup,
                   head_row);
@@ -80,10 +97,13 @@ void mma_global_key_kernel(const BackwardParams p) {
       PYPROF_MUTANT(later_queries_are_overwritten_while_they_are_read, gpu::sync_threads(), (void)0);
     }
   }
+  // Where this block is once more, as nothing may be kept in registers for this meanwhile.
+  const GlobalPlace again(p.shape, gpu::anew(p.global_pieces));
+  const int rows = band_of_later_queries(p.shape, keys_of(p.shape, again.place.batch)).rows;
   PYPROF_UNROLL for (int half = 0; half < 2; ++half) {
     const int row = own.warp.row + gpu::lane() / 4 + 8 * half;
-    if (row >= band.rows) continue;
-    float* const to = global_sums_of<D>(p, place.batch, place.head, piece, row) + gpu::lane() % 4 * 2;
+    if (row >= rows) continue;
+    float* const to = global_sums_of<D>(p, again.place.batch, again.place.head, again.piece, row) + gpu::lane() % 4 * 2;
     PYPROF_UNROLL for (int n = 0; n < D / 8; ++n) {
       const gpu::Float2 of_key{own.key_sums[n][2 * half], own.key_sums[n][2 * half + 1]};
       const gpu::Float2 of_value{own.value_sums[n][2 * half], own.value_sums[n][2 * half + 1]};

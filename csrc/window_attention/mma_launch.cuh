@@ -94,8 +94,10 @@ void launch_backward(const Problem& problem, const Backward& backward, float* wo
   gpu::launch(mma_statistics_kernel<T, D>, grid_of(pieces, problem.heads, problem.batch), kThreads, 0, stream, params);
   gpu::launch(mma_grad_key_kernel<T, D, Dropped>, grid_of(shape.tiles, problem.key_heads, problem.batch), kThreads,
               grad_key_shared_bytes<D>(), stream, params);
-  gpu::launch(mma_grad_query_kernel<T, D, Dropped>, grid_of(shape.tiles, problem.heads, problem.batch), kThreads,
-              grad_query_shared_bytes<D>(), stream, params);
+  const auto grad_query =
+      shape.global_keys == 0 ? mma_grad_query_kernel<T, D, Dropped, false> : mma_grad_query_kernel<T, D, Dropped, true>;
+  gpu::launch(grad_query, grid_of(shape.tiles, problem.heads, problem.batch), kThreads, grad_query_shared_bytes<D>(),
+              stream, params);
   if (shape.global_keys == 0) return;
   params.global_sums = workspace + statistics_floats(problem);
   params.global_pieces = static_cast<int32_t>(global_pieces_of(problem));

@@ -170,26 +170,19 @@ struct Groups {
   }
 };
 
-// The stages that a block goes through: `ahead` of the first `leading` columns, then those of the band, whose `start`
-// is rounded down to whole groups, which also keeps dropout's quads whole.
+// The stages that a block goes through: `start` is rounded down to whole groups, which also keeps dropout's quads
+// whole.
 struct Stages {
   Span span;
-  int start, leading, ahead, count;
+  int start, count;
 
-  PYPROF_DEVICE Stages(Span columns, int width, int leading = 0)
+  PYPROF_DEVICE Stages(Span columns, int width)
       : span(columns),
-        start(PYPROF_MUTANT(stages_begin_between_groups, columns.begin / kGroup * kGroup, columns.begin)),
-        leading(leading),
-        ahead((leading + width - 1) / width) {
-    count = ahead + (columns.end > columns.begin
-                         ? (columns.end - start + PYPROF_MUTANT(last_stage_is_lost, width - 1, 0)) / width
-                         : 0);
+        start(PYPROF_MUTANT(stages_begin_between_groups, columns.begin / kGroup * kGroup, columns.begin)) {
+    count = columns.end > columns.begin
+                ? (columns.end - start + PYPROF_MUTANT(last_stage_is_lost, width - 1, 0)) / width
+                : 0;
   }
-  PYPROF_DEVICE bool leads(int stage) const { return stage < ahead; }
-  PYPROF_DEVICE int column(int stage, int width) const {
-    return leads(stage) ? stage * width : start + (stage - ahead) * width;
-  }
-  PYPROF_DEVICE Span wanted(int stage) const { return leads(stage) ? Span{0, leading} : span; }
 };
 
 // Where 16 bytes of a tile lie, in elements. The eight rows that a matrix load or a row's store touches at once get
@@ -251,6 +244,30 @@ PYPROF_DEVICE void load_tile(T* tile, const Matrix<T>& from, int first, Span wan
         gpu::write(reinterpret_cast<uint32_t*>(to + row * D + i), pair);
       }
     }
+  }
+}
+
+// The leading keys and values of a block whose rows are queries, a stage at a time and each waited for, since they are
+// few: they come after those of the band, whose stages have no register left to tell them apart by. Calls
+// `group(keys, values, column, leading)` for every 16 of them that a warp has to do.
+template <int D, class T, class Group>
+PYPROF_DEVICE void each_leading_group(const Shape& shape, T* stage, const Group& group) {
+  constexpr int kWidth = kColumns<D>;
+  PYPROF_UNROLL_BY(1) for (int column = 0;; column += kWidth) {
+    // Where it is once more, as nothing may be kept in registers for this meanwhile.
+    const Place place(gpu::anew(shape.tiles), shape.heads);
+    const Band band{shape.left, shape.right, shape.length, keys_of(shape, place.batch), shape.global_keys};
+    const int leading = band.leading(place.first, kRows), key_head = place.head / (shape.heads / shape.key_heads);
+    if (column >= leading) break;
+    load_tile<D, kWidth>(stage, Matrix<T>(shape.key, place.batch, key_head), column, {0, leading});
+    load_tile<D, kWidth>(stage + kWidth * D, Matrix<T>(shape.value, place.batch, key_head), column, {0, leading});
+    gpu::copy_commit();
+    gpu::copy_wait<0>();
+    gpu::sync_threads();
+    PYPROF_UNROLL_BY(1) for (int first = 0; first < kWidth && column + first < leading; first += kGroup) {
+      group(stage + first * D, stage + (kWidth + first) * D, column + first, leading);
+    }
+    PYPROF_MUTANT(leading_keys_are_overwritten_while_they_are_read, gpu::sync_threads(), (void)0);
   }
 }
 

@@ -22,6 +22,12 @@ def band(
     dropout: float,
     global_keys: int = 0,
 ) -> Tensor:
-    """Attention to `window` neighbours and to the first keys by the kernel of the device, in float64 the reference."""
-    impl = "reference" if query.dtype == torch.float64 else "auto"
-    return window_attention(query, key, value, window, lengths, dropout_p=dropout, impl=impl, global_keys=global_keys)
+    """Attention to `window` neighbours and to the first keys by `kernel`."""
+    return window_attention(
+        query, key, value, window, lengths, dropout_p=dropout, impl=kernel(query), global_keys=global_keys
+    )
+
+
+def kernel(query: Tensor) -> str:
+    """The implementation that runs: the kernel of the device, in float64 the reference."""
+    return "reference" if query.dtype == torch.float64 else "auto"

@@ -11,21 +11,18 @@ Limit: the sliding window where tokens = 0; dense attention of the global querie
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from pyprof.models.zoo.band import band, lengths_of
+from pyprof.models.zoo.band import band, kernel, lengths_of
 from pyprof.models.zoo.config import ZooConfig
-from pyprof.models.zoo.softmax import of_keys
 from pyprof.models.zoo.window import Window
+from pyprof.ops.global_attention import global_attention
 
 
 class Longformer(Window):
     """`window` neighbours on each side; the first `tokens` positions are global.
 
-    No tensor holds length x length scores: one kernel does the window and the global columns, and the global rows are
-    `tokens` x length.
+    No tensor holds length x length scores: see `global_attention`.
     """
 
     CAUSAL = False
@@ -39,27 +36,20 @@ class Longformer(Window):
 
     def forward(self, hidden: Tensor, mask: Tensor | None = None) -> Tensor:
         query, key, value = (self.split(project(hidden)) for project in (self.query, self.key, self.value))
-        others = self.attend(query, key, value, mask)
         tokens = min(self.tokens, hidden.shape[1])
         if tokens == 0:
-            return self.join(others)
+            return self.join(self.attend(query, key, value, mask))
         rows = self.split(self.global_query(hidden[:, :tokens]))
         keys, values = self.split(self.global_key(hidden)), self.split(self.global_value(hidden))
-        return self.join(with_rows(others, rows, keys, values, mask, self.rate))
+        context = global_attention(
+            *(query, key, value, rows, keys, values),
+            window=self.sides,
+            key_lengths=lengths_of(mask),
+            dropout_p=self.rate,
+            impl=kernel(query),
+        )
+        return self.join(context)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
         """The window and the global columns, for queries that are not global."""
         return band(query, key, value, self.sides, lengths_of(mask), self.rate, self.tokens)
-
-
-def with_rows(
-    others: Tensor, rows: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float = 0.0
-) -> Tensor:
-    """`others`, whose first queries are replaced by global ones, `rows`, which see everything.
-
-    Tensors are (batch, heads, length, head_dim), a padding mask is (batch, length).
-    """
-    first = functional.scaled_dot_product_attention(rows, key, value, of_keys(mask), dropout)
-    # In a model's layout, which is that of the kernel's output.
-    joined = torch.cat((first.transpose(1, 2), others.transpose(1, 2)[:, rows.shape[2] :]), dim=1)
-    return joined.transpose(1, 2)

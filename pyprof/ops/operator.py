@@ -39,27 +39,41 @@ def cpu_isa(dtype: torch.dtype) -> str:
 cpu_isa(torch.float32)  # A wrong PYPROF_CPU_ISA is said here once, where a kernel could only throw.
 
 
-def call(arguments: Arguments, impl: str) -> tuple[Tensor, Tensor]:
+def draw_seed(arguments: Arguments) -> Tensor | None:
+    """A seed of dropout from PyTorch's generator of the query's device, so `torch.manual_seed` makes it repeatable."""
+    if arguments.dropout_p == 0.0:
+        return None
+    return torch.randint(0, 2**63 - 1, (1,), dtype=torch.int64, device=arguments.query.device)
+
+
+def call(arguments: Arguments, impl: str, seed: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Run a native implementation through torch.ops, as torch.compile traces it: (output, log-sum-exp).
 
-    Dropout draws its seed from PyTorch's generator of the query's device, so `torch.manual_seed` makes it repeatable.
+    Where dropout has no seed, one is drawn.
     """
-    query, seed = arguments.query, None
-    if arguments.dropout_p > 0.0:
-        seed = torch.randint(0, 2**63 - 1, (1,), dtype=torch.int64, device=query.device)
-    output, lse = _FORWARD(
-        query,
-        arguments.key,
-        arguments.value,
-        *arguments.window,
-        arguments.key_lengths,
-        arguments.scale,
-        arguments.dropout_p,
-        seed,
-        impl,
-        arguments.global_keys,
-    )
+    seed = draw_seed(arguments) if seed is None else seed
+    output, lse = _FORWARD(arguments.query, arguments.key, arguments.value, *_settings(arguments, impl, seed))
     return output, lse
+
+
+def call_backward(
+    arguments: Arguments,
+    impl: str,
+    seed: Tensor | None,
+    tensors: tuple[Tensor, Tensor, Tensor],
+    grad_output: Tensor,
+    output: Tensor,
+    lse: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of query, key and value, which are `tensors`, of a call with these arguments."""
+    settings = _settings(arguments, impl, seed)
+    grad_query, grad_key, grad_value = _BACKWARD(grad_output, None, *tensors, output, lse, *settings)
+    return grad_query, grad_key, grad_value
+
+
+def _settings(arguments: Arguments, impl: str, seed: Tensor | None) -> tuple[Any, ...]:
+    sized = (*arguments.window, arguments.key_lengths, arguments.scale, arguments.dropout_p)
+    return (*sized, seed, impl, arguments.global_keys)
 
 
 def visible_pairs(length: int, window: tuple[int, int], global_keys: int = 0) -> int:

@@ -182,6 +182,7 @@ MMA_KERNELS = Family(
             "keys_are_overwritten_while_they_are_read",
             "queries_are_overwritten_while_they_are_read",
             "later_queries_are_overwritten_while_they_are_read",
+            "leading_keys_are_overwritten_while_they_are_read",
         ),
     },
 )

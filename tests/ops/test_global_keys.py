@@ -11,7 +11,9 @@ from naive_attention import Problem, check_errors, compare, naive_attention, vis
 from test_not_finite import PLANTED, TYPES, Setting, check, dtype, one_thread  # noqa: F401 - fixtures
 from torch.utils.flop_counter import FlopCounterMode
 
+from pyprof.errors import UsageError
 from pyprof.ops import operator
+from pyprof.ops.global_attention import global_attention
 from pyprof.ops.window_attention import flops, window_attention, window_attention_with_lse
 
 IMPLS = ("reference", "cpu", "sdpa")
@@ -175,3 +177,61 @@ def test_gradients_of_the_reference_are_those_of_its_output_and_log_sum_exp():
     rest = (1, 1, problem.lengths(), 1 / math.sqrt(2), 0.0, None, "reference", 2)
     assert torch.autograd.gradcheck(lambda *tensors: forward(*tensors, *rest), leaves, atol=1e-7)
     torch.library.opcheck(forward, (*leaves, *rest))
+
+
+def composed(query, key, value, rows, row_keys, row_values, window, key_lengths=None):
+    """Longformer's attention of dense parts."""
+    tokens, length = rows.shape[2], query.shape[2]
+    problem = Problem(window, batch=query.shape[0], length=length, key_lengths=key_lengths, global_keys=tokens)
+    everything = torch.arange(length) < torch.tensor(key_lengths or [length])[:, None, None, None]
+    first, _ = naive_attention(rows, row_keys, row_values, everything)
+    others, _ = naive_attention(query, key, value, visible(problem))
+    return torch.cat((first, others[:, :, tokens:]), dim=2)
+
+
+@pytest.mark.parametrize("in_rows", [False, True], ids=["heads first", "heads cut out of rows"])
+@pytest.mark.parametrize("key_lengths", [None, (40, 23)])
+@pytest.mark.parametrize("type_", [torch.float64, *TYPES], ids=str)
+def test_global_tokens_see_and_are_seen_by_every_token(type_, key_lengths, in_rows):
+    generator = torch.Generator().manual_seed(2)
+    shape = (2, 40, 3, 16) if in_rows else (2, 3, 40, 16)
+    tensors = [torch.randn(shape, generator=generator, dtype=torch.float64).to(type_) for _ in range(6)]
+    tensors = [tensor.transpose(1, 2) if in_rows else tensor for tensor in tensors]
+    tensors[3] = tensors[3][:, :, :4]
+    lengths = None if key_lengths is None else torch.tensor(key_lengths)
+    impl = "reference" if type_ == torch.float64 else "auto"
+    ours = with_gradients(lambda *given: global_attention(*given, (5, 5), lengths, impl=impl), tensors)
+    exact = tuple(tensor.double() for tensor in tensors)
+    expected = with_gradients(lambda *given: composed(*given, (5, 5), key_lengths), exact)
+    tolerance = {torch.float64: 1e-10, torch.float32: 1e-5, torch.float16: 1e-2, torch.bfloat16: 8e-2}[type_]
+    for mine, theirs in zip(ours, expected, strict=True):
+        torch.testing.assert_close(mine.double(), theirs, atol=tolerance, rtol=tolerance)
+
+
+def test_dropout_of_global_tokens_is_repeated_by_the_backward():
+    tensors = [torch.randn(1, 2, 30, 16, dtype=torch.float64, requires_grad=True) for _ in range(6)]
+    tensors[3] = tensors[3].detach()[:, :, :2].requires_grad_()
+
+    def run(*given):
+        torch.manual_seed(4)
+        return global_attention(*given, (3, 3), dropout_p=0.4, impl="reference")
+
+    assert torch.autograd.gradcheck(run, tensors, fast_mode=True, atol=1e-7)
+    assert (run(*tensors) - global_attention(*tensors, (3, 3), impl="reference")).abs().max() > 0.1
+
+
+def test_arguments_of_global_tokens_that_do_not_fit_are_named():
+    query, rows = torch.zeros(1, 2, 6, 8), torch.zeros(1, 2, 2, 8)
+    good = [query, query, query, rows, query, query]
+    assert global_attention(*good, (1, 1)).shape == query.shape
+    assert global_attention(*good[:3], rows[:, :, :0], query, query, (1, 1)).shape == query.shape
+    for place, wrong, message in (
+        (3, torch.zeros(1, 2, 7, 8), r"rows has shape \(1, 2, 7, 8\)"),
+        (3, torch.zeros(2, 8), r"rows has shape \(2, 8\)"),
+        (4, rows, r"row_keys has shape \(1, 2, 2, 8\)"),
+        (5, rows, r"row_values has shape \(1, 2, 2, 8\)"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            global_attention(*good[:place], wrong, *good[place + 1 :], (1, 1))
+    with pytest.raises(UsageError, match="impl 'sdpa' has no global tokens"):
+        global_attention(*good, (1, 1), impl="sdpa")
