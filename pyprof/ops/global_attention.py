@@ -70,7 +70,8 @@ def global_attention(
     if name not in NATIVE:
         raise UsageError(f"impl {name!r} has no global tokens: choose auto, {', '.join(NATIVE)}")
     arguments = checked((query, key, value), window, key_lengths, scale, dropout_p, name, tokens)
-    attended: Tensor = _GlobalAttention.apply(query, key, value, rows, row_keys, row_values, arguments, name)
+    given = (query, key, value, rows, row_keys, row_values, arguments, name)
+    attended: Tensor = _GlobalAttention.apply(*given)  # type: ignore[no-untyped-call]
     return attended
 
 
