@@ -101,6 +101,7 @@ bool fits(const Call& call) {
   const Tensor &query = *call.query, &key = *call.key, &value = *call.value;
   if (query.dim() != 4 || key.dim() != 4 || query.size(3) == 0 || !takes(call.impl, query.scalar_type(), query.size(3)))
     return false;
+  if (call.global_keys > 0 && call.impl == "cuda" && query.scalar_type() == at::kFloat) return false;
   const int64_t heads = query.size(1), key_heads = key.size(1);
   if (key.size(0) != query.size(0) || key.size(2) != query.size(2) || key.size(3) != query.size(3)) return false;
   if (key_heads != heads && (key_heads == 0 || heads % key_heads != 0)) return false;

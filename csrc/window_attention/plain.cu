@@ -19,7 +19,7 @@ void check(const Problem& problem) {
 bool plain_supports(const Problem& problem) {
   const bool head_dim = problem.head_dim == 32 || problem.head_dim == 64 || problem.head_dim == 128;
   const int64_t tiles = (problem.length + plain_kernels::kRows - 1) / plain_kernels::kRows;
-  return problem.type == Type::float32 && head_dim &&
+  return problem.type == Type::float32 && head_dim && problem.global_keys == 0 &&
          tiles * problem.heads * problem.batch <= std::numeric_limits<int32_t>::max();
 }
 

@@ -23,11 +23,11 @@ void forward_kernel(const Params params) {
   q.load(query, i, valid);
   sums.clear();
   float largest = -kInfinity, total = 0.0f;
-  const Sight sight(problem, i, keys, valid);
-  for (Columns columns(problem, at.first, keys); columns.more(); columns.next()) {
-    const int64_t column = columns.column;
+  const Range range = keys_of_rows(problem, at.first, keys);
+  const int64_t first = first_key(i, problem.left), end = valid ? end_key(i, problem.right, keys) : 0;
+  for (int64_t column = range.begin; column < range.end; column += kColumns) {
     gpu::sync_threads();
-    Tile<D>::load(key, value, column, columns.end);
+    Tile<D>::load(key, value, column, range.end);
     gpu::sync_threads();
     PYPROF_UNROLL_BY(1)
     for (int group = 0; group < kColumns; group += kGroup) {
@@ -36,7 +36,9 @@ void forward_kernel(const Params params) {
       for (int n = 0; n < kGroup; ++n) {
         const int64_t j = column + group + n;
         const float score = q.dot_with(Tile<D>::one(group + n)) * scale;
-        scores[n] = sight.holds(j, columns.leads) ? score : -kInfinity;
+        const bool seen =
+            PYPROF_MUTANT(first_key_is_lost, first <= j, first < j) && PYPROF_MUTANT(a_key_too_many, j < end, j <= end);
+        scores[n] = seen ? score : -kInfinity;
         larger = fmaxf(larger, scores[n]);
       }
       // Where no key was seen yet the largest score is -infinity, and less that it would be no number.
@@ -52,12 +54,12 @@ void forward_kernel(const Params params) {
         total += weight;
         const int64_t j = column + group + n;
         sums.add_row(keeps >> n & 1 ? weight : 0.0f, Tile<D>::other(group + n),
-                     PYPROF_MUTANT(unseen_values_are_multiplied, sight.holds(j, columns.leads), true));
+                     PYPROF_MUTANT(unseen_values_are_multiplied, (first <= j && j < end), true));
       }
     }
   }
   const Matrix output(params.forward.output, params.forward.output_strides, at.batch, at.head);
-  const bool any = PYPROF_MUTANT(scores_of_minus_infinity_are_no_keys, sight.any(), total != 0.0f);
+  const bool any = PYPROF_MUTANT(scores_of_minus_infinity_are_no_keys, first < end, total != 0.0f);
   sums.store(output, i, valid, any ? params.dropout.scale / total : 0.0f);
   if (PYPROF_MUTANT(statistics_past_the_end_are_written, valid, true) && gpu::lane() % kQuad == 0) {
     // The best key alone adds 1, so that a sum of 0 is of scores that are all -infinity: 0 / 0 makes that NaN.
@@ -105,11 +107,11 @@ void grad_query_kernel(const Params params) {
   q.load(query, i, valid);
   sums.clear();
   const float lse = valid ? static_cast<const float*>(backward.lse)[statistic] * kLog2E : 0.0f;
-  const Sight sight(problem, i, keys, valid);
-  for (Columns columns(problem, at.first, keys); columns.more(); columns.next()) {
-    const int64_t column = columns.column;
+  const Range range = keys_of_rows(problem, at.first, keys);
+  const int64_t first = first_key(i, problem.left), end = valid ? end_key(i, problem.right, keys) : 0;
+  for (int64_t column = range.begin; column < range.end; column += kColumns) {
     gpu::sync_threads();
-    Tile<D>::load(key, value, column, columns.end);
+    Tile<D>::load(key, value, column, range.end);
     gpu::sync_threads();
     PYPROF_UNROLL_BY(1)
     for (int group = 0; group < kColumns; group += kGroup) {
@@ -119,7 +121,7 @@ void grad_query_kernel(const Params params) {
         const int64_t j = column + group + n;
         const float score = q.dot_with(Tile<D>::one(group + n)) * scale;
         const float grad_weight = given.dot_with(Tile<D>::other(group + n));
-        const bool seen = sight.holds(j, columns.leads);
+        const bool seen = first <= j && j < end;
         const float weight = seen ? gpu::exp2(score - lse) : 0.0f;
         const float kept = keeps >> n & 1 ? params.dropout.scale : 0.0f;
         sums.add_row(weight * fmaf(kept, grad_weight, shift), Tile<D>::one(group + n),
@@ -171,16 +173,12 @@ void grad_key_kernel(const Params params) {
   v.load(value, j, takes_part);
   sums_key.clear();
   sums_value.clear();
-  // Query i sees keys from i - left to i + right, so key j is seen from j - right to j + left, and a global one by all
-  // later queries.
+  // Query i sees keys from i - left to i + right, so key j is seen from j - right to j + left.
   const int64_t last = at.first + kRows < keys ? at.first + kRows - 1 : keys - 1;
   const int64_t begin = PYPROF_MUTANT(queries_before_the_tile_are_lost, first_key(at.first, problem.right), at.first);
-  const auto end_of = [&](int64_t row, int64_t key) {
-    return row < problem.global_keys ? problem.length : end_key(key, problem.left, problem.length);
-  };
-  const int64_t end = PYPROF_MUTANT(later_queries_of_global_keys_are_lost, end_of(at.first, last), end_of(last, last));
+  const int64_t end = end_key(last, problem.left, problem.length);
   const int64_t first_query = first_key(j, PYPROF_MUTANT(left_is_taken_for_right, problem.right, problem.left));
-  const int64_t end_query = takes_part ? end_of(j, j) : 0;
+  const int64_t end_query = takes_part ? end_key(j, problem.left, problem.length) : 0;
   for (int64_t head = at.head * shared_by;
        at.first < keys &&
        head < PYPROF_MUTANT(only_the_first_head_counts, (at.head + 1) * shared_by, at.head * shared_by + 1);

@@ -208,48 +208,17 @@ PYPROF_DEVICE uint32_t keeps_of_key(const Dropout& dropout, int64_t head, int64_
   return bits | gpu::shuffle_xor(bits, 2);
 }
 
-// The keys that rows from `first` on see, a tile after another: from `column` on and before `end`. First come the
-// global ones that lie before the window of a row, `leads` says so, then those of the windows; each part begins at a
-// multiple of four.
-struct Columns {
-  int64_t column, end, band_begin, band_end;
-  bool leads;
-
-  PYPROF_DEVICE Columns(const Problem& problem, int64_t first, int64_t keys) : column(0), leads(true) {
-    const int64_t last = first + kRows < problem.length
-                             ? first + kRows - PYPROF_MUTANT(last_keys_of_the_last_rows_are_lost, 1, 4)
-                             : problem.length - 1;
-    end = leading_keys(last, problem.left, problem.global_keys, keys);
-    band_begin = first_key(first, problem.left);
-    band_begin = PYPROF_MUTANT(dropout_draws_for_other_keys, band_begin / 4 * 4, band_begin);
-    band_end = end_key(last, problem.right, keys);
-    if (end <= 0) begin_band();
-  }
-  PYPROF_DEVICE bool more() const { return column < end; }
-  PYPROF_DEVICE void next() {
-    column += kColumns;
-    if (leads && column >= end) begin_band();
-  }
-
- private:
-  PYPROF_DEVICE void begin_band() { leads = false, column = band_begin, end = band_end; }
+// The keys that rows from `first` on see, as one range whose begin is a multiple of four.
+struct Range {
+  int64_t begin, end;
 };
 
-// The keys that one row sees, of which none may be there.
-struct Sight {
-  int64_t leading, first, end;
-
-  PYPROF_DEVICE Sight(const Problem& problem, int64_t row, int64_t keys, bool valid)
-      : leading(valid ? leading_keys(row, problem.left, problem.global_keys, keys) : 0),
-        first(first_key(row, problem.left)),
-        end(valid ? end_key(row, problem.right, keys) : 0) {}
-
-  PYPROF_DEVICE bool any() const { return first < end || PYPROF_MUTANT(leading_keys_are_none, leading > 0, false); }
-  PYPROF_DEVICE bool holds(int64_t key, bool leads) const {
-    return leads ? key < PYPROF_MUTANT(a_leading_key_too_many, leading, leading + 1)
-                 : PYPROF_MUTANT(first_key_is_lost, first <= key, first < key) &&
-                       PYPROF_MUTANT(a_key_too_many, key < end, key <= end);
-  }
-};
+PYPROF_DEVICE Range keys_of_rows(const Problem& problem, int64_t first, int64_t keys) {
+  const int64_t last = first + kRows < problem.length
+                           ? first + kRows - PYPROF_MUTANT(last_keys_of_the_last_rows_are_lost, 1, 4)
+                           : problem.length - 1;
+  const int64_t begin = first_key(first, problem.left);
+  return {PYPROF_MUTANT(dropout_draws_for_other_keys, begin / 4 * 4, begin), end_key(last, problem.right, keys)};
+}
 
 }  // namespace pyprof::window::plain_kernels

@@ -74,6 +74,8 @@ def checked(
         raise UsageError(f"global_keys is {global_keys!r}: it must be a whole number of at least 0")
     if global_keys and impl in _WITHOUT_GLOBAL_KEYS:
         raise UsageError(f"impl {impl!r} has no global keys: set global_keys=0, or choose impl='auto'")
+    if global_keys and impl == "cuda" and query.dtype == torch.float32:
+        raise UsageError("impl 'cuda' has global keys in float16 and bfloat16 only: convert, or choose impl='sdpa'")
     return Arguments(
         query,
         key,

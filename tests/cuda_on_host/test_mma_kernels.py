@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from building import ASAN, COMPILER, NO_COMPILER, PLAIN, VARIANTS, holds, run
-from test_plain_kernels import GLOBAL, every_number_of_global_keys, planted
+from test_plain_kernels import planted
 
 pytestmark = pytest.mark.skipif(COMPILER is None, reason=NO_COMPILER)
 
@@ -24,7 +24,15 @@ CASES = [
     "length=530 left=30 right=9 global_keys=1 grad_lse=0",
     "length=132 left=33 right=33 dropout_p=0.2 batch=2 heads=4 key_heads=2 key_lengths=68,35 layout=blhd",
 ]
-CASES += [*GLOBAL, *planted("left=5 right=9")]
+# Keys that later queries see too: more and fewer than a tile, behind the key lengths, and beside what is not finite.
+CASES += [
+    "length=170 left=20 right=9 global_keys=3 heads=2",
+    "length=150 left=13 right=2 global_keys=37 dropout_p=0.3 heads=4 key_heads=2 key_lengths=120 grad_lse=0",
+    "length=140 left=0 right=0 global_keys=70 batch=2 key_lengths=1,100 layout=gaps",
+    "length=75 left=5 right=9 global_keys=2 heads=2 plant=value,40,nan,3",
+    "length=75 left=2 right=0 global_keys=21 heads=2 plant=grad_output,17,nan,3",
+]
+CASES += planted("left=5 right=9")
 SMALL = [f"type=float16 head_dim=32 {case}" for case in CASES]
 ALL = [
     f"type={dtype} head_dim={head_dim} {case}"
@@ -61,9 +69,11 @@ def every_length():
         )
 
 
-def every_global():
-    yield from every_number_of_global_keys("type=float16")
-    yield from every_number_of_global_keys("type=bfloat16 head_dim=128 dropout_p=0.2 heads=2 key_heads=1")
+def every_number_of_global_keys():
+    for instance in ("type=float16", "type=bfloat16 head_dim=128 dropout_p=0.2 heads=2 key_heads=1"):
+        for count in range(1, 80, 3):
+            yield f"length={81 + count % 50} left={count * 7 % 40} right={count % 5} global_keys={count} {instance}"
+            yield f"length=90 left=3 right=3 global_keys=40 batch=2 key_lengths={count},{count + 5} {instance}"
 
 
 def figures(done):
@@ -90,7 +100,7 @@ def test_cases_of_all_instances(workshop, variant):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sweep", [every_window, every_seventh_window, every_length, every_global])
+@pytest.mark.parametrize("sweep", [every_window, every_seventh_window, every_length, every_number_of_global_keys])
 def test_sweeps(workshop, sweep):
     done = run(workshop.program("mma", PLAIN), sweep())
     assert holds(done), done.stdout + done.stderr[-4000:]

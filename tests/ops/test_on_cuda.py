@@ -6,6 +6,7 @@ import pytest
 import torch
 from naive_attention import Problem, check_errors, compare
 
+from pyprof.errors import UsageError
 from pyprof.ops import operator
 from pyprof.ops.window_attention import resolve_impl, window_attention
 
@@ -19,8 +20,8 @@ PROBLEMS = [
     Problem((50, 7), batch=2, heads=4, length=300, head_dim=32, key_lengths=(300, 161)),
     Problem((1000, 0), heads=2, key_heads=1, length=190, head_dim=128),
     Problem((0, 0), batch=2, length=77, head_dim=64, key_lengths=(0, 40)),
-    Problem((20, 9), batch=2, heads=4, length=300, head_dim=64, key_lengths=(300, 161), global_keys=3),
 ]
+GLOBAL = Problem((20, 9), batch=2, heads=4, length=300, head_dim=64, key_lengths=(300, 161), global_keys=3)
 TYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -29,6 +30,17 @@ TYPES = (torch.float32, torch.bfloat16, torch.float16)
 @pytest.mark.parametrize("problem", PROBLEMS, ids=str)
 def test_no_less_accurate_than_plain_code(problem, dtype, spread):
     check_errors(*compare(problem, dtype, spread, "cuda", device="cuda"))
+
+
+@pytest.mark.parametrize("dtype", TYPES[1:], ids=str)
+def test_global_keys_are_no_less_accurate_than_plain_code(dtype):
+    check_errors(*compare(GLOBAL, dtype, 1.0, "cuda", device="cuda"))
+
+
+def test_global_keys_in_float32_are_refused_in_a_sentence():
+    query = torch.zeros(1, 1, 8, 64, device="cuda")
+    with pytest.raises(UsageError, match="in float16 and bfloat16 only"):
+        window_attention(query, query, query, (1, 1), global_keys=1)
 
 
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
