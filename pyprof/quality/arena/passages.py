@@ -39,21 +39,24 @@ _MODULES += (
     "tarfile",
 )
 _MODULES += ("tempfile", "threading", "traceback", "typing", "zipfile")
-_SHARES = {"train": 0.7, "validation": 0.1, "test": 0.2}
+# Of every ten blocks of a text seven are for training, one for validation and two for the test.
+_BLOCKS: dict[Split, range] = {"train": range(7), "validation": range(7, 8), "test": range(8, 10)}
+_BLOCK = 2048
 
 
 def passages(kind: Kind, split: Split, length: int, count: int, seed: int) -> list[bytes]:
-    """`count` pieces of `length` bytes of one kind; the splits are cut from different parts of it."""
+    """`count` pieces of `length` bytes of one kind; those of two splits are of different parts of the text."""
     text = _text(kind)
-    begin = sum(_SHARES[name] for name in SPLITS[: SPLITS.index(split)])
-    low, high = int(begin * len(text)), int((begin + _SHARES[split]) * len(text)) - length
+    block = max(_BLOCK, 2 * length)
+    own = [number for number in range(len(text) // block) if number % 10 in _BLOCKS[split]]
     rng = np.random.default_rng([seed, 0x7E87, KINDS.index(kind), SPLITS.index(split)])
-    return [text[at : at + length] for at in rng.integers(low, high, count)]
+    begins = rng.choice(own, count) * block + rng.integers(0, block - length + 1, count)
+    return [text[at : at + length] for at in begins]
 
 
 @cache
 def _text(kind: Kind) -> bytes:
-    return " ".join("\n".join(_prose() if kind == "prose" else _code()).split()).encode()
+    return "\n".join(_prose() if kind == "prose" else _code()).encode()
 
 
 def _prose() -> Iterator[str]:

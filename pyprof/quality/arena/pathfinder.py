@@ -15,7 +15,7 @@ from pyprof.quality.plan import Plan
 from pyprof.quality.task import SPLITS, Example, Split
 
 _COUNTS = {"train": 160_000, "validation": 20_000, "test": 20_000}
-_TINY_COUNTS = {"train": 1_000, "validation": 100, "test": 300}
+_TINY_COUNTS = {"train": 400, "validation": 50, "test": 200}
 _EPOCHS = 200
 
 
@@ -69,7 +69,7 @@ class Pathfinder(Classification):
     def plan(self, size: str) -> Plan:
         """The released schedule, 200 passes over 160,000 images; at tiny what learns within seconds."""
         if size == "tiny":
-            return Plan(steps=300, batch=32, learning_rate=3e-3, warmup=20, schedule="cosine")
+            return Plan(steps=60 if self.length(size) < 1024 else 40, batch=8, learning_rate=1e-2, warmup=10)
         batch, clip = self._released
         steps = _COUNTS["train"] // batch
         return Plan(
@@ -125,7 +125,7 @@ def _label(examples: Sequence[Example], number: int) -> int:
 
 def _tiny(side: int) -> Geometry:
     """Paths of one paddle each, far apart, with large dots and no other paths: a small model learns it in seconds."""
-    return Geometry(side, contour=1, apart=side * 0.45, dot=side * 0.12, distractor_paddles=0)
+    return Geometry(side, contour=1, apart=side * 0.45, dot=side * 0.19, distractor_paddles=0)
 
 
 def _drawings(geometry: Geometry, count: int, name: Split, seed: int) -> Drawings:
