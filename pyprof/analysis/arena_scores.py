@@ -12,7 +12,7 @@ from pyprof.records.comparison import Subject
 from pyprof.records.indicator import IndicatorFacts
 from pyprof.records.reading import Reading
 
-# At the inputs of this task the arena compares speeds and memory.
+# At the inputs of this task the arena compares speeds and memory; where it is not there, at the longest.
 _SPEED_TASK = "text"
 _TASKS = ("listops", "text", "retrieval", "image", "pathfinder", "pathx")
 
@@ -35,7 +35,7 @@ class Score:
 
 @dataclass(frozen=True)
 class ScoreRow:
-    """One model: its scores by task, their mean, and what a training step of the text task costs.
+    """One model: its scores by task, their mean, and what a training step costs.
 
     `average` is over the tasks that every model of the table has a score of, `published_average` over those of them
     that the arena has. `speed` is in steps a second, `memory` the peak of a step in bytes.
@@ -53,13 +53,13 @@ class ScoreRow:
 
 @dataclass(frozen=True)
 class ArenaScores:
-    """All models in one setting, in the order of the run; `length` is that of the text task."""
+    """All models in one setting, in the order of the run; speed and memory are those at `length` tokens."""
 
     setting: Setting
     source: str
     tasks: tuple[str, ...]
     rows: tuple[ScoreRow, ...]
-    length: int | None
+    length: int
 
 
 def arena_scores(curves: Curves, indicators: Sequence[IndicatorFacts]) -> tuple[ArenaScores, ...]:
@@ -79,7 +79,10 @@ def _table(curves: Curves, setting: Setting, indicators: Sequence[IndicatorFacts
         return None
     tasks = tuple(task for task in _TASKS if any(task in readings for readings in found.values()))
     common = [task for task in tasks if all(_value(readings, task) is not None for readings in found.values())]
-    length = next((readings[_SPEED_TASK][0] for readings in found.values() if _SPEED_TASK in readings), None)
+    lengths = [{task: length for task, (length, _) in readings.items()} for readings in found.values()]
+    length = next(
+        (each[_SPEED_TASK] for each in lengths if _SPEED_TASK in each), max(max(each.values()) for each in lengths)
+    )
     source = next((str(_detail(readings, "source")) for readings in found.values() if _detail(readings, "source")), "")
     rows = tuple(
         _row(str(subject.model), readings, common, own[subject], length) for subject, readings in found.items()
@@ -100,7 +103,7 @@ def _readings(curve: Curve, indicators: Sequence[IndicatorFacts]) -> dict[str, t
 
 
 def _row(
-    model: str, readings: Mapping[str, tuple[int, Reading]], common: Sequence[str], curve: Curve, length: int | None
+    model: str, readings: Mapping[str, tuple[int, Reading]], common: Sequence[str], curve: Curve, length: int
 ) -> ScoreRow:
     scores = {task: _score(model, reading) for task, (_, reading) in readings.items()}
     means = [scores[task] for task in common]
@@ -108,7 +111,7 @@ def _row(
     average = sum(values) / len(values) if values else None
     half = _half_width(means)
     published = [each.published for each in means if each.published is not None]
-    record = None if length is None else curve.get(length)
+    record = curve.get(length)
     seconds, memory = (
         None if record is None or (reading := record.indicators.get(name)) is None else reading.value
         for name in ("latency", "peak_memory")

@@ -43,8 +43,8 @@ def setting_words(table: ArenaScores) -> str:
 
 def heads(table: ArenaScores) -> list[str]:
     """The titles of the columns."""
-    costs = "" if table.length is None else f" at {table.length:,}"
-    return ["model", *(_TITLES[task] for task in table.tasks), "average", f"steps/s{costs}", "peak memory"]
+    costs = (f"steps/s at {table.length:,}", "peak memory")
+    return ["model", *(_TITLES[task] for task in table.tasks), "average", *costs]
 
 
 def cells(table: ArenaScores, row: ScoreRow) -> list[str]:

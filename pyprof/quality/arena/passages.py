@@ -56,7 +56,9 @@ def passages(kind: Kind, split: Split, length: int, count: int, seed: int) -> li
 
 @cache
 def _text(kind: Kind) -> bytes:
-    return "\n".join(_prose() if kind == "prose" else _code()).encode()
+    parts = "\n\n".join(_prose() if kind == "prose" else _code()).split("\n\n")
+    # Some chapters repeat parts of others, which would stand in two splits.
+    return "\n\n".join(dict.fromkeys(parts)).encode()
 
 
 def _prose() -> Iterator[str]:

@@ -46,7 +46,7 @@ def score_charts(tables: Sequence[ArenaScores], run: str = "") -> list[Chart]:
         if points:
             axes = Axes("training steps a second", "mean score (%)", y_log=False, area="peak memory")
             title = " · ".join(filter(None, ("Score against speed on the arena's tasks", run)))
-            caption = f"Speed and memory are those of a training step of the text task, {table.length:,} tokens."
+            caption = f"Speed and memory are those of a training step of one example of {table.length:,} tokens."
             made.append(front_chart(chart_name("scores", number, run), title, points, axes, caption=caption))
     return made
 
