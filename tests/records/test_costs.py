@@ -108,9 +108,10 @@ def test_what_is_derived_brings_what_it_needs_and_says_what_it_is_of() -> None:
     assert stated(carbon_indicator.INDICATOR, Costs()).scope == "of one example"
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of both modes, with an energy beside every latency."""
+    tmp_path = tmp_path_factory.mktemp("run")
     study = replace(studies.load("quick"), metrics=("latency", "energy"))
     with Store(tmp_path) as store:
         store.begin(study, synthetic.RESOLVED, make_environment())
@@ -149,7 +150,9 @@ def test_training_and_queries_are_added(run: Path) -> None:
     assert usage(curves, restated_run.resolved.indicators, Costs(intensity=1.0)) == ()
 
 
-def test_the_report_states_them(run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_report_states_them(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("COLUMNS", "140")
     given = ["--intensity", "500 g/kWh", "--price", "4 USD/h", "--queries", "1000000", "--examples", "2000"]
     assert main(["report", str(run), *given]) == 0
@@ -160,7 +163,7 @@ def test_the_report_states_them(run: Path, capsys: pytest.CaptureFixture[str], m
     document = json.loads(capsys.readouterr().out)
     assert document["usage"]
     assert document["costs"]["price"] == {"per_hour": 4.0, "currency": "USD"}
-    page = run / "money.html"
+    page = tmp_path / "money.html"
     assert main(["report", str(run), *given, "--html", str(page)]) == 0
     assert "What it costs in all" in page.read_text()
     assert main(["report", str(run), "--price", "free"]) == 2
