@@ -28,6 +28,9 @@ _FAULT = {
 # A file on a shared file system may be seen later than the end of the job that wrote it: so often a job has to be
 # missing before what it was at counts as lost.
 _GONE = 2
+# While a job is completing the queue does not say how it ended, which lasts as long as its processes take to end: so
+# often that is waited for.
+_COMPLETING, _MOST_COMPLETING = "COMPLETING", 12
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,9 @@ class Crew:
         return [name for name, job in self.jobs.items() if job.alive and name not in self.known]
 
     def is_gone(self, name: str) -> bool:
-        """Whether a worker has ended, and what it handed in can be seen by now."""
-        return self._missing.get(name, 0) >= _GONE
+        """Whether a worker has ended, how is known, and what it handed in can be seen by now."""
+        job, missing = self.jobs.get(name), self._missing.get(name, 0)
+        return missing >= (_MOST_COMPLETING if job is not None and _word(job) == _COMPLETING else _GONE)
 
     def hear(self, name: str, message: Message) -> None:
         """A job has said of itself that it is ready, or why it is not."""

@@ -40,7 +40,7 @@ def soak(
                 time.sleep(chance.uniform(0.2, 1.8) * pause)
                 if killed.total() >= kills or not (directory / STUDY).exists():
                     continue
-                if chance.random() < runs:
+                if killed["run"] <= runs * killed.total():
                     run.kill()
                     killed["run"] += 1
                 elif kill(chance):

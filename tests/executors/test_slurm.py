@@ -12,15 +12,18 @@ from pathlib import Path
 import pytest
 import sleeping_worker
 from cluster_tests import HERE, a_study, a_task, ended, log_of, reports_until
+from simulated_machine import make_environment
 from slurm_tests import QUICK, FakeSlurm, an_executor
 
 from pyprof.errors import IncompleteError, UsageError
 from pyprof.executors import registry
 from pyprof.executors.kind import Asked
+from pyprof.executors.slurm_crew import Crew
 from pyprof.executors.slurm_executor import Pace
-from pyprof.executors.slurm_queue import Queue, Resources
+from pyprof.executors.slurm_queue import Job, Queue, Resources
 from pyprof.executors.spool import Spool
 from pyprof.records.executor import Began, Lost, Measured, Warned
+from pyprof.records.place import Place
 
 pytest.importorskip("submitit", reason="submitit is not installed: pip install 'pyprof-transformers[slurm]'")
 
@@ -96,6 +99,25 @@ def test_a_job_that_ends_costs_its_group_and_another_takes_its_place(
         assert len(slurm.jobs()) == 2
     finally:
         executor.close()
+
+
+def test_how_a_job_ended_is_asked_for_until_it_is_known() -> None:
+    crew = Crew()
+    crew.hear("1_0", {"environment": make_environment().to_json(), "place": Place("here", "cores 0").to_json()})
+    crew.learn({"1_0": Job("1_0", "RUNNING", "None")})
+    assert crew.alive == ["1_0"]
+    for _ in range(3):
+        crew.learn({"1_0": Job("1_0", "COMPLETING", "None")})
+        assert (crew.alive, crew.is_gone("1_0")) == ([], False)
+    crew.learn({"1_0": Job("1_0", "CANCELLED", "None")})
+    assert crew.is_gone("1_0")
+    assert crew.end_of("1_0") == ("job 1_0 was cancelled", False)
+    # One that never comes to an end is given up, and so is one that the queue has forgotten.
+    for _ in range(12):
+        crew.learn({"1_0": Job("1_0", "COMPLETING", "None")})
+    assert crew.is_gone("1_0")
+    crew.learn({})
+    assert crew.end_of("1_0") == ("job 1_0 ended", True)
 
 
 @pytest.mark.slow
