@@ -47,6 +47,8 @@ def test_all_rows_of_table_2_are_drawn_for_each_cost() -> None:
         assert set(rows["way"]) == {"deeper", "wider"}
         accuracy = dict(zip(rows["model"], rows["quality"], strict=True))
         assert (accuracy["vit-d48"], accuracy["vit-w4096"]) == (61.8, 63.3)
+    formats = [chart.spec["layer"][0]["encoding"]["x"]["axis"]["format"] for chart in group.charts]
+    assert formats == ["~s", "~s", "~g", "~g"]
     deep = {"vit-d48": 0.64, "vit-w3072": 0.35}
     printed = group.charts[-1].tables["models"]
     assert dict(zip(printed["model"], printed["cost"], strict=True)) | deep == dict(

@@ -83,7 +83,11 @@ def _chart(
             "said": [costs[model][1] for model in models],
         }
     }
-    x = axis("cost", title, scale={"type": "log", "nice": False, "padding": 20}, axis={"format": "~s", "tickCount": 5})
+    # Of a small figure an m for thousandths would be read as a unit.
+    written = "~s" if max(cost for cost, _ in costs.values()) >= 1000 else "~g"
+    x = axis(
+        "cost", title, scale={"type": "log", "nice": False, "padding": 20}, axis={"format": written, "tickCount": 5}
+    )
     y = axis("quality", what, scale={"type": "linear", "zero": False, "padding": 16}, axis={"tickCount": 6})
     tint, dash, shape = told_apart("way", ways, {"orient": "top", "title": None})
     spec = layered(
