@@ -116,7 +116,8 @@ void cpu_forward(const Problem& problem, const Forward& forward) {
   const size_t bytes = std::max(kernels.forward_scratch(problem), global ? kernels.global_scratch(problem) : 0);
   share(heads * blocks, 1, bytes, [&](int64_t begin, int64_t end, void* scratch) {
     while (begin < end) {
-      const int64_t head = begin / blocks, stop = std::min(end, (head + 1) * blocks);
+      // Global keys are joined to a block while it is in the cache.
+      const int64_t head = begin / blocks, stop = global ? begin + 1 : std::min(end, (head + 1) * blocks);
       const Slice slice{head / problem.heads, head % problem.heads, (begin - head * blocks) * kBlock,
                         std::min(problem.length, (stop - head * blocks) * kBlock)};
       kernels.forward(problem, forward, slice, scratch);
