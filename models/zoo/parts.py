@@ -89,6 +89,9 @@ class FeedForward(Part):
 class Embedding(Part):
     """Tokens' vectors and sinusoidal positions (Vaswani et al., 2017, section 3.5)."""
 
+    # For how many tokens one position of the hidden states stands.
+    downsampling = 1
+
     def __init__(self, config: ZooConfig) -> None:
         super().__init__()
         self.tokens = nn.Embedding(config.vocab_size, config.hidden_size, padding_idx=config.pad_token_id)

@@ -58,17 +58,24 @@ class Encoder:
     ) -> Tensor:
         """The hidden states of all tokens, which stand one after the other unless `position_ids`, from 0, says where.
 
-        Raises UsageError for positions where the model takes none.
+        Where the model gives one state for several tokens, each of them has it. Raises UsageError for positions where the model takes none.
         """
         length = input_ids.shape[1]
         self._architecture.fit(length)
         input_ids, attention_mask = self._padded(input_ids, attention_mask)
         if attention_mask is not None and bool(attention_mask.all()):
             attention_mask = None  # some implementations are faster without one
+        if attention_mask is not None and self._has_landmarks:
+            attention_mask = _one_row(attention_mask)
         places = {} if position_ids is None else {"position_ids": self._places(position_ids, input_ids.shape[1])}
         output = self.module(input_ids=input_ids, attention_mask=attention_mask, **places)
         states: Tensor = output if not hasattr(output, "last_hidden_state") else output.last_hidden_state
-        return states[:, :length]
+        together = getattr(getattr(self.module, "embeddings", None), "downsampling", 1)
+        return (states if together == 1 else states.repeat_interleave(together, dim=1))[:, :length]
+
+    @property
+    def _has_landmarks(self) -> bool:
+        return getattr(self._architecture.config, "model_type", None) == "nystromformer"
 
     def _places(self, position_ids: Tensor, length: int) -> Tensor:
         """Positions from 0 as the module counts them: after the row of padding where its table has one."""
@@ -94,6 +101,17 @@ class Encoder:
             return input_ids, attention_mask
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         return pad(input_ids, (0, more)), pad(mask, (0, more))
+
+
+def _one_row(attention_mask: Tensor) -> Tensor:
+    """What is added to scores, (batch, 1, 1, length): it fits any number of queries, landmarks in place of them too.
+
+    transformers makes a row for each token of a mask (batch, length), which fits no smaller number of landmarks.
+    """
+    import torch
+
+    scores = torch.zeros(attention_mask.shape, device=attention_mask.device)
+    return scores.masked_fill(attention_mask == 0, torch.finfo(scores.dtype).min)[:, None, None]
 
 
 def encoder(

@@ -17,7 +17,7 @@ from toy import Toy
 
 from pyprof.errors import UsageError
 from pyprof.quality.judge import judged
-from pyprof.quality.subject import Subject
+from pyprof.quality.subject import Subject, encoder
 from pyprof.quality.training import OUTCOME, WEIGHTS, train, train_seed
 
 pytest.importorskip("accelerate", reason="training needs the extra quality")
@@ -108,7 +108,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from toy import Toy
-from pyprof.quality.subject import Subject
+from pyprof.quality.subject import Subject, encoder
 from pyprof.quality.training import train_seed
 plan = Toy().plan("tiny").but(steps=300, save_every=3)
 train_seed(Toy(), Subject("zoo-dense"), plan, 3, directory=Path(sys.argv[1]))
@@ -247,6 +247,27 @@ def test_what_cannot_be_trained_is_told(subject, said):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["bert", "longformer", "lra-local", "zoo-reformer", "zoo-universal"])
+@pytest.mark.parametrize(
+    "model", ["bert", "longformer", "nystromformer", "lra-local", "zoo-reformer", "zoo-universal", "zoo-charformer"]
+)
 def test_models_of_text_are_trained(model):
     assert train_seed(Toy(), Subject(model), PLAN.but(steps=2), 0).outcome.status == "done"
+
+
+@pytest.mark.parametrize("model", ["nystromformer", "zoo-charformer", "zoo-funnel"])
+def test_every_token_has_a_state_and_padding_on_the_right_changes_none(model):
+    made = encoder(Subject(model), vocabulary=20, longest=48, seed=0, dropout=0.0)
+    made.module.eval()
+    tokens = torch.randint(1, 20, (2, 33), generator=torch.Generator().manual_seed(0))
+    mask = torch.ones_like(tokens)
+    mask[1, 20:] = 0
+    changed = torch.where(mask.bool(), tokens, (tokens + 7) % 20)
+    with torch.no_grad():
+        states, others = made.hidden(tokens, mask), made.hidden(changed, mask)
+        alone = made.hidden(tokens[1:, :20])
+    assert states.shape == (2, 33, made.width)
+    assert alone.shape == (1, 20, made.width)
+    assert states.isfinite().all()
+    torch.testing.assert_close(states[0], others[0])
+    if model != "nystromformer":  # its landmarks are means over the padding too, as in transformers
+        torch.testing.assert_close(states[1, :20], others[1, :20])
