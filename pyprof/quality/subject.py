@@ -58,7 +58,9 @@ class Encoder:
     ) -> Tensor:
         """The hidden states of all tokens, which stand one after the other unless `position_ids`, from 0, says where.
 
-        Where the model gives one state for several tokens, each of them has it. Raises UsageError for positions where the model takes none.
+        Where the model gives one state for several tokens, each of them has it.
+
+        Raises UsageError for positions where the model takes none.
         """
         length = input_ids.shape[1]
         self._architecture.fit(length)
