@@ -5,11 +5,17 @@ from __future__ import annotations
 from pyprof.indicators.indicator import Indicator, Step
 from pyprof.records.reading import Reading
 
+_UNMEASURED = (
+    "counters of memory traffic are not read: on a GPU, Nsight Compute tells them by kernel "
+    "(ncu --metrics dram__bytes_read.sum,dram__bytes_write.sum)"
+)
+
 
 def count(step: Step) -> Reading:
     """Bytes that the operators of one step read and write if each finds nothing in a cache and reads nothing twice.
 
     The detail tells them apart and has the arithmetic intensity, FLOPs by byte, and the operators with most of it.
+    What the memory really moved is not read.
     """
     from pyprof.indicators.counting.operators import operators_of
 
@@ -21,6 +27,8 @@ def count(step: Step) -> Reading:
         "read": read,
         "written": written,
         "intensity": 2 * found.total("macs") / max(read + written, 1),
+        "measured": None,
+        "measured_reason": _UNMEASURED,
         "by_operator": {name: by_operator[name] for name in sorted(by_operator, key=lambda each: -by_operator[each])},
     }
     return Reading(float(read + written), detail=detail)

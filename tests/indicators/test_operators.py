@@ -38,6 +38,8 @@ def test_a_layer_reads_its_input_and_weights_and_writes_its_output() -> None:
     assert reading.value == FLOAT * (24 + 128 + 16 + 48)
     assert reading.detail["intensity"] == 2 * 3 * 8 * 16 / (FLOAT * 216)
     assert reading.detail["by_operator"] == {"linear": reading.value}
+    assert reading.detail["measured"] is None
+    assert "Nsight Compute" in reading.detail["measured_reason"]
 
 
 def test_its_backward_reads_and_writes_by_hand_too() -> None:
