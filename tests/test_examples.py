@@ -90,6 +90,8 @@ def test_examples(page, tmp_path, monkeypatch):
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "COLUMNS": "100",
+        # Other tests run beside this one, and threads that wait for each other take many times as long then.
+        "OMP_NUM_THREADS": "1",
     }
     for language, text in blocks(page):
         if language == "yaml":

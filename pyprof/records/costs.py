@@ -82,6 +82,8 @@ def parse_price(text: str | float) -> Price:
 
 
 def _limited(number: float, text: str | float) -> float:
+    if number <= 0:
+        raise UsageError(f"{shown(str(text))} must be above zero: what costs nothing need not be compared")
     if number > _MOST:
         raise UsageError(f"{shown(str(text))} is beyond all measure: it has to be below {_MOST:g}")
     return number

@@ -161,7 +161,7 @@ def rule(title: str, width: int, marks: Glyphs) -> Text:
 
 def spread(value: float, low: float | None, high: float | None, marks: Glyphs) -> str:
     """The larger distance from a figure to a bound of its interval, in percent of the figure."""
-    if low is None or high is None:
+    if low is None or high is None or not value:
         return f"{marks.spread}?"
     percent = 100 * max(high - value, value - low) / value
     return f"{marks.spread}{percent:.0f}%" if percent >= 9.95 else f"{marks.spread}{percent:.1f}%"

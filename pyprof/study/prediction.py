@@ -267,6 +267,8 @@ class Prediction:
         if mode == GENERATE:
             # The last of the tokens alone.
             work, tokens = work_at(length + 1) - work, 1.0
+        # Where lengths are padded, one token more may be no work more.
+        work = max(work, 1.0)
         # Sharpness-aware minimisation goes forward and backward twice.
         work *= (TRAIN_FACTOR if mode == "train" else 1.0) * (2.0 if optimizer == "sam" else 1.0)
         work *= TINY_SHARE if self.study.size == "tiny" else 1.0

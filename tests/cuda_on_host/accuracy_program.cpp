@@ -43,9 +43,9 @@ int main() {
   const window::Strides queries{heads * length * kHeadDim, length * kHeadDim, kHeadDim};
   const window::Strides keys{key_heads * length * kHeadDim, length * kHeadDim, kHeadDim};
   const auto type = bfloat16 != 0 ? window::Type::bfloat16 : window::Type::float16;
-  const window::Problem problem{type, batch, heads,        key_heads,  length,       kHeadDim,
-                                left, right, query.data(), key.data(), value.data(), queries,
-                                keys, keys,  nullptr,      scale,      0.0,          0};
+  const window::Problem problem{
+      type,    batch, heads, key_heads, length, kHeadDim, left, right, query.data(), key.data(), value.data(),
+      queries, keys,  keys,  nullptr,   scale,  0.0,      0,    0};
   const window::Forward forward{output.data(), queries, lse.data()};
   const window::Backward backward{
       grad_output.data(), queries,         nullptr,           output.data(), queries, lse.data(),

@@ -98,7 +98,7 @@ def kill_a_job(slurm: FakeSlurm, directory: Path) -> Kill:
 
 @pytest.mark.parametrize(
     ("lengths", "kills"),
-    [pytest.param(24, 4, marks=pytest.mark.slow), pytest.param(150, 50, marks=pytest.mark.soak)],
+    [pytest.param(24, 4, marks=pytest.mark.soak), pytest.param(150, 50, marks=pytest.mark.soak)],
 )
 def test_slurm_loses_nothing(tmp_path: Path, slurm: FakeSlurm, lengths: int, kills: int) -> None:
     pytest.importorskip("submitit", reason="submitit is not installed: pip install 'pyprof-transformers[slurm]'")

@@ -62,8 +62,10 @@ def test_every_difficulty_of_the_arenas_images(difficulty):
         assert drawing.image.shape == (32, 32)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("side", PUBLISHED)
+# At 64 pixels most drawings have no room for the paths of the hard kind and are begun anew: minutes.
+@pytest.mark.parametrize(
+    "side", [pytest.param(side, marks=pytest.mark.training if side == 64 else pytest.mark.slow) for side in PUBLISHED]
+)
 def test_every_side(side):
     geometry = published(side, "hard")
     for drawing in drawings(geometry, 4):

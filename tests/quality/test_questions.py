@@ -6,7 +6,6 @@ import json
 
 import numpy as np
 import pytest
-import torch
 
 from pyprof.cli.main import main
 from pyprof.errors import IncompleteError, UsageError
@@ -21,15 +20,6 @@ from pyprof.statistics.estimate import Estimate
 
 pytest.importorskip("accelerate", reason="training needs the extra quality")
 FIRST = parse_region("first:0.75")
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Threads that wait for each other take ten times as long where other work runs too."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def setting(model: str, steps: int, task: Language | None = None, **changes) -> Setting:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,12 @@ def test_what_is_neither(text: str) -> None:
         parse_intensity(text)
     with pytest.raises(UsageError, match=r"write 2\.50 USD/h"):
         parse_price(text)
+
+
+@pytest.mark.parametrize("read", [parse_intensity, parse_price])
+def test_what_costs_nothing_is_not_compared(read: Callable[[str], object]) -> None:
+    with pytest.raises(UsageError, match="above zero"):
+        read("0")
 
 
 def test_a_study_file_has_them_and_keeps_them() -> None:

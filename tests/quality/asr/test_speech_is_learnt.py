@@ -1,9 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-import torch
 
 from pyprof.quality import tasks
 from pyprof.quality.outcome import interval_of
@@ -12,15 +9,6 @@ from pyprof.quality.training import train
 
 for package in ("accelerate", "jiwer"):
     pytest.importorskip(package, reason="the extra quality is not installed")
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Two threads would wait for each other on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.training

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -60,15 +59,6 @@ def corpus(root: Path, made: str) -> Path:
 def speech(directory: Path, **options: Any) -> Speech:
     """The task on the one split that a corpus has."""
     return Speech(directory, splits=("mine",) * 3, **options)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """So small a step takes ten times as long where two threads wait for each other on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.slow
