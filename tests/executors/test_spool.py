@@ -117,7 +117,7 @@ def test_workers_end_when_they_are_told_to_or_the_directory_is_gone(spool: Spool
 
 def test_a_full_or_forbidden_directory_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(PyprofError, match="file"):
+    with pytest.raises(PyprofError, match="cannot be used"):
         Spool(tmp_path / "file" / "shared").write_settings({})
 
 

@@ -19,9 +19,9 @@ from pyprof.records import validate
 from pyprof.records.run_directory import read
 from pyprof.study.run import run_study
 
-QUICK = {"runs": range(60), "studies": range(80), "traces": range(60), "lines": range(25)}
+QUICK = {"runs": range(60), "studies": range(80), "traces": range(60), "lines": range(32)}
 # What is left of 5,000 runs, 5,000 study files and 500 command lines is for run_fuzz.py: it takes an hour.
-MORE = {"runs": range(60, 500), "studies": range(80, 500), "traces": range(60, 400), "lines": range(25, 200)}
+MORE = {"runs": range(60, 500), "studies": range(80, 500), "traces": range(60, 400), "lines": range(32, 200)}
 
 
 @pytest.mark.parametrize("kind", QUICK)

@@ -35,7 +35,7 @@ def test_the_module_is_left_as_it_was_also_when_a_step_fails():
 
 
 def test_what_cannot_be_done_is_said():
-    with pytest.raises(UsageError, match="choose infer or train"):
+    with pytest.raises(UsageError, match="choose infer, train, prefill or generate"):
         pyprof.profile(nn.Identity(), 1, mode="inference")
     with pytest.raises(UsageError, match="mode='infer'"):
         pyprof.profile(nn.Identity(), torch.ones(2), mode="train")

@@ -151,7 +151,7 @@ def test_what_ends_the_gate_ends_its_runs(tmp_path: Path, number: signal.Signals
 
 def test_a_folder_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     codes = {"base": Code(tmp_path), "head": Code(tmp_path / "absent")}
-    with pytest.raises(UsageError, match=r"^the code of head is not there: check the folder .*absent"):
+    with pytest.raises(UsageError, match=r"^the code of head is not there: check the folder "):
         measure_in_turn("quick", codes, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -90,5 +90,5 @@ def test_turns_are_taken_where_the_environment_says_so_and_by_no_child(
 
 
 def test_a_directory_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"^no turns can be taken: .*absent"):
+    with pytest.raises(UsageError, match=r"^no turns can be taken: .* cannot be used"):
         Turns(tmp_path / "absent")
