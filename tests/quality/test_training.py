@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -124,9 +125,12 @@ def test_a_kill_at_any_moment_leaves_a_training_that_goes_on_to_the_same_bits(tm
     """A process that writes checkpoints without a pause is killed twice, at moments that nobody chooses."""
     rng, place = random.Random(0), tmp_path / "run"
     command = [sys.executable, "-c", KILLED, str(place), str(Path(__file__).parent)]
+    # As many threads as here: with others sums are taken in another order.
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     for _ in range(2):
         before, until = newest_step(place), time.monotonic() + 120
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        with subprocess.Popen(command, env=environment, **quiet) as process:
             while newest_step(place) <= before and process.poll() is None:
                 assert time.monotonic() < until
                 time.sleep(0.02)
