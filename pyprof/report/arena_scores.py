@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rich import box
 from rich.console import RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from pyprof.analysis.arena_scores import ArenaScores, Score, ScoreRow
 from pyprof.quantity import format_bytes
+from pyprof.report.model_columns import model_columns
 
 # How wide the first column and one of a model are.
 _FIRST, _COLUMN = 15, 17
@@ -27,11 +25,10 @@ _TITLES = {
 def score_blocks(tables: Sequence[ArenaScores], width: int) -> Iterator[RenderableType]:
     """For each setting a column for each model, as many beside one another as fit, then what is not shown to learn."""
     for table in tables:
-        yield Text(setting_words(table), "dim")
-        models = max((width - _FIRST) // _COLUMN, 1)
-        for begin in range(0, len(table.rows), models):
-            yield _grid(table, table.rows[begin : begin + models])
-        yield from (Text(line, "dim") for line in remarks(table))
+        rows = [cells(table, row) for row in table.rows]
+        yield from model_columns(
+            setting_words(table), heads(table), rows, remarks(table), width=width, first=_FIRST, column=_COLUMN
+        )
 
 
 def setting_words(table: ArenaScores) -> str:
@@ -69,17 +66,6 @@ def remarks(table: ArenaScores) -> Iterator[str]:
 
 def _is_unlearnt(score: Score | None) -> bool:
     return score is not None and score.low is not None and score.baseline is not None and score.low <= score.baseline
-
-
-def _grid(table: ArenaScores, rows: Sequence[ScoreRow]) -> Table:
-    grid = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    grid.add_column("", style="bold", no_wrap=True)
-    for row in rows:
-        grid.add_column(row.model, justify="right", no_wrap=True)
-    _, *names = heads(table)
-    for name, *line in zip(names, *(cells(table, row)[1:] for row in rows), strict=True):
-        grid.add_row(name, *line)
-    return grid
 
 
 def _cell(score: Score | None) -> str:

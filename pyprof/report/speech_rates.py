@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rich import box
 from rich.console import RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from pyprof.analysis.speech_rates import LEARNS, Rate, SpeechRates, SpeechRow
 from pyprof.quantity import format_bytes, format_seconds
+from pyprof.report.model_columns import model_columns
 
 # How wide the first column and one of a model are.
 _FIRST, _COLUMN = 20, 20
@@ -19,11 +17,10 @@ _FIRST, _COLUMN = 20, 20
 def rate_blocks(tables: Sequence[SpeechRates], width: int) -> Iterator[RenderableType]:
     """For each setting a column for each model, as many beside one another as fit."""
     for table in tables:
-        yield Text(setting_words(table), "dim")
-        models = max((width - _FIRST) // _COLUMN, 1)
-        for begin in range(0, len(table.rows), models):
-            yield _grid(table, table.rows[begin : begin + models])
-        yield from (Text(line, "dim") for line in remarks(table))
+        rows = [cells(table, row) for row in table.rows]
+        yield from model_columns(
+            setting_words(table), heads(table), rows, remarks(table), width=width, first=_FIRST, column=_COLUMN
+        )
 
 
 def setting_words(table: SpeechRates) -> str:
@@ -60,17 +57,6 @@ def remarks(table: SpeechRates) -> Iterator[str]:
     for model, task, rate in rates:
         if rate.reason is not None:
             yield f"{model}, {LEARNS[task]}: {rate.reason}"
-
-
-def _grid(table: SpeechRates, rows: Sequence[SpeechRow]) -> Table:
-    grid = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    grid.add_column("", style="bold", no_wrap=True)
-    for row in rows:
-        grid.add_column(row.model, justify="right", no_wrap=True)
-    _, *names = heads(table)
-    for name, *line in zip(names, *(cells(table, row)[1:] for row in rows), strict=True):
-        grid.add_row(name, *line)
-    return grid
 
 
 def _cell(rate: Rate | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from pyprof.report import arena_scores, speech_rates
 from pyprof.report.arena import order_line, setting_words
@@ -61,15 +61,23 @@ def scores_part(view: View) -> Iterable[Markup]:
     """The scores on the arena's tasks, ours / published, with speed and memory."""
     for table in view.scores:
         rows = [arena_scores.cells(table, row) for row in table.rows]
-        yield grid(arena_scores.heads(table), rows, caption=arena_scores.setting_words(table))
-        for remark in arena_scores.remarks(table):
-            yield tag("p", remark)
+        yield from _models(
+            arena_scores.setting_words(table), arena_scores.heads(table), rows, arena_scores.remarks(table)
+        )
 
 
 def speech_part(view: View) -> Iterable[Markup]:
     """Word error rates, ours / published, with what hearing costs."""
     for table in view.speech:
         rows = [speech_rates.cells(table, row) for row in table.rows]
-        yield grid(speech_rates.heads(table), rows, caption=speech_rates.setting_words(table))
-        for remark in speech_rates.remarks(table):
-            yield tag("p", remark)
+        yield from _models(
+            speech_rates.setting_words(table), speech_rates.heads(table), rows, speech_rates.remarks(table)
+        )
+
+
+def _models(
+    caption: str, heads: Sequence[str], rows: Sequence[Sequence[str]], remarks: Iterable[str]
+) -> Iterable[Markup]:
+    yield grid(heads, rows, caption=caption)
+    for remark in remarks:
+        yield tag("p", remark)
