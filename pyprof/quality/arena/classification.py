@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pyprof.quality.arena.published import SOURCE, scores
+from pyprof.quality.plan import Plan
 from pyprof.quality.task import PLACES, Example, Task
 
 if TYPE_CHECKING:
@@ -20,6 +21,20 @@ if TYPE_CHECKING:
 # A byte is one more than its value, since 0 is the padding.
 BYTES = 257
 Tokens = npt.NDArray[np.int64]
+
+
+def released(*, steps: int, warmup: int, check_every: int) -> Plan:
+    """The schedule of the arena's released text tasks: a rate that falls with the root of the steps."""
+    return Plan(
+        steps=steps,
+        batch=32,
+        learning_rate=0.05 / warmup**0.5,
+        warmup=warmup,
+        schedule="rsqrt",
+        weight_decay=0.1,
+        clip=0.0,
+        check_every=check_every,
+    )
 
 
 class Classification(Task):

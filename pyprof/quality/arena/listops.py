@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from pyprof.quality.arena.classification import Classification, Tokens
+from pyprof.quality.arena.classification import Classification, Tokens, released
 from pyprof.quality.plan import Plan
 from pyprof.quality.task import SPLITS, Example, Split
 
@@ -58,16 +58,7 @@ class ListOps(Classification):
         """The released schedule, 5,000 steps; at tiny what learns to tell small digits from large within seconds."""
         if size == "tiny":
             return Plan(steps=200, batch=32, learning_rate=1e-2, warmup=10)
-        return Plan(
-            steps=5000,
-            batch=32,
-            learning_rate=0.05 / 1000**0.5,
-            warmup=1000,
-            schedule="rsqrt",
-            weight_decay=0.1,
-            clip=0.0,
-            check_every=500,
-        )
+        return released(steps=5000, warmup=1000, check_every=500)
 
     def split(self, name: Split, size: str, seed: int = 0) -> Sequence[Example]:
         """96,000, 2,000 and 2,000 different expressions; some thousands at tiny."""

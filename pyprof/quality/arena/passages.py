@@ -15,7 +15,7 @@ from pyprof.quality.task import SPLITS, Split
 Kind = Literal["prose", "code"]
 KINDS: tuple[Kind, ...] = ("prose", "code")
 # Modules of the standard library that are whole files of Python.
-_MODULES: tuple[str, ...] = (
+_MODULES = (
     "argparse",
     "ast",
     "configparser",
@@ -25,8 +25,6 @@ _MODULES: tuple[str, ...] = (
     "doctest",
     "enum",
     "inspect",
-)
-_MODULES += (
     "ipaddress",
     "logging",
     "mailbox",
@@ -37,11 +35,17 @@ _MODULES += (
     "shutil",
     "subprocess",
     "tarfile",
+    "tempfile",
+    "threading",
+    "traceback",
+    "typing",
+    "zipfile",
 )
-_MODULES += ("tempfile", "threading", "traceback", "typing", "zipfile")
 # Of every ten blocks of a text seven are for training, one for validation and two for the test.
 _BLOCKS: dict[Split, range] = {"train": range(7), "validation": range(7, 8), "test": range(8, 10)}
 _BLOCK = 2048
+# How many examples the tasks make of passages.
+COUNTS: dict[Split, int] = {"train": 2_000, "validation": 100, "test": 300}
 
 
 def passages(kind: Kind, split: Split, length: int, count: int, seed: int) -> list[bytes]:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pyprof.errors import UsageError
-from pyprof.quality.arena.classification import Classification, of_bytes, padded, places
-from pyprof.quality.arena.passages import KINDS, passages
+from pyprof.quality.arena.classification import Classification, of_bytes, padded, places, released
+from pyprof.quality.arena.passages import COUNTS, KINDS, passages
 from pyprof.quality.plan import Plan
 from pyprof.quality.task import SPLITS, Example, Split
 
@@ -27,7 +27,6 @@ _FILES: dict[Split, str] = {
     "validation": "new_aan_pairs.eval.tsv",
     "test": "new_aan_pairs.test.tsv",
 }
-_COUNTS = {"train": 2_000, "validation": 100, "test": 300}
 
 
 class Retrieval(Classification):
@@ -46,16 +45,7 @@ class Retrieval(Classification):
         """The released schedule, 5,000 steps; at tiny what learns within seconds."""
         if size == "tiny":
             return Plan(steps=120, batch=16, learning_rate=4e-3, warmup=10)
-        return Plan(
-            steps=5000,
-            batch=32,
-            learning_rate=0.05 / 8000**0.5,
-            warmup=8000,
-            schedule="rsqrt",
-            weight_decay=0.1,
-            clip=0.0,
-            check_every=500,
-        )
+        return released(steps=5000, warmup=8000, check_every=500)
 
     def split(self, name: Split, size: str, seed: int = 0) -> Sequence[Example]:
         """The pairs of a split; half of the built-in ones are of one kind."""
@@ -78,7 +68,7 @@ class Retrieval(Classification):
 
 @cache
 def _built_in(name: Split, length: int, seed: int) -> list[Example]:
-    count = _COUNTS[name]
+    count = COUNTS[name]
     pools = [[of_bytes(each, length) for each in passages(kind, name, length, count, seed)] for kind in KINDS]
     rng = np.random.default_rng([seed, 0x4E7A, SPLITS.index(name)])
     kinds = rng.integers(0, len(KINDS), (count, 2))

@@ -10,8 +10,8 @@ from typing import ClassVar
 import numpy as np
 
 from pyprof.errors import UsageError
-from pyprof.quality.arena.classification import Classification, of_bytes
-from pyprof.quality.arena.passages import KINDS, passages
+from pyprof.quality.arena.classification import Classification, of_bytes, released
+from pyprof.quality.arena.passages import COUNTS, KINDS, passages
 from pyprof.quality.plan import Plan
 from pyprof.quality.task import SPLITS, Example, Split
 
@@ -20,7 +20,6 @@ _LONGEST = 4096
 _TINY = 192
 # Of the training reviews every tenth is for validation.
 _EVERY = 10
-_COUNTS = {"train": 2_000, "validation": 100, "test": 300}
 
 
 class Text(Classification):
@@ -39,16 +38,7 @@ class Text(Classification):
         """The released schedule, 20,000 steps; at tiny what learns within seconds."""
         if size == "tiny":
             return Plan(steps=60, batch=16, learning_rate=4e-3, warmup=10)
-        return Plan(
-            steps=20_000,
-            batch=32,
-            learning_rate=0.05 / 8000**0.5,
-            warmup=8000,
-            schedule="rsqrt",
-            weight_decay=0.1,
-            clip=0.0,
-            check_every=1000,
-        )
+        return released(steps=20_000, warmup=8000, check_every=1000)
 
     def split(self, name: Split, size: str, seed: int = 0) -> Sequence[Example]:
         """The reviews of a split, or some thousand built-in passages."""
@@ -60,7 +50,7 @@ class Text(Classification):
 def _built_in(length: int, seed: int) -> dict[Split, list[Example]]:
     made: dict[Split, list[Example]] = {}
     for name in SPLITS:
-        half = _COUNTS[name] // 2
+        half = COUNTS[name] // 2
         examples = [
             {"tokens": of_bytes(passage, length), "label": label}
             for label, kind in enumerate(KINDS)
