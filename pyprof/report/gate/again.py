@@ -40,7 +40,8 @@ def again(gate: Gate, baseline: Run, head: Run) -> Again | None:
     runs = _runs(disturbed, baseline, head)
     # What disturbs a run prolongs it, so that the shorter one tells how long a quiet one takes.
     once = min(sum(record.seconds for record in run.records.values()) for run in (baseline, head))
-    if _took_turns(head):
+    in_turn = _took_turns(head)
+    if in_turn:
         # Each waited for the other meanwhile. Which folders the code is in, a run does not tell.
         seconds, commands = once, []
     else:
@@ -56,7 +57,7 @@ def again(gate: Gate, baseline: Run, head: Run) -> Again | None:
         obstacles=obstacles,
         seconds=seconds,
         commands=tuple(commands),
-        advice=tuple(_advice(gate, disturbed, runs, seconds, head)),
+        advice=tuple(_advice(gate, disturbed, runs, seconds, head, in_turn)),
     )
 
 
@@ -75,7 +76,9 @@ def _took_turns(run: Run) -> bool:
     return any(reading.rounds is not None and reading.rounds.ended for reading in readings)
 
 
-def _advice(gate: Gate, disturbed: Sequence[Change], runs: Sequence[Run], seconds: float, head: Run) -> Iterator[str]:
+def _advice(
+    gate: Gate, disturbed: Sequence[Change], runs: Sequence[Run], seconds: float, head: Run, in_turn: bool
+) -> Iterator[str]:
     names = named([short_case(change.case) for change in disturbed])
     yield f"Not judged: {len(disturbed)} of {plural(len(gate.changes), 'comparison')} ({names})."
     directories = " and ".join(str(run.directory) for run in runs)
@@ -97,13 +100,13 @@ def _advice(gate: Gate, disturbed: Sequence[Change], runs: Sequence[Run], second
             f"{100 * MOST_DETECTABLE:.0f} % beyond the margin would have been shown: a quieter machine helps, or more "
             "rounds (min_samples under [measure])."
         )
-    if obstacles - {"waits"} and not _took_turns(head):
+    if obstacles - {"waits"} and not in_turn:
         yield "pyprof gate measures both states of the code in turn, so that they meet the same machine."
     threads = head.environment.threads
     if threads > 1:
         cores = spoken(range(threads - 1))
         yield f"What cannot be stopped needs a core of its own: measure both runs with --pin {cores}, say."
-    if _took_turns(head):
+    if in_turn:
         yield (
             "Measure both again by the same pyprof gate with another -o while nothing else runs on these cores "
             f"(pyprof env --check says what does); on a quiet machine that takes about {format_seconds(seconds)}."
