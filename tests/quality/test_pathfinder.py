@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -62,16 +65,39 @@ def test_every_difficulty_of_the_arenas_images(difficulty):
         assert drawing.image.shape == (32, 32)
 
 
-# At 64 pixels most drawings have no room for the paths of the hard kind and are begun anew: minutes.
-@pytest.mark.parametrize(
-    "side", [pytest.param(side, marks=pytest.mark.training if side == 64 else pytest.mark.slow) for side in PUBLISHED]
-)
-def test_every_side(side):
-    geometry = published(side, "hard")
+@pytest.mark.parametrize("difficulty", DIFFICULTIES)
+@pytest.mark.parametrize("side", [side for side in PUBLISHED if side > 32])
+def test_every_side(side, difficulty):
+    geometry = published(side, difficulty)
     for drawing in drawings(geometry, 4):
         check_paths(geometry, drawing)
         check_dots(drawing)
         assert drawing.image.shape == (side, side)
+
+
+@pytest.mark.slow
+def test_an_image_of_every_kind_is_drawn_within_a_second():
+    for side in PUBLISHED:
+        for difficulty in DIFFICULTIES:
+            begin = time.process_time()
+            drawings(published(side, difficulty), 20, seed=1)
+            assert (time.process_time() - begin) / 20 < 1
+
+
+def test_a_path_turns_as_published_where_it_has_room():
+    """Turns have the density cos², over the continuity: without walls or other paths its mean and variance."""
+    geometry = replace(published(256, "easy"), side=1000, apart=200.0)
+    turns = []
+    for drawing in drawings(geometry, 60):
+        for path in range(2):
+            along = np.squeeze(np.diff(drawing.paddles[drawing.path == path], axis=1))
+            headings = np.arctan2(along[:, 0], along[:, 1])
+            turns += list((np.diff(headings) + np.pi) % (2 * np.pi) - np.pi)
+    # Over all angles from -a to a with a = pi / 2: the variance of cos² is a²/3 - 1/2.
+    variance = (np.pi**2 / 12 - 0.5) / geometry.continuity**2
+    assert abs(np.mean(turns)) < 4 * (variance / len(turns)) ** 0.5
+    assert np.var(turns) == pytest.approx(variance, rel=0.2)
+    assert np.abs(turns).max() <= np.pi / 2 / geometry.continuity
 
 
 def test_paths_keep_a_margin_to_one_another():
