@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyprof.cli import live, quality_questions
-from pyprof.cli.options import add_attention, add_command, add_json, directory, named, names, print_json, seconds, whole
+from pyprof.cli.options import (
+    add_attention,
+    add_command,
+    add_json,
+    directory,
+    named,
+    names,
+    positive,
+    print_json,
+    seconds,
+    whole,
+)
 from pyprof.cli.output import models_print_to_standard_error, say
 from pyprof.errors import ExitCode, UsageError
 from pyprof.quality.plan import DTYPES
@@ -16,6 +29,8 @@ from pyprof.quality.tasks import TASKS
 if TYPE_CHECKING:
     from pyprof.cli.options import Commands
     from pyprof.quality.plan import Plan
+    from pyprof.quality.rates import Tried
+    from pyprof.quality.subject import Subject
     from pyprof.quality.task import Task
     from pyprof.quality.training import Progress
 
@@ -51,6 +66,15 @@ def add(commands: Commands) -> None:
     plan = parser.add_argument_group("the training, as the task has it unless you say otherwise")
     plan.add_argument("--steps", type=whole(1), metavar="N", help="steps of a training")
     plan.add_argument("--batch", type=whole(1), metavar="N", help="examples of a step")
+    plan.add_argument(
+        "--rates",
+        type=_rates,
+        metavar="A,B",
+        help="learning rates; of several, that which is best on validation examples (over 3 seeds at most)",
+    )
+    plan.add_argument(
+        "--length", type=whole(1), metavar="N", help="bytes of a window of --task language (default: that of the size)"
+    )
     plan.add_argument("--dtype", choices=DTYPES, help="autocast-bfloat16 computes what it may in bfloat16")
     plan.add_argument("--device", metavar="DEVICE", default="cpu", help="cpu (default) or cuda")
     plan.add_argument("--weights", type=named, metavar="DIR", help="a checkpoint that the model starts from")
@@ -87,7 +111,8 @@ def _run(options: argparse.Namespace) -> int:
     require_extra()
     task = tasks.find(options.task or quality_questions.TASK, options.data, **_of_task(options))
     subject = Subject(options.model, options.size, options.attention or "best", options.device, options.weights)
-    plan, seeds = _plan(task, options), range(options.seeds or (1 if asked else 5))
+    seeds = range(options.seeds or (1 if asked else 5))
+    plan, tried = _with_rate(_plan(task, options), options, task, subject, seeds)
     if asked:
         from pyprof.quality.questions import Setting
 
@@ -104,6 +129,7 @@ def _run(options: argparse.Namespace) -> int:
             control=options.control,
             tell=_show_progress,
         )
+    outcome = replace(outcome, rates=tried)
     live.clear()
     if options.json:
         print_json(outcome.to_json())
@@ -121,12 +147,39 @@ def _run(options: argparse.Namespace) -> int:
 
 def _of_task(options: argparse.Namespace) -> dict[str, Any]:
     """What was said of the task itself."""
-    said = {"decoding": options.decoding, "splits": options.splits}
+    said = {"decoding": options.decoding, "splits": options.splits, "length": options.length}
     return {name: value for name, value in said.items() if value is not None}
 
 
 def _plan(task: Task, options: argparse.Namespace) -> Plan:
     return task.plan(options.size).but(steps=options.steps, batch=options.batch, dtype=options.dtype)
+
+
+def _rates(text: str) -> tuple[float, ...]:
+    return tuple(map(positive, names(text)))
+
+
+def _with_rate(
+    plan: Plan, options: argparse.Namespace, task: Task, subject: Subject, seeds: Sequence[int]
+) -> tuple[Plan, tuple[Tried, ...]]:
+    """The plan with the learning rate that was given, or the best of several with what each led to."""
+    rates: tuple[float, ...] = options.rates or ()
+    if len(set(rates)) < 2:
+        return plan.but(learning_rate=rates[0] if rates else None), ()
+    from pyprof.quality.rates import best_of, try_rates
+
+    with models_print_to_standard_error():
+        tried = try_rates(
+            task,
+            subject,
+            plan,
+            rates,
+            seeds=seeds,
+            directory=options.output,
+            budget=options.budget,
+            tell=_show_progress,
+        )
+    return plan.but(learning_rate=best_of(tried, task.metric)), tried
 
 
 def _check_output(options: argparse.Namespace) -> None:

@@ -77,8 +77,8 @@ class Language(Task):
     """Predict each byte of a text from those before it.
 
     The text is the user's, a file or a directory of ``*.txt`` files, or Python's manual; its first nine tenths are to
-    learn from, the next twentieth is for validation and the last one for the test. Raises UsageError for a text that
-    is too short for that.
+    learn from, the next twentieth is for validation and the last one for the test. `length` is that of a window in
+    bytes, None for that of the size. Raises UsageError for a text that is too short for that.
     """
 
     name = "language"
@@ -87,10 +87,11 @@ class Language(Task):
     metric = PERPLEXITY
     layout = "a text: a file, or a directory of *.txt files"
 
-    def __init__(self, directory: Path | None = None) -> None:
+    def __init__(self, directory: Path | None = None, length: int | None = None) -> None:
         if directory is not None and not directory.exists():
             raise UsageError(f"there is no {str(directory)!r}: {self.name} needs {self.layout}")
         self.directory = directory
+        self._length = length
         self._text = np.frombuffer(text_bytes(directory), dtype=np.uint8)
 
     @property
@@ -101,10 +102,10 @@ class Language(Task):
 
     @property
     def options(self) -> Mapping[str, Any]:
-        return {"text": self.text}
+        return {"text": self.text} if self._length is None else {"text": self.text, "length": self._length}
 
     def length(self, size: str) -> int:
-        return _LENGTHS[size]
+        return self._length or _LENGTHS[size]
 
     def plan(self, size: str) -> Plan:
         return _PLANS[size]

@@ -9,6 +9,7 @@ from statistics import fmean, stdev
 from typing import Any, Literal
 
 from pyprof.quality.plan import Plan
+from pyprof.quality.rates import Tried
 from pyprof.quality.task import Metric
 from pyprof.statistics.estimate import CONFIDENCE, FEWEST_SAMPLES
 from pyprof.statistics.student import student_quantile
@@ -54,7 +55,7 @@ class Outcome:
     """A model on a task, trained from several seeds.
 
     `baseline` is the quality of who never looks at an input, `control` are trainings on shuffled labels, `published`
-    has the publication's scores by model.
+    has the publication's scores by model. `rates` are the learning rates that were tried on validation examples.
     """
 
     task: str
@@ -69,6 +70,7 @@ class Outcome:
     control: tuple[SeedOutcome, ...] = ()
     published: Mapping[str, float] = field(default_factory=dict)
     source: str = ""
+    rates: tuple[Tried, ...] = ()
 
     @property
     def value(self) -> float | None:
@@ -104,6 +106,7 @@ class Outcome:
             "published": dict(self.published),
             "source": self.source,
             "plan": self.plan.to_json(),
+            "rates": [each.to_json() for each in self.rates],
         }
 
 

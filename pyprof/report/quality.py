@@ -28,8 +28,18 @@ def outcome_blocks(outcome: Outcome, title: str, details: Sequence[str] = ()) ->
     published = outcome.published.get(outcome.model)
     if published is not None:
         yield Text(f"published: {published:.3f} ({outcome.source})", "dim")
+    if outcome.rates:
+        yield Text(f"{rates_words(outcome)}", "dim")
     yield _grid([*outcome.seeds, *outcome.control], len(outcome.seeds), outcome)
     yield from (Text(line, "dim") for line in (*details, *_reasons((*outcome.seeds, *outcome.control))))
+
+
+def rates_words(outcome: Outcome) -> str:
+    """The learning rate that was taken, and what each that was tried led to on validation examples."""
+    tried = ", ".join(
+        f"{each.rate:g} {'diverged' if each.quality is None else f'{each.quality:.3f}'}" for each in outcome.rates
+    )
+    return f"learning rate {outcome.plan.learning_rate:g}, the best on validation examples: {tried}"
 
 
 def quality_words(seeds: Sequence[SeedOutcome]) -> str:
