@@ -19,12 +19,16 @@ if TYPE_CHECKING:
     from pyprof.study.run import Event
 
 
+# Seconds between two lines of what takes long, where lines stay.
+ADVANCE_SECONDS = 30.0
+
+
 @contextmanager
 def progress(console: Console | None = None) -> Iterator[Callable[[Event], None]]:
     """What to call with each event of a run while the context is entered."""
     console = console or Console(stderr=True)
     if not console.is_terminal:
-        yield lambda event: _line(console, event)
+        yield _Lines(console)
         return
     columns = (
         BarColumn(20),
@@ -38,16 +42,33 @@ def progress(console: Console | None = None) -> Iterator[Callable[[Event], None]
         running: dict[Case, Place | None] = {}
 
         def tell(event: Event) -> None:
-            if event.kind == "started":
+            if event.kind in ("started", "advanced"):
                 running[event.case] = event.place
             else:
                 running.pop(event.case, None)
             _line(console, event)
             times = f"{format_seconds(event.elapsed)}, about {format_seconds(event.left)} left"
-            bar.update(task, completed=event.done, total=event.total, description=_together(running), times=times)
+            what = f"{event.case}: {event.what}" if event.what else _together(running)
+            bar.update(task, completed=event.done, total=event.total, description=what, times=times)
             bar.refresh()
 
         yield tell
+
+
+class _Lines:
+    """A line for each case that is finished, and now and then one for what takes long."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._last = 0.0
+
+    def __call__(self, event: Event) -> None:
+        if event.kind != "advanced":
+            self._last = event.elapsed
+            _line(self._console, event)
+        elif event.elapsed - self._last >= ADVANCE_SECONDS:
+            self._last = event.elapsed
+            _print(self._console, event, event.what)
 
 
 def _together(running: Mapping[Case, Place | None]) -> str:
@@ -63,7 +84,10 @@ def _line(console: Console, event: Event) -> None:
     record = event.record
     if event.kind != "finished" or record is None:
         return
-    what = "; ".join(_figures(event)) if record.status == "ok" else f"{record.status}: {record.reason}"
+    _print(console, event, "; ".join(_figures(event)) if record.status == "ok" else f"{record.status}: {record.reason}")
+
+
+def _print(console: Console, event: Event, what: str) -> None:
     count = f"{event.done}/{event.total}"
     left = f"about {format_seconds(event.left)} left"
     where = "" if event.place is None else f" on {event.place}"

@@ -17,7 +17,8 @@ from pyprof.errors import IncompleteError, PyprofError, UsageError
 from pyprof.executors.kind import Asked, Kind
 from pyprof.executors.seats import Seat, on_host, seats_of
 from pyprof.executors.serve import measure_task
-from pyprof.records.executor import Began, Executor, Lost, Ready, Report, Task, Warned, Worker
+from pyprof.records import trainings
+from pyprof.records.executor import Advance, Began, Executor, Lost, Ready, Report, Task, Warned, Worker
 from pyprof.records.place import Place
 from pyprof.records.study import Study
 from pyprof.worker.executors import WorkerExecutor
@@ -178,7 +179,7 @@ class DevicesExecutor:
 
     def _note(self, report: Report) -> None:
         """A worker that is done is free again, and one that only loses what it is given is retired."""
-        if isinstance(report, Began | Warned):
+        if isinstance(report, Began | Advance | Warned):
             return
         sitting = self._of_task.pop(report.task)
         sitting.busy = False
@@ -221,7 +222,7 @@ def _serve(sitting: _Sitting, reports: queue.SimpleQueue[Report | _Started]) -> 
         assert sitting.ready is not None
         reports.put(Began(asked.id, sitting.place, datetime.now(UTC).isoformat()))
         try:
-            report: Report = measure_task(sitting.worker, sitting.ready, asked, sitting.place)
+            report: Report = measure_task(sitting.worker, sitting.ready, asked, sitting.place, reports.put)
         except Exception as error:
             report = Lost(asked.id, f"{type(error).__name__}: {error}", sitting.place)
         reports.put(report)
@@ -249,7 +250,10 @@ def _divided(study: Study, seats: Sequence[Seat]) -> Study:
 
 
 def _create(asked: Asked) -> Executor:
-    return DevicesExecutor(lambda device: seats_of(asked.workers, device))
+    kept = trainings.variables(asked.directory)
+    return DevicesExecutor(
+        lambda device: seats_of(asked.workers, device), lambda variables: WorkerExecutor({**variables, **kept})
+    )
 
 
 EXECUTOR = Kind("devices", "a worker a GPU of this machine, or --workers sets of its processors", _create)

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 
 from pyprof.errors import UsageError
 from pyprof.executors.kind import Asked, Kind
-from pyprof.records.executor import Began, Executor, Measured, Outcome, Ready, Report, Task, Worker
+from pyprof.records import trainings
+from pyprof.records.executor import Advance, Began, Executor, Measured, Outcome, Ready, Report, Task, Worker
 from pyprof.records.place import Place
 from pyprof.records.study import Study
 from pyprof.worker.executors import WorkerExecutor
@@ -26,7 +27,7 @@ class OneWorker:
         self._place = Place(socket.gethostname(), "cpu")
         self._ready: Ready | None = None
         self._task: Task | None = None
-        self._outcomes: Iterator[Outcome] | None = None
+        self._outcomes: Iterator[Outcome | Advance] | None = None
         self._left = 0
 
     def start(self, study: Study) -> Ready:
@@ -50,7 +51,7 @@ class OneWorker:
         self._task, self._outcomes, self._left = task, None, len(task.cases)
 
     def wait(self, seconds: float | None) -> Sequence[Report]:
-        """The next outcome of the group, however long that takes."""
+        """The next outcome of the group, however long that takes, or how far it is."""
         if self._task is None:
             return ()
         assert self._ready is not None
@@ -58,6 +59,8 @@ class OneWorker:
             self._outcomes = iter(self._worker.measure_together(self._task.cases))
             return (Began(self._task.id, self._place, datetime.now(UTC).isoformat()),)
         outcome = next(self._outcomes)
+        if isinstance(outcome, Advance):
+            return (outcome,)
         self._left -= 1
         measured = Measured(self._task.id, (outcome,), self._ready.environment, last=self._left == 0)
         if measured.last:
@@ -78,7 +81,7 @@ class OneWorker:
 def _create(asked: Asked) -> Executor:
     if asked.workers is not None:
         raise UsageError("--workers is of --executor devices and others: the local one has one worker")
-    return OneWorker()
+    return OneWorker(WorkerExecutor(trainings.variables(asked.directory)))
 
 
 EXECUTOR = Kind("local", "one process of this machine measures group after group (the default)", _create)

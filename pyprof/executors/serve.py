@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from pyprof.errors import PyprofError
 from pyprof.records.environment import Environment
-from pyprof.records.executor import Lost, Measured, Outcome, Ready, Task, Worker, by_itself
+from pyprof.records.executor import Advance, Lost, Measured, Outcome, Ready, Task, Worker, by_itself
 from pyprof.records.place import Place
 from pyprof.records.record import Record
 from pyprof.timing.cores import spoken, usable_cores
@@ -34,8 +34,10 @@ MOST_TIMEOUTS = 2
 COUNTERS = Path("/proc/vmstat")
 
 
-def measure_task(worker: Worker, ready: Ready, task: Task, place: Place) -> Measured | Lost:
-    """Measure a group with a worker that has been started, `ready` being what it said then.
+def measure_task(
+    worker: Worker, ready: Ready, task: Task, place: Place, tell: Callable[[Advance], None] = lambda advance: None
+) -> Measured | Lost:
+    """Measure a group with a worker that has been started, `ready` being what it said then; `tell` is told how far.
 
     Records carry the place. A group is lost where the worker itself fails, where a process was killed and not by the
     system for want of memory, where the GPU is gone, or where it took all its time though it was predicted to be short;
@@ -44,7 +46,7 @@ def measure_task(worker: Worker, ready: Ready, task: Task, place: Place) -> Meas
     place = replace(place, attempt=task.attempt, group=task.group, together=len(task.cases))
     kills, begin = memory_kills(), time.monotonic()
     try:
-        outcomes = tuple(worker.measure_together(task.cases))
+        outcomes = tuple(_outcomes(worker, task, tell))
     except PyprofError as error:
         return Lost(task.id, str(error), place)
     killed = any(_was_killed(each.record) for each in outcomes)
@@ -58,6 +60,14 @@ def measure_task(worker: Worker, ready: Ready, task: Task, place: Place) -> Meas
         return Lost(task.id, reason, place)
     stamped = tuple(replace(each, record=replace(each.record, place=place)) for each in outcomes)
     return Measured(task.id, stamped, ready.environment)
+
+
+def _outcomes(worker: Worker, task: Task, tell: Callable[[Advance], None]) -> Iterator[Outcome]:
+    for told in worker.measure_together(task.cases):
+        if isinstance(told, Advance):
+            tell(told)
+        else:
+            yield told
 
 
 def place_of(environment: Environment, machine: str | None = None) -> Place:

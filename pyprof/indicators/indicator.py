@@ -54,6 +54,11 @@ class Step(Protocol):
         ...
 
     @property
+    def tell(self) -> Callable[[str, float], None]:
+        """What is told in words how far a reading is that takes long, and the seconds that it will still take."""
+        ...
+
+    @property
     def loader(self) -> str | None:
         """The function that gives the examples of `wall_clock`, as ``package.module:function``; None without one."""
         ...
@@ -96,7 +101,8 @@ class Indicator(IndicatorFacts):
     nothing to read); *searched* while the largest batch is looked for, by ``read(search)``; *weighed* on one call of
     the step, by ``read(step, call)``, where `call` runs the step once and may carry the probes; *counted* by
     ``read(step)``, which may look at the module, its inputs and the mode, and may run the step; *trained* by
-    ``read(step)`` too, last of all, in the cases whose length is ``length(training, size)``, that of the task;
+    ``read(step)`` too, last of all, in the cases whose length is ``length(training, size)``, that of the task, on
+    ``examples(training, size)`` in all;
     *derived* from the other readings of the case by ``read(case, readings, costs)``, of which it `needs` those. `read`
     gives a ``Reading``; one that cannot be had has the value None and a reason. What a counter or a training raises is
     such a reason too, while everything else of the case stands; what others raise becomes the case's status. `usual`:
@@ -108,6 +114,7 @@ class Indicator(IndicatorFacts):
     needs: tuple[str, ...] = ()
     read: Callable[..., Reading] | None = None
     length: Callable[[Training, str], int] | None = None
+    examples: Callable[[Training, str], int] | None = None
 
     def __post_init__(self) -> None:
         if (self.read is None) != (self.how == "timed"):

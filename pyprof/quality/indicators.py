@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,12 +10,16 @@ from typing import TYPE_CHECKING, Any
 from pyprof.indicators.indicator import Indicator
 from pyprof.indicators.registry import TRAINED
 from pyprof.quality.tasks import find, kind
+from pyprof.records import trainings
 from pyprof.records.reading import Reading
 from pyprof.records.study_parts import Training
 
 if TYPE_CHECKING:
     from pyprof.indicators.indicator import Step
     from pyprof.quality.outcome import Outcome
+    from pyprof.quality.plan import Plan
+    from pyprof.quality.task import Task
+    from pyprof.quality.training import Progress
 
 _PLACE = 200
 
@@ -39,6 +44,7 @@ def of_task(name: str) -> Indicator:
         how="trained",
         read=partial(_read, name),
         length=partial(_length, name),
+        examples=partial(_examples, name),
     )
 
 
@@ -57,6 +63,16 @@ def _length(name: str, training: Training, size: str) -> int:
     return find(name, _directory(name, training)).length(size)
 
 
+def _plan(task: Task, training: Training, size: str) -> Plan:
+    return task.plan(size).but(steps=training.steps)
+
+
+def _examples(name: str, training: Training, size: str) -> int:
+    """How many examples all trainings of a model see."""
+    plan = _plan(find(name, _directory(name, training)), training, size)
+    return plan.steps * plan.batch * training.seeds * (1 + training.control)
+
+
 def _read(name: str, step: Step) -> Reading:
     """Train the model of a step from several seeds; the mean quality with its interval, all else in the detail."""
     from pyprof.quality.subject import Subject
@@ -64,12 +80,32 @@ def _read(name: str, step: Step) -> Reading:
 
     case, training = step.case, step.training
     task = find(name, _directory(name, training))
-    plan = task.plan(case.size).but(steps=training.steps)
+    plan = _plan(task, training, case.size)
     if case.dtype == "autocast-bfloat16":
         plan = plan.but(dtype=case.dtype)
     subject = Subject(case.model, case.size, case.attention, case.device, case.weights)
-    outcome = train(task, subject, plan, seeds=range(training.seeds), budget=training.budget, control=training.control)
+    outcome = train(
+        task,
+        subject,
+        plan,
+        seeds=range(training.seeds),
+        directory=trainings.place_of(case.key, of_task(name).name),
+        budget=training.budget,
+        control=training.control,
+        checkpoint_every=training.checkpoint_every,
+        tell=partial(_tell, task, training, step.tell),
+    )
     return reading(outcome)
+
+
+def _tell(task: Task, training: Training, tell: Callable[[str, float], None], progress: Progress) -> None:
+    """Say how far all trainings of a model are, of which those to come take as long as this one."""
+    after = training.seeds - 1 - progress.seed
+    if training.control and not progress.shuffled:
+        after += training.seeds
+    left = progress.left + after * (progress.elapsed + progress.left)
+    what = f"{'shuffled labels, ' if progress.shuffled else ''}seed {progress.seed + 1} of {training.seeds}"
+    tell(f"{task.title}: {what}, step {progress.step:,} of {progress.steps:,}", left)
 
 
 def reading(outcome: Outcome) -> Reading:

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 _WEIGHTS = "model.safetensors"
 _OPTIMIZERS = {"adamw": "adamw_torch", "adafactor": "adafactor", "sgd": "sgd"}
-# How many checkpoints a training writes whose plan does not say when.
-_CHECKPOINTS = 20
+# Checkpoints take no more than a twentieth of the time, unless the plan says after how many steps to write them.
+_SHARE = 20
 # Seconds between two tellings of how far a training is.
 _TELL_EVERY = 0.5
 
@@ -98,17 +98,21 @@ class Loop(TrainerCallback):  # type: ignore[misc]
     joules_reason: str | None = None
     why_diverged: str | None = None
 
-    def run(self, *, keep: bool) -> None:
-        """Train; with `keep` checkpoints are written, and an earlier run in the directory is continued."""
-        found = checkpoints.newest(self.directory) if keep else None
+    def run(self, keep: float | None) -> None:
+        """Train; with `keep` checkpoints are written, every so many seconds where the plan does not say after how many
+        steps, and an earlier run in the directory is continued.
+        """
+        found = None if keep is None else checkpoints.newest(self.directory)
         own_forward = "forward" in vars(self.module)
         meter = self._meter()
         # What earlier parts of this training took.
         self._before, self._joules_before = (0.0, 0.0) if found is None else self._resumed(found[1])
         self._told = -math.inf
-        trainer = self._trainer(keep=keep)
+        self._keep = math.inf if keep is None or self.plan.save_every else keep
+        trainer = self._trainer(keep=keep is not None)
         self._trainer_seen = trainer
         self._began = time.perf_counter()
+        self._next_save = self._began + self._keep
         joules = None if meter is None else meter.joules()
         try:
             trainer.train(resume_from_checkpoint=None if found is None else str(found[0]))
@@ -166,6 +170,9 @@ class Loop(TrainerCallback):  # type: ignore[misc]
         self.elapsed = self._before + now - self._began
         if self.budget is not None and self.elapsed >= self.budget:
             control.should_training_stop = True
+        if now >= self._next_save and self.step < self.plan.steps:
+            control.should_save = True
+            self._saving_since = now
         last = self.step >= self.plan.steps or control.should_training_stop
         if self.tell is not None and (last or now - self._told >= _TELL_EVERY):
             self._told = now
@@ -193,6 +200,9 @@ class Loop(TrainerCallback):  # type: ignore[misc]
             "curve": [list(point) for point in self.curve],
         }
         checkpoints.mark(self.directory, state.global_step, told)
+        if self._keep < math.inf:
+            now = time.perf_counter()
+            self._next_save = now + max(self._keep, _SHARE * (now - self._saving_since))
 
 
 def _arguments(plan: Plan, seed: int, directory: Path, device: str, *, keep: bool) -> TrainingArguments:
@@ -217,8 +227,9 @@ def _arguments(plan: Plan, seed: int, directory: Path, device: str, *, keep: boo
         seed=seed,
         data_seed=seed,
         use_cpu=device == "cpu",
-        save_strategy="steps" if keep else "no",
-        save_steps=plan.save_every or max(1, plan.steps // _CHECKPOINTS),
+        # What is kept every so many seconds, the loop asks for.
+        save_strategy="steps" if keep and plan.save_every else "no",
+        save_steps=plan.save_every or 1,
         # The one before is kept until the newest counts.
         save_total_limit=2,
         logging_strategy="no",

@@ -21,8 +21,8 @@ class Plan:
     (constant), falls to zero at the last step in a line (linear) or as a cosine, or falls with the square root of the
     steps (rsqrt, as Long Range Arena's text tasks have it). `batch` examples make a step, in `accumulate` parts that
     are computed one after the other. `clip` bounds the norm of the gradient, 0 for no bound. `check_every` are the
-    steps between two looks at the validation examples, 0 for none; `save_every` those between two checkpoints, 0 for a
-    twentieth of all.
+    steps between two looks at the validation examples, 0 for none; `save_every` those between two checkpoints, 0 for as
+    many as take the seconds that whoever trains asks for.
     """
 
     steps: int

@@ -24,6 +24,7 @@ from pyprof.quality.outcome import Outcome, SeedOutcome
 from pyprof.quality.plan import Plan
 from pyprof.quality.subject import Subject
 from pyprof.quality.task import Example, Task
+from pyprof.records.study_parts import CHECKPOINT_SECONDS
 from pyprof.records.whole_file import write_whole
 
 if TYPE_CHECKING:
@@ -83,12 +84,14 @@ def train(
     directory: Path | None = None,
     budget: float | None = None,
     control: bool = False,
+    checkpoint_every: float = CHECKPOINT_SECONDS,
     tell: Tell | None = None,
 ) -> Outcome:
     """Train a model from several seeds and judge each on the task's test examples.
 
     `budget` bounds the seconds of each training, set-up aside. With a `directory` every seed has one in it, where it
-    goes on after it was killed, and is read back where it was finished. `control` trains as many on shuffled labels.
+    goes on after it was killed, and is read back where it was finished; `checkpoint_every` are the seconds between two
+    checkpoints where the plan does not say after how many steps. `control` trains as many on shuffled labels.
 
     Raises UsageError for what cannot be trained, and where the extra `quality` is missing.
     """
@@ -107,6 +110,7 @@ def train(
                 directory=None if directory is None else directory / f"{'control' if shuffled else 'seed'}-{seed}",
                 budget=budget,
                 shuffled=shuffled,
+                checkpoint_every=checkpoint_every,
                 tell=tell,
             ).outcome
             for seed in seeds
@@ -138,6 +142,7 @@ def train_seed(
     directory: Path | None = None,
     budget: float | None = None,
     shuffled: bool = False,
+    checkpoint_every: float = CHECKPOINT_SECONDS,
     tell: Tell | None = None,
 ) -> Trained:
     """Train a model from one seed; see `train`. With `shuffled` the labels of its training examples are permuted."""
@@ -162,8 +167,9 @@ def train_seed(
         if finished is not None:
             return Trained(module.to(subject.device).eval(), finished)
         with tempfile.TemporaryDirectory() if directory is None else _kept(directory) as place:
+            keep = None if directory is None else checkpoint_every
             loop = Loop(task, module, data, plan, seed, Path(place), subject.device, budget, tell, shuffled, identity)
-            loop.run(keep=directory is not None)
+            loop.run(keep)
         outcome = _outcome(loop, task, module, data)
     if directory is not None:
         _finish(directory, identity, module, outcome)

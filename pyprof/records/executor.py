@@ -48,6 +48,24 @@ class Outcome:
         return cls(Record.from_json(data["record"]), data["layers"])
 
 
+@dataclass(frozen=True)
+class Advance:
+    """How far a case is that takes long, in words (a training, say), and the seconds that this will still take."""
+
+    case: Case
+    what: str
+    left: float
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object of all fields."""
+        return {"advance": self.case.to_json(), "what": self.what, "left": self.left}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Advance:
+        """Rebuild it; raises UsageError where its case is damaged."""
+        return cls(Case.from_json(data["advance"]), str(data["what"]), float(data["left"]))
+
+
 def by_itself(why: str) -> str:
     """The note on a case that was not timed together with its group."""
     return f"timed by itself, not in the same rounds as what it is compared with: {why}"
@@ -61,11 +79,12 @@ class Worker(Protocol):
         """Get ready to measure cases of the study; raises UsageError where the machine cannot."""
         ...
 
-    def measure_together(self, cases: Sequence[Case]) -> Iterator[Outcome]:
+    def measure_together(self, cases: Sequence[Case]) -> Iterator[Outcome | Advance]:
         """Measure cases of one comparison in the same rounds; give each outcome as soon as it is known, in any order.
 
-        While the caller deals with an outcome, nothing is measured. What goes wrong with a case is a status of its
-        record, never an exception, and the others are measured all the same, one by one if need be.
+        In between it may say how far a case is. While the caller deals with an outcome, nothing is measured. What goes
+        wrong with a case is a status of its record, never an exception, and the others are measured all the same, one
+        by one if need be.
         """
         ...
 
@@ -190,7 +209,7 @@ class Warned:
         return {"warned": self.sentence}
 
 
-Report = Began | Measured | Lost | Warned
+Report = Began | Advance | Measured | Lost | Warned
 
 
 def report_from_json(data: Mapping[str, Any]) -> Report:
@@ -198,6 +217,8 @@ def report_from_json(data: Mapping[str, Any]) -> Report:
     try:
         if "began" in data:
             return Began(str(data["began"]), Place.from_json(data["place"]), str(data["clock"]))
+        if "advance" in data:
+            return Advance.from_json(data)
         if "measured" in data:
             outcomes = tuple(Outcome.from_json(each) for each in data["outcomes"])
             environment = Environment.from_json(data["environment"])

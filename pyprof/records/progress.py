@@ -23,7 +23,10 @@ _LOOKS, _BETWEEN_LOOKS = 5, 0.02
 
 @dataclass(frozen=True)
 class Busy:
-    """A group that is being measured: since when (ISO 8601, UTC), and how many seconds it is predicted to take."""
+    """A group that is being measured: since when (ISO 8601, UTC), and how many seconds it is predicted to take.
+
+    `what` says how far it is, where that takes long.
+    """
 
     cases: tuple[str, ...]
     machine: str
@@ -31,6 +34,7 @@ class Busy:
     attempt: int
     since: str
     seconds: float
+    what: str | None = None
 
 
 @dataclass(frozen=True)
@@ -107,12 +111,14 @@ def is_running(directory: Path) -> bool:
 
 _BUSY = validate.instance(
     Busy,
+    absent=("what",),
     cases=validate.listing(validate.words),
     machine=validate.words,
     device=validate.words,
     attempt=validate.whole(1, validate.LARGE),
     since=validate.words,
     seconds=validate.not_negative,
+    what=validate.optional(validate.text),
 )
 _PROGRESS = validate.instance(
     Progress,

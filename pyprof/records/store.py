@@ -11,7 +11,7 @@ from typing import Any
 from pyprof.errors import IncompleteError, UsageError
 from pyprof.failures import is_full
 from pyprof.plain import shown
-from pyprof.records import toml
+from pyprof.records import toml, trainings
 from pyprof.records.environment import Environment
 from pyprof.records.executor import Columns, Outcome
 from pyprof.records.lock import GRACE_SECONDS, Lock
@@ -34,7 +34,7 @@ from pyprof.records.study import Study
 from pyprof.records.whole_file import HALVES, PARTIAL, write_whole
 
 # What a run that ended before its first record may have left.
-_OWN = (STUDY, RESOLVED, ENVIRONMENT, ENVIRONMENTS, RECORDS, LAYERS, LOCK, PAGE, PROGRESS)
+_OWN = (STUDY, RESOLVED, ENVIRONMENT, ENVIRONMENTS, RECORDS, LAYERS, LOCK, PAGE, PROGRESS, trainings.FOLDER)
 
 
 class Store:
@@ -116,7 +116,7 @@ class Store:
         self.append_all((Outcome(record, layers),))
 
     def append_all(self, outcomes: Sequence[Outcome]) -> None:
-        """Put the records of a group on disk, all of them or none; see `append`."""
+        """Put the records of a group on disk, all of them or none; see `append`. Then forget how they were trained."""
         written = self._layers.size
         layers = [{"key": each.record.case.key, **each.layers} for each in outcomes if each.layers]
         try:
@@ -126,6 +126,7 @@ class Store:
         except OSError as error:
             self._layers.cut(written)
             raise self._cannot_write(error) from error
+        trainings.forget(self.directory, (each.record for each in outcomes))
 
     def append_layers(self, key: str, layers: Columns) -> None:
         """Put the layers of a case on disk whose record follows; raises IncompleteError on a full disk."""

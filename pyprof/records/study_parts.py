@@ -67,13 +67,18 @@ class Care:
     timeout: float = 900.0
 
 
+# Seconds between two checkpoints of a training, unless something else is asked for.
+CHECKPOINT_SECONDS = 30.0
+
+
 @dataclass(frozen=True)
 class Training:
     """How carefully a study trains for the qualities among its metrics.
 
     Each model is trained from `seeds` seeds, which five and more give an interval; `budget` bounds the seconds of a
     training and `steps` its steps, None for the task's own plan. `data` maps tasks to the directories of their data,
-    and `control` trains on shuffled labels as well.
+    and `control` trains on shuffled labels as well. What a training has learnt is kept every `checkpoint_every`
+    seconds.
     """
 
     seeds: int = 5
@@ -81,6 +86,7 @@ class Training:
     steps: int | None = None
     data: Mapping[str, str] = field(default_factory=dict)
     control: bool = False
+    checkpoint_every: float = CHECKPOINT_SECONDS
 
     def to_table(self) -> dict[str, Any]:
         """The TOML table, without what is left to the task."""
@@ -198,5 +204,6 @@ _TRAINING = validate.table(
         "steps": validate.whole(1, validate.LARGE),
         "data": validate.mapping(validate.text, "a table from tasks to directories"),
         "control": validate.flag,
+        "checkpoint_every": duration,
     }
 )

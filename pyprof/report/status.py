@@ -90,7 +90,7 @@ def _workers(told: Progress, now: datetime) -> Iterator[RenderableType]:
             attempt = f" (attempt {busy.attempt})" if busy.attempt > 1 else ""
             table.add_row(
                 f"{busy.device} of {busy.machine}",
-                f"{busy.cases[0]}{more}{attempt}",
+                f"{busy.cases[0]}{more}{attempt}{f' ({busy.what})' if busy.what else ''}",
                 format_seconds(_seconds_since(busy.since, now)),
                 format_seconds(busy.seconds),
             )

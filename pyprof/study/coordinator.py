@@ -12,7 +12,7 @@ from pyprof.failures import NOT_NEEDED, TIME_IS_UP, Status
 from pyprof.quantity import format_seconds
 from pyprof.records.case import Case
 from pyprof.records.environment import differences
-from pyprof.records.executor import Began, Executor, Lost, Measured, Outcome, Ready, Report, Task
+from pyprof.records.executor import Advance, Began, Executor, Lost, Measured, Outcome, Ready, Report, Task
 from pyprof.records.lock import GRACE_SECONDS
 from pyprof.records.place import Place
 from pyprof.records.record import Record
@@ -202,6 +202,8 @@ class Coordinator:
     def _take_in(self, report: Report) -> None:
         if isinstance(report, Began):
             self._began(report)
+        elif isinstance(report, Advance):
+            self._advanced(report)
         elif isinstance(report, Measured):
             self._measured(report)
         elif isinstance(report, Lost):
@@ -221,6 +223,12 @@ class Coordinator:
             self._tell("started", case, predicted, place=self._shown(report.place))
         # Nothing more may be heard for as long as the group takes.
         self._write_down(at_once=True)
+
+    def _advanced(self, report: Advance) -> None:
+        for flight in self._flights.under_way.values():
+            if report.case in flight.ahead:
+                flight.ahead[report.case], flight.what = report.left, report.what
+                self._tell("advanced", report.case, report.left, place=self._shown(flight.place), what=report.what)
 
     def _measured(self, report: Measured) -> None:
         flight = self._flights.under_way.get(report.task)
@@ -313,17 +321,18 @@ class Coordinator:
 
     def _tell(
         self,
-        kind: Literal["started", "finished", "left out", "lost"],
+        kind: Literal["started", "advanced", "finished", "left out", "lost"],
         case: Case,
         predicted: float,
         record: Record | None = None,
         place: Place | None = None,
         reason: str | None = None,
+        what: str = "",
     ) -> None:
         if self.progress is not None:
             total, left = self._ahead()
             elapsed = self.clock() - self.begin
-            self.progress(Event(kind, case, predicted, self._done, total, elapsed, left, record, place, reason))
+            self.progress(Event(kind, case, predicted, self._done, total, elapsed, left, record, place, reason, what))
 
     def _ahead(self) -> tuple[int, float]:
         """How many cases there are, as far as they are known, and the seconds until the last of them."""

@@ -21,10 +21,11 @@ class Event:
 
     Cases that are measured together have all started before the first of them is finished. `done` and `total` count
     cases, as far as they are known by now; `predicted` is that of the case. Of many workers, `place` is the one that
-    measures the case. A case that is lost comes again, or is finished as an error; `reason` says how it was lost.
+    measures the case. A case that takes long advances, with `what` it is at. A case that is lost comes again, or is
+    finished as an error; `reason` says how it was lost.
     """
 
-    kind: Literal["started", "finished", "left out", "lost"]
+    kind: Literal["started", "advanced", "finished", "left out", "lost"]
     case: Case
     predicted: float
     done: int
@@ -34,6 +35,7 @@ class Event:
     record: Record | None = None
     place: Place | None = None
     reason: str | None = None
+    what: str = ""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ MOST_LOSSES = 30
 class Flight:
     """A group under way: `ahead` holds the predicted seconds of its cases that are not finished yet.
 
-    `found`: an earlier coordinator gave it out.
+    `found`: an earlier coordinator gave it out. `what` says how far its worker is where that takes long.
     """
 
     task: Task
@@ -30,6 +30,7 @@ class Flight:
     place: Place | None = None
     since: str = ""
     found: bool = False
+    what: str = ""
 
 
 @dataclass

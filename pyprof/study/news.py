@@ -115,4 +115,5 @@ class News:
 
 def _busy(flight: Flight, place: Place) -> Busy:
     cases = tuple(str(case) for case in flight.task.cases)
-    return Busy(cases, place.machine, place.device, flight.task.attempt, flight.since, flight.task.seconds)
+    task = flight.task
+    return Busy(cases, place.machine, place.device, task.attempt, flight.since, task.seconds, flight.what or None)

@@ -20,6 +20,7 @@ from pyprof.records.case import Case, Mode
 from pyprof.records.record import Record
 from pyprof.records.study import Study
 from pyprof.records.study_parts import Care
+from pyprof.study.trained import trained
 from pyprof.worker.batch_search import BATCH_LIMIT, ROOMY_SHARE
 
 # One forward and backward step has about three times the work of a forward step.
@@ -39,6 +40,8 @@ CASE_SECONDS = 0.3
 FRESH_PROCESS_SECONDS = 10.0
 # Beside its samples a case takes a warm-up step and one that is looked at.
 OTHER_STEPS = 2
+# In a batch an example takes about this share of the time of a step by itself.
+BATCHED_SHARE = 0.25
 # Two lengths that are nearer than this (a logarithm) would carry their noise far.
 APART = math.log(1.25)
 # How fast the expected number of samples follows the last case's.
@@ -141,8 +144,18 @@ class Prediction:
     # The share of the samples beyond the fewest that a case needs for its precision: all of them until told otherwise.
     _beyond: float = 1.0
     _peaks: dict[tuple[_Curve, int], float] = field(default_factory=dict)
+    # Of a training, the share of the time that as many steps of one example take: what it took, once that is known.
+    _trained: list[float] = field(default_factory=lambda: [BATCHED_SHARE])
 
     def __post_init__(self) -> None:
+        # How many examples models see that are trained at a length.
+        self._examples: dict[int, int] = {}
+        training, size = self.study.training, self.study.size
+        self._qualities = trained(self.study.metrics)
+        for each in self._qualities:
+            if each.length is not None and each.examples is not None:
+                length = each.length(training, size)
+                self._examples[length] = self._examples.get(length, 0) + each.examples(training, size)
         self._first_rate = devices.of(self.device).guessed_rate(self.threads) if self.rate is None else self.rate
 
     def seconds(self, case: Case) -> float:
@@ -153,7 +166,10 @@ class Prediction:
         """How long each of the cases takes when they are measured together: they share rounds and the time for them."""
         steps = {case: case.batch * self.step_seconds(case) for case in cases if case.batch != "largest"}
         samples = self._samples(statistics.fmean(steps.values())) if steps else 0.0
-        costs = {case: self._set_up(case) + step * (OTHER_STEPS + samples) for case, step in steps.items()}
+        costs = {
+            case: self._set_up(case) + step * (OTHER_STEPS + samples) + self._training_seconds(case)
+            for case, step in steps.items()
+        }
         return costs | {case: self._search_seconds(case) for case in cases if case not in costs}
 
     def _set_up(self, case: Case) -> float:
@@ -163,6 +179,16 @@ class Prediction:
             examples = UNKNOWN_BATCH if case.batch == "largest" else case.batch
             around += examples * self.step_seconds(replace(case, mode="prefill", batch=1))
         return around
+
+    def _training_seconds(self, case: Case) -> float:
+        """What the trainings take that are judged at the case's length."""
+        examples = self._examples.get(case.length, 0) if case.mode == "train" else 0
+        if not examples:
+            return 0.0
+        seconds = examples * self.step_seconds(case) * statistics.median(self._trained)
+        training = self.study.training
+        most = math.inf if training.budget is None else training.budget * training.seeds * (1 + training.control)
+        return min(seconds, most)
 
     def _search_seconds(self, case: Case) -> float:
         """What finding and timing the largest batch takes."""
@@ -199,7 +225,7 @@ class Prediction:
         rounds = None if latency is None else latency.rounds
         cut_short = rounds is not None and rounds.stopped_by in ("samples", "time")
         self._learn_samples(seconds, math.inf if cut_short else count)
-        around = max(0.0, record.seconds - seconds * (count + OTHER_STEPS))
+        around = max(0.0, record.seconds - seconds * (count + OTHER_STEPS) - self._learn_training(record, seconds))
         built = curve in self._measured
         insort(self._extra[built], around)  # the median of a list in order is quickly found
         self._around[built] = statistics.median(self._extra[built])
@@ -212,6 +238,21 @@ class Prediction:
         peak = record.indicators.get(PEAK_MEMORY.name)
         if peak is not None and peak.value is not None:
             self._peaks[curve, case.length] = peak.value
+
+    def _learn_training(self, record: Record, step: float) -> float:
+        """Learn from what a case's trainings took; the seconds of all of them."""
+        spent, examples = 0.0, 0.0
+        for each in self._qualities:
+            reading = record.indicators.get(each.name)
+            detail = {} if reading is None else reading.detail
+            took, seen = detail.get("seconds"), detail.get("examples")
+            if isinstance(took, float | int) and isinstance(seen, float | int):
+                spent, examples = spent + took, examples + seen
+        if examples > 0:
+            if self._trained == [BATCHED_SHARE]:
+                self._trained.clear()
+            insort(self._trained, spent / (examples * max(step, SHORTEST_STEP)))
+        return spent * (1 + self.study.training.control)
 
     def _samples(self, step: float) -> float:
         """How many samples are to be expected: the fewest, and of those beyond as many as it took so far on average."""

@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from pyprof.errors import ExitCode, PyprofError, UsageError
+from pyprof.executors import local
+from pyprof.executors.kind import Asked
 from pyprof.executors.local import OneWorker
 from pyprof.records import environment, run_directory
 from pyprof.records import progress as progress_file
@@ -53,7 +55,7 @@ def run_study(
     if study is None and not resume:
         raise UsageError("there is no study to run: name one, or go on with an earlier run by --resume")
     resolved = None if study is None else resolve(study)
-    several = _executor(executor)
+    several = _executor(executor, directory)
     with Store(directory, resume, several.keeps) as store:
         given = _given(study, store)
         if store.previous is not None:
@@ -87,9 +89,11 @@ def run_study(
         return RunResult(directory, ready.study, run.records, (*warnings, *news.told))
 
 
-def _executor(given: Executor | Worker | None) -> Executor:
+def _executor(given: Executor | Worker | None, directory: Path) -> Executor:
     """What takes groups: a worker takes one after the other."""
-    return OneWorker(given) if given is None or isinstance(given, Worker) else given
+    if given is None:
+        return local.EXECUTOR.create(Asked(directory))
+    return OneWorker(given) if isinstance(given, Worker) else given
 
 
 def _given(study: Study | None, store: Store) -> Study:

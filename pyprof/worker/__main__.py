@@ -56,7 +56,13 @@ def main() -> None:
     fingerprint = ready.environment.fingerprint
     limit_memory(ready.study)
     reply({"ready": ready.study.to_table(), "environment": ready.environment.to_json()})
-    bench = Bench(ready.study, fingerprint, lambda case: _confirm(ready.study, case), turns)
+    bench = Bench(
+        ready.study,
+        fingerprint,
+        lambda case: _confirm(ready.study, case),
+        turns,
+        lambda what, left: reply({"what": what, "left": left}),
+    )
     while True:
         cases = [Case.from_json(case) for case in requests.get()["measure"]]
         with turns or contextlib.nullcontext():

@@ -28,7 +28,7 @@ from pyprof.worker.captured_step import eager_profile, weighing
 from pyprof.worker.case_in_progress import CaseInProgress
 from pyprof.worker.largest_batch import CONFIRMED, Search
 from pyprof.worker.rounds import Tell, time_together
-from pyprof.worker.step import Step, free
+from pyprof.worker.step import Step, TellHowFar, free, tell_nobody
 from pyprof.worker.turns import Turns
 
 # Rounds of a step with the probes on and one without, as many as fit a second, up to the fewest that give an interval.
@@ -46,7 +46,7 @@ class Bench:
 
     `study` has the machine's choices filled in; `fingerprint` is that of the environment. `confirm` measures a case
     with a fixed batch for a throughput, in a fresh process where there can be one; by default this process does it.
-    `turns` are offered after each round.
+    `turns` are offered after each round. `tell_how_far` is told of a training, in words and with the seconds left.
     """
 
     def __init__(
@@ -55,8 +55,10 @@ class Bench:
         fingerprint: str,
         confirm: Callable[[Case], Record] | None = None,
         turns: Turns | None = None,
+        tell_how_far: TellHowFar = tell_nobody,
     ) -> None:
         self.study = study
+        self._tell_how_far = tell_how_far
         self.models = ModelCache(study)
         self._indicators = registry.chosen(study.metrics)
         self._device = devices.of(study.device)
@@ -139,7 +141,10 @@ class Bench:
         model.fit(wanted.length)
         case.notes += model.notes(wanted.length)
         if wanted.batch != "largest":
-            case.step = Step(model, wanted, self.study.optimizer, wanted.batch, self.study.training, self.study.loader)
+            study = self.study
+            case.step = Step(
+                model, wanted, study.optimizer, wanted.batch, study.training, study.loader, self._tell_how_far
+            )
             case.notes += case.step.notes
             if wanted.launch == "graph":
                 case.step.capture()

@@ -23,7 +23,7 @@ from pyprof.quantity import format_seconds
 from pyprof.records import study as studies
 from pyprof.records.case import Case
 from pyprof.records.environment import Environment
-from pyprof.records.executor import Outcome, Ready, by_itself
+from pyprof.records.executor import Advance, Outcome, Ready, by_itself
 from pyprof.records.record import Record
 from pyprof.records.study import Study
 from pyprof.worker.turns import Turns
@@ -90,10 +90,10 @@ class WorkerExecutor:
 
     def measure(self, case: Case) -> Outcome:
         """Measure a case by itself."""
-        (outcome,) = self.measure_together((case,))
+        (outcome,) = (each for each in self.measure_together((case,)) if isinstance(each, Outcome))
         return outcome
 
-    def measure_together(self, cases: Sequence[Case]) -> Iterator[Outcome]:
+    def measure_together(self, cases: Sequence[Case]) -> Iterator[Outcome | Advance]:
         """Measure cases in the child, or in a fresh one where there is none; see ``Worker.measure_together``."""
         assert self._ready is not None, "start the executor first"
         worker, left = self._worker_for(cases), list(cases)
@@ -102,9 +102,12 @@ class WorkerExecutor:
         begin, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
         status: Status
         try:
-            for outcome in worker.outcomes(cases, allowed):
-                left.remove(outcome.record.case)
-                yield outcome
+            for told in worker.outcomes(cases, allowed):
+                if isinstance(told, Advance):
+                    yield told
+                    continue
+                left.remove(told.record.case)
+                yield told
                 begin, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
             return
         except TimeoutError:
@@ -123,12 +126,13 @@ class WorkerExecutor:
         if others:
             yield from self.measure_together(others)
 
-    def _by_itself(self, cases: Sequence[Case], why: str) -> Iterator[Outcome]:
+    def _by_itself(self, cases: Sequence[Case], why: str) -> Iterator[Outcome | Advance]:
         for case in cases:
-            outcome = self.measure(case)
-            notes = (*outcome.record.notes, by_itself(why))
-            ok = outcome.record.status == "ok"
-            yield replace(outcome, record=replace(outcome.record, notes=notes)) if ok else outcome
+            for told in self.measure_together((case,)):
+                if isinstance(told, Outcome) and told.record.status == "ok":
+                    yield replace(told, record=replace(told.record, notes=(*told.record.notes, by_itself(why))))
+                else:
+                    yield told
 
     def _worker_for(self, cases: Sequence[Case]) -> _Worker:
         """The child of the cases' allocator, which is fixed when a process starts; a search gets all the memory."""
@@ -236,8 +240,10 @@ class _Worker:
         self._send(request)
         return self._receive(seconds)
 
-    def outcomes(self, cases: Sequence[Case], allowed: float) -> Iterator[Outcome]:
+    def outcomes(self, cases: Sequence[Case], allowed: float) -> Iterator[Outcome | Advance]:
         """Let the child measure cases together, which goes on when the caller has dealt with an outcome.
+
+        How far a case is the child says without waiting.
 
         Raises TimeoutError where they take longer than `allowed` seconds for each, or where work on a single one does;
         then, and where it raises EOFError, `at` is the case that is to blame, None where that may be any.
@@ -257,6 +263,8 @@ class _Worker:
                 left -= time.monotonic() - begin
                 if "at" in reply:
                     self.at = Case.from_json(reply["at"]) if reply["at"] else None
+                elif "what" in reply and self.at is not None:
+                    yield Advance(self.at, reply["what"], reply["left"])
             self.at = None
             yield Outcome(Record.from_json(reply["record"]), reply["layers"])
             self._send({"kept": True})

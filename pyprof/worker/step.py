@@ -30,6 +30,13 @@ def free(device: Device) -> None:
     device.release()
 
 
+TellHowFar = Callable[[str, float], None]
+
+
+def tell_nobody(what: str, left: float) -> None:
+    """For what nobody asked to be told."""
+
+
 @dataclass
 class Step:
     """One step of a loaded model, ready to be called: a forward, or forward, loss, backward and maybe an optimizer.
@@ -37,7 +44,7 @@ class Step:
     Each call finds the inputs as they were given; `renew` sees to that beforehand, where it is not to be measured. Once
     it is captured, a call is a replay, which finds them where they were then. The optimizer is the case's, or
     `optimizer_name` where a study has one for all cases; `loader` names the function that gives the examples of
-    ``wall_clock``.
+    ``wall_clock``. `tell` is told how far a reading is that takes long, and the seconds that are left.
     """
 
     model: LoadedModel
@@ -46,6 +53,7 @@ class Step:
     batch: int
     training: Training = field(default_factory=Training)
     loader: str | None = None
+    tell: TellHowFar = tell_nobody
     device: Device = field(init=False)
     _inputs: SameInputs = field(init=False)
     _trainer: Trainer | None = field(init=False, default=None)

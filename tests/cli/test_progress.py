@@ -48,3 +48,28 @@ def test_a_name_is_no_markup() -> None:
 
 def test_elsewhere_there_is_a_line_for_each_finished_case() -> None:
     assert shown(terminal=False) == f"[1/2, about 3.00 s left] {BERT}: 250 ms\n"
+
+
+def advanced(elapsed: float) -> Event:
+    what = f"Image: seed 1 of 5, step {elapsed:g} of 90"
+    return Event("advanced", BERT, 60.0, 0, 2, elapsed, 3.0, what=what)
+
+
+def test_what_takes_long_says_how_far_it_is() -> None:
+    output = io.StringIO()
+    with progress(Console(file=output, force_terminal=True, width=200)) as tell:
+        tell(event("started", BERT, 0))
+        tell(advanced(2.0))
+        tell(event("finished", BERT, 1))
+    text = output.getvalue()
+    assert f"{BERT}: Image: seed 1 of 5, step 2 of 90" in text
+    assert text.rindex("step 2 of 90") < text.rindex("1/2")
+
+
+def test_elsewhere_what_takes_long_has_a_line_now_and_then() -> None:
+    output = io.StringIO()
+    with progress(Console(file=output, width=200)) as tell:
+        for elapsed in (1.0, 29.0, 31.0, 45.0, 62.0):
+            tell(advanced(elapsed))
+    assert [line.partition("step ")[2] for line in output.getvalue().splitlines()] == ["31 of 90", "62 of 90"]
+    assert output.getvalue().startswith(f"[0/2, about 3.00 s left] {BERT}: Image: seed 1 of 5")

@@ -7,9 +7,10 @@ from simulated_machine import Simulated, make_study, quadratic
 
 from pyprof.models import registry
 from pyprof.records.case import Case
+from pyprof.records.reading import Reading
 from pyprof.records.record import Record
 from pyprof.records.study_parts import Care
-from pyprof.study.prediction import Prediction, most_samples
+from pyprof.study.prediction import BATCHED_SHARE, Prediction, most_samples
 
 
 def test_without_measurements_time_goes_with_operations_over_the_rate() -> None:
@@ -103,3 +104,34 @@ def test_a_group_shares_its_rounds_and_the_time_for_them() -> None:
     # Twenty seconds for both are ten rounds of two seconds; by itself bert would have taken twenty samples in ten.
     assert [alone[0] - 0.3, alone[1] - 0.3] == pytest.approx([22 * 0.5, 8 * 1.5], abs=0.01)
     assert [together[case] - 0.3 for case in group] == pytest.approx([12 * 0.5, 12 * 1.5], abs=0.01)
+
+
+def a_score(case: Case, step: float, seconds: float, examples: int) -> Record:
+    """A record of a case whose model was trained, for so many seconds on so many examples."""
+    indicators = {
+        "latency": Reading(step, samples=(round(step * 1e9),) * 6),
+        "image_accuracy": Reading(0.5, detail={"seconds": seconds, "examples": examples}),
+    }
+    return Record(case, "ok", "here", "2026-01-01T00:00:00+00:00", 1.0 + seconds, indicators=indicators)
+
+
+def test_trainings_are_a_part_of_the_time_of_the_case_that_has_their_length() -> None:
+    comparison = [{"vanilla": "lra-transformer", "variants": ["lra-linear"], "lengths": [64, 128]}]
+    changes = {"modes": ["train"], "size": "tiny", "comparison": comparison}
+    without = Prediction(make_study(**changes))
+    training = {"seeds": 2, "steps": 10}
+    prediction = Prediction(make_study(**changes, metrics=["latency", "image_accuracy"], training=training))
+    at, beside = (Case("lra-linear", length, mode="train", size="tiny") for length in (64, 128))
+    examples = 2 * 10 * 32
+    expected = examples * BATCHED_SHARE * prediction.step_seconds(at)
+    assert prediction.seconds(at) - without.seconds(at) == pytest.approx(expected)
+    assert prediction.seconds(beside) == pytest.approx(without.seconds(beside))
+    # What another model took is what this one is expected to take.
+    other = Case("lra-transformer", 64, mode="train", size="tiny")
+    prediction.observe(a_score(other, 4e-3, 100.0, examples))
+    again = examples * prediction.step_seconds(at) * 100.0 / (examples * 4e-3)
+    assert prediction._training_seconds(at) == pytest.approx(again)
+    assert prediction._around[False] < 5
+    limited = {**training, "budget": "3 s"}
+    shorter = Prediction(make_study(**changes, metrics=["latency", "image_accuracy"], training=limited))
+    assert shorter._training_seconds(at) <= 6.0
