@@ -21,7 +21,6 @@ from pyprof import device as devices
 from pyprof.device.weights import WeightCount
 from pyprof.errors import UsageError
 from pyprof.layers import nvtx as ranges
-from pyprof.layers.adding_up import Replay
 from pyprof.layers.attachment import Attachment, BackwardWatch, Hooks, Replacement
 from pyprof.layers.compiled import has_compiled, refuse_if_loaded
 from pyprof.layers.device_log import DeviceLog
@@ -31,6 +30,7 @@ from pyprof.layers.memory_log import MemoryLog
 from pyprof.layers.plain_steps import Turns
 from pyprof.layers.profile import LayerFacts, Profile, assemble
 from pyprof.layers.recorder import Recorder, RecorderName, make_recorder
+from pyprof.layers.replay import Replay
 from pyprof.layers.sums import Sums
 from pyprof.layers.trace import STEP, Trace
 from pyprof.layers.uncalled import NO_FORWARD

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from pyprof.errors import UsageError
-from pyprof.layers.adding_up import Placed, Replay
 from pyprof.layers.attribution import places_of
 from pyprof.layers.last_steps import LastSteps
+from pyprof.layers.replay import Placed, Replay
 from pyprof.layers.sums import STEPS
 from pyprof.layers.trace import FORWARD, STEP
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from pyprof.errors import InvariantError
-from pyprof.layers.adding_up import Replay
 from pyprof.layers.profile import LayerFacts, Profile, assemble
+from pyprof.layers.replay import Replay
 from pyprof.layers.trace import FORWARD, NODE_DTYPE, RECOMPUTE, SPAN_DTYPE, STEP, Trace
 
 MS = 1_000_000

@@ -15,9 +15,9 @@ from torch.utils.checkpoint import checkpoint
 
 from pyprof import _native
 from pyprof.layers import adding_up
-from pyprof.layers.adding_up import Replay
 from pyprof.layers.instrument import instrument
 from pyprof.layers.profile import LayerCost, Profile
+from pyprof.layers.replay import Replay
 from pyprof.layers.sums import Sums
 
 MS = 1e-3

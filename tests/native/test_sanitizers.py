@@ -13,7 +13,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
-CORE = [ROOT / "csrc/recorder" / f"{name}.cpp" for name in ("recorder", "call_tree", "ranges", "clock")]
+CORE = [
+    ROOT / "csrc/recorder" / f"{name}.cpp" for name in ("recorder", "thread_buffer", "call_tree", "ranges", "clock")
+]
 COMPILER = shutil.which("g++") or shutil.which("c++")
 
 pytestmark = [
@@ -46,9 +48,9 @@ def test_recorder(tmp_path, sanitizer):
     [
         ("recorder.h", "if (depth_ == 0) publish();", "publish();"),  # hands over what is still open
         ("recorder.h", "took - frame.inner)", "took)"),
-        ("recorder.cpp", "open_[cell] = {};", ""),
+        ("thread_buffer.cpp", "open_[cell] = {};", ""),
         ("recorder.h", "if (annotations_) annotations_->pop();", ""),
-        ("recorder.cpp", "for (uint32_t range = 0; range < frame.ranges; ++range) annotations_->pop();", ""),
+        ("thread_buffer.cpp", "for (uint32_t range = 0; range < frame.ranges; ++range) annotations_->pop();", ""),
         ("ranges.h", "if (owner == last_owner_)", "if (owner == last_owner_ || owner == kNobody)"),
         ("ranges.cpp", "  forget(step_);", ""),
         ("call_tree.cpp", "if (sites_[site].layer == layer) return site;", ""),

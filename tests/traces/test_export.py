@@ -19,11 +19,11 @@ import pyprof
 from pyprof.cli.main import main
 from pyprof.device.host import HostDevice
 from pyprof.errors import UsageError
-from pyprof.layers.adding_up import Replay
 from pyprof.layers.device_work import BACKWARD, COPY, DeviceRecords
 from pyprof.layers.last_steps import LastSteps
 from pyprof.layers.memory_log import HOST, SAMPLE_DTYPE, MemorySamples
 from pyprof.layers.profile import LayerFacts, assemble
+from pyprof.layers.replay import Replay
 from pyprof.layers.sums import SITE_DTYPE
 from pyprof.layers.trace import FORWARD, NODE_DTYPE, RECOMPUTE, SPAN_DTYPE, STEP, Trace
 from pyprof.traces import export
