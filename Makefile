@@ -24,9 +24,10 @@ test-slow: $(VENV)/.built-test
 	$(BIN)/python -m pytest -m 'slow and not training' -n 2 --dist loadfile
 
 # On a machine with a GPU: build for that card in place, test, measure, and write bench/results/CARD.md to be committed.
-# With VENV= (empty) the packages of $(PYTHON) are used as they are, and nothing is downloaded.
-gpu: $(if $(VENV),$(VENV)/.built-test)
-	$(if $(VENV),$(BIN)/python,$(PYTHON)) bench/gpu.py
+# With PYTHON= that Python's packages are used as they are, and nothing is downloaded; so too with VENV= (empty).
+GPU_VENV := $(if $(filter file,$(origin PYTHON)),$(VENV))
+gpu: $(if $(GPU_VENV),$(VENV)/.built-test)
+	$(if $(GPU_VENV),$(BIN)/python,$(PYTHON)) bench/gpu.py
 
 # A wheel for the torch that is installed, to be shared among machines that have the same; its version says which.
 # With VENV= (empty) the torch of $(PYTHON) is built for.

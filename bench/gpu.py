@@ -7,8 +7,10 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -23,25 +25,39 @@ Builds the CUDA part for the card that is there, in place, and runs against it w
 profiles with and without a CUDA graph, the seven models against other measurements, the tests, the attention bench, and
 a study of three modalities; then tells of each bar whether it is reached (bench/gpu_bars.py). Nothing is installed and
 nothing is downloaded: it runs with the packages of the Python that starts it. Each part has a limit of its own, and all
-of them together --seconds; what fails or does not fit is said, and the others go on. Writes bench/results/CARD.md and
-CARD.json, to be committed.
+of them together --seconds, of which the later parts are kept what they need at least; what fails or does not fit is
+said, and the others go on. Writes bench/results/CARD.md and CARD.json after each part, to be committed.
 """
 # How long the parts may take at most, in seconds.
 LIMITS = {
-    "build": 120,
+    "build": 180,
     "callback": 40,
     "profile": 30,
     "profile, batch 32": 30,
     "profile, train": 30,
     "profile, graph": 30,
     "overhead": 40,
-    "models": 120,
-    "tests": 60,
+    "models": 170,
+    "tests": 90,
     "attention": 50,
     "study": 80,
 }
-STUDY_BUDGET = 50
-MODELS_SECONDS = 90
+# What is kept for a part, of the time of those before it.
+KEPT = {
+    "callback": 15,
+    "profile": 20,
+    "profile, batch 32": 15,
+    "profile, train": 15,
+    "profile, graph": 15,
+    "overhead": 25,
+    "models": 80,
+    "tests": 30,
+    "attention": 25,
+    "study": 45,
+}
+# What stands in a command for the seconds that its part has, less what it takes to begin and to end.
+LEFT, AROUND = "{left}", 25
+LEAST = 10
 
 
 @dataclass
@@ -60,13 +76,13 @@ def parts(python: str, work: Path) -> list[Part]:
     """What is run, in this order. A part with --json leaves a document."""
     pyprof = [python, "-P", "-m", "pyprof"]
     on_card = ["--device", "cuda"]
-    study = ["study", "quick", *on_card, "--time-budget", f"{STUDY_BUDGET} s", "--models", "bert,longformer,vit,swin"]
+    study = ["study", "quick", *on_card, "--time-budget", f"{LEFT} s", "--models", "bert,longformer,vit,swin"]
     study[-1] += ",hubert,l-hubert"
     bert = ["profile", "bert", *on_card, "--length", "512", "--seconds", "6", "--json"]
-    models = ["bench/gpu_models.py", "--device", "cuda", "--seconds", str(MODELS_SECONDS), "--json"]
+    models = ["bench/gpu_models.py", "--device", "cuda", "--seconds", LEFT, "--json"]
     overhead = ["overhead", "bert", *on_card, "--length", "512", "--mode", "infer", "--seconds", "10"]
-    attention = ["attention", *on_card, "--impls", "auto,sdpa", "--windows", "16,128", "--seconds", "1"]
-    attention[4] = "auto,sdpa,flash,dense-flash,dense-cudnn"
+    peers = "auto,sdpa,flash,dense-flash,dense-cudnn"
+    attention = ["attention", *on_card, "--impls", peers, "--windows", "16,128", "--seconds", "1"]
     return [
         Part("build", [python, "setup.py", "-q", "build_ext", "--inplace"]),
         Part("callback", [python, "bench/launch_callback.py", "--json"]),
@@ -76,10 +92,16 @@ def parts(python: str, work: Path) -> list[Part]:
         Part("profile, graph", [*pyprof, *bert, "--launch", "graph"]),
         Part("overhead", [*pyprof, *overhead, "--tools", "pyprof,hooks,record_function", "--json"]),
         Part("models", [python, *models]),
-        Part("tests", [python, "-P", "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", "tests"]),
+        Part("tests", [python, "-P", "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", *gpu_tests()]),
         Part("attention", [*pyprof, *attention, "--json"]),
         Part("study", [*pyprof, *study, "-o", str(work / "run"), "--json"]),
     ]
+
+
+def gpu_tests() -> list[str]:
+    """The files with tests for a GPU: all others would be imported too, with packages that may not be there."""
+    files = sorted((ROOT / "tests").rglob("test_*.py"))
+    return [str(file.relative_to(ROOT)) for file in files if "mark.gpu" in file.read_text()]
 
 
 def in_place(folder: Path) -> dict[str, str]:
@@ -94,24 +116,41 @@ def in_place(folder: Path) -> dict[str, str]:
 
 
 def run(part: Part, seconds: float, environ: dict[str, str]) -> None:
-    """Run a part for at most so long."""
+    """Run a part for at most so long; what it printed by then is kept."""
     begin = time.monotonic()
     limit = min(seconds, LIMITS[part.name])
-    if limit < 10:
+    if limit < LEAST:
         return
-    try:
-        done = subprocess.run(
-            part.command, cwd=ROOT, env={**os.environ, **environ}, capture_output=True, text=True, timeout=limit
-        )
-        part.status, part.output = ("ok" if done.returncode == 0 else f"exit code {done.returncode}"), done.stderr
-        part.document = parsed(done.stdout)
-        if part.document is None:
-            part.output = done.stdout + done.stderr
-    except subprocess.TimeoutExpired:
-        part.status = f"not done within {limit:.0f} s"
-    except OSError as error:
-        part.status = f"cannot be started ({error.strerror})"
+    command = [word.replace(LEFT, f"{max(limit - AROUND, 1):.0f}") for word in part.command]
+    with tempfile.TemporaryFile("w+") as printed, tempfile.TemporaryFile("w+") as said:
+        try:
+            process = subprocess.Popen(
+                command, cwd=ROOT, env={**os.environ, **environ}, stdout=printed, stderr=said, start_new_session=True
+            )
+        except OSError as error:
+            part.status = f"cannot be started ({error.strerror})"
+            return
+        try:
+            code = process.wait(limit)
+            part.status = "ok" if code == 0 else f"exit code {code}"
+        except subprocess.TimeoutExpired:
+            part.status = f"not done within {limit:.0f} s"
+        finally:
+            end_group(process)
+        for file in (printed, said):
+            file.seek(0)
+        part.output, text = said.read(), printed.read()
+    part.document = parsed(text)
+    if part.document is None:
+        part.output = text + part.output
     part.seconds = time.monotonic() - begin
+
+
+def end_group(process: subprocess.Popen[bytes]) -> None:
+    """Kill a part that still runs, with all that it has started: compilers, measuring processes."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def parsed(text: str) -> object:
@@ -123,13 +162,17 @@ def parsed(text: str) -> object:
 
 
 def card() -> tuple[str, str]:
-    """The name of the machine's card and its architecture ("9.0"); ends the program where there is none."""
-    import torch
+    """The name of the machine's card and its architecture ("9.0"); ends the program where there is none.
 
-    if not torch.cuda.is_available():
-        raise SystemExit("there is no CUDA device that this PyTorch can use: run this where there is one")
-    major, minor = torch.cuda.get_device_capability()
-    return torch.cuda.get_device_name(), f"{major}.{minor}"
+    A process of its own asks, so that this one holds nothing of the card while the parts run.
+    """
+    asking = "import torch; print(torch.cuda.get_device_name(), *torch.cuda.get_device_capability(), sep='\\n')"
+    done = subprocess.run([sys.executable, "-c", asking], capture_output=True, text=True)
+    if done.returncode != 0:
+        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise SystemExit(f"there is no CUDA device that this PyTorch can use ({reason}): run this where there is one")
+    name, major, minor = done.stdout.splitlines()[-3:]
+    return name, f"{major}.{minor}"
 
 
 def markdown(name: str, every: Sequence[Part]) -> str:
@@ -153,7 +196,14 @@ def found(every: Sequence[Part]) -> list[Found]:
 
 
 def told(part: Part) -> str:
-    """The figure of a part in a few words."""
+    """The figure of a part in a few words, none where it printed something else."""
+    try:
+        return _told(part)
+    except (KeyError, TypeError, IndexError, ValueError, AttributeError):
+        return ""
+
+
+def _told(part: Part) -> str:
     document = part.document
     if part.name == "tests":
         return next((line for line in reversed(part.output.splitlines()) if " passed" in line or " failed" in line), "")
@@ -175,6 +225,16 @@ def told(part: Part) -> str:
     return f"{sum(document['counts'].values())} cases" if "counts" in document else ""
 
 
+def write(folder: Path, name: str, every: Sequence[Part]) -> Path:
+    """Write what is known by now; returns the path of both files, without their endings."""
+    file = folder / re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    file.with_suffix(".md").write_text(markdown(name, every))
+    judged = [{**asdict(bar), "verdict": bar.verdict} for bar in found(every)]
+    plain = {"card": name, "bars": judged, "parts": [{**asdict(part), "output": part.output[-4000:]} for part in every]}
+    file.with_suffix(".json").write_text(json.dumps(plain, indent=1) + "\n")
+    return file
+
+
 def main() -> int:
     options = argparse.ArgumentParser(description=METHOD, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--seconds", type=float, default=470.0, help="for everything together (default: 470)")
@@ -185,24 +245,21 @@ def main() -> int:
     work = ROOT / "build" / "gpu"
     shutil.rmtree(work, ignore_errors=True)
     every = parts(sys.executable, work)
+    chosen.results.mkdir(parents=True, exist_ok=True)
     build = {"PYPROF_CUDA": "1", "TORCH_CUDA_ARCH_LIST": architecture}
     environ: dict[str, str] = {}
-    for part in every:
+    for place, part in enumerate(every):
         print(f"{part.name} ...", file=sys.stderr, flush=True)
-        run(part, end - time.monotonic(), build if part.name == "build" else environ)
+        kept = sum(KEPT.get(later.name, 0) for later in every[place + 1 :])
+        run(part, end - time.monotonic() - kept, build if part.name == "build" else environ)
         print(f"  {part.status}, {part.seconds:.0f} s {told(part)}", file=sys.stderr, flush=True)
         if part.name == "build":
             if part.status != "ok":
                 # What needs no CUDA part still tells what it can, and the others say why they cannot.
                 print(part.output[-3000:], file=sys.stderr)
             environ = in_place(work / "package")
-    chosen.results.mkdir(parents=True, exist_ok=True)
-    file = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-    (chosen.results / f"{file}.md").write_text(markdown(name, every))
-    judged = [{**asdict(bar), "verdict": bar.verdict} for bar in found(every)]
-    plain = {"card": name, "bars": judged, "parts": [{**asdict(part), "output": part.output[-4000:]} for part in every]}
-    (chosen.results / f"{file}.json").write_text(json.dumps(plain, indent=1) + "\n")
-    print(f"written: {chosen.results / file}.md and .json", file=sys.stderr)
+        file = write(chosen.results, name, every)
+    print(f"written: {file}.md and .json", file=sys.stderr)
     return 0 if all(part.status == "ok" for part in every) else 3
 
 

@@ -9,6 +9,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -17,8 +19,9 @@ import torch
 from harness import TYPICAL, note, parser
 
 from pyprof import device as devices
-from pyprof.errors import PyprofError
+from pyprof.errors import PyprofError, UsageError
 from pyprof.failures import Failure, attempt
+from pyprof.layers.profile import Profile
 from pyprof.models import registry
 from pyprof.models.loaded import LoadedModel
 from pyprof.statistics.ranks import signed_rank
@@ -29,69 +32,81 @@ from pyprof.worker.profile_model import profile_model, step_of
 METHOD = """\
 Steps: for each model and mode, rounds of a short profile and of steps that nothing looks at; the ratio of the step that
 the profile reports to the median of these steps, by the Hodges-Lehmann estimate over the rounds. Kernels: kernel time
-of each layer's forward, and of the whole backward, by a profile of ours and by torch.profiler with a record_function
-range around each layer, one after the other; layers below 50 us are left out. Misfortunes: a capture under probes, a
-profile while torch.profiler has CUPTI, and a device that fails, each in a process of its own. What fails is a row with
-its reason, and the others go on; so does what no time is left for.
+of each layer's forward, and of the whole backward, by the last of these profiles and by torch.profiler with a
+record_function range around each layer; layers below 50 us are left out. torch.profiler comes after all profiles, since
+it keeps CUPTI once it was used. Misfortunes: a capture under probes, a profile while torch.profiler has CUPTI, and a
+device that fails, each in a process of its own. Models are in the dtype that is usual on the device, under autocast
+where they cannot be. What fails is a row with its reason, and the others go on; so does what no time is left for.
 """
-ROUNDS, PLAIN_STEPS, PROFILE_SECONDS, LEAST_SECONDS = 6, 8, 0.3, 50e-6
+# A block of plain steps takes about BLOCK_SECONDS; STEPS_SHARE of the time is for the steps, the rest for the kernels.
+ROUNDS, MOST_PLAIN_STEPS, BLOCK_SECONDS, PROFILE_SECONDS = 6, 8, 0.15, 0.25
+LEAST_SECONDS, STEPS_SHARE, MISFORTUNE_SECONDS = 50e-6, 0.65, 60
 Row = dict[str, Any]
 
 
-def load(model: str, mode: str, batch: int, device: str, size: str) -> tuple[LoadedModel, int]:
-    length = TYPICAL[model]
-    dtype = devices.of(device).usual_dtype
-    loaded = registry.load(
-        model,
-        size=size,
-        attention="best",
-        mode=mode,
-        longest=length,
-        dtype=dtype,
-        device=device,  # type: ignore[arg-type]
-    )
-    return loaded, length
+@dataclass(frozen=True)
+class Profiled:
+    """A model of which steps were compared, and the last profile of them."""
+
+    loaded: LoadedModel
+    length: int
+    profile: Profile
 
 
-def step_row(model: str, mode: str, batch: int, device: str, size: str) -> Row:
-    loaded, length = load(model, mode, batch, device, size)
+def load(model: str, mode: str, device: str, size: str) -> LoadedModel:
+    """The model in the dtype that is usual on the device, or under autocast where it refuses that one."""
+    wanted = partial(registry.load, model, size=size, attention="best", mode=mode, longest=TYPICAL[model])
+    try:
+        return wanted(dtype=devices.of(device).usual_dtype, device=device)
+    except UsageError:
+        return wanted(dtype="autocast-bfloat16", device=device)
+
+
+def step_row(model: str, mode: str, batch: int, device: str, size: str) -> tuple[Row, Profiled]:
+    """The ratio of a profile's step to steps that nothing looks at, and the last of the profiles."""
+    length, loaded = TYPICAL[model], load(model, mode, device, size)
     step, stopwatch = step_of(loaded, length, batch), devices.of(device).stopwatch()
 
-    def plain() -> float:
+    def plain(count: int) -> float:
         samples = []
-        for _ in range(PLAIN_STEPS):
+        for _ in range(count):
             loaded.step.zero_grad(set_to_none=True)
             samples.append(time_calls(stopwatch, step))
         return median(samples) * 1e-9
 
-    plain()
+    count = max(2, min(MOST_PLAIN_STEPS, int(BLOCK_SECONDS / plain(3))))
     logarithms = []
     for _ in range(ROUNDS):
-        before = plain()
+        before = plain(count)
         profile = profile_model(loaded, length, batch, PROFILE_SECONDS)
         assert profile.plain is not None
-        logarithms.append(profile.plain.step.value / median((before, plain())))
+        logarithms.append(profile.plain.step.value / median((before, plain(count))))
+    loaded.step.zero_grad(set_to_none=True)  # many models are kept until their kernels' turn
     ratio = exponential(signed_rank(np.log(np.array(logarithms))))
-    return {"ratio": {"value": ratio.value, "low": ratio.low, "high": ratio.high}}
+    row = {"ratio": {"value": ratio.value, "low": ratio.low, "high": ratio.high}}
+    return row, Profiled(loaded, length, profile)
 
 
-def kernels_row(model: str, mode: str, batch: int, device: str, size: str) -> Row:
-    loaded, length = load(model, mode, batch, device, size)
-    profile = profile_model(loaded, length, batch, PROFILE_SECONDS)
-    if profile.device_time is None:
-        raise PyprofError("; ".join(profile.notes) or "the device's work was not recorded")
+def kernels_row(profiled: Profiled, batch: int) -> tuple[Row, Profiled]:
+    """Kernel times of the layers by our profile beside those of torch.profiler, and the profile."""
+    device_time, loaded = profiled.profile.device_time, profiled.loaded
+    if device_time is None:
+        raise PyprofError("; ".join(profiled.profile.notes) or "the device's work was not recorded")
     ours = {
         layer.path: work.forward.kernel_seconds
-        for layer, work in zip(profile.layers, profile.device_time.layers, strict=True)
+        for layer, work in zip(profiled.profile.layers, device_time.layers, strict=True)
     }
-    total = profile.device_time.total
-    theirs, whole, count = by_torch_profiler(loaded, length, batch)
+    total = device_time.total
+    theirs, whole, count = by_torch_profiler(loaded, profiled.length, batch)
     compared = {path: (seconds, theirs.get(path, 0.0)) for path, seconds in ours.items() if seconds >= LEAST_SECONDS}
-    if mode == "train":
+    if loaded.mode == "train":
         compared["(backward)"] = total.kernel_seconds - ours[""], whole - theirs.get("", 0.0)
     off = {path: abs(mine - other) / mine for path, (mine, other) in compared.items()}
-    worst = max(off, key=lambda path: off[path])
-    return {"worst": off[worst], "layer": worst or "the model", "ours": total.kernels, "theirs": count}
+    worst = max(off, key=lambda path: off[path], default=None)
+    if worst is None:
+        raise PyprofError(f"no layer takes {1e6 * LEAST_SECONDS:.0f} us")
+    row = {"worst": off[worst], "layer": worst or "the model", "ours": total.kernels, "theirs": count}
+    return row, profiled
 
 
 def by_torch_profiler(loaded: LoadedModel, length: int, batch: int) -> tuple[dict[str, float], float, float]:
@@ -123,10 +138,16 @@ def by_torch_profiler(loaded: LoadedModel, length: int, batch: int) -> tuple[dic
     whole, count = 0.0, 0
     for event in profiler.events():
         if event.name.startswith("layer:") and event.device_type == torch.autograd.DeviceType.CPU:
-            seconds[event.name.removeprefix("layer:")] += event.device_time_total * 1e-6 / steps
+            seconds[event.name.removeprefix("layer:")] += kernel_microseconds(event) * 1e-6 / steps
         elif event.device_type == torch.autograd.DeviceType.CUDA and not event.name.startswith(("Mem", "layer:")):
             whole, count = whole + event.device_time * 1e-6 / steps, count + 1
     return dict(seconds), whole, count / steps
+
+
+def kernel_microseconds(event: Any) -> float:
+    """Of what was launched inside of an event of the host; copies and memsets are no kernels."""
+    own = sum(kernel.duration for kernel in event.kernels if not kernel.name.startswith("Mem"))
+    return own + sum(map(kernel_microseconds, event.cpu_children))
 
 
 CAPTURE = """
@@ -174,30 +195,58 @@ module(value)
 MISFORTUNES = {"capture under probes": CAPTURE, "a second profiler": SECOND, "a lost device": LOST}
 
 
-def misfortune(program: str) -> Row:
-    done = subprocess.run([sys.executable, "-c", BEGIN + program], capture_output=True, text=True, timeout=60)
-    said = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
-    return {"holds": done.returncode == 0, "told": said[-1] if said else f"exit code {done.returncode}"}
+def misfortunes() -> Iterator[Row]:
+    """What came of each, all of them at once."""
+    running = {
+        case: subprocess.Popen(
+            [sys.executable, "-P", "-c", BEGIN + program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for case, program in MISFORTUNES.items()
+    }
+    end = time.monotonic() + MISFORTUNE_SECONDS
+    for case, process in running.items():
+        about = {"what": "misfortune", "case": case}
+        try:
+            printed, said = process.communicate(timeout=max(end - time.monotonic(), 0.1))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            yield {**about, "holds": False, "told": f"not done within {MISFORTUNE_SECONDS} s"}
+            continue
+        lines = (printed if process.returncode == 0 else said).strip().splitlines()
+        told = lines[-1] if lines else f"exit code {process.returncode}"
+        yield {**about, "holds": process.returncode == 0, "told": told}
 
 
-def rows(device: str, size: str, batch: int, end: float) -> Iterator[Row]:
+def rows(device: str, size: str, batch: int, seconds: float) -> Iterator[Row]:
     """A row for everything, whatever fails; what no time is left for says so."""
-
-    def taken(about: Row, work: Callable[[], Row]) -> Row:
-        if time.monotonic() > end:
-            return {**about, "reason": "no time was left"}
-        note(" ".join(map(str, about.values())))
-        found = attempt(work)
-        return {**about, "reason": found.reason} if isinstance(found, Failure) else {**about, **found}
-
-    for case, program in MISFORTUNES.items():
-        yield taken({"what": "misfortune", "case": case}, lambda program=program: misfortune(program))  # type: ignore[misc]
-    for what, work in (("kernels", kernels_row), ("step", step_row)):
-        for model in TYPICAL:
-            for mode in ("infer", "train"):
-                about = {"what": what, "model": model, "mode": mode}
-                yield taken(about, lambda work=work, model=model, mode=mode: work(model, mode, batch, device, size))  # type: ignore[misc]
-                devices.of(device).release()
+    begin = time.monotonic()
+    yield from misfortunes()
+    every = [(model, mode) for model in TYPICAL for mode in ("infer", "train")]
+    profiled: dict[tuple[str, str], Profiled | str] = {}
+    for what in ("step", "kernels"):
+        end = begin + seconds * (STEPS_SHARE if what == "step" else 1)
+        for model, mode in every:
+            about = {"what": what, "model": model, "mode": mode}
+            before = profiled.get((model, mode))
+            if isinstance(before, str):
+                yield {**about, "reason": before}
+                continue
+            if time.monotonic() > end:
+                profiled[model, mode] = "no time was left"
+                yield {**about, "reason": "no time was left"}
+                continue
+            note(" ".join(about.values()))
+            found = attempt(
+                partial(kernels_row, before, batch) if before else partial(step_row, model, mode, batch, device, size)
+            )
+            if isinstance(found, Failure):
+                profiled[model, mode] = found.reason
+                yield {**about, "reason": found.reason}
+            else:
+                row, profiled[model, mode] = found
+                yield {**about, **row}
+            devices.of(device).release()
 
 
 def main() -> int:
@@ -207,7 +256,7 @@ def main() -> int:
     options.add_argument("--batch", type=int, default=32)
     options.add_argument("--seconds", type=float, default=120.0, help="after so long nothing new is begun")
     chosen = options.parse_args()
-    found = list(rows(chosen.device, chosen.size, chosen.batch, time.monotonic() + chosen.seconds))
+    found = list(rows(chosen.device, chosen.size, chosen.batch, chosen.seconds))
     print(json.dumps({"method": METHOD, "rows": found}, indent=1))
     return 0 if all(row.get("reason") is None for row in found) else 3
 

@@ -29,11 +29,9 @@ def compile_shared(output: Path, sources: list[Path], includes: list[str], *flag
 
 def build_module(folder: Path, *flags: str) -> tuple[ModuleType, ctypes.CDLL]:
     """The module `_cuda`, and the controls of the fake runtime inside it."""
-    import pybind11
-
     library = folder / f"_cuda{sysconfig.get_config_var('EXT_SUFFIX')}"
     sources = [*sorted((ROOT / "csrc/cuda").glob("*.cpp")), FAKE_RUNTIME / "runtime.cpp"]
-    includes = [FAKE_RUNTIME, FAKE_CUPTI, ROOT / "csrc", pybind11.get_include(), sysconfig.get_paths()["include"]]
+    includes = [FAKE_RUNTIME, FAKE_CUPTI, ROOT / "csrc", pybind11_headers(), sysconfig.get_paths()["include"]]
     compile_shared(library, sources, [str(path) for path in includes], *(flags or ("-O1",)))
     spec = importlib.util.spec_from_file_location("_cuda", library)
     assert spec
@@ -41,6 +39,14 @@ def build_module(folder: Path, *flags: str) -> tuple[ModuleType, ctypes.CDLL]:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module, ctypes.CDLL(str(library))
+
+
+def pybind11_headers() -> Path:
+    """Those that PyTorch brings, which is there wherever pyprof is built."""
+    spec = importlib.util.find_spec("torch")
+    assert spec
+    assert spec.origin
+    return Path(spec.origin).parent / "include"
 
 
 def build_fake_cupti(folder: Path, *flags: str) -> Path:

@@ -6,14 +6,19 @@ import copy
 import importlib.util
 import json
 import sys
-import time
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from torch.autograd.profiler_util import Kernel
+
+from pyprof.layers.device_time import BusyTime, DeviceTime, LayerWork, Work
 
 ROOT = Path(__file__).parents[2]
 MODELS = ("bert", "longformer", "nystromformer", "hubert", "l-hubert", "vit", "swin")
-BOTH = [(model, mode) for model in MODELS for mode in ("infer", "train")]
+MODES = ("infer", "train")
+BOTH = [(model, mode) for model in MODELS for mode in MODES]
 
 
 def loaded(name, monkeypatch):
@@ -139,7 +144,7 @@ def test_a_whole_run_without_a_card(bench, monkeypatch, tmp_path):
     monkeypatch.setattr(bench, "parts", lambda *_: every)
     monkeypatch.setattr(bench, "ROOT", tmp_path)
     monkeypatch.setattr(bench, "in_place", lambda folder: {})
-    monkeypatch.setattr(sys, "argv", ["gpu.py", "--results", str(tmp_path / "results"), "--seconds", "120"])
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--results", str(tmp_path / "results"), "--seconds", "400"])
     assert bench.main() == 3
     text = (tmp_path / "results" / "fake-card-1.md").read_text()
     assert "| build | exit code 1 |" in text
@@ -158,8 +163,8 @@ def test_the_models_are_measured_one_by_one_and_a_failure_is_a_row(monkeypatch):
     monkeypatch.setattr(models, "MISFORTUNES", {"fine": "print('a sentence')", "not": "raise SystemExit('it broke')"})
     monkeypatch.setattr(models, "BEGIN", "")
     monkeypatch.setattr(models, "PROFILE_SECONDS", 0.01)
-    monkeypatch.setattr(models, "PLAIN_STEPS", 2)
-    rows = list(models.rows("cpu", "tiny", 1, time.monotonic() + 300))
+    monkeypatch.setattr(models, "MOST_PLAIN_STEPS", 2)
+    rows = list(models.rows("cpu", "tiny", 1, 300))
     assert [row.get("told") for row in rows[:2]] == ["a sentence", "it broke"]
     assert [row["holds"] for row in rows[:2]] == [True, False]
     steps = {(row["model"], row["mode"]): row for row in rows if row["what"] == "step"}
@@ -168,6 +173,62 @@ def test_the_models_are_measured_one_by_one_and_a_failure_is_a_row(monkeypatch):
     assert "no-such-model" in steps["no-such-model", "infer"]["reason"]
     kernels = [row["reason"] for row in rows if row["what"] == "kernels" and row["model"] == "bert"]
     assert kernels == ["the device's work was not recorded"] * 2
-    late = list(models.rows("cpu", "tiny", 1, time.monotonic() - 1))
-    assert {row["reason"] for row in late} == {"no time was left"}
+    late = list(models.rows("cpu", "tiny", 1, 0))
+    assert {row["reason"] for row in late if row["what"] != "misfortune"} == {"no time was left"}
     assert len(late) == len(rows) == 10
+
+
+@pytest.mark.slow
+def test_torch_profiler_comes_after_all_profiles_and_counts_kernels_only(monkeypatch):
+    """It keeps CUPTI once it was used, so that no profile after it would have kernels."""
+    models = loaded("gpu_models", monkeypatch)
+    monkeypatch.setattr(models, "TYPICAL", {"bert": 16, "vit": 32})
+    monkeypatch.setattr(models, "MISFORTUNES", {})
+    monkeypatch.setattr(models, "PROFILE_SECONDS", 0.01)
+    came = []
+    profile_model = models.profile_model
+    empty = Work()
+
+    def profiled(loaded, *given):
+        came.append("ours")
+        profile = profile_model(loaded, *given)
+        whole = [LayerWork(Work(1e-3, 7), empty, None, None, None, None) for _ in profile.layers]
+        total = Work(3e-3, 9)
+        busy = (BusyTime(0, 0.0, 0.0, 0.0),)
+        return replace(profile, device_time=DeviceTime(tuple(whole), 1, empty, empty, total, busy, (), 1))
+
+    def by_torch_profiler(loaded, *_):
+        came.append("theirs")
+        paths = [path for path, _ in loaded.step.named_modules()]
+        return {**dict.fromkeys(paths, 1.002e-3), paths[1]: 1.004e-3}, 3.002e-3, 9.0
+
+    monkeypatch.setattr(models, "profile_model", profiled)
+    monkeypatch.setattr(models, "by_torch_profiler", by_torch_profiler)
+    rows = list(models.rows("cpu", "tiny", 1, 300))
+    assert came == ["ours"] * 4 * models.ROUNDS + ["theirs"] * 4
+    kernels = [row for row in rows if row["what"] == "kernels"]
+    assert [(row["model"], row["mode"]) for row in kernels] == [(m, d) for m in ("bert", "vit") for d in MODES]
+    assert [row["worst"] for row in kernels] == pytest.approx([0.004] * 4)
+    assert all((row["ours"], row["theirs"]) == (9, 9) for row in kernels)
+
+
+def test_copies_and_memsets_are_no_kernels(monkeypatch):
+    models = loaded("gpu_models", monkeypatch)
+
+    def event(*kernels, children=()):
+        return SimpleNamespace(kernels=[Kernel(*kernel) for kernel in kernels], cpu_children=list(children))
+
+    inner = event(("gemm", 0, 30.0), ("Memset (Device)", 0, 2.0))
+    outer = event(("norm", 0, 4.0), ("Memcpy HtoD (Pageable -> Device)", 0, 9.0), children=[inner, inner])
+    assert models.kernel_microseconds(outer) == 64
+
+
+def test_a_model_that_refuses_the_usual_dtype_is_taken_under_autocast(monkeypatch):
+    models = loaded("gpu_models", monkeypatch)
+    monkeypatch.setattr(models.devices, "of", lambda _: SimpleNamespace(usual_dtype="bfloat16"))
+    taken = []
+    given = models.registry.load
+    monkeypatch.setattr(models.registry, "load", lambda *a, device, **k: taken.append(k["dtype"]) or given(*a, **k))
+    assert models.load("nystromformer", "infer", "cuda", "tiny").request.dtype == "autocast-bfloat16"
+    assert models.load("vit", "infer", "cuda", "tiny").request.dtype == "bfloat16"
+    assert taken == ["bfloat16", "autocast-bfloat16", "bfloat16"]
