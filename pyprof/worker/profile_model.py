@@ -61,6 +61,11 @@ def profile_model(
         loaded.step.zero_grad(set_to_none=True)
         step.inputs.renew()
 
+    def with_new_gradients() -> None:
+        # As an eager step after `prepare`: a replay would otherwise add to those of the warm-up, by a kernel for each.
+        loaded.step.zero_grad(set_to_none=True)
+        step()
+
     with blamed(at_work(loaded.name, length, batch, loaded.mode)):
         step()
         # Only now, as the first step may have built some of the layers.
@@ -73,8 +78,7 @@ def profile_model(
             before: Callable[[], object] = prepare
             if launch == "graph":
                 prepare()
-                # A replay writes its gradients where it did before.
-                run, before = probes.capture(step), _nothing
+                run, before = probes.capture(with_new_gradients), _nothing
             plain, system = record_steps(probes, run, before, seconds)
     profile = probes.profile()
     if draw is not None:

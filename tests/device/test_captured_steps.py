@@ -22,6 +22,8 @@ from pyprof.layers.device_time import BusyTime, DeviceTime, KernelTime, LayerWor
 from pyprof.layers.instrument import instrument
 from pyprof.layers.profile import Profile
 from pyprof.layers.steps import record_steps
+from pyprof.models import registry
+from pyprof.worker.profile_model import profile_model
 
 
 class FakeCuda:
@@ -125,6 +127,30 @@ def test_probes_are_out_while_a_step_is_captured_unless_they_bear_it() -> None:
     assert profile.steps >= len(plain.probed) > 0
     assert profile.layers[0].forward_seconds is None  # a replay calls no layer
     assert plain.ratio is not None
+
+
+class Warming(HostDevice):
+    """Calls what it captures as often as CUDA does."""
+
+    captures_graphs = True
+
+    def capture(self, fn: Callable[[], object]) -> Callable[[], object]:
+        for _ in range(4):
+            fn()
+        return lambda: None
+
+
+def test_a_captured_training_step_begins_without_gradients_as_an_eager_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Adding to gradients takes a kernel for each parameter, which an eager step does not have."""
+    monkeypatch.setattr("pyprof.layers.instrument.devices.of_module", lambda _: Warming())
+    loaded = registry.load("bert", size="tiny", attention="best", mode="train", longest=16)
+    there: list[bool] = []
+    loaded.step.register_forward_pre_hook(
+        lambda *_: there.append(any(weight.grad is not None for weight in loaded.step.parameters()))
+    )
+    profile_model(loaded, 16, 1, 0.01, launch="graph")
+    assert len(there) == 6  # a first one, an eager one to compare with, and those of the capture
+    assert not any(there)
 
 
 def test_layers_that_differ_alike_are_told_once() -> None:
