@@ -39,9 +39,9 @@ CuptiApi load(const std::string& path) {
   void* library = open_library(path);
   CuptiApi api;
   find(library, "cuptiGetVersion", api.get_version);
-  uint32_t version = 0;
-  if (api.get_version(&version) != CUPTI_SUCCESS || version < kOldest) {
-    throw std::runtime_error("the installed CUPTI (version " + std::to_string(version) +
+  api.version = 0;
+  if (api.get_version(&api.version) != CUPTI_SUCCESS || api.version < kOldest) {
+    throw std::runtime_error("the installed CUPTI (version " + std::to_string(api.version) +
                              ") is too old: that of CUDA 12 or newer is needed");
   }
   find(library, "cuptiGetResultString", api.result_string);
@@ -79,7 +79,11 @@ void check(const CuptiApi& api, CUptiResult result, const char* what) {
     case kMultipleSubscribers:
       if (std::getenv("CUDA_INJECTION64_PATH") || std::getenv("NSYS_PROFILING_SESSION_ID"))
         throw std::runtime_error("Nsight or another tool that this program was started with is using CUPTI");
-      throw std::runtime_error("another profiler in this process (torch.profiler, Proton, ...) is using CUPTI");
+      // torch.profiler subscribes when it is first used and stays subscribed, up to PyTorch 2.13 at least.
+      throw std::runtime_error(
+          "another profiler in this process is using CUPTI (Proton, say, or torch.profiler, which keeps it from its "
+          "first "
+          "use to the end of the process)");
     case kInsufficientPrivileges:
     case kVirtualisedDevice:
       throw std::runtime_error("the driver does not permit profiling to this user (ERR_NVGPUCTRPERM)");

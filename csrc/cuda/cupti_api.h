@@ -9,6 +9,7 @@
 namespace pyprof {
 
 struct CuptiApi {
+  uint32_t version;
   decltype(&cuptiGetVersion) get_version;
   decltype(&cuptiGetResultString) result_string;
   decltype(&cuptiSubscribe) subscribe;

@@ -54,6 +54,7 @@ PYBIND11_MODULE(_cuda, m) {
       .def(py::init(&make_log), py::arg("places"), py::arg("clock"), py::arg("operations") = room.operations,
            py::arg("launches") = room.launches, py::arg("nodes") = room.nodes, py::arg("library") = "")
       .def("start", &WorkLog::start, py::call_guard<py::gil_scoped_release>())
+      .def("pause", &WorkLog::pause, py::call_guard<py::gil_scoped_release>())
       .def("stop", &WorkLog::stop, py::call_guard<py::gil_scoped_release>())
       .def("drain", &drain);
   py::class_<EventPool, std::shared_ptr<EventPool>>(m, "EventPool")

@@ -21,6 +21,9 @@ Session* active = nullptr;  // for CUPTI's callbacks about buffers, which know n
 
 constexpr CUpti_ActivityKind kKinds[] = {CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL, CUPTI_ACTIVITY_KIND_MEMCPY,
                                          CUPTI_ACTIVITY_KIND_MEMCPY2, CUPTI_ACTIVITY_KIND_MEMSET};
+// From CUDA 12.9 on CUPTI drops, and counts, the records that it gets no buffer for. Before, it may crash without one
+// (https://github.com/pytorch/kineto/pull/1534).
+constexpr uint32_t kDropsRecords = 27;
 // The update of a node of an executable graph; the headers of CUDA 12 do not name it.
 constexpr CUpti_CallbackId kNodeUpdated = 22;
 constexpr CUpti_CallbackId kGraphCalls[] = {CUPTI_CBID_RESOURCE_GRAPHNODE_CREATED, CUPTI_CBID_RESOURCE_GRAPHNODE_CLONED,
@@ -111,11 +114,7 @@ void Session::begin(NanosecondClock clock) {
   {
     const std::lock_guard lock(buffers_mutex_);
     while (buffers_.size() < kBuffers) {
-      auto* buffer = static_cast<uint8_t*>(std::aligned_alloc(4096, kBufferBytes));
-      if (!buffer) throw std::runtime_error("there is no memory for the records of CUPTI");
-      std::memset(buffer, 0, kBufferBytes);  // so that no page has to be found while a step runs
-      buffers_.push_back(buffer);
-      spare_.push_back(buffer);
+      if (!add_buffer()) throw std::runtime_error("there is no memory for the records of CUPTI");
     }
   }
   // Subscribing comes first, since that is what another profiler keeps us from.
@@ -123,14 +122,28 @@ void Session::begin(NanosecondClock clock) {
   try {
     active = this;
     check(api_, api_.register_buffers(on_request, on_complete), "CUPTI refuses buffers");
-    converts_ = !api_.register_clock || api_.register_clock(clock) != CUPTI_SUCCESS;
+    converts_ = !set_clock(clock);
     if (converts_) first_ = last_ = read_clocks();
     enable_calls();
     for (const CUpti_ActivityKind kind : kKinds) check(api_, api_.enable(kind), "CUPTI records no kernels here");
   } catch (...) {
     end();
+    if (holders_ == 0) give_clock_back();
     throw;
   }
+}
+
+bool Session::add_buffer() noexcept try {
+  buffers_.reserve(buffers_.size() + 1);
+  spare_.reserve(buffers_.size() + 1);  // room for all of them, so that handing one back cannot fail
+  auto* buffer = static_cast<uint8_t*>(std::aligned_alloc(4096, kBufferBytes));
+  if (!buffer) return false;
+  std::memset(buffer, 0, kBufferBytes);  // so that no page has to be found while a step runs
+  buffers_.push_back(buffer);
+  spare_.push_back(buffer);
+  return true;
+} catch (const std::bad_alloc&) {
+  return false;
 }
 
 void Session::enable_calls() {
@@ -148,9 +161,41 @@ void Session::enable_calls() {
 void Session::end() noexcept {
   for (const CUpti_ActivityKind kind : kKinds) api_.disable(kind);
   api_.flush(CUPTI_ACTIVITY_FLAG_FLUSH_FORCED);
-  if (api_.register_clock && !converts_) api_.register_clock(default_clock);
   if (subscriber_) api_.unsubscribe(subscriber_);
   subscriber_ = nullptr;
+}
+
+// Whether CUPTI goes by this clock. It is told once, and again where somebody else has told it another one: a device's
+// times are interpolated between moments that it has noted by the clock of then.
+bool Session::set_clock(NanosecondClock clock) noexcept {
+  if (given_ == clock && tells(clock)) return true;
+  if (!api_.register_clock || api_.register_clock(clock) != CUPTI_SUCCESS) return false;
+  given_ = clock;
+  return true;
+}
+
+bool Session::tells(NanosecondClock clock) const noexcept {
+  constexpr uint64_t kTolerance = 1'000'000;
+  uint64_t told = 0;
+  const uint64_t before = clock();
+  if (api_.timestamp(&told) != CUPTI_SUCCESS) return false;
+  return told + kTolerance >= before && told <= clock() + kTolerance;
+}
+
+void Session::hold() noexcept {
+  const std::lock_guard lock(mutex_);
+  ++holders_;
+}
+
+void Session::release() noexcept {
+  const std::lock_guard lock(mutex_);
+  if (--holders_ == 0) give_clock_back();
+}
+
+// Whoever has come since may have a clock of its own, which stays.
+void Session::give_clock_back() noexcept {
+  if (given_ && tells(given_)) api_.register_clock(default_clock);
+  given_ = nullptr;
 }
 
 void Session::flush() {
@@ -213,21 +258,22 @@ void Session::on_graph_node(CUpti_CallbackId id, const CUpti_ResourceData& data)
 }
 
 void Session::on_request(uint8_t** buffer, size_t* size, size_t* most_records) {
-  *buffer = nullptr;  // CUPTI drops what there is no room for, and counts it
+  *buffer = nullptr;
   *size = 0;
   *most_records = 0;
   const std::lock_guard lock(active->buffers_mutex_);
-  if (active->spare_.empty()) return;
-  *buffer = active->spare_.back();
+  auto& spare = active->spare_;
+  if (spare.empty() && (active->api_.version >= kDropsRecords || !active->add_buffer())) return;
+  *buffer = spare.back();
   *size = kBufferBytes;
-  active->spare_.pop_back();
+  spare.pop_back();
 }
 
 void Session::on_complete(CUcontext context, uint32_t stream, uint8_t* buffer, size_t, size_t valid) {
   if (!buffer) return;
   active->read(context, stream, buffer, valid);
   const std::lock_guard lock(active->buffers_mutex_);
-  active->spare_.push_back(buffer);  // there is room: it had been in there
+  active->spare_.push_back(buffer);
 }
 
 void Session::read(CUcontext context, uint32_t stream, uint8_t* buffer, size_t valid) noexcept {

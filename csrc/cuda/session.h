@@ -21,6 +21,9 @@ class Session {
   void add(WorkLog& log);              // throws std::runtime_error
   void remove(WorkLog& log) noexcept;  // what CUPTI still holds has been handed on when it returns
   void flush();                        // throws std::runtime_error
+  // CUPTI is given its own clock back when the last one that holds ours has released it.
+  void hold() noexcept;
+  void release() noexcept;
   std::vector<std::string> names();
 
  private:
@@ -34,6 +37,9 @@ class Session {
   static void CUPTIAPI on_complete(CUcontext context, uint32_t stream, uint8_t* buffer, size_t size, size_t valid);
 
   void begin(NanosecondClock clock);
+  bool set_clock(NanosecondClock clock) noexcept;
+  void give_clock_back() noexcept;
+  bool tells(NanosecondClock clock) const noexcept;
   void end() noexcept;
   void enable_calls();
   void on_launch(uint32_t correlation) noexcept;
@@ -41,6 +47,7 @@ class Session {
   void read(CUcontext context, uint32_t stream, uint8_t* buffer, size_t valid) noexcept;
   void take(const Operation& operation) noexcept;
   void count_lost(uint64_t records) noexcept;
+  bool add_buffer() noexcept;  // buffers_mutex_ is held
   uint32_t number_of(const char* name);
   template <typename Visit>
   void for_each_log(Visit visit) noexcept;
@@ -54,7 +61,8 @@ class Session {
 
   const CuptiApi& api_;
   CUpti_SubscriberHandle subscriber_ = nullptr;
-  NanosecondClock clock_ = nullptr;
+  NanosecondClock clock_ = nullptr, given_ = nullptr;
+  uint32_t holders_ = 0;
   bool converts_ = false;
   ClockPair first_{}, last_{};
 

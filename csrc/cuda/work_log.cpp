@@ -19,13 +19,22 @@ void WorkLog::start() {
   if (listening_) return;
   Session::of(api_).add(*this);
   listening_ = true;
+  if (!has_begun_) Session::of(api_).hold();
+  has_begun_ = true;
 }
 
-void WorkLog::stop() {
+void WorkLog::pause() {
   const std::lock_guard lock(mutex_);
   if (!listening_) return;
   Session::of(api_).remove(*this);
   listening_ = false;
+}
+
+void WorkLog::stop() {
+  pause();
+  const std::lock_guard lock(mutex_);
+  if (has_begun_) Session::of(api_).release();
+  has_begun_ = false;
 }
 
 WorkLog::Drained WorkLog::drain() {

@@ -54,7 +54,9 @@ class WorkLog {
   // Listens from now on; nothing where it does already. Throws std::runtime_error where CUPTI cannot be had.
   void start();
   // Listens no more, and takes what CUPTI still holds; nothing where it doesn't. What was recorded can still be
-  // drained.
+  // drained. CUPTI keeps our clock, to be told no other one before the next start.
+  void pause();
+  // The same for good: the last log gives CUPTI its own clock back.
   void stop();
 
   struct Drained {
@@ -78,7 +80,7 @@ class WorkLog {
   SharedRing<Launch> launches_;
   SharedRing<GraphNode> nodes_;
   std::atomic<uint64_t> lost_{0};
-  bool listening_ = false;
+  bool listening_ = false, has_begun_ = false;
   std::mutex mutex_;
 };
 

@@ -41,6 +41,10 @@ class WorkLog(Protocol):
         """Record from now on; raises UsageError with the reason where that is not possible now."""
         ...
 
+    def pause(self) -> None:
+        """Record no more before `start` is called again, which will be soon."""
+        ...
+
     def stop(self) -> None:
         """Record no more."""
         ...

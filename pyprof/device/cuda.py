@@ -5,30 +5,21 @@ Wherever `cuda` is a parameter, it is `torch.cuda` unless a test says otherwise.
 
 from __future__ import annotations
 
-import importlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
 from functools import cached_property
-from itertools import repeat
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 from pyprof.device.base import Device, EnergyMeter
+from pyprof.device.cuda_events import CudaStopwatch, EventTimes, torch_cuda
+from pyprof.device.cupti import Activity, CuptiActivity, CuptiLog, union_ns
 from pyprof.device.memory import MemoryBudget, MemoryReading
 from pyprof.device.nvml import CardEnergy, Nvml
 from pyprof.errors import UsageError
 from pyprof.failures import is_out_of_memory, sentence
-from pyprof.quantity import plural
-
-if TYPE_CHECKING:
-    from pyprof.timing.clock import Call, Clock
 
 # Floating-point operations per second that transformers reach, on a card of a data centre.
 RATE = 20e12
-# CUDA states a resolution of about half a microsecond for the time between two events.
-_EVENT_RESOLUTION_NS = 500
-_MOST_EVENTS = 1 << 15
 # cuDNN and autotuned kernels choose in their first calls.
 _CAPTURE_WARMUPS = 3
 
@@ -49,11 +40,11 @@ class CudaDevice(Device):
     def __init__(self, name: str = "cuda", cuda: Any = None, activity: Activity | None = None) -> None:
         super().__init__(name)
         self._given = cuda
-        self._activity = activity
+        self._activity: Activity = CuptiActivity() if activity is None else activity
 
     @property
     def _cuda(self) -> Any:
-        return _torch_cuda() if self._given is None else self._given
+        return torch_cuda() if self._given is None else self._given
 
     def available(self) -> str | None:
         count = self._cuda.device_count() if self._cuda.is_available() else 0
@@ -156,18 +147,16 @@ class CudaDevice(Device):
 
     def busy_ns(self, fn: Callable[[], object]) -> int:
         """Call `fn` once, with the device idle before and after, and tell how long it worked."""
-        activity: Activity = CuptiActivity() if self._activity is None else self._activity
         self.synchronize()
-        with activity.recording() as records:
+        with self._activity.recording() as records:
             fn()
             self.synchronize()
         return union_ns(records())
 
     def bubble_ns(self, fn: Callable[[], object]) -> tuple[int, int]:
         """Call `fn` once, with the device idle before and after: all but what lies between its first and last work."""
-        activity: Activity = CuptiActivity() if self._activity is None else self._activity
         self.synchronize()
-        with activity.recording() as records:
+        with self._activity.recording() as records:
             begin = time.perf_counter_ns()
             fn()
             self.synchronize()
@@ -198,165 +187,3 @@ class CudaDevice(Device):
     def guessed_rate(self, threads: int) -> float:
         """The same for every card and whatever the threads."""
         return RATE
-
-
-class Activity(Protocol):
-    """Who records what a device does: CUPTI."""
-
-    def recording(self) -> AbstractContextManager[Callable[[], Sequence[tuple[int, int]]]]:
-        """Record while it is entered; afterwards what it gave has the begin and the end of each piece of work, in ns.
-
-        Raises UsageError where nothing can be recorded.
-        """
-        ...
-
-
-def union_ns(intervals: Iterable[tuple[int, int]]) -> int:
-    """For how long any of the intervals lasts: work on several streams at once counts once."""
-    busy, until = 0, 0
-    for begin, end in sorted(intervals):
-        busy += max(0, end - max(begin, until))
-        until = max(until, end)
-    return busy
-
-
-class CudaStopwatch:
-    """Times by CUDA events around the calls, on the device's current stream.
-
-    The device is idle when the first event is recorded, so that earlier work isn't counted. The time covers the gaps in
-    which the device waits for the host's launches, as in the study of 2023.
-    """
-
-    resolution_ns = _EVENT_RESOLUTION_NS
-
-    def __init__(self, device: Any, clock: Clock | None = None, cuda: Any = None) -> None:
-        from pyprof.timing.clock import MonotonicClock
-
-        self.clock: Clock = MonotonicClock() if clock is None else clock
-        self._device = device
-        self._cuda = _torch_cuda() if cuda is None else cuda
-
-    def time(self, fn: Call, repeats: int) -> int:
-        with self._cuda.device(self._device):
-            begin = self._cuda.Event(enable_timing=True)
-            end = self._cuda.Event(enable_timing=True)
-            self._cuda.synchronize()
-            begin.record()
-            for _ in repeat(None, repeats):
-                fn()
-            end.record()
-            end.synchronize()
-        return round(float(begin.elapsed_time(end)) * 1e6)  # milliseconds to nanoseconds
-
-
-class EventTimes:
-    """Layer times: the probes record events on the stream from a pool, and their times are read once, after the step.
-
-    Raises UsageError without the CUDA part of pyprof, or where the device has no room for the events.
-    """
-
-    def __init__(self, capacity: int) -> None:
-        self.captured = 0
-        try:
-            self._pool = load().EventPool(min(4 * capacity, _MOST_EVENTS))
-        except RuntimeError as error:
-            raise UsageError(f"{error}: free some device memory first") from error
-        self.clock: object = self._pool.clock()
-
-    def place(self, drained: dict[str, Any]) -> dict[str, Any]:
-        """The drained intervals with the times of their events; see ``LayerTimes.place``.
-
-        Those whose events found no room in the pool count as dropped. `captured` counts those that ran while their
-        stream was being captured into a graph, where no event has a time.
-        """
-        try:
-            times = self._pool.resolve()
-        except RuntimeError as error:
-            raise UsageError(f"{error}: the device has failed, so start a new process") from error
-        placed = {**drained, "device_times": times}
-        for name in ("spans", "nodes"):
-            entries = drained[name]
-            placed[name] = entries[(entries["device_begin"] >= 0) & (entries["device_end"] >= 0)]
-            placed["dropped"] += len(entries) - len(placed[name])
-        captured = min((self._pool.take_captured() + 1) // 2, placed["dropped"] - drained["dropped"])
-        self.captured += captured
-        placed["dropped"] -= captured
-        return placed
-
-    def notes(self) -> tuple[str, ...]:
-        """What a reader of the times has to know."""
-        said = [
-            "layer times are from events around each layer: where kernels fill less of the step they are the times "
-            "of its launches"
-        ]
-        if self.captured:
-            said.append(f"{plural(self.captured, 'call')} were captured into a graph, where events have no time")
-        return tuple(said)
-
-
-class CuptiLog:
-    """A device's work as CUPTI records it. Raises UsageError where there is no CUPTI, or no CUDA part of pyprof."""
-
-    def __init__(self, places: object, clock: object, library: str = "") -> None:
-        try:
-            self._log = load().WorkLog(places, clock, library=library)
-        except RuntimeError as error:
-            raise UsageError(str(error)) from error
-
-    def start(self) -> None:
-        """Record from now on; raises UsageError where CUPTI cannot be had now."""
-        try:
-            self._log.start()
-        except RuntimeError as error:
-            raise UsageError(str(error)) from error
-
-    def stop(self) -> None:
-        """Record no more; what CUPTI still holds is handed over before."""
-        self._log.stop()
-
-    def read(self) -> dict[str, Any]:
-        """The tables ``operations``, ``launches`` and ``nodes``, all ``names`` so far, and what was lost."""
-        try:
-            recorded: dict[str, Any] = self._log.drain()
-        except RuntimeError as error:
-            raise UsageError(f"{error}: the device has failed, so start a new process") from error
-        return recorded
-
-
-class CuptiActivity:
-    """What a device does, by CUPTI, without its layers."""
-
-    def __init__(self, library: str = "") -> None:
-        self._library = library
-
-    @contextmanager
-    def recording(self) -> Iterator[Callable[[], Sequence[tuple[int, int]]]]:
-        """Record while it is entered: see `Activity`. Raises UsageError where CUPTI cannot be had."""
-        from pyprof import _native
-
-        try:
-            log = CuptiLog(_native.Recorder(spans=1).places(), _native.clock(), self._library)
-            log.start()
-        except UsageError as error:
-            raise UsageError(f"the device's own time cannot be recorded: {error}: measure the latency") from error
-        try:
-            yield lambda: [(int(row["begin"]), int(row["end"])) for row in log.read()["operations"]]
-        finally:
-            log.stop()
-
-
-def load() -> ModuleType:
-    """The CUDA part of pyprof; raises UsageError where it was not built."""
-    try:
-        return importlib.import_module("pyprof._cuda")
-    except ImportError as error:
-        raise UsageError(
-            f"layer times on a GPU need the CUDA part of pyprof, which cannot be loaded ({error}): "
-            "install pyprof with PYPROF_CUDA=1 and the CUDA toolkit at CUDA_HOME"
-        ) from error
-
-
-def _torch_cuda() -> Any:
-    import torch
-
-    return torch.cuda

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -33,10 +35,12 @@ class DeviceLog(Attachment):
     """Records the device's work while probes are in place.
 
     `reason` says why there is nothing, None where there is something: another profiler may have come first.
+    `synchronize` waits for the device: work that still runs as the log ends would never get an end.
     """
 
-    def __init__(self, log: devices.WorkLog) -> None:
+    def __init__(self, log: devices.WorkLog, synchronize: Callable[[], object]) -> None:
         self._log = log
+        self._synchronize = synchronize
         self._sums = DeviceSums.empty()
         self._parts: list[dict[str, Any]] = []
         self._nodes: list[npt.NDArray[np.void]] = []
@@ -52,7 +56,16 @@ class DeviceLog(Attachment):
             self.reason = str(error)
 
     def take_off(self) -> None:
+        self._finish()
         self._log.stop()
+
+    def pause(self) -> None:
+        self._finish()
+        self._log.pause()
+
+    def _finish(self) -> None:
+        with suppress(RuntimeError):  # where the device has failed, so that nothing more comes
+            self._synchronize()
 
     def take(self, spans: npt.NDArray[np.void], threads: npt.NDArray[np.uint64]) -> None:
         """Take over what was recorded since the last call; `spans` and `threads` are the recorder's of the same time.

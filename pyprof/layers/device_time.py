@@ -88,7 +88,8 @@ class DeviceTime:
     `outside` is what was launched in the step outside of every layer, `unknown` the work whose launch nobody saw;
     `total` is all of it: own work of all layers, outside and unknown sum to it, which `self_check` holds. `kernels`
     are by name, the longest first. `unplaced` counts the replayed operations of a step whose graph was captured
-    unseen, `lost` and `lost_launches` the records that found no room. `source` names who recorded it.
+    unseen, `early` those that began before their launch, which no device does, `lost` and `lost_launches` the records
+    that found no room. `source` names who recorded it.
     """
 
     layers: tuple[LayerWork, ...]
@@ -100,6 +101,7 @@ class DeviceTime:
     kernels: tuple[KernelTime, ...]
     streams: int
     unplaced: float = 0
+    early: float = 0
     lost: int = 0
     lost_launches: int = 0
     source: str = "cupti"
@@ -154,6 +156,11 @@ class DeviceTime:
                 f"{format_count(round(self.unplaced))} operations a step are replayed from a graph that was captured "
                 "before the probes were attached: they belong to no layer"
             )
+        if self.early:
+            said.append(
+                f"{format_count(max(round(self.early), 1))} operations a step began before their launch, so the clocks "
+                "of host and device disagree: how long the device was busy or idle is not to be trusted"
+            )
         return tuple(said)
 
     def of_layers(self, shown: Sequence[int]) -> DeviceTime:
@@ -181,6 +188,7 @@ class DeviceTime:
             "unknown": vars(self.unknown),
             "kernels": [vars(kernel) for kernel in self.kernels],
             "unplaced": self.unplaced,
+            "early": self.early,
             "lost": self.lost,
             "lost_launches": self.lost_launches,
         }
@@ -275,6 +283,7 @@ def by_layer(
         ),
         streams=len(sums.streams),
         unplaced=sums.unplaced_nodes / steps,
+        early=sums.early / steps,
         lost=sums.lost,
         lost_launches=sums.lost_launches,
         source=source,

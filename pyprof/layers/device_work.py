@@ -80,9 +80,10 @@ _Integers = npt.NDArray[np.int64]
 class DeviceRecords:
     """Flat tables of what was recorded: OPERATION_DTYPE, LAUNCH_DTYPE, GRAPH_NODE_DTYPE, STEP_DTYPE.
 
-    Operations and launches may stand in any order. A correlation is one launch's; all operations of a graph that is
-    launched have its correlation. `steps` are the marked steps; where there is none, everything counts. `names[i]` is
-    the name that operations call i. `lost` counts operations and `lost_launches` launches that found no room.
+    Operations and launches may stand in any order. All operations of a launch, a graph's too, have its correlation;
+    where several launches have the same one, operations are of the last before their end. `steps` are the marked
+    steps; where there is none, everything counts. `names[i]` is the name that operations call i. `lost` counts
+    operations and `lost_launches` launches that found no room.
     """
 
     operations: _Table
@@ -125,6 +126,8 @@ def _table(rows: Sequence[Mapping[str, int]], dtype: np.dtype[np.void], **missin
 # Columns of the work of a place: nanoseconds and number of each kind of operation, in the order of the kinds, and how
 # often something was launched.
 LAUNCHES: Final = 6
+# By so many nanoseconds the two clocks may disagree about which of two moments came first.
+_CLOCKS_DIFFER: Final = 1_000_000
 COLUMNS: Final = 7
 
 
@@ -135,7 +138,8 @@ class DeviceSums:
     `work` has a row of COLUMNS for each phase of each site; rows of roots hold what no layer launched. `unknown` is the
     work whose launch was not seen, `total` all work that was counted. `busy`, `idle` and `launch_bound` are nanoseconds
     by device: see `pyprof.layers.device_time.BusyTime`. `kernels` are nanoseconds and number by the kernel's name.
-    `unplaced_nodes` counts replayed operations whose node nobody saw being captured.
+    `unplaced_nodes` counts replayed operations whose node nobody saw being captured, `early` those that began a
+    millisecond or more before their launch.
     """
 
     work: npt.NDArray[np.int64]
@@ -148,6 +152,7 @@ class DeviceSums:
     streams: set[tuple[int, int]] = field(default_factory=set)
     steps: int = 0
     unplaced_nodes: int = 0
+    early: int = 0
     lost: int = 0
     lost_launches: int = 0
 
@@ -178,6 +183,7 @@ class DeviceSums:
         self.streams |= other.streams
         self.steps += other.steps
         self.unplaced_nodes += other.unplaced_nodes
+        self.early += other.early
         self.lost += other.lost
         self.lost_launches += other.lost_launches
 
@@ -221,6 +227,7 @@ def add_up(records: DeviceRecords) -> DeviceSums:
         },
         steps=len(records.steps),
         unplaced_nodes=int((counted & unplaced).sum()),
+        early=int((counted & (launched_at != NO_TIME) & (operations["begin"] < launched_at - _CLOCKS_DIFFER)).sum()),
         lost=records.lost,
         lost_launches=records.lost_launches,
     )
@@ -234,9 +241,29 @@ def launch_and_place(
     """The launches in order, and of every operation which of them launched it (-1: not known), its site (the same),
     its phase, and whether it was replayed from an unknown node.
     """
-    launches = np.sort(records.launches, order="correlation")
+    launches = np.sort(records.launches, order=("correlation", "begin"))
     launch = _find(launches["correlation"], records.operations["correlation"])
+    if (launches["correlation"][1:] == launches["correlation"][:-1]).any():
+        launch = np.where(launch < 0, launch, _last_before(launches, records.operations, launch))
     return launches, launch, *_places(records.nodes, records.operations, launches, launch)
+
+
+def _last_before(launches: _Table, operations: _Table, first: _Integers) -> _Integers:
+    """Of launches with one correlation, as after a recorder has begun to count anew, the last one before the end of
+    each operation; the first where none is before it.
+
+    `launches` are in the order of their correlations and begins, and `first` names any launch of the same correlation.
+    """
+    count = len(launches)
+    correlation = np.concatenate([launches["correlation"], operations["correlation"]])
+    time = np.concatenate([launches["begin"], operations["end"]])
+    order = np.lexsort((np.arange(len(time)) >= count, time, correlation))
+    place = np.where(order < count, order, -1)
+    last = np.empty(len(time), np.int64)
+    last[order] = np.maximum.accumulate(place)
+    found: _Integers = last[count:]
+    same = (found >= 0) & (launches["correlation"][found] == operations["correlation"])
+    return np.where(same, found, first)
 
 
 def _find(sorted_keys: npt.NDArray[Any], keys: npt.NDArray[Any]) -> _Integers:

@@ -2,38 +2,33 @@
 
 from __future__ import annotations
 
-import inspect
-import sys
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-import torch
 from torch import nn
-from torch.nn.parameter import is_lazy
 
 from pyprof import device as devices
-from pyprof.device.weights import WeightCount
 from pyprof.errors import UsageError
 from pyprof.layers import nvtx as ranges
 from pyprof.layers.attachment import Attachment, BackwardWatch, Hooks, Replacement
-from pyprof.layers.compiled import has_compiled, refuse_if_loaded
+from pyprof.layers.compiled import refuse_if_loaded
 from pyprof.layers.device_log import DeviceLog
 from pyprof.layers.kinds import classify
 from pyprof.layers.last_steps import LastSteps
 from pyprof.layers.memory_log import MemoryLog
 from pyprof.layers.plain_steps import Turns
-from pyprof.layers.profile import LayerFacts, Profile, assemble
+from pyprof.layers.profile import Profile, assemble
 from pyprof.layers.recorder import Recorder, RecorderName, make_recorder
 from pyprof.layers.replay import Replay
+from pyprof.layers.spots import facts_of, numbers_of, spots_of
 from pyprof.layers.sums import Sums
 from pyprof.layers.trace import STEP, Trace
-from pyprof.layers.uncalled import NO_FORWARD
 
 if TYPE_CHECKING:
     from pyprof import _native
@@ -99,7 +94,7 @@ class Probes:
         self.device = devices.of_module(module)
         self._device_times = self.device.layer_times(capacity) if events else None
         clock = self._device_times.clock if self._device_times else None
-        self._plan = list(_plan(module))
+        self._spots = list(spots_of(module))
         self._paths = list(module.named_modules(remove_duplicate=False))
         opened = self._opens_ranges = ranges.wanted(False if nvtx is None and recorder == "python" else nvtx)
         self._recorder: Recorder = make_recorder(
@@ -149,7 +144,7 @@ class Probes:
         attachments: list[Attachment] = [] if self._log is None else [self._log]
         if backward:
             attachments.append(BackwardWatch(self._recorder))
-        for index, spot in enumerate(self._plan):
+        for index, spot in enumerate(self._spots):
             if spot.attached in _CALLED_AS:
                 attachments.append(Replacement(self._recorder, spot.module, _CALLED_AS[spot.attached], index))
             elif spot.attached == "hooked":
@@ -157,7 +152,7 @@ class Probes:
         return attachments
 
     def _layer_ranges(self, module: nn.Module) -> _native.LayerRanges:
-        numbers = _numbers(self._plan)
+        numbers = numbers_of(self._spots)
         modules = [numbers[id(layer)] for _, layer in self._paths]
         return ranges.layer_ranges([path for path, _ in self._paths], modules, type(module).__name__)
 
@@ -175,14 +170,23 @@ class Probes:
             for attachment in self._attached:
                 attachment.resume()
 
+    @property
+    def records_device(self) -> bool:
+        """Whether the work of a device is recorded, by kernels, beside what the host does."""
+        return self._log is not None and self._log.reason is None
+
     @contextmanager
-    def step(self, *, memory: bool = False) -> Iterator[None]:
+    def step(self, *, memory: bool = False, before: Callable[[], object] | None = None) -> Iterator[None]:
         """Mark a step: with any marked, a profile holds what lies in them, as a mean over them.
 
         With `memory` every allocation and free of the step is kept for `pyprof.write_trace`, which takes longer by some
-        hundred nanoseconds each. Raises UsageError where that is asked for while torch.profiler runs.
+        hundred nanoseconds each. Raises UsageError where that is asked for while torch.profiler runs. `before` is
+        called first and is no part of the profile: where the last step was a plain one, a step on a GPU finds CUPTI in
+        place that way.
         """
         refuse_if_loaded()  # since the probes were attached, perhaps
+        if before is not None:
+            self.settle(before)
         self.device.synchronize()
         with self._memory.step(memory):
             yield from self._marked()
@@ -199,16 +203,19 @@ class Probes:
             self.hand_over()
 
     @contextmanager
-    def plain_step(self) -> Iterator[None]:
+    def plain_step(self, *, before: Callable[[], object] | None = None) -> Iterator[None]:
         """Take the probes out for a step, and time it: see `Profile.plain`.
 
         Take such steps in turn with those that `step` marks, of the same work. The probes are out in all threads.
-        Raises UsageError outside of the context, where there are none to take out.
+        `before` is called first, without the probes too, and is not timed. Raises UsageError outside of the context,
+        where there are none to take out.
         """
         if not self._entered:
             raise UsageError("a plain step lies between probed ones: take it within the context of the probes")
         self.pause()
         try:
+            if before is not None:
+                before()
             self.device.synchronize()
             begin = time.perf_counter_ns()
             yield
@@ -224,7 +231,7 @@ class Probes:
         opened for, so that the graph's nodes get their layer, and out where not. Raises UsageError where the device or
         the step allows no capture.
         """
-        if (self._log and self._log.reason is None) or (self._opens_ranges and not self._device_times):
+        if self.records_device or (self._opens_ranges and not self._device_times):
             return self.device.capture(step)
         self.pause()
         try:
@@ -232,13 +239,27 @@ class Probes:
         finally:
             self.resume()
 
+    @contextmanager
+    def mark(self) -> Iterator[None]:
+        """Mark a step; `hand_over` is to follow, outside of what is timed."""
+        opened = self._recorder.begin(STEP)
+        try:
+            yield
+        finally:
+            self._recorder.end(opened)
+
     def run_marked(self, step: Callable[[], object]) -> None:
-        """Call a step and mark it; `hand_over` is to follow, outside of what is timed."""
+        """Call a step and mark it, as `mark` does."""
         opened = self._recorder.begin(STEP)
         try:
             step()
         finally:
             self._recorder.end(opened)
+
+    def settle(self, step: Callable[[], object]) -> None:
+        """Call a step that is no part of the profile, so that the next one finds everything in place."""
+        step()
+        self._recorder.drain()
 
     def hand_over(self) -> None:
         """Take over what was recorded, so that there is room for the next step."""
@@ -266,12 +287,12 @@ class Probes:
         """
         self.hand_over()
         # Only now, as lazy parameters have no size before the first forward.
-        facts = _facts(self._plan, self._paths, self._kinds)
+        facts = facts_of(self._spots, self._paths, self._kinds)
         if self._device_times:
             profile = assemble(self._replay.sums(), facts, self._dropped)
         else:
             sums = Sums.of(self._recorder.sums())
-            device = self._log.sums(sums.sites) if self._log and self._log.reason is None else None
+            device = self._log.sums(sums.sites) if self._log and self.records_device else None
             profile = assemble(sums, facts, device=device)
         profile = replace(profile, plain=self._turns.plain_steps(), notes=self._notes())
         profile.self_check()
@@ -287,7 +308,7 @@ class Probes:
         except UsageError as error:
             self._no_log = str(error)
             return None
-        return DeviceLog(log) if log else None
+        return DeviceLog(log, self.device.synchronize) if log else None
 
     def _notes(self) -> tuple[str, ...]:
         """What a reader of the times on a device has to know."""
@@ -304,75 +325,6 @@ class Probes:
     def last_steps(self) -> LastSteps:
         """What is kept of the last steps, to be drawn: see `pyprof.write_trace`."""
         trace, sites = self.trace, self._recorder.sums()["sites"]
-        log = self._log if self._log and self._log.reason is None else None
-        work = log.latest(sites) if log else None
-        facts = tuple(_facts(self._plan, self._paths, self._kinds))
+        work = self._log.latest(sites) if self._log and self.records_device else None
+        facts = tuple(facts_of(self._spots, self._paths, self._kinds))
         return LastSteps(trace, facts, sites, work, self._notes(), self._memory.samples())
-
-
-@dataclass(frozen=True)
-class _Spot:
-    """A module, its first path, and how it is instrumented: `attached` as in LayerFacts."""
-
-    path: str
-    module: nn.Module
-    attached: str
-
-
-def _plan(module: nn.Module) -> Iterator[_Spot]:
-    """Every module once, in the order of nn.Module.named_modules, with how it is instrumented."""
-    closed: list[tuple[str, str]] = []  # paths whose inside no probe can see, and why
-    for path, layer in module.named_modules():
-        above = next((reason for prefix, reason in closed if path.startswith(prefix)), None)
-        attached = f"skipped: {above}" if above else _attachment(layer)
-        if above is None and (reason := _closed(layer)):
-            closed.append((f"{path}." if path else "", reason))
-        yield _Spot(path, layer, attached)
-
-
-def _closed(module: nn.Module) -> str | None:
-    """Why no probe can see the calls of the module's own modules."""
-    if isinstance(module, torch.jit.ScriptModule):
-        return "inside TorchScript"
-    # Without that part of PyTorch, which takes 70 MB, nothing can have been compiled.
-    dynamo = sys.modules.get("torch._dynamo.eval_frame")
-    whole = dynamo is not None and isinstance(module, dynamo.OptimizedModule)
-    if whole or _compiled_call(module) or has_compiled(module):
-        return "inside torch.compile"
-    return None
-
-
-def _compiled_call(module: nn.Module) -> bool:
-    return getattr(module, "_compiled_call_impl", None) is not None
-
-
-def _attachment(module: nn.Module) -> str:
-    if _compiled_call(module):
-        return "compiled"
-    forward = getattr(module, "forward", None)
-    if forward is None or getattr(forward, "__func__", forward) is nn.Module.forward:
-        return NO_FORWARD
-    # A property, or another descriptor that can be set, comes before the instance's own attributes.
-    return "hooked" if hasattr(inspect.getattr_static(type(module), "forward", None), "__set__") else "replaced"
-
-
-def _numbers(plan: Sequence[_Spot]) -> dict[int, int]:
-    """By the identity of each module, the number by which the recorder knows it."""
-    return {id(spot.module): number for number, spot in enumerate(plan)}
-
-
-def _facts(plan: Sequence[_Spot], paths: Sequence[tuple[str, nn.Module]], kinds: Mapping[str, str]) -> list[LayerFacts]:
-    """The facts of every path of every module, in the order of nn.Module.named_modules without removing duplicates."""
-    modules = _numbers(plan)
-    numbers: dict[str, int] = {}
-    weights = WeightCount()
-    facts: list[LayerFacts] = []
-    for path, layer in paths:
-        # A lazy layer that no forward has reached has no weights yet.
-        unborn = any(map(is_lazy, layer.parameters(recurse=False)))
-        count = 0 if unborn else weights.add(layer)
-        parent = numbers[path.rpartition(".")[0]] if path else None
-        numbers[path] = len(facts)
-        number = modules[id(layer)]
-        facts.append(LayerFacts(path, type(layer).__name__, kinds[path], parent, count, plan[number].attached, number))
-    return facts

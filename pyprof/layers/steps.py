@@ -125,8 +125,10 @@ def record_steps(
     """Take rounds of a marked step and one without probes, in random order, with `prepare` before each of the two.
 
     They end when the time of a plain step and the ratio of the two are known to half a percent, when another round
-    would end beyond `seconds`, or after 1,000; there is one at least. The device's stopwatch times both. Returns what
-    the plain steps tell, and what the system took of one, None where it doesn't tell.
+    would end beyond `seconds`, or after 1,000; there is one at least. The device's stopwatch times both. Where a
+    device's work is recorded, each of the two follows one of its kind that is neither timed nor marked: what begins or
+    ends with the recording (buffers of CUPTI, on both sides) is no step's. Returns what the plain steps tell, and what
+    the system took of one, None where it doesn't tell.
     """
     stopwatch, order = probes.device.stopwatch(), random.Random(0)
     looks = PrecisionLooks(_PRECISION, _FEWEST_ROUNDS, _MOST_ROUNDS)
@@ -141,6 +143,9 @@ def record_steps(
             for name in order.sample(list(calls), len(calls)):
                 prepare()
                 probes.pause() if name == PLAIN else probes.resume()
+                if probes.records_device:
+                    probes.settle(step)
+                    prepare()
                 watch.begin()
                 nanoseconds = time_calls(stopwatch, calls[name])
                 rounds.add(name, nanoseconds, watch.end(), watch)

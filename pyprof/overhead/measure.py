@@ -8,12 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from pyprof import device as devices
+from pyprof.device import Device
 from pyprof.errors import ModelError
 from pyprof.failures import Failure, blamed
 from pyprof.machine.environment import current_environment
 from pyprof.models.loaded import LoadedModel
 from pyprof.overhead.accuracy import Accuracy, Errors, accuracy
 from pyprof.overhead.empty_module import Added, bytes_per_call, tools_per_call
+from pyprof.overhead.probes import PYPROF
 from pyprof.overhead.request import OverheadRequest
 from pyprof.overhead.result import ModeResult, Overhead, Row, Stated
 from pyprof.overhead.slowdown import UNPROFILED, ToolSwitch, slowdowns
@@ -59,16 +61,16 @@ class _Figures:
 
 def _in_mode(request: OverheadRequest, loaded: LoadedModel, tools: Sequence[Tool], progress: Progress) -> ModeResult:
     setup, mode, seconds = request.setup, loaded.mode, request.seconds
-    absent = {tool.name: failure for tool in tools if (failure := missing(tool)) is not None}
+    device = devices.of(setup.device)
+    absent = {tool.name: failure for tool in tools if (failure := absent(tool, tools, device)) is not None}
     present = [tool for tool in tools if tool.name not in absent]
     backward = mode == "train"
     step = step_of(loaded, setup.length, setup.batch)
     with blamed(at_work(loaded.name, setup.length, setup.batch, mode)):
         step()
-    device = devices.of(setup.device)
     with _without_warnings(), Watch(device.throttled) as watch:
         rounds = slowdowns(
-            ToolSwitch(loaded.step, step.inputs.timed(step), backward=backward),
+            ToolSwitch(loaded.step, step.inputs.timed(step), backward=backward, settles=device.has_own_time),
             present,
             RoundLimits(seconds, _MOST_ROUNDS, warmup_seconds=_WARMUP_SHARE * seconds),
             stopwatch=device.stopwatch(),
@@ -100,6 +102,17 @@ def _in_mode(request: OverheadRequest, loaded: LoadedModel, tools: Sequence[Tool
         rounds.waited(UNPROFILED, noise) if UNPROFILED in rounds.samples else None,
         (*loaded.notes(setup.length), *step.inputs.notes),
     )
+
+
+def absent(tool: Tool, tools: Sequence[Tool], device: Device) -> Failure | None:
+    """Why a tool cannot be measured with the others on this device, None where it can."""
+    if tool.keeps_cupti and device.has_own_time and PYPROF in tools:
+        return Failure(
+            "skipped",
+            f"{tool.name} keeps CUPTI once it was used, and pyprof would have no kernel times beside it: measure it "
+            f"alone, by --tools {tool.name}",
+        )
+    return missing(tool)
 
 
 def _stated(loaded: LoadedModel, length: int, batch: int, seconds: float) -> Stated:

@@ -76,4 +76,5 @@ TORCHPROF = Tool(
     bytes_by=HEAP,
     package="torchprof",
     install="pip install --no-deps torchprof",
+    keeps_cupti=True,
 )

@@ -4,7 +4,8 @@ Attaching lies outside of what is timed, but it takes a millisecond in which cac
 and detached before every step, the one without a tool included, and so is an empty recording, which fills megabytes of
 buffers; without this the tools would seem slower than they are by up to a hundredth of a step. A tool's own empty
 recording follows its attachment too, so that what it does only once, when its first recording begins, is not paid for
-in each step.
+in each step. On a device whose work is recorded beside the host's, a whole step follows it, under the tool or without
+one: what CUPTI does in the first launches after it was switched on or off is no step's.
 """
 
 from __future__ import annotations
@@ -28,25 +29,33 @@ class ToolSwitch:
     """Steps of one module under one tool after the other, or under none.
 
     `prepare(tool)` detaches the tool before and attaches this one; None attaches nothing. `timed` is what to time then.
+    Where it `settles`, preparing ends with a step.
     """
 
-    def __init__(self, module: nn.Module, run: Call, *, backward: bool) -> None:
+    def __init__(self, module: nn.Module, run: Call, *, backward: bool, settles: bool = False) -> None:
         self._module = module
         self._run = run
         self._backward = backward
+        self._settles = settles
         self._attached: Attached | None = None
 
     def prepare(self, tool: Tool | None) -> None:
         """Attach a tool, or none, in place of the one before; drop the gradients, and renew what the step needs."""
         self.detach()
-        self._module.zero_grad(set_to_none=True)
-        if isinstance(self._run, Renewing):
-            self._run.renew()
+        self._renew()
         if tool is not PYPROF:
             self._attach(PYPROF)
             self.detach()
         if tool is not None:
             self._attach(tool)
+        if self._settles:
+            self.step()
+            self._renew()
+
+    def _renew(self) -> None:
+        self._module.zero_grad(set_to_none=True)
+        if isinstance(self._run, Renewing):
+            self._run.renew()
 
     @property
     def timed(self) -> Call:

@@ -50,7 +50,8 @@ class Tool:
     `attach(module, backward)` begins it. `timed` says what is part of a timed step besides the step itself. `bytes_by`
     says how the bytes kept of a call are counted: HEAP (by how much Python's heap has grown), or otherwise in words
     what `Attached.kept_bytes` counts; None where nothing is kept. `package` is what has to be importable, `install` how
-    to get it.
+    to get it. One that `keeps_cupti` uses torch.profiler, which subscribes to CUPTI where PyTorch has CUDA, whatever is
+    asked of it, and stays the one subscriber that a process can have.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Tool:
     bytes_by: str | None = None
     package: str | None = None
     install: str | None = None
+    keeps_cupti: bool = False
 
 
 HEAP = "growth of Python's heap (tracemalloc)"

@@ -62,4 +62,5 @@ TORCH_PROFILER = Tool(
     _Profiler,
     timed="its start and stop, but not reading its events or exporting them",
     bytes_by="exported Chrome trace",
+    keeps_cupti=True,
 )

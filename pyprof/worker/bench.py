@@ -223,6 +223,10 @@ class Bench:
                 probes.run_marked(step)
                 probes.hand_over()
 
+            def before() -> None:
+                step()
+                step.renew()
+
             with probes:
                 for indicator in weighed:
                     case.read(indicator, step, weighing(step, probes) if captured else marked)
@@ -234,7 +238,7 @@ class Bench:
                     # The order changes from round to round, so that what a step leaves behind hits both alike.
                     for turn in (probes.step, probes.plain_step)[:: -1 if number % 2 else 1]:
                         step.renew()
-                        with turn():
+                        with turn(before=before if probes.records_device else None):
                             step()
             case.profile = probes.profile()
             if eager is not None:

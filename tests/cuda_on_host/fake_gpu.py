@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import torch
 from torch import nn
 
-from pyprof.device import cuda
+from pyprof.device import cuda, cupti
 from pyprof.layers.instrument import instrument
 
 US = 1_000
@@ -40,6 +40,7 @@ class Gpu:
         library.fake_call.argtypes += [ctypes.c_uint32, ctypes.c_uint32]
         library.fake_plant.argtypes = [ctypes.c_char_p, ctypes.c_int64]
         library.fake_repair.restype = library.fake_time.restype = library.fake_kinds.restype = ctypes.c_int64
+        library.fake_times_told.restype = ctypes.c_int64
 
     def call(self, nanoseconds, call=LAUNCH_KERNEL, kind=KERNEL, name="_Z4gemmIfEvT_", device=0, stream=7):
         return self.library.fake_call(call, kind, name.encode(), nanoseconds, device, stream)
@@ -62,8 +63,8 @@ def card(control, library, module, monkeypatch):
     )
     torch_cuda.synchronize.__defaults__ = (None,)
     device = cuda.CudaDevice(cuda=torch_cuda)
-    monkeypatch.setattr(cuda, "load", lambda: module)
-    monkeypatch.setattr(device, "work_log", lambda *given: cuda.CuptiLog(*given, library=str(library)))
+    monkeypatch.setattr(cupti, "load", lambda: module)
+    monkeypatch.setattr(device, "work_log", lambda *given: cupti.CuptiLog(*given, library=str(library)))
     monkeypatch.setattr(device, "throttled", lambda: None)
     monkeypatch.setattr("pyprof.device.of_module", lambda _: device)
     return device

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import ctypes.util
 import re
 import threading
 import time
@@ -27,24 +28,29 @@ from fake_gpu import (
     microseconds,
     run,
 )
+from toolkit import cuda_headers
 from torch import nn
 
 import pyprof
 from pyprof import _native
-from pyprof.device import cuda
+from pyprof.device import cuda, cupti
 from pyprof.errors import UsageError
 from pyprof.layers.instrument import instrument
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(COMPILER is None, reason="there is no C++ compiler")]
 
 
-Recording = cuda.CuptiActivity
+Recording = cupti.CuptiActivity
+_HEADERS = cuda_headers()
+_LIBRARIES = [] if _HEADERS is None else sorted(_HEADERS.parent.glob("lib*/libcupti.so.*"))
+REAL = _LIBRARIES[0] if _LIBRARIES else None
 
 
 @pytest.fixture
 def gpu(cuda_module, fake_cupti, monkeypatch):
     control = Gpu(ctypes.CDLL(str(fake_cupti)))
     control.repair()
+    control.plant(hands_out_running=1)
     card(control, fake_cupti, cuda_module[0], monkeypatch)
     yield control
     assert control.repair() == 0, "CUPTI was not left as it was found"
@@ -97,6 +103,44 @@ def test_a_clock_that_cannot_be_set_is_converted(gpu, ahead):
 def test_the_clock_is_given_back(gpu):
     run(Kernels(lambda: gpu.call(US)), steps=1)
     assert abs(gpu.time() - time.time_ns()) < 10**9
+
+
+def test_cupti_is_told_our_clock_once_and_its_own_when_all_have_gone(gpu):
+    module = Kernels(lambda: gpu.call(US))
+    with instrument(module) as probes:
+        for _ in range(5):
+            with probes.step():
+                module(torch.ones(1))
+            with probes.plain_step():
+                module(torch.ones(1))
+        with instrument(module):
+            pass
+        assert gpu.times_told() == 1
+        with probes.step():
+            module(torch.ones(1))
+    assert gpu.times_told() == 2
+    assert abs(gpu.time() - time.time_ns()) < 10**9
+    profile = probes.profile()
+    assert (profile.device_time.total.kernels, profile.device_time.steps) == (1, 6)
+    assert 0 <= profile.device_time.idle_seconds < 1e-2
+
+
+def test_a_clock_that_another_profiler_has_set_since_is_left_to_it(gpu):
+    module = Kernels(lambda: gpu.call(2_000 * US))
+    with instrument(module) as probes:
+        with probes.step():
+            module(torch.ones(1))
+        probes.pause()
+        gpu.tell_another_clock()
+        probes.resume()  # which tells ours again
+        with probes.step():
+            module(torch.ones(1))
+        probes.pause()
+        gpu.tell_another_clock()
+    assert gpu.time() == 12_345
+    device = probes.profile().device_time
+    assert (device.steps, microseconds(device.total)) == (2, 2_000)
+    assert 0 <= device.idle_seconds < 2e-3
 
 
 def test_all_kinds_of_calls_and_their_twins_find_their_layer(gpu):
@@ -241,6 +285,7 @@ def test_full_rings_lose_records_and_launches_and_say_so(gpu, cuda_module, fake_
     gpu.begin_capture(3)
     for _ in range(5):
         gpu.call(US, stream=3)
+    gpu.synchronize()
     read = log.drain()
     log.stop()
     assert (len(read["operations"]), read["lost"]) == (4, 3)
@@ -255,10 +300,98 @@ def test_buffers_are_used_again_without_losing_records(gpu, cuda_module, fake_cu
     log.start()
     for _ in range(20_000):
         gpu.call(1)
+    gpu.synchronize()
     read = log.drain()
     log.stop()
     assert len(read["operations"]) == 20_000, "several buffers, each of which is used again"
     assert read["lost"] == 0
+
+
+@pytest.mark.parametrize(("version", "lost"), [(26, False), (130001, True)])
+def test_no_buffer_is_refused_where_cupti_may_crash_for_it(gpu, cuda_module, fake_cupti, tmp_path, version, lost):
+    copy = tmp_path / "libcupti_of_a_version.so"  # the version is read once for each library
+    copy.write_bytes(fake_cupti.read_bytes())
+    other = Gpu(ctypes.CDLL(str(copy)))
+    other.plant(version=version, fills_all=1)
+    log = cuda_module[0].WorkLog(_native.Recorder().places(), _native.clock(), library=str(copy))
+    log.start()
+    for _ in range(90_000):
+        other.call(1)
+    read = log.drain()
+    log.stop()
+    assert len(read["operations"]) + read["lost"] == 90_000
+    assert (read["lost"] > 0) == lost
+
+
+def test_work_that_still_runs_as_the_probes_go_is_waited_for(gpu):
+    module = Kernels(lambda: gpu.call(5_000 * US))
+    with instrument(module) as probes:
+        module(torch.ones(1))
+    profile = probes.profile()
+    assert microseconds(profile.device_time.layers[0].own_forward) == 5_000
+    assert profile.omissions() == ()
+    with instrument(module) as probes:
+        with probes.step():
+            module(torch.ones(1))
+        module(torch.ones(1))
+        with probes.plain_step():
+            module(torch.ones(1))
+    profile = probes.profile()
+    assert (profile.device_time.total.kernels, profile.omissions()) == (1, ())
+
+
+def test_correlations_that_begin_anew_are_kept_apart(gpu):
+    gpu.plant(counts_anew=1)
+    first = [0]
+    module = nn.Sequential(
+        Kernels(lambda: [gpu.call(10 * US) for _ in range(first[0])]), Kernels(lambda: gpu.call(30 * US))
+    )
+    with instrument(module) as probes:
+        for number in range(10):
+            first[0] = 0
+            if number % 2:
+                module(torch.ones(1))  # which launches nothing in its first layer, and lies in no step
+            first[0] = 1
+            with probes.step():
+                module(torch.ones(1))
+            with probes.plain_step():
+                pass
+    device = probes.profile().device_time
+    assert [microseconds(layer.own_forward) for layer in device.layers] == [0, 10, 30]
+    assert (device.steps, device.total.kernels, device.total.launches) == (10, 2, 2)
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_what_begins_and_ends_with_the_recording_is_no_step_s(gpu, backward):
+    """As the first call does after CUPTI was switched, which finds no buffers."""
+    gpu.plant(unsettled=3_000 * US)
+    module = nn.Sequential(Kernels(lambda: gpu.call(300 * US)), Kernels(lambda: gpu.call(200 * US)))
+    value = torch.ones(1, requires_grad=True)
+    profile = pyprof.profile(module, value, mode="train" if backward else "infer", seconds=0.5)
+    assert profile.plain.pairs > 5
+    assert profile.plain.step.value < 2e-3
+    assert profile.plain.ratio.value < 2
+    assert [microseconds(layer.own_forward) for layer in profile.device_time.layers] == [0, 300, 200]
+    assert profile.device_time.steps == profile.steps == profile.plain.pairs
+
+
+def test_steps_of_the_users_own_can_follow_one_that_settles(gpu):
+    gpu.plant(unsettled=3_000 * US)
+    module = Kernels(lambda: gpu.call(300 * US))
+
+    def step():
+        module(torch.ones(1))
+
+    with instrument(module) as probes:
+        for _ in range(6):
+            with probes.step(before=step):
+                step()
+            with probes.plain_step(before=step):
+                step()
+    profile = probes.profile()
+    assert profile.plain.step.value < 2e-3
+    assert profile.plain.ratio.value < 2
+    assert (profile.device_time.total.kernels, profile.device_time.steps, profile.calls) == (1, 6, 6)
 
 
 class TestGraphs:
@@ -410,10 +543,26 @@ def test_a_captured_step_has_the_layers_of_its_capture(gpu, monkeypatch):
 
 
 def test_busy_time_of_a_call_is_recorded_without_layers(gpu, fake_cupti, monkeypatch):
-    monkeypatch.setattr(cuda, "CuptiActivity", lambda: Recording(library=str(fake_cupti)))
-    device = pyprof.device.of_module(nn.Identity())
+    device = cuda.CudaDevice(cuda=pyprof.device.of_module(nn.Identity())._cuda, activity=Recording(str(fake_cupti)))
+    made = []
+    log = cupti.CuptiLog
+    monkeypatch.setattr(cupti, "CuptiLog", lambda *given: made.append(given) or log(*given))
     gpu.call(900 * US)
-    assert device.busy_ns(lambda: (gpu.call(300 * US), gpu.call(200 * US, MEMCPY_ASYNC, COPY))) == 500 * US
+    for _ in range(3):
+        assert device.busy_ns(lambda: (gpu.call(300 * US), gpu.call(200 * US, MEMCPY_ASYNC, COPY))) == 500 * US
+        gpu.call(900 * US)
+    assert len(made) == 1, "megabytes for each reading"
+
+    def failing():
+        gpu.call(70 * US)
+        raise ValueError("it broke")
+
+    with pytest.raises(ValueError, match="it broke"):
+        device.busy_ns(failing)
+    assert device.busy_ns(lambda: gpu.call(20 * US)) == 20 * US
+    gpu.plant(drops=1)
+    with pytest.raises(UsageError, match="1 record of the device's work found no room"):
+        device.busy_ns(lambda: gpu.call(20 * US))
     gpu.plant(refuses_subscribers=39)
     with pytest.raises(UsageError, match=r"another profiler .*: measure the latency"):
         device.busy_ns(lambda: None)
@@ -423,7 +572,7 @@ class TestWhereCuptiCannotBeHad:
     @pytest.mark.parametrize(
         ("result", "sentence"),
         [
-            (39, r"another profiler in this process \(torch.profiler, Proton, ...\) is using CUPTI"),
+            (39, r"another profiler in this process is using CUPTI \(Proton, say, or torch.profiler, which keeps it"),
             (35, "the driver does not permit profiling to this user"),
             (40, "the driver does not permit profiling to this user"),
             (999, r"CUPTI refuses a subscriber: CUPTI_ERROR_PLANTED \(CUPTI 999\)"),
@@ -457,14 +606,29 @@ class TestWhereCuptiCannotBeHad:
 
     def test_an_old_library_and_none_at_all(self, gpu, fake_cupti, tmp_path):
         with pytest.raises(UsageError, match="cannot be opened"):
-            cuda.CuptiLog(_native.Recorder().places(), _native.clock(), library=str(tmp_path / "none.so"))
+            cupti.CuptiLog(_native.Recorder().places(), _native.clock(), library=str(tmp_path / "none.so"))
         gpu.plant(version=16)
         copy = tmp_path / "libold.so"
         copy.write_bytes(fake_cupti.read_bytes())
         old = Gpu(ctypes.CDLL(str(copy)))
         old.plant(version=16)
         with pytest.raises(UsageError, match="too old: that of CUDA 12 or newer is needed"):
-            cuda.CuptiLog(_native.Recorder().places(), _native.clock(), library=str(copy))
+            cupti.CuptiLog(_native.Recorder().places(), _native.clock(), library=str(copy))
+
+    def test_none_that_can_be_found_by_name(self, cuda_module):
+        if ctypes.util.find_library("cupti"):
+            pytest.skip("there is one")
+        with pytest.raises(RuntimeError, match=r"no libcupti\.so: install nvidia-cuda-cupti of PyTorch's CUDA version"):
+            cuda_module[0].WorkLog(_native.Recorder().places(), _native.clock())
+
+    @pytest.mark.skipif(REAL is None or torch.cuda.is_available(), reason="needs CUDA's libcupti, and no GPU")
+    def test_the_real_one_without_a_driver(self, gpu, cuda_module):
+        log = cuda_module[0].WorkLog(_native.Recorder().places(), _native.clock(), library=str(REAL))
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match=r"^CUPTI refuses a subscriber: CUPTI_ERROR_\w+ \(CUPTI \d+\)$"):
+                log.start()
+        log.stop()
+        assert len(log.drain()["operations"]) == 0
 
     def test_the_twin_in_python_has_no_kernel_times(self, gpu):
         with instrument(Kernels(lambda: gpu.call(US)), recorder="python") as probes, probes.step():

@@ -11,7 +11,7 @@ import torch
 from cuda_part import COMPILER
 from torch import nn
 
-from pyprof.device import cuda
+from pyprof.device import cuda, cupti
 from pyprof.errors import UsageError
 from pyprof.layers.instrument import instrument
 
@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(COMPILER is None, reason="the
 def gpu(cuda_module, monkeypatch):
     module, control = cuda_module
     control.fake_repair()
-    monkeypatch.setattr(cuda, "load", lambda: module)
+    monkeypatch.setattr(cupti, "load", lambda: module)
     monkeypatch.setattr("pyprof.device.of_module", lambda _: cuda.CudaDevice(cuda=IDLE))
     control.fake_live_events.restype = ctypes.c_int64
     control.fake_launch.argtypes = control.fake_refuse_events_after.argtypes = [ctypes.c_int64]
@@ -135,7 +135,7 @@ def test_a_failed_device_is_one_sentence(gpu):
 
 def test_without_the_cuda_part_the_error_says_how_to_get_it():
     with pytest.raises(UsageError, match="PYPROF_CUDA=1"):
-        cuda.load()
+        cupti.load()
 
 
 def commanded(monkeypatch, capsys, *words):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from pyprof.device.cuda import CudaStopwatch
+from pyprof.device.cuda_events import CudaStopwatch
 
 
 class FakeCuda:

@@ -14,7 +14,8 @@ from synthetic_run import RESOLVED
 
 from pyprof import device as devices
 from pyprof.analysis.launch_bound import launch_bound
-from pyprof.device.cuda import CudaDevice, union_ns
+from pyprof.device.cuda import CudaDevice
+from pyprof.device.cupti import union_ns
 from pyprof.device.host import HostDevice
 from pyprof.errors import UsageError
 from pyprof.indicators import device_time, pipeline_bubble

@@ -126,6 +126,34 @@ def test_with_marked_steps_only_what_they_launched_counts_and_figures_are_means(
     assert time.layers[C].own_forward.launches == 0.5
 
 
+def test_a_correlation_that_comes_again_is_that_of_the_last_launch_before() -> None:
+    places = Places()
+    launches = [
+        launch(1, places.a, 10),
+        launch(2, places.b, 20),
+        launch(1, places.c, 1_010),  # the recorder has begun to count anew
+        launch(2, places.root, 1_020),
+        launch(3, places.c, 1_030),
+    ]
+    operations = [
+        kernel(15, 18, 1),
+        kernel(18, 25, 2),
+        kernel(1_015, 1_026, 1),
+        kernel(1_026, 1_039, 2),
+        kernel(1_039, 1_056, 3),
+        kernel(2, 8, 1),  # before its launch, as clocks may differ
+        kernel(30, 33, 9),  # of no launch
+    ]
+    for _ in range(20):
+        random.Random(_).shuffle(launches)
+        random.Random(_).shuffle(operations)
+        time = places.profile(DeviceRecords.of(operations, launches))
+        assert of(time, "own_forward") == [13, 9, 7, 28]
+        assert nanoseconds(time.unknown) == 3
+    marked = places.profile(DeviceRecords.of(operations, launches, steps=[(1_000, 1_100)]))
+    assert of(marked, "own_forward") == [13, 0, 0, 28]
+
+
 def test_an_operation_without_a_launch_is_known_not_to_be_known() -> None:
     places = Places()
     records = DeviceRecords.of(
@@ -261,6 +289,23 @@ def test_order_and_parts_change_nothing() -> None:
     parts = [rows[:100], rows[100:]]
     apart = places.profile(*(DeviceRecords.of([row[0] for row in part], [row[1] for row in part]) for part in parts))
     assert [apart.layers, apart.outside, apart.total] == [whole.layers, whole.outside, whole.total]
+
+
+def test_clocks_that_disagree_are_said() -> None:
+    places = Places()
+    launches = [launch(1, places.a, 5_000_000), launch(2, places.b, 6_000_000)]
+    off = DeviceRecords.of(
+        [kernel(3_900_000, 3_900_030, 1), kernel(6_000_100, 6_000_200, 2)], launches, steps=[(0, 10**8)]
+    )
+    time = places.profile(off)
+    assert time.early == 1
+    assert time.omissions() == (
+        "1 operations a step began before their launch, so the clocks of host and device disagree: how long the device "
+        "was busy or idle is not to be trusted",
+    )
+    assert of(time, "own_forward") == [0, 30, 100, 0]
+    near = DeviceRecords.of([kernel(4_100_000, 4_100_030, 1), kernel(6_000_100, 6_000_200, 2)], launches)
+    assert places.profile(near).omissions() == ()
 
 
 def test_what_is_lost_is_said() -> None:

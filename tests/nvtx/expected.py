@@ -14,7 +14,7 @@ from pyprof.layers.trace import STEP, Trace
 def expected(probes: Probes) -> dict[str, Any]:
     """The calls of each thread as (depth, name, category) in the order of beginning, and the nodes of each layer."""
     facts = [(path or type(layer).__name__, path) for path, layer in probes._paths]
-    numbers = {id(spot.module): number for number, spot in enumerate(probes._plan)}
+    numbers = {id(spot.module): number for number, spot in enumerate(probes._spots)}
     modules = [numbers[id(layer)] for _, layer in probes._paths]
     sums = Sums.of(probes._recorder.sums())
     parents, layers = sums.sites["parent"].tolist(), sums.sites["layer"].tolist()

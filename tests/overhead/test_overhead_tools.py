@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
 from pyprof import _native
+from pyprof.device.host import HostDevice
 from pyprof.errors import UsageError
 from pyprof.overhead.hooks import HOOKS
+from pyprof.overhead.measure import absent
 from pyprof.overhead.peers import DEEPSPEED, TORCHPROF
 from pyprof.overhead.tools import TOOLS, find, missing
 
@@ -113,3 +116,16 @@ def test_a_tool_that_is_not_installed_says_how_to_get_it():
     assert absent.status == "skipped"
     assert absent.reason == "not installed: pip install it"
     assert missing(HOOKS) is None
+
+
+def test_on_a_device_a_tool_that_keeps_cupti_is_measured_alone():
+    beside, host = SimpleNamespace(has_own_time=True), HostDevice()
+    tools = find(("pyprof", "record_function", "torch.profiler"))
+    skipped = {tool.name: failure for tool in tools if (failure := absent(tool, tools, beside)) is not None}
+    assert list(skipped) == ["torch.profiler"]
+    assert skipped["torch.profiler"].status == "skipped"
+    assert skipped["torch.profiler"].reason.endswith("measure it alone, by --tools torch.profiler")
+    assert not any(absent(tool, tools, host) for tool in tools)
+    (alone,) = find(("torch.profiler",))
+    assert absent(alone, (alone,), beside) is None
+    assert {tool.name for tool in TOOLS if tool.keeps_cupti} == {"torch.profiler", "torchprof"}

@@ -79,6 +79,32 @@ def test_a_tool_that_fails_drops_out_and_leaves_the_module_to_the_others():
     assert not machine.attached
 
 
+def test_a_step_that_settles_follows_each_attachment_untimed():
+    machine = Machine()
+    tool = machine.tool("unsettled", 0)
+    first = 7 * STEP_NS
+
+    def step():
+        machine.step()
+        nonlocal unsettled
+        machine.clock.now += unsettled
+        unsettled = 0
+
+    switch = ToolSwitch(nn.Identity(), step, backward=False, settles=True)
+    prepare, unsettled = switch.prepare, 0
+
+    def switched(tool):
+        nonlocal unsettled
+        unsettled = first  # the first step after anything was switched
+        prepare(tool)
+
+    switch.prepare = switched
+    rounds = slowdowns(switch, [tool], RoundLimits(1.0, most_rounds=6), stopwatch=HostStopwatch(machine.clock))
+    assert set(rounds.samples[UNPROFILED]) == {STEP_NS}
+    assert rounds.ratio("unsettled", UNPROFILED).value == pytest.approx(1.02)
+    assert not machine.attached
+
+
 def test_gradients_are_forgotten_before_each_step():
     module = nn.Linear(2, 2)
     module.weight.grad = module.weight.detach().clone()

@@ -2,6 +2,7 @@
 #include <cupti.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <thread>
 
@@ -56,6 +57,7 @@ void deliver(std::vector<Work> work) {
     size_t size = 0, most = 0;
     all.request(&buffer, &size, &most);
     if (!buffer) {
+      if (all.version < 27) std::abort();  // as CUPTI of before CUDA 12.9 may
       const std::lock_guard lock(all.mutex);
       all.dropped += work.size() - done;
       break;
@@ -127,17 +129,21 @@ CUptiResult cuptiActivityRegisterTimestampCallback(CUpti_TimestampCallbackFunc c
   const std::lock_guard lock(driver().mutex);
   if (driver().refuses_clock) return CUPTI_ERROR_NOT_COMPATIBLE;
   driver().set_clock(clock);
+  ++driver().times_told;
   return CUPTI_SUCCESS;
 }
 
 CUptiResult cuptiActivityEnable(CUpti_ActivityKind kind) {
   const std::lock_guard lock(driver().mutex);
   driver().kinds.insert(kind);
+  driver().has_changed = true;
+  if (driver().counts_anew) driver().next_correlation = 1;
   return CUPTI_SUCCESS;
 }
 CUptiResult cuptiActivityDisable(CUpti_ActivityKind kind) {
   const std::lock_guard lock(driver().mutex);
   driver().kinds.erase(kind);
+  driver().has_changed = true;
   return CUPTI_SUCCESS;
 }
 
@@ -156,8 +162,9 @@ CUptiResult cuptiActivityFlushAll(uint32_t) {
         ++all.dropped;
         continue;
       }
-      if (all.without_time > 0) {
-        --all.without_time;
+      const bool runs = all.hands_out_running && next.end - all.clock_offset > Driver::device_now();
+      if (all.without_time > 0 || runs) {
+        if (!runs) --all.without_time;
         next.begin = next.end = 0;
       }
       work.push_back(next);

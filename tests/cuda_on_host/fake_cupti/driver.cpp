@@ -70,6 +70,9 @@ struct Call {
     {
       const std::lock_guard lock(all.mutex);
       data.correlationId = all.next_correlation++;
+      const int64_t until = Driver::device_now() + (all.has_changed ? all.unsettled : 0);
+      all.has_changed = false;
+      while (Driver::device_now() < until) continue;
     }
     data.callbackSite = CUPTI_API_ENTER;
     all.report(CUPTI_CB_DOMAIN_DRIVER_API, id, &data);
@@ -200,6 +203,9 @@ EXPORT void fake_plant(const char* what, int64_t value) {
   if (is("without_time")) all.without_time = static_cast<uint64_t>(value);
   if (is("fills_all")) all.fills_all = value != 0;
   if (is("drops")) all.drops = static_cast<uint64_t>(value);
+  if (is("unsettled")) all.unsettled = value;
+  if (is("counts_anew")) all.counts_anew = value != 0;
+  if (is("hands_out_running")) all.hands_out_running = value != 0;
   if (is("unknown_call")) all.unknown_call = static_cast<uint32_t>(value);
   if (is("clock_ahead")) {
     all.clock_ahead = value;
@@ -212,11 +218,11 @@ EXPORT int64_t fake_repair() {
   const std::lock_guard lock(all.mutex);
   const int64_t left = (all.callback ? 1 : 0) + static_cast<int64_t>(all.kinds.size());
   all.refuses_subscribers = 0;
-  all.refuses_clock = all.fails = all.backwards = all.fills_all = false;
-  all.version = 26;
+  all.refuses_clock = all.fails = all.backwards = all.fills_all = all.hands_out_running = all.counts_anew = false;
+  all.version = 130001;
   all.holds_back = all.without_time = all.drops = all.dropped = 0;
   all.unknown_call = 0;
-  all.clock_ahead = 0;
+  all.clock_ahead = all.unsettled = all.times_told = 0;
   all.set_clock(nullptr);
   all.pending.clear();
   all.capturing.clear();
@@ -226,6 +232,10 @@ EXPORT int64_t fake_repair() {
 EXPORT int64_t fake_time() {
   const std::lock_guard lock(driver().mutex);
   return driver().now();
+}
+EXPORT int64_t fake_times_told() {
+  const std::lock_guard lock(driver().mutex);
+  return driver().times_told;
 }
 EXPORT int64_t fake_kinds() {
   const std::lock_guard lock(driver().mutex);
@@ -247,6 +257,10 @@ EXPORT double fake_callback_cost(int64_t calls) {
   clock_gettime(CLOCK_MONOTONIC, &end);
   return (static_cast<double>(end.tv_sec - begin.tv_sec) * 1e9 + static_cast<double>(end.tv_nsec - begin.tv_nsec)) /
          static_cast<double>(calls);
+}
+EXPORT void fake_tell_another_clock() {
+  const std::lock_guard lock(driver().mutex);
+  driver().set_clock([]() -> uint64_t { return 12'345; });
 }
 EXPORT int fake_callback_is_there() { return driver().callback != nullptr; }
 EXPORT void fake_subscribe_another() {

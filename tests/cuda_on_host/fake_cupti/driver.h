@@ -43,13 +43,17 @@ struct Driver {
   // What was planted.
   int refuses_subscribers = 0;  // the result that a subscriber gets
   bool refuses_clock = false, fails = false, backwards = false;
-  uint32_t version = 26;
+  uint32_t version = 130001;
   uint64_t holds_back = 0;    // so many of the last records come with the next flush
   uint64_t without_time = 0;  // so many of the next records have no time
   uint64_t drops = 0;         // so many of the next records are dropped
   bool fills_all = false;     // no buffer is handed over before all records of a flush have found theirs
   CUpti_CallbackId unknown_call = 0;
-  int64_t clock_ahead = 0;  // CUPTI's own clock against the system's
+  int64_t clock_ahead = 0;         // CUPTI's own clock against the system's
+  bool hands_out_running = false;  // a forced flush hands out what still runs, too, which then never gets its end
+  int64_t unsettled = 0;  // what the first call takes longer after kinds were enabled or disabled, in nanoseconds
+  bool has_changed = false;
+  bool counts_anew = false;  // correlations begin at 1 again whenever a kind is enabled
 
   CUpti_CallbackFunc callback = nullptr;
   void* callback_data = nullptr;
@@ -58,6 +62,7 @@ struct Driver {
   CUpti_BuffersCallbackRequestFunc request = nullptr;
   CUpti_BuffersCallbackCompleteFunc complete = nullptr;
   CUpti_TimestampCallbackFunc clock = nullptr;
+  int64_t times_told = 0;  // how often it was given a clock
   uint64_t dropped = 0;
 
   uint32_t next_correlation = 1, next_graph = 1;
