@@ -43,7 +43,7 @@ class ExitCode(IntEnum):
         "Something in pyprof itself went wrong, and the message is no help: please report it. "
         "With PYPROF_TRACEBACK=1 in the environment it says where.",
     )
-    INTERRUPTED = 130, "interrupted", "Ctrl-C; what was measured is kept."
+    INTERRUPTED = 130, "interrupted", "Ctrl-C, or asked to end (SIGTERM, SIGHUP); what was measured is kept."
 
 
 class PyprofError(Exception):

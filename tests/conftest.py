@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterable
 
 import pytest
 
 from pyprof.timing.clock import HostStopwatch
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell has put this into the background of a script, and what tests start would ignore Ctrl-C like it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class WorkClock:

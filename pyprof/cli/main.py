@@ -33,6 +33,7 @@ from pyprof.cli.options import CommandParser
 from pyprof.cli.output import say, standard_streams
 from pyprof.errors import ExitCode, PyprofError
 from pyprof.failures import FOREIGN, failure_of, is_full, is_out_of_memory, said_of_file, sentence
+from pyprof.machine.interruption import ASKING, interrupted_by
 
 _COMMANDS = (
     study,
@@ -114,7 +115,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         say(error)
         return error.exit_code
     try:
-        code: int = options.run(options)
+        with interrupted_by(*ASKING):
+            code: int = options.run(options)
         return code
     except PyprofError as error:
         say(error)

@@ -101,8 +101,9 @@ class SlurmExecutor:
                 told = waiting
             time.sleep(self._pace.look)
             self._listen()
-            if time.monotonic() - self._asked >= self._pace.ask:
-                self._ask()
+            if time.monotonic() - self._asked >= self._pace.ask and self._ask() and not self._crew.failed:
+                # Some may have been preempted or cancelled before they were ready.
+                self._submit(self._workers - len(self._crew.alive) - len(self._crew.coming))
         first = self._spool.workers()[self._crew.alive[0]]
         waited = time.monotonic() - begin
         ready = Ready(studies.parse(first["study"], "the study"), Environment.from_json(first["environment"]), waited)

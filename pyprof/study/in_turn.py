@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import queue
-import signal
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pyprof.errors import ExitCode, PyprofError, UsageError
+from pyprof.machine.interruption import ASKING, interrupted_by
 from pyprof.plain import shown
 from pyprof.records.run_directory import Run, read
 from pyprof.worker.turns import VARIABLE
@@ -72,7 +71,8 @@ def measure_in_turn(
     directory.mkdir(parents=True, exist_ok=True)
     ended: Ended = queue.SimpleQueue()
     runs: list[_Run] = []
-    with tempfile.TemporaryDirectory(prefix="pyprof-") as turns, _interrupted_by(signal.SIGTERM, signal.SIGHUP):
+    # The runs are in sessions of their own, and would go on when this process has ended.
+    with tempfile.TemporaryDirectory(prefix="pyprof-") as turns, interrupted_by(*ASKING):
         try:
             for name, code in codes.items():
                 command = _command(study, directory / name, resume)
@@ -85,24 +85,6 @@ def measure_in_turn(
             for run in runs:
                 run.stop()
     return {name: read(directory / name) for name in codes}
-
-
-@contextmanager
-def _interrupted_by(*signals: signal.Signals) -> Iterator[None]:
-    """Take these for Ctrl-C: the runs are in sessions of their own, and would go on when this process has ended."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = {each: signal.signal(each, interrupt) for each in signals if signal.getsignal(each) is signal.SIG_DFL}
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
 
 
 def _command(study: str, directory: Path, resume: bool) -> list[str]:
@@ -140,7 +122,7 @@ class _Run:
     def stop(self) -> None:
         """Interrupt it where it still runs, which keeps what it has measured."""
         if self._process.poll() is None:
-            self._process.send_signal(signal.SIGINT)
+            self._process.terminate()
             try:
                 self._process.wait(_STOP_SECONDS)
             except subprocess.TimeoutExpired:

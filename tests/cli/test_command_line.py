@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -224,6 +227,33 @@ def test_interrupting_ends_in_130(capsys, monkeypatch):
     code, _, err = run(capsys, "report", Path("anywhere"))
     assert code == 130
     assert "interrupted" in err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_being_asked_to_end_is_an_interruption_also_where_ctrl_c_is_ignored(capsys, monkeypatch, number):
+    def ask(*_):
+        os.kill(os.getpid(), number)
+        time.sleep(5)
+
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN), signal.getsignal(number)
+    try:
+        monkeypatch.setattr("pyprof.records.run_directory.read", ask)
+        code, _, err = run(capsys, "report", Path("anywhere"))
+    finally:
+        signal.signal(signal.SIGINT, before[0])
+    assert code == 130
+    assert "interrupted" in err
+    assert signal.getsignal(number) == before[1]
+
+
+def test_a_signal_that_is_ignored_stays_ignored(capsys, monkeypatch, finished):
+    directory, _ = finished
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        monkeypatch.setattr("pyprof.cli.report._run", lambda options: os.kill(os.getpid(), signal.SIGHUP) or 0)
+        assert run(capsys, "report", directory)[0] == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_closed_pipe_is_no_error(finished):

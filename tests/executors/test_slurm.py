@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,7 +24,7 @@ from pyprof.executors.slurm_crew import Crew
 from pyprof.executors.slurm_executor import Pace
 from pyprof.executors.slurm_queue import Job, Queue, Resources
 from pyprof.executors.spool import Spool
-from pyprof.records.executor import Began, Lost, Measured, Warned
+from pyprof.records.executor import Began, Lost, Measured, Ready, Warned
 from pyprof.records.place import Place
 
 pytest.importorskip("submitit", reason="submitit is not installed: pip install 'pyprof-transformers[slurm]'")
@@ -298,6 +300,34 @@ def test_jobs_end_when_there_is_nothing_to_do_and_come_again(tmp_path: Path, slu
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("state", ["PREEMPTED", "CANCELLED", "NODE_FAIL"])
+def test_jobs_that_are_taken_away_before_one_is_ready_are_submitted_again(
+    tmp_path: Path, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    monkeypatch.setenv("FAKE_SLURM_CORES", "0")
+    executor = an_executor(tmp_path)
+    started: list[Ready] = []
+    starting = threading.Thread(target=lambda: started.append(executor.start(a_study())), daemon=True)
+    try:
+        starting.start()
+        until(lambda: len(slurm.jobs()) == 2)
+        for name in slurm.jobs():
+            slurm.end(name, state)
+        monkeypatch.setenv("FAKE_SLURM_CORES", "2")
+        starting.join(20)
+        assert started
+    finally:
+        executor.close()
+    assert len(slurm.jobs()) == 4
+
+
+def until(holds: Callable[[], object], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def test_whoever_waits_in_the_queue_is_told_why(
     tmp_path: Path,
     slurm: FakeSlurm,
