@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Literal
 
-from pyprof.failures import NOT_NEEDED, TIME_IS_UP, Status
+from pyprof.failures import NOT_NEEDED, TIME_IS_UP
 from pyprof.quantity import format_seconds
 from pyprof.records.case import Case
 from pyprof.records.environment import differences
@@ -22,13 +21,13 @@ from pyprof.study.event import Event
 from pyprof.study.flights import Flight, Flights
 from pyprof.study.foregone import why_foregone
 from pyprof.study.groups import Group, Spot
+from pyprof.study.ledger import Ledger, now
 from pyprof.study.news import News
 from pyprof.study.outlook import Outlook
 from pyprof.study.plan import Plan
 from pyprof.study.prediction import Prediction
+from pyprof.worker.turns import Turns
 
-# Outcomes that measuring again would only repeat. What was skipped may fit another time, and an error may be mended.
-SETTLED: tuple[Status, ...] = ("ok", "oom", "timeout")
 # How long the coordinator sleeps at most before it says that it is still there.
 BEAT_SECONDS = 20.0
 # What a worker may take beside the cases of a group: starting a measuring process, loading models.
@@ -53,7 +52,6 @@ class Coordinator:
     progress: Callable[[Event], None] | None
     clock: Callable[[], float]
     begin: float
-    records: dict[str, Record] = field(default_factory=dict)
     # Why a case was left out when its turn came, for its record; it may be tried again before the run ends.
     _left_out: dict[Case, str] = field(default_factory=dict)
     _flights: Flights = field(default_factory=Flights)
@@ -66,16 +64,9 @@ class Coordinator:
         self._plan = Plan(study, self.resolved, study.device)
         self._prediction = Prediction(study, study.threads or 1, study.device)
         self._outlook = Outlook(self._plan, self._prediction)
-        if self.store.previous is not None:
-            self.records |= self.store.previous.records
-            for key in torn(list(self.records.values())):
-                del self.records[key]
-        for record in self.records.values():
+        self.ledger = Ledger(self.store)
+        for record in self.ledger.records.values():
             self._prediction.observe(record)
-        self._settled = {key for key, record in self.records.items() if record.status in SETTLED}
-        self.counts = Counter(record.status for record in self.records.values())
-        # Of ten thousand records few have failed, and each case is held against these alone.
-        self._failed = {key: record for key, record in self.records.items() if record.status in ("oom", "timeout")}
 
     def go(self) -> None:
         """Measure until the plan wants nothing more, or nothing that fits; then note what was left out."""
@@ -86,22 +77,22 @@ class Coordinator:
             if done == self._done:
                 break
             # What seemed too long may fit by now, as each measurement corrects the predictions.
-            self._settled -= {case.key for case in self._left_out}
+            self.ledger.reopen(tuple(self._left_out))
             self._left_out.clear()
         decided = f"{NOT_NEEDED}: what it would be compared for is decided without it"
         for case, reason in self._left_out.items():
-            self._skip(case, decided if self._plan.decided(case, self.records) else reason)
+            self._skip(case, decided if self._plan.decided(case, self.ledger.records) else reason)
 
     def _adopt(self) -> None:
         """Take back what an earlier coordinator gave out; what it had read already comes to nothing."""
         for task in self.executor.found():
-            cases = [case for case in task.cases if case.key not in self._settled]
+            cases = [case for case in task.cases if case.key not in self.ledger.settled]
             if cases:
                 self._launched(Flight(task, dict(self._prediction.together(cases)), found=True))
 
     def _measure_all(self) -> None:
         """Until the plan wants nothing more and nothing is under way."""
-        groups = self._plan.groups(self.records, self._settled, self._prediction)
+        groups = self._plan.groups(self.ledger.records, self.ledger.settled, self._prediction)
         while True:
             exhausted = self._fill(groups)
             if not self._flights.under_way:
@@ -115,7 +106,7 @@ class Coordinator:
                 self._take_in(report)
             self._write_down()
             if exhausted:
-                groups = self._plan.groups(self.records, self._settled, self._prediction)
+                groups = self._plan.groups(self.ledger.records, self.ledger.settled, self._prediction)
 
     def _fill(self, groups: Iterator[Group]) -> bool:
         """Give every free worker a group; true where the plan has no more for now."""
@@ -136,29 +127,31 @@ class Coordinator:
         """Let what fits of a group wait for a worker; where nothing does, leave it out. The rest comes again."""
         fitting = group.fitting(self._prediction, self._remaining())
         for case in group.cases if not fitting else ():
-            self._settled.add(case.key)
+            self.ledger.settle((case,))
             self._left_out[case] = self._why_left_out(self._prediction.seconds(case))
         worthwhile = []
         for case in fitting:
-            reason = why_foregone(case, self._failed)
+            reason = why_foregone(case, self.ledger.failed)
             if reason is None:
                 worthwhile.append(case)
             else:
-                self._settled.add(case.key)
+                self.ledger.settle((case,))
                 self._skip(case, reason)
         # A search for the largest batch needs all the memory, so such cases are not measured together.
         alone = any(case.batch == "largest" for case in worthwhile)
         for cases in [(case,) for case in worthwhile] if alone else [tuple(worthwhile)] if worthwhile else []:
-            self._settled |= {case.key for case in cases}
+            self.ledger.settle(cases)
             self._flights.waiting.append(self._flight(cases, group.curve))
 
     def _flight(self, cases: tuple[Case, ...], curve: Spot | None) -> Flight:
         if curve is not None and curve not in self._bound and self.store.previous is not None:
-            before = {_conditions(each.case): each.environment for each in self.records.values() if each.status == "ok"}
+            done = (each for each in self.ledger.records.values() if each.status == "ok")
+            before = {_conditions(each.case): each.environment for each in done}
             begun = [before[key] for key in map(_conditions, cases) if key in before]
             self._bound |= {curve: begun[0]} if begun else {}
         predicted = dict(self._prediction.together(cases))
-        allowed = self.ready.study.care.timeout * len(cases) + _AROUND_SECONDS
+        # Where the run takes turns with another one, a group may take longer, and as long as that nothing is heard.
+        allowed = Turns.patience() * self.ready.study.care.timeout * len(cases) + _AROUND_SECONDS
         return Flight(Task.of(cases, sum(predicted.values()), allowed), predicted, curve)
 
     def _send(self, flight: Flight, free: Sequence[str]) -> bool:
@@ -171,7 +164,7 @@ class Coordinator:
         flight.ahead = dict(self._prediction.together(flight.task.cases))
         if sum(flight.ahead.values()) > self._remaining():
             # The plan proposes it again, or leaves it out with a reason.
-            self._settled -= {case.key for case in flight.task.cases}
+            self.ledger.reopen(flight.task.cases)
             return True
         if environment and flight.curve is not None and not flight.task.last:
             wanted = self._bound.setdefault(flight.curve, environment)
@@ -187,7 +180,7 @@ class Coordinator:
         return None if flight.curve is None or flight.task.last else self._bound.get(flight.curve)
 
     def _launched(self, flight: Flight) -> None:
-        self._settled |= {case.key for case in flight.task.cases}
+        self.ledger.settle(flight.task.cases)
         self._flights.under_way[flight.task.id] = flight
 
     def _unbind(self) -> None:
@@ -215,10 +208,10 @@ class Coordinator:
         flight = self._flights.under_way.get(report.task)
         if flight is None:
             return
-        now = datetime.now(UTC)
-        flight.place, flight.since = report.place, now.isoformat(timespec="seconds")
+        since = datetime.now(UTC)
+        flight.place, flight.since = report.place, since.isoformat(timespec="seconds")
         if not flight.found:  # what is read late was said long ago
-            self.news.compare_clocks(report.place.machine, report.clock, now, _CLOCK_SECONDS)
+            self.news.compare_clocks(report.place.machine, report.clock, since, _CLOCK_SECONDS)
         for case, predicted in flight.ahead.items():
             self._tell("started", case, predicted, place=self._shown(report.place))
         # Nothing more may be heard for as long as the group takes.
@@ -244,7 +237,7 @@ class Coordinator:
         note = self._flights.note(flight.task)
         # What a coordinator before this one had read already is not written twice.
         outcomes = [_noted(each, note) for each in report.outcomes if each.record.case in flight.ahead]
-        self._keep(outcomes)
+        self.ledger.keep(outcomes)
         for outcome in outcomes:
             case, record = outcome.record.case, outcome.record
             self._prediction.observe(record)
@@ -270,33 +263,16 @@ class Coordinator:
             return
         reason, place = self._flights.why_lost(flight.task), report.place
         fingerprint = self.ready.environment.fingerprint
-        records = [Record(case, "error", fingerprint, _now(), 0.0, reason, place=place) for case in flight.ahead]
-        self._keep([Outcome(record) for record in records])
+        records = [Record(case, "error", fingerprint, now(), 0.0, reason, place=place) for case in flight.ahead]
+        self.ledger.keep([Outcome(record) for record in records])
         for record in records:
             self._done += 1
             self._tell("finished", record.case, flight.ahead.pop(record.case), record, place)
 
     def _skip(self, case: Case, reason: str) -> None:
-        record = Record(case, "skipped", self.ready.environment.fingerprint, _now(), 0.0, reason)
-        self._keep([Outcome(record)])
+        record = Record(case, "skipped", self.ready.environment.fingerprint, now(), 0.0, reason)
+        self.ledger.keep([Outcome(record)])
         self._tell("left out", case, 0.0, record)
-
-    def _keep(self, outcomes: Sequence[Outcome]) -> None:
-        """Write the records of a group, but for those that would only repeat that a case was skipped."""
-        new = [each for each in outcomes if not self._repeats(each.record)]
-        if new:
-            self.store.append_all(new)
-        for record in (each.record for each in new):
-            before = self.records.get(record.case.key)
-            self.counts -= Counter([] if before is None else [before.status])
-            self.counts[record.status] += 1
-            self.records[record.case.key] = record
-            self._failed.pop(record.case.key, None)
-            self._failed |= {record.case.key: record} if record.status in ("oom", "timeout") else {}
-
-    def _repeats(self, record: Record) -> bool:
-        before = self.records.get(record.case.key)
-        return before is not None and (before.status, before.reason) == ("skipped", record.reason)
 
     def _remaining(self) -> float:
         budget = self.ready.study.time_budget
@@ -336,7 +312,7 @@ class Coordinator:
 
     def _ahead(self) -> tuple[int, float]:
         """How many cases there are, as far as they are known, and the seconds until the last of them."""
-        cases, seconds = self._outlook.ahead(self.records, self._settled)
+        cases, seconds = self._outlook.ahead(self.ledger.records, self.ledger.settled)
         left = (seconds + self._flights.ahead) / max(1, len(self.executor.workers()))
         return self._done + cases + self._flights.cases, min(left, max(0.0, self._remaining()))
 
@@ -344,20 +320,7 @@ class Coordinator:
         """Tell others what the run is doing, unless that was a moment ago."""
         if at_once or self.news.is_due():
             flying, workers = self._flights.under_way.values(), self.executor.workers()
-            self.news.write(self._done, *self._ahead(), self.counts, flying, workers)
-
-
-def torn(records: Sequence[Record]) -> list[str]:
-    """The keys of the last group that was written, where a crash has left only a part of it: it is measured again."""
-    last = records[-1].place if records else None
-    if last is None or last.together < 2:
-        return []
-    keys = []
-    for record in reversed(records):
-        if record.place is None or (record.place.group, record.place.attempt) != (last.group, last.attempt):
-            break
-        keys.append(record.case.key)
-    return keys if len(keys) < last.together else []
+            self.news.write(self._done, *self._ahead(), self.ledger.counts, flying, workers)
 
 
 def _noted(outcome: Outcome, note: str | None) -> Outcome:
@@ -368,7 +331,3 @@ def _noted(outcome: Outcome, note: str | None) -> Outcome:
 def _conditions(case: Case) -> Case:
     """A case apart from its length."""
     return replace(case, length=1)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

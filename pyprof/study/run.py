@@ -16,8 +16,9 @@ from pyprof.records import progress as progress_file
 from pyprof.records.executor import Executor, Ready, Worker
 from pyprof.records.store import Store
 from pyprof.records.study import Study
-from pyprof.study.coordinator import SETTLED, Coordinator
+from pyprof.study.coordinator import Coordinator
 from pyprof.study.event import Event, RunResult
+from pyprof.study.ledger import SETTLED
 from pyprof.study.news import News
 from pyprof.study.resolve import resolve
 
@@ -84,9 +85,9 @@ def run_study(
         finally:
             several.close()
             if run is not None:
-                news.end(ended, run.counts)
+                news.end(ended, run.ledger.counts)
         warnings = () if store.previous is None else store.previous.warnings
-        return RunResult(directory, ready.study, run.records, (*warnings, *news.told))
+        return RunResult(directory, ready.study, run.ledger.records, (*warnings, *news.told))
 
 
 def _executor(given: Executor | Worker | None, directory: Path) -> Executor:

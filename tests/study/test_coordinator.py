@@ -22,9 +22,10 @@ from pyprof.records.lock import GRACE_SECONDS
 from pyprof.records.place import Place
 from pyprof.records.run_directory import RECORDS, read
 from pyprof.records.study import Study
-from pyprof.study.coordinator import torn
 from pyprof.study.flights import MOST_LOSSES
+from pyprof.study.ledger import torn
 from pyprof.study.run import run_study
+from pyprof.worker.turns import VARIABLE
 
 NODE = Place("node1", "cuda:0")
 LENGTHS = {"start": 64, "stop": 2048, "step": 64, "auto": True, "tolerance": 128}
@@ -89,6 +90,19 @@ def measured(task: Task) -> Measured:
     outcomes = figures(task.cases, make_environment(), 1.0)
     stamped = tuple(replace(each, record=replace(each.record, place=place)) for each in outcomes)
     return Measured(task.id, stamped, make_environment())
+
+
+@pytest.mark.parametrize(("in_turn", "times"), [(False, 1), (True, 2)])
+def test_a_group_may_take_as_much_longer_as_another_run_has_turns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_turn: bool, times: int
+) -> None:
+    if in_turn:
+        monkeypatch.setenv(VARIABLE, str(tmp_path))
+    executor = Scripted()
+    study = sleeping_study(1, timeout=1000)
+    run_study(study, tmp_path / "run", executor=executor)
+    (task,) = executor.tasks
+    assert task.allowed == times * study.care.timeout * 2 + 600
 
 
 def lines(directory: Path) -> list[dict[str, Any]]:
