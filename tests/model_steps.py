@@ -69,7 +69,7 @@ class PlainStep:
         state = [] if self._optimizer is None else list(self._optimizer.state.values())
         return [each for held in state for each in held.values() if isinstance(each, torch.Tensor)]
 
-    def once(self, look: Any) -> Any:
+    def once(self, look: Any, *, replayed: bool = False) -> Any:
         if look not in self._found:
             self._found[look] = look(self)
         return self._found[look]

@@ -8,6 +8,7 @@ one wherever the figures differ. What is not shown is never called a disagreemen
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -19,6 +20,7 @@ from pyprof.records.indicator import IndicatorFacts
 
 # Two exact indicators whose ratios differ by less than this are one and the same, in other units: FLOPs and MACs.
 _SAME = 1e-9
+_NO_FAMILIES: Mapping[str, str] = {}
 # At so many lengths of one setting disagreement is looked for.
 MOST_LENGTHS = 8
 
@@ -88,7 +90,11 @@ class Concordance:
 
 @dataclass(frozen=True)
 class Disagreement:
-    """All models of one sense (`then`, `now`) at one length in one setting, by all indicators that all of them have."""
+    """All models of one sense (`then`, `now`) at one length in one setting, by all indicators that all of them have.
+
+    `within` are the concordances over the pairs of models of one family, of all families together, and `between` those
+    over the other pairs; both are empty unless two families have two models each.
+    """
 
     name: str
     setting: Setting
@@ -97,6 +103,8 @@ class Disagreement:
     indicators: tuple[IndicatorFacts, ...]
     contrasts: tuple[Contrast, ...]
     concordances: tuple[Concordance, ...]
+    within: tuple[Concordance, ...] = ()
+    between: tuple[Concordance, ...] = ()
 
     @property
     def reversals(self) -> tuple[Contrast, ...]:
@@ -105,11 +113,15 @@ class Disagreement:
 
 
 def disagreements(
-    curves: Curves, pairings: Sequence[Pairing], indicators: Sequence[IndicatorFacts]
+    curves: Curves,
+    pairings: Sequence[Pairing],
+    indicators: Sequence[IndicatorFacts],
+    families: Mapping[str, str] = _NO_FAMILIES,
 ) -> tuple[Disagreement, ...]:
     """One for each sense, setting and length at which at least two models have at least two indicators in common.
 
-    Of many lengths there are some, the longest among them, as far apart as can be on a logarithmic axis.
+    `families` maps models to the family that they belong to, those that are of one. Of many lengths there are some, the
+    longest among them, as far apart as can be on a logarithmic axis.
     """
     teams: dict[tuple[str, tuple[str, str | None]], dict[Subject, None]] = {}
     for pairing in pairings:
@@ -121,8 +133,9 @@ def disagreements(
             if setting.allocator != allocator or dtype not in (None, setting.dtype):
                 continue
             for length, at in by_length.items():
-                if len(at) > 1 and (one := _disagreement(name, setting, length, at, indicators)) is not None:
-                    found.append(one)
+                one = _disagreement(name, setting, length, at, indicators) if len(at) > 1 else None
+                if one is not None:
+                    found.append(_with_families(one, families))
     return tuple(found)
 
 
@@ -185,6 +198,23 @@ def _disagreement(
     )
     concordances = tuple(concordance(one, other, contrasts) for one, other in combinations(common, 2))
     return Disagreement(name, setting, length, subjects, tuple(common), contrasts, concordances)
+
+
+def _with_families(found: Disagreement, families: Mapping[str, str]) -> Disagreement:
+    """The same with its concordances within families and between them."""
+    members = Counter(families[subject.model] for subject in found.subjects if subject.model in families)
+    if sum(count > 1 for count in members.values()) < 2:
+        return found
+    sides: dict[bool, list[Contrast]] = {True: [], False: []}
+    for contrast in found.contrasts:
+        of = [families.get(subject.model) for subject in (contrast.first, contrast.second)]
+        if None not in of:
+            sides[of[0] == of[1]].append(contrast)
+    within, between = (
+        tuple(concordance(one, other, sides[side]) for one, other in combinations(found.indicators, 2))
+        for side in (True, False)
+    )
+    return replace(found, within=within, between=between)
 
 
 def _distinct(

@@ -15,6 +15,7 @@ from pyprof.names import nearest
 
 if TYPE_CHECKING:
     from pyprof.cli.options import Commands
+    from pyprof.timing.compare import PairedComparison
     from pyprof.worker.step import Step
 
 _DESCRIPTION = """Match a model's size to another one by parameters, by FLOPs and by latency, and compare all else.
@@ -26,9 +27,14 @@ examples:
   pyprof match bert --to longformer --length 1024
   pyprof match vit --to vit-w3072 --free depth,ffn --by parameters,flops
 """
-_BY = ("parameters", "flops", "latency")
+_COUNTED = ("parameters", "flops")
+_BY = (*_COUNTED, "latency")
 _DIMENSIONS = ("depth", "width", "heads", "ffn")
 _TOKENS = 512
+# A ratio of latencies is timed until half of its interval is so narrow, and the one that is told for so many times the
+# seconds of the others.
+_PRECISION = 0.003
+_CAREFULLY = 3
 
 
 def add(commands: Commands) -> None:
@@ -69,9 +75,12 @@ def _run(options: argparse.Namespace) -> int:
         print_json({"model": options.model, "to": options.to, "columns": columns})
         return 0
     from pyprof.report.console import Console
-    from pyprof.report.matching import table
+    from pyprof.report.matching import latency_verdict, table
 
-    Console().print(table(options.model, options.to, columns))
+    console, verdict = Console(), latency_verdict(options.to, columns)
+    console.print(table(options.model, options.to, columns))
+    if verdict is not None:
+        console.print(verdict)
     return 0
 
 
@@ -106,29 +115,37 @@ class _Matching:
         return columns
 
     def _match(self, by: str, target: float | None) -> dict[str, Any]:
-        from pyprof.analysis.matching import Dimension, match
+        from pyprof.analysis.matching import Dimension, match, match_measured
 
         options = self._options
         if target is None:
             raise UsageError(f"the {by} of {options.to} cannot be counted: leave {by} out of --by")
 
-        def figure(given: Mapping[str, int]) -> float:
-            step = self._step(options.model, given)
-            if by != "latency":
-                return float(self._counted(step)[by] or 0)
-            return float(self._latency(step)["latency_ratio"])
+        def at(given: Mapping[str, int]) -> Step:
+            return self._step(options.model, given)
 
         free = [Dimension(name, self._start[name], self._step_of(name)) for name in options.free]
-        found = match(figure, free, target)
-        step = self._step(options.model, found.dimensions)
+        if by == "latency":
+            found = match_measured(
+                lambda given: self._timed(at(given)).ratio.value,
+                lambda given: self._timed(at(given), _CAREFULLY).ratio,
+                free,
+                target,
+            )
+            ratio, interval, within = found.figure, found.interval, found.shown()
+        else:
+            found = match(lambda given: self._counted(at(given), by) or 0.0, free, target)
+            timed = self._timed(at(found.dimensions)).ratio
+            ratio, interval, within = timed.value, timed.interval, True
         return {
             "by": by,
             "dimensions": {**self._start, **found.dimensions},
             "off": found.off,
+            "within_tolerance": within,
             "tried": found.tried,
-            **self._counts(step),
-            # Timed anew: of noisy figures the one that was chosen is nearer to its target than it deserves.
-            **self._latency(step),
+            **self._counts(at(found.dimensions)),
+            "latency_ratio": ratio,
+            "latency_interval": interval,
         }
 
     def _step_of(self, name: str) -> int:
@@ -146,23 +163,23 @@ class _Matching:
         loaded = load_resized(model, size, attention, self._length, given)
         return Step(loaded, Case(model, self._length, "infer", attention, size), "none", 1)
 
-    def _counted(self, step: Step) -> dict[str, float | None]:
+    def _counted(self, step: Step, by: str) -> float | None:
         from pyprof.indicators import flops, parameters
 
-        return {"parameters": parameters.count(step).value, "flops": flops.count(step).value}
+        return {"parameters": parameters, "flops": flops}[by].count(step).value
 
-    def _latency(self, step: Step) -> dict[str, Any]:
-        """How many times as long as the target a candidate takes, both timed in turn."""
+    def _timed(self, step: Step, times: int = 1) -> PairedComparison:
+        """A candidate beside the target, both timed in turn for some times the seconds that were asked for."""
         from pyprof.timing.compare import compare
 
-        paired = compare(self._target.timed, step.timed, precision=0.003, max_seconds=self._options.seconds)
-        return {"latency_ratio": paired.ratio.value, "latency_interval": paired.ratio.interval}
+        seconds = times * self._options.seconds
+        return compare(self._target.timed, step.timed, precision=_PRECISION, max_seconds=seconds)
 
     def _counts(self, step: Step) -> dict[str, Any]:
         from pyprof.indicators import activations, memory_access
 
         return {
-            **self._counted(step),
+            **{by: self._counted(step, by) for by in _COUNTED},
             "memory_access": memory_access.count(step).value,
             "activations": activations.count(step).value,
             "peak_memory": step.peak_memory().value,

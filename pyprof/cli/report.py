@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pyprof.cli.collector import collector_off
 from pyprof.cli.costs import add_costs, given_costs
-from pyprof.cli.options import add_command, add_json, directory, output_file, print_json
+from pyprof.cli.options import add_command, add_json, directory, named, output_file, print_json
 from pyprof.cli.output import say
 from pyprof.errors import UsageError
 from pyprof.plain import shown
@@ -49,6 +49,9 @@ def add(commands: Commands) -> None:
         help="of the figures: png (default), svg or pdf, as a paper wants them",
     )
     add_costs(parser)
+    parser.add_argument(
+        "--quality", type=named, metavar="FILE", help="a CSV file of how good the models are: model,accuracy"
+    )
     add_json(parser)
 
 
@@ -76,6 +79,11 @@ def _run(options: argparse.Namespace) -> int:
             from pyprof.indicators.restate import restated
 
             runs = [restated(run, run.study.costs.with_given(given)) for run in runs]
+        if options.quality is not None:
+            from pyprof.records.supplied import read_supplied, with_supplied
+
+            supplied = read_supplied(Path(options.quality))
+            runs = [with_supplied(run, supplied) for run in runs]
         if options.html is not None:
             path = options.html
             if path == Path():

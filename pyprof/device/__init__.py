@@ -4,7 +4,7 @@
 native code.
 """
 
-from pyprof.device.base import Device, LayerTimes, WorkLog
+from pyprof.device.base import Device, LayerTimes, Occupation, WorkLog
 from pyprof.device.memory import MemoryBudget, MemoryReading
 from pyprof.device.registry import AUTO, automatic, of, of_module, register, unregister, usable
 
@@ -14,6 +14,7 @@ __all__ = [
     "LayerTimes",
     "MemoryBudget",
     "MemoryReading",
+    "Occupation",
     "WorkLog",
     "automatic",
     "of",

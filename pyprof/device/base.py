@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pyprof.device.memory import MemoryBudget, MemoryReading
@@ -55,6 +56,19 @@ class WorkLog(Protocol):
         The device has to have done its work. Raises UsageError where it has failed.
         """
         ...
+
+
+@dataclass(frozen=True)
+class Occupation:
+    """What a device did in one call, in nanoseconds; None where it doesn't tell.
+
+    `busy` is the union of all its work, `idle` how long it had nothing to do yet or nothing any more, and `whole` how
+    long the call took.
+    """
+
+    busy: int | None = None
+    idle: int | None = None
+    whole: int = 0
 
 
 class EnergyMeter(Protocol):
@@ -186,12 +200,9 @@ class Device(ABC):
         """
         raise UsageError(f"{self.name} tells no time of its own: measure its latency")
 
-    def bubble_ns(self, fn: Callable[[], object]) -> tuple[int, int]:
-        """Call `fn` once, and tell how long the device had nothing to do at its begin and end, and how long it took.
-
-        Both in nanoseconds. Raises UsageError where that cannot be told.
-        """
-        raise UsageError(f"{self.name} does not tell when it has nothing to do")
+    def occupation(self, fn: Callable[[], object]) -> Occupation:
+        """Call `fn` once, and tell when the device worked for it; raises UsageError as `busy_ns` does."""
+        return Occupation(self.busy_ns(fn))
 
     def work_log(self, places: object, clock: object) -> WorkLog | None:
         """A log of the device's work; None where the host does all of it.

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
-from pyprof.device.base import Device, EnergyMeter
+from pyprof.device.base import Device, EnergyMeter, Occupation
 from pyprof.device.cuda_events import CudaStopwatch, EventTimes, torch_cuda
 from pyprof.device.cupti import Activity, CuptiActivity, CuptiLog, union_ns
 from pyprof.device.memory import MemoryBudget, MemoryReading
@@ -146,15 +146,12 @@ class CudaDevice(Device):
         return round(float(begin.elapsed_time(end)) * 1e6)
 
     def busy_ns(self, fn: Callable[[], object]) -> int:
-        """Call `fn` once, with the device idle before and after, and tell how long it worked."""
-        self.synchronize()
-        with self._activity.recording() as records:
-            fn()
-            self.synchronize()
-        return union_ns(records())
+        return self.occupation(fn).busy or 0
 
-    def bubble_ns(self, fn: Callable[[], object]) -> tuple[int, int]:
-        """Call `fn` once, with the device idle before and after: all but what lies between its first and last work."""
+    def occupation(self, fn: Callable[[], object]) -> Occupation:
+        """Call `fn` once, with the device idle before and after; idle is all but what lies between its first and last
+        work.
+        """
         self.synchronize()
         with self._activity.recording() as records:
             begin = time.perf_counter_ns()
@@ -163,7 +160,7 @@ class CudaDevice(Device):
             whole = time.perf_counter_ns() - begin
         work = records()
         span = max(end for _, end in work) - min(begin for begin, _ in work) if work else 0
-        return max(whole - span, 0), whole
+        return Occupation(union_ns(work), max(whole - span, 0), whole)
 
     def work_log(self, places: object, clock: object) -> CuptiLog:
         return CuptiLog(places, clock)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from pyprof.device.base import Device, EnergyMeter
+from pyprof.device.base import Device, EnergyMeter, Occupation
 from pyprof.device.memory import MemoryBudget, MemoryReading
 from pyprof.errors import UsageError
 
@@ -77,8 +77,8 @@ class HostDevice(Device):
 
         return Rapl()
 
-    def bubble_ns(self, fn: Callable[[], object]) -> tuple[int, int]:
-        """How long a core of those that PyTorch may use had nothing to do, on average over the whole call.
+    def occupation(self, fn: Callable[[], object]) -> Occupation:
+        """How long a core of those that PyTorch may use had nothing to do in a call, on average, wherever that lies.
 
         A thread that waits for others actively, as OpenMP's do for a while, counts as busy.
         """
@@ -88,7 +88,7 @@ class HostDevice(Device):
         begin, used = time.perf_counter_ns(), time.process_time_ns()
         fn()
         used, whole = time.process_time_ns() - used, time.perf_counter_ns() - begin
-        return max(whole - round(used / threads), 0), whole
+        return Occupation(idle=max(whole - round(used / threads), 0), whole=whole)
 
     def guessed_rate(self, threads: int) -> float:
         return RATE_PER_THREAD * threads

@@ -82,8 +82,11 @@ class Step(Protocol):
 
     def peak_memory(self, call: Callable[[], None] | None = None) -> Reading: ...
 
-    def once(self, look: Callable[[Step], Found]) -> Found:
-        """What `look` finds about this step; it looks once, however many indicators ask."""
+    def once(self, look: Callable[[Step], Found], *, replayed: bool = False) -> Found:
+        """What `look` finds about this step; it looks once, however many indicators ask.
+
+        A captured step runs operator by operator meanwhile, unless it is to be `replayed`.
+        """
         ...
 
 

@@ -6,7 +6,8 @@ from pyprof.indicators.indicator import Indicator, Step
 from pyprof.records.reading import Reading
 
 _UNMEASURED = (
-    "counters of memory traffic are not read: on a GPU, Nsight Compute tells them by kernel "
+    "counters of memory traffic are not read, which would take CUPTI's range profiler: Nsight Compute tells them by "
+    "kernel "
     "(ncu --metrics dram__bytes_read.sum,dram__bytes_write.sum)"
 )
 

@@ -6,9 +6,8 @@ from statistics import median
 
 from pyprof.errors import UsageError
 from pyprof.indicators.indicator import Indicator, Step
+from pyprof.indicators.occupations import occupations
 from pyprof.records.reading import Reading
-
-_READINGS = 5
 
 
 def read(step: Step) -> Reading:
@@ -17,20 +16,16 @@ def read(step: Step) -> Reading:
     Of a GPU it is what lies before the first and after the last of a step's kernels, copies and memsets; of the host,
     whose work has no such begin, the time that its cores have nothing to do in a step, of each core on average.
     """
-    step()  # what a step does only once, after a pause
     try:
-        bubbles = [_bubble(step) for _ in range(_READINGS)]
+        told = [(each.idle, each.whole) for each in occupations(step) if each.idle is not None]
     except UsageError as error:
         return Reading(None, reason=str(error))
-    idle = tuple(each for each, _ in bubbles)
+    if not told:
+        return Reading(None, reason=f"{step.device.name} does not tell when it has nothing to do")
+    idle = tuple(each for each, _ in told)
     seconds = [nanoseconds * 1e-9 for nanoseconds in idle]
-    detail = {"share": median(each / whole for each, whole in bubbles)}
+    detail = {"share": median(each / whole for each, whole in told)}
     return Reading(median(seconds), min(seconds), max(seconds), idle, detail=detail)
-
-
-def _bubble(step: Step) -> tuple[int, int]:
-    step.renew()
-    return step.device.bubble_ns(step)
 
 
 INDICATOR = Indicator(

@@ -42,6 +42,7 @@ class Study:
     `memory_budget` is in bytes (None: most of the memory that is available), `time_budget` in seconds (None: no end),
     `batch_limit` bounds the search for the largest batch, `weights` maps models to local checkpoint directories.
     `kinds` maps models to rules for the kinds of their layers, each a regular expression on a path and a kind.
+    `families` maps models to the family that they belong to, where the registry's is not meant.
     `allocator` hands out the host's memory; `allocators` has others for some of the implementations that are compared.
     `dtype` and `dtypes` are likewise those of the models, USUAL for what is in use on the device. `launches` are the
     ways in which work gets to the device, eager first: see ``Case``. `optimizer` follows the backward in train mode;
@@ -70,6 +71,7 @@ class Study:
     time_budget: float | None = None
     weights: Mapping[str, str] = field(default_factory=dict)
     kinds: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
+    families: Mapping[str, str] = field(default_factory=dict)
     allocator: str = "default"
     allocators: Mapping[str, str] = field(default_factory=dict)
     dtypes: Mapping[str, str] = field(default_factory=dict)
@@ -98,13 +100,13 @@ class Study:
 
     def to_table(self) -> dict[str, Any]:
         """The study as a TOML table; ``parse`` gives an equal study back."""
-        plain = ("blocks", "care", "weights", "kinds", "training", "costs", *BY_IMPLEMENTATION)
+        plain = ("blocks", "care", "weights", "kinds", "families", "training", "costs", *BY_IMPLEMENTATION)
         table = {each.name: _plain(getattr(self, each.name)) for each in fields(self) if each.name not in plain}
         table = {key: value for key, value in table.items() if value not in (None, "", [])}
         table["measure"] = asdict(self.care)
         if self.costs != Costs():
             table["costs"] = self.costs.to_table()
-        for name in ("weights", *BY_IMPLEMENTATION):
+        for name in ("weights", "families", *BY_IMPLEMENTATION):
             if getattr(self, name):
                 table[name] = dict(getattr(self, name))
         if self.training != Training():
@@ -176,7 +178,7 @@ def _study(value: Any) -> Study:
     if "measure" in values:
         values["care"] = values.pop("measure")
     study = Study(**values)
-    for key, named in (("weights", study.weights), ("kinds", study.kinds)):
+    for key, named in (("weights", study.weights), ("kinds", study.kinds), ("families", study.families)):
         for model in named:
             if model not in study.models:
                 raise Refused(f": {key} names {shown(model)}, which the study has not: {nearest(model, study.models)}")
@@ -265,6 +267,7 @@ _TABLE = validate.table(
         "time_budget": duration,
         "weights": validate.mapping(validate.text, "a table from models to directories"),
         "kinds": validate.mapping(validate.listed(_rule), "a table from models to lists of [REGEX, KIND]"),
+        "families": validate.mapping(validate.text, "a table from models to families"),
         "allocator": validate.one_of(ALLOCATORS, "allocator"),
         "allocators": validate.mapping(
             validate.one_of(ALLOCATORS, "allocator"), "a table from implementations (then, now, ...) to allocators"

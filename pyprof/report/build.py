@@ -155,11 +155,15 @@ def _modality(part: Part) -> ModalityView:
         rankings=ranking_lines(part, ranked),
         least=least_lines(part, ranked),
         disagreements=disagreement_lines(
-            part, disagreements(part.curves, part.resolved.pairings, part.resolved.indicators)
+            part, disagreements(part.curves, part.resolved.pairings, part.resolved.indicators, _families(part))
         ),
         printed=printed_figures(part),
         lengths=lengths,
     )
+
+
+def _families(part: Part) -> dict[str, str]:
+    return {model: facts.family for model, facts in part.resolved.models.items() if facts.family is not None}
 
 
 def _share_charts(part: Part, curves: Iterable[ShareCurve]) -> tuple[ShareChart, ...]:

@@ -33,7 +33,9 @@ def _line(part: Part, found: Disagreement) -> DisagreementLine:
         columns=tuple(map(part.column, found.subjects)),
         metrics=tuple(each.name for each in found.indicators),
         contrasts=tuple(_contrast(part, each) for each in (*found.reversals, *agreeing)),
-        concordances=tuple(_cell(each) for each in found.concordances),
+        concordances=tuple(map(_cell, found.concordances)),
+        within=tuple(map(_cell, found.within)),
+        between=tuple(map(_cell, found.between)),
         fronts=tuple(_fronts(part, found)),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich import box
 from rich.console import RenderableType
@@ -46,20 +46,29 @@ def _line(
         more = plural(len(told) - MOST_SENTENCES, "more pair")
         yield Text(f"  {glyphs.dot} and {more} of models (--json has all)", "dim")
     if len(line.columns) > 2:
-        yield from _taus(line, indicators, width, glyphs)
+        sides = (("Kendall's tau", line.concordances), ("within families", line.within))
+        for head, cells in (*sides, ("between families", line.between)):
+            if cells:
+                yield _taus(head, cells, line.metrics, indicators, glyphs)
+        hidden = "[from, to]" if len(line.metrics) - 1 <= FEW else "?"
+        yield Text(f"1: the same order, -1: the reverse; {hidden} where the noise hides orders", "dim")
 
 
 def _taus(
-    line: DisagreementLine, indicators: Mapping[str, IndicatorFacts], width: int, glyphs: Glyphs
-) -> Iterator[RenderableType]:
-    cells = {(cell.one, cell.other): cell for cell in line.concordances}
+    head: str,
+    taus: Sequence[TauCell],
+    metrics: Sequence[str],
+    indicators: Mapping[str, IndicatorFacts],
+    glyphs: Glyphs,
+) -> Grid:
+    cells = {(cell.one, cell.other): cell for cell in taus}
     grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False)
-    grid.add_column("Kendall's tau", no_wrap=True)
-    titles = {name: indicators[name].title if name in indicators else name for name in line.metrics}
-    columns = line.metrics[:-1]
+    grid.add_column(head, no_wrap=True)
+    titles = {name: indicators[name].title if name in indicators else name for name in metrics}
+    columns = metrics[:-1]
     for name in columns:
         grid.add_column(Text(titles[name]), justify="right")
-    for row, name in enumerate(line.metrics[1:], 1):
+    for row, name in enumerate(metrics[1:], 1):
         grid.add_row(
             Text(titles[name], "bold"),
             *(
@@ -67,9 +76,7 @@ def _taus(
                 for index, other in enumerate(columns)
             ),
         )
-    yield grid
-    hidden = "[from, to]" if len(columns) <= FEW else "?"
-    yield Text(f"1: the same order, -1: the reverse; {hidden} where the noise hides orders", "dim")
+    return grid
 
 
 def _tau(cell: TauCell, few: bool, glyphs: Glyphs) -> Text:

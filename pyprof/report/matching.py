@@ -9,6 +9,7 @@ from rich import box
 from rich.table import Table as Grid
 from rich.text import Text
 
+from pyprof.analysis.matching import TOLERANCE
 from pyprof.quantity import format_bytes, format_count
 
 # What is counted, by its title, its name and how it is written.
@@ -43,6 +44,25 @@ def table(model: str, to: str, columns: Sequence[Mapping[str, Any]]) -> Grid:
     latency = [_matched(Text(latency_words(each)), each["by"] == "latency") for each in columns[1:]]
     grid.add_row("latency", "1x", *latency)
     return grid
+
+
+def latency_verdict(to: str, columns: Sequence[Mapping[str, Any]]) -> str | None:
+    """Whether a match by latency is one, in a sentence; None where there is no such match."""
+    each = next((each for each in columns if each["by"] == "latency"), None)
+    if each is None:
+        return None
+    off, share = each["latency_ratio"] - 1, f"{TOLERANCE:.0%}"
+    if each["within_tolerance"]:
+        return f"The match by latency is shown to lie within {share} of {to}: its whole interval does."
+    if abs(off) > TOLERANCE:
+        return (
+            f"No configuration was found within {share} of the latency of {to}: the nearest one is {100 * off:+.1f} % "
+            "off. Free a finer dimension, such as ffn, or give it more --seconds."
+        )
+    return (
+        f"The match by latency lies within {share} of {to}, but is not shown to: its interval is wider. Give it more "
+        "--seconds on a quiet machine."
+    )
 
 
 def times(each: Mapping[str, Any], target: Mapping[str, Any], name: str) -> float | None:

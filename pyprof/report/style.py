@@ -218,7 +218,8 @@ def short_case(case: Case) -> str:
 def figure(indicator: IndicatorFacts, value: float) -> str:
     """A value of an indicator with its unit."""
     written = {"time": format_seconds, "bytes": format_bytes, "count": format_count}.get(indicator.format)
-    number = f"{value:.3g}" if written is None else written(value)
+    plain = f"{float(f'{value:.3g}'):,.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.3g}"
+    number = plain if written is None else written(value)
     # A time and a size are written with their unit; a share has none.
     return number if indicator.format in ("time", "bytes") or indicator.unit == "1" else f"{number} {indicator.unit}"
 

@@ -70,7 +70,8 @@ class FrontLine:
 @dataclass(frozen=True)
 class DisagreementLine:
     """The models of one sense at one length in one mode: pairs, those that change places first; tau of all pairs of
-    indicators; the fronts of the first headline indicator against each other one.
+    indicators, over all pairs of models, over those `within` families and over those `between` them (empty where there
+    are no families); the fronts of the first headline indicator against each other one.
     """
 
     name: str
@@ -81,4 +82,6 @@ class DisagreementLine:
     metrics: tuple[str, ...]
     contrasts: tuple[ContrastLine, ...]
     concordances: tuple[TauCell, ...]
+    within: tuple[TauCell, ...]
+    between: tuple[TauCell, ...]
     fronts: tuple[FrontLine, ...]

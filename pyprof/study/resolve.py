@@ -44,7 +44,7 @@ def resolve(study: Study) -> Resolved:
     facts: dict[str, ModelFacts] = {}
     for block in study.blocks:
         _check_lengths(study, block)
-        facts |= {model: _facts(model, block, study.size) for model in block.models if model not in facts}
+        facts |= {model: _facts(model, block, study) for model in block.models if model not in facts}
     resolved = Resolved(
         pairings=pair(study, facts, models.resolve),
         models=facts,
@@ -65,26 +65,29 @@ def facts_of(study: Study) -> tuple[IndicatorFacts, ...]:
     return tuple(stated(indicator, study.costs) for indicator in chosen)
 
 
-def _facts(model: str, block: Block, size: str) -> ModelFacts:
+def _facts(model: str, block: Block, study: Study) -> ModelFacts:
     """What the registry knows of a model; a user's own is of the modality of what it is compared with."""
-    entry = models.find(model)
+    entry, family = models.find(model), study.families.get(model)
     if entry is None:
         known = next(filter(None, map(models.find, relatives(model, block))), None)
         return ModelFacts(
             modality="other" if known is None else known.modality,
             unit="unit" if known is None else known.unit,
             vanilla=None if model == block.vanilla else block.vanilla,
+            family=family,
         )
     return ModelFacts(
         modality=entry.modality,
         unit=entry.unit,
         vanilla=entry.vanilla,
-        family=entry.family,
+        family=family or entry.family,
         attentions=entry.attentions,
         then=entry.then,
         periods={name: entry.cost(name).padding for name in entry.attentions if entry.cost(name).padding > 1},
         complexity=entry.complexity,
-        claims={} if entry.claim is None else {str(each): entry.claim(each, size) for each in block.lengths.values},
+        claims={}
+        if entry.claim is None
+        else {str(each): entry.claim(each, study.size) for each in block.lengths.values},
     )
 
 

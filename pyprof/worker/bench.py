@@ -47,6 +47,7 @@ class Bench:
     `study` has the machine's choices filled in; `fingerprint` is that of the environment. `confirm` measures a case
     with a fixed batch for a throughput, in a fresh process where there can be one; by default this process does it.
     `turns` are offered after each round. `tell_how_far` is told of a training, in words and with the seconds left.
+    Without `layers` the steps are timed and counted only.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Bench:
         confirm: Callable[[Case], Record] | None = None,
         turns: Turns | None = None,
         tell_how_far: TellHowFar = tell_nobody,
+        layers: bool = True,
     ) -> None:
         self.study = study
         self._tell_how_far = tell_how_far
@@ -66,6 +68,7 @@ class Bench:
         self._confirm = self._confirm_here if confirm is None else confirm
         self._yardstick: Yardstick | None = None
         self._turns = turns
+        self._layers = layers
 
     def measure(self, case: Case) -> Outcome:
         """Measure a case by itself."""
@@ -190,7 +193,7 @@ class Bench:
             return
         weighed = self._asked("weighed", case.case)
         try:
-            if case.timed is not None and case.timed.value is not None:
+            if self._layers and case.timed is not None and case.timed.value is not None:
                 self._probe(step, case, weighed, case.timed.value)
             else:
                 for indicator in weighed:
@@ -268,7 +271,7 @@ class Bench:
         ]
 
     def _confirm_here(self, case: Case) -> Record:
-        bench = Bench(replace(self.study, metrics=CONFIRMED), self._fingerprint)
+        bench = Bench(replace(self.study, metrics=CONFIRMED), self._fingerprint, layers=False)
         bench.models, bench._yardstick = self.models, self._yardstick
         return bench.measure(case).record
 

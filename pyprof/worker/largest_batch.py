@@ -5,8 +5,9 @@ Where the search's limit ends it long before the memory would, nothing is in dou
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TypeVar
 
 from pyprof import device as devices
@@ -20,6 +21,7 @@ from pyprof.records.reading import Reading
 from pyprof.records.record import Record
 from pyprof.records.study import Study
 from pyprof.timing.sampling import measure
+from pyprof.timing.warmup import Warmup
 from pyprof.worker.batch_search import BATCH_LIMIT, ROOMY_SHARE, LargestBatch, MemoryModel, find_largest_batch
 from pyprof.worker.best_batch import BestThroughput, best_throughput
 from pyprof.worker.step import Step, free
@@ -28,6 +30,8 @@ from pyprof.worker.step import Step, free
 CONFIRMED = (LATENCY.name, PEAK_MEMORY.name)
 # Sizes that are compared for the best throughput differ by more than the noise, so that few samples suffice.
 SEARCH_SAMPLES = 3
+# Other batches have warmed the model up; a new one has kernels to choose and memory to be given.
+SEARCH_WARMUP = Warmup(max_readings=3)
 
 Result = TypeVar("Result")
 
@@ -63,7 +67,9 @@ class Search:
         largest = find_largest_batch(self._peak, lambda batch: self._confirmed(batch, confirmed), budget, limit=limit)
         if largest.batch is None:
             raise NothingFitsError(largest.reason)
-        best = best_throughput(self._seconds, largest.batch, max_seconds=self.study.care.max_seconds)
+        best = best_throughput(
+            partial(self._seconds, confirmed), largest.batch, max_seconds=self.study.care.max_seconds
+        )
         return _reading(largest, confirmed[largest.batch], best)
 
     def _peak(self, batch: int) -> int | None:
@@ -72,7 +78,10 @@ class Search:
             self._peaks[batch] = peak
         return peak
 
-    def _seconds(self, batch: int) -> float | None:
+    def _seconds(self, confirmed: Mapping[int, Record], batch: int) -> float | None:
+        """The time of a step; that of a batch that was confirmed is known."""
+        if batch in confirmed:
+            return confirmed[batch].indicators[LATENCY.name].value
         care = self.study.care
 
         def timed(step: Step) -> float:
@@ -83,6 +92,7 @@ class Search:
                 precision=care.precision,
                 min_samples=1,
                 max_samples=SEARCH_SAMPLES,
+                warmup=SEARCH_WARMUP,
                 max_seconds=care.max_seconds,
                 stopwatch=step.device.stopwatch(),
             ).median

@@ -163,13 +163,15 @@ class Step:
         peak = self.device.peak_memory(self if call is None else call).peak + resident
         return Reading(value=float(peak), samples=(peak,), detail={"resident": resident})
 
-    def once(self, look: Callable[[Any], Found]) -> Found:
+    def once(self, look: Callable[[Any], Found], *, replayed: bool = False) -> Found:
         """What `look` finds about this step; it looks once, however many indicators ask.
 
-        A captured step is looked at as it was before: a replay calls no operators.
+        A captured step is looked at as it was before, since a replay calls no operators, unless it is to be `replayed`.
         """
         if look not in self._found:
-            replay, self._replay = self._replay, None
+            replay = self._replay
+            if not replayed:
+                self._replay = None
             try:
                 self._found[look] = look(self)
             finally:

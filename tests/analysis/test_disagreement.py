@@ -33,7 +33,11 @@ def reading(value: float, spread: float | None) -> Reading:
     return Reading(value) if spread is None else Reading(value, value / (1 + spread), value * (1 + spread))
 
 
-def found(models: dict[str, dict[str, tuple[float, float | None]]], *indicators: IndicatorFacts) -> Disagreement:
+def found(
+    models: dict[str, dict[str, tuple[float, float | None]]],
+    *indicators: IndicatorFacts,
+    families: dict[str, str] | None = None,
+) -> Disagreement:
     records = [
         Record(
             Case(name, LENGTH, batch="largest" if metric == "rate" else 1),
@@ -57,7 +61,7 @@ def found(models: dict[str, dict[str, tuple[float, float | None]]], *indicators:
         )
     first, *others = (Subject(name, "eager") for name in models)
     pairings = [Pairing(0, "then", first, other) for other in others]
-    (one,) = disagreements(Curves.of(joined.values()), pairings, indicators)
+    (one,) = disagreements(Curves.of(joined.values()), pairings, indicators, families or {})
     return one
 
 
@@ -196,3 +200,17 @@ def test_every_pair_of_indicators_and_of_models_is_there() -> None:
     assert len(one.reversals) == 6
     extents = [contrast.extent for contrast in one.reversals]
     assert extents == sorted(extents, reverse=True)
+
+
+def test_agreement_within_families_is_told_apart_from_that_between_them() -> None:
+    # In each family the larger model is the faster one; a family of more parameters takes more time.
+    costs = {"a1": (10, 2.0), "a2": (11, 1.9), "b1": (20, 4.0), "b2": (21, 3.9), "c1": (30, 6.0), "own": (40, 1.0)}
+    models = {name: {"parameters": (size, None), "latency": (time, 0.001)} for name, (size, time) in costs.items()}
+    families = {name: name[0] for name in costs if name != "own"}
+    one = found(models, PARAMETERS, LATENCY, families=families)
+    (within,), (between,) = one.within, one.between
+    assert (within.tau, within.pairs, within.reversals) == (-1, 2, 2)
+    assert (between.tau, between.pairs, between.reversals) == (1, 8, 0)
+    assert one.concordances[0].pairs == 15
+    alone = found(models, PARAMETERS, LATENCY, families={"a1": "a", "a2": "a", "b1": "b"})
+    assert (alone.within, alone.between) == ((), ())

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from pyprof.analysis.matching import Dimension, match
+from pyprof.analysis.matching import Dimension, Match, match, match_measured
 from pyprof.errors import UsageError
+from pyprof.statistics.estimate import Estimate
 
 
 def parameters(given: Mapping[str, int]) -> float:
@@ -64,3 +65,59 @@ def test_a_dimension_that_changes_nothing_is_refused():
 def test_the_target_itself_is_found_at_once():
     found = match(parameters, FREE["ffn"], parameters({}))
     assert (found.dimensions, found.off, found.tried) == ({"ffn": 3072}, 0.0, 1)
+
+
+class Machine:
+    """Times of configurations with a noise that comes down where one takes more care, each asked for once at a time."""
+
+    def __init__(self, seed: int, noise: float) -> None:
+        self.rng, self.noise = random.Random(seed), noise
+        self.measured = self.anew = 0
+
+    def measure(self, given: Mapping[str, int]) -> float:
+        self.measured += 1
+        return flops(given) * self.rng.gauss(1, self.noise)
+
+    def carefully(self, given: Mapping[str, int]) -> Estimate:
+        self.anew += 1
+        value, half = flops(given) * self.rng.gauss(1, self.noise / 4), 2 * self.noise / 4
+        return Estimate(value, value * (1 - half), value * (1 + half))
+
+
+def test_a_measured_match_is_judged_by_figures_that_it_was_not_chosen_by():
+    free, off, covered, shown = FREE["depth and ffn"], [], 0, 0
+    for seed in range(100):
+        machine = Machine(seed, 0.012)
+        target = flops({"depth": 12, "ffn": 3072}) * random.Random(seed).uniform(0.6, 2.5)
+        found = match_measured(machine.measure, machine.carefully, free, target)
+        truth = flops(found.dimensions)
+        low, high = found.interval
+        off.append(abs(truth / target - 1))
+        covered += low <= truth <= high
+        shown += found.shown()
+        assert not found.shown() or off[-1] <= 0.012
+        assert machine.anew <= 4
+        assert machine.measured <= 40
+    assert sorted(off)[90] <= 0.013
+    assert covered >= 85
+    assert shown >= 30
+    # By a single noisy figure each, it is farther off.
+    assert max(off) < max(
+        abs(flops(match(Machine(seed, 0.012).measure, free, target).dimensions) / target - 1) for seed in range(100)
+    )
+
+
+def test_where_nothing_lies_near_the_nearest_is_told_and_not_shown_to_match():
+    machine = Machine(3, 0.001)
+    target = flops({"depth": 12}) * 1.04
+    found = match_measured(machine.measure, machine.carefully, (Dimension("depth", 12),), target)
+    assert found.dimensions == {"depth": 12}
+    assert found.off == pytest.approx(1 / 1.04 - 1, abs=0.002)
+    assert not found.shown()
+
+
+def test_an_interval_that_reaches_beyond_the_tolerance_shows_nothing():
+    assert Match({}, 100.2, 100.0, 1, (99.1, 100.9)).shown()
+    assert not Match({}, 100.2, 100.0, 1, (98.9, 100.9)).shown()
+    assert not Match({}, 100.2, 100.0, 1, (99.1, 101.1)).shown()
+    assert not Match({}, 100.2, 100.0, 1).shown()

@@ -39,6 +39,21 @@ def test_the_table_names_what_is_matched(capsys, monkeypatch):
     assert "1.00x" in out
 
 
+def test_a_match_by_latency_says_how_near_it_is_shown_to_be(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    command = "match vit --to vit-d6 --size tiny --length 32 --by latency --seconds 0.3"
+    assert main([*command.split(), "--json"]) == 0
+    _, found = json.loads(capsys.readouterr().out)["columns"]
+    low, high = found["latency_interval"]
+    assert low <= found["latency_ratio"] <= high
+    assert found["off"] == pytest.approx(found["latency_ratio"] - 1)
+    assert found["within_tolerance"] == (low >= 0.99 and high <= 1.01)
+    assert main(command.split()) == 0
+    out = capsys.readouterr().out
+    assert "vit by latency" in out
+    assert "within 1% of" in out
+
+
 @pytest.mark.parametrize(
     ("command", "words"),
     [

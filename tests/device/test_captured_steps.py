@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 import torch
+from model_steps import registry_step
 from torch import nn
 
 from pyprof.cli.main import main
@@ -24,6 +25,7 @@ from pyprof.layers.profile import Profile
 from pyprof.layers.steps import record_steps
 from pyprof.models import registry
 from pyprof.worker.profile_model import profile_model
+from pyprof.worker.step import Step
 
 
 class FakeCuda:
@@ -196,3 +198,21 @@ def test_the_notes_say_where_a_captured_step_differs() -> None:
     )
     (unknown,) = captured_notes(eager, replace(eager, device_time=None))
     assert "a replay calls no layer" in unknown
+
+
+def test_what_looks_once_at_a_captured_step_sees_its_operators_or_its_replay() -> None:
+    step, ran = registry_step("bert", 16), list[str]()
+    step._run = lambda inputs: ran.append("operators")  # type: ignore[method-assign]
+    step._replay = lambda: ran.append("replay")
+    for _ in range(2):
+        assert step.once(_call) == "called"
+    assert ran == ["operators"]
+    step._found.clear()
+    assert step.once(_call, replayed=True) == "called"
+    assert ran == ["operators", "replay"]
+    assert step.is_captured
+
+
+def _call(step: Step) -> str:
+    step()
+    return "called"

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import fake_device
 import pytest
@@ -40,6 +41,7 @@ class OneStep:
         self.device = device
         self.calls = 0
         self.renewals = 0
+        self.found = dict[Any, Any]()
 
     def renew(self) -> None:
         self.renewals += 1
@@ -47,6 +49,12 @@ class OneStep:
     def __call__(self) -> None:
         self.calls += 1
         fake_device.CHIP.now += 3_000
+
+    def once(self, look: Callable[[OneStep], Any], *, replayed: bool = False) -> Any:
+        assert replayed
+        if look not in self.found:
+            self.found[look] = look(self)
+        return self.found[look]
 
 
 class Recorded:
@@ -104,11 +112,23 @@ def test_a_card_is_idle_before_and_after() -> None:
 def test_a_card_s_bubble_is_all_before_its_first_and_after_its_last_work() -> None:
     recorded = Recorded((1_000, 2_000), (5_000, 9_000))
     card = CudaDevice("cuda", Cuda(recorded.log), recorded)
-    idle, whole = card.bubble_ns(lambda: time.sleep(0.001))
-    assert whole > 1_000_000
-    assert idle == whole - 8_000
+    told = card.occupation(lambda: time.sleep(0.001))
+    assert told.whole > 1_000_000
+    assert (told.busy, told.idle) == (5_000, told.whole - 8_000)
     empty = Recorded()
-    assert CudaDevice("cuda", Cuda(empty.log), empty).bubble_ns(lambda: None)[0] > 0
+    told = CudaDevice("cuda", Cuda(empty.log), empty).occupation(lambda: None)
+    assert told.busy == 0
+    assert told.idle == told.whole > 0
+
+
+def test_a_card_s_time_and_its_bubble_are_of_the_same_steps() -> None:
+    recorded = Recorded((1_000, 2_000), (5_000, 9_000))
+    step: Any = OneStep(CudaDevice("cuda", Cuda(recorded.log), recorded))
+    bubble, busy = pipeline_bubble.read(step), device_time.read(step)
+    assert busy.samples == (5_000,) * 5
+    assert len(bubble.samples) == 5
+    assert 0 <= bubble.detail["share"] <= 1
+    assert step.calls == 6
 
 
 def test_a_device_that_does_not_tell_its_bubble_gives_the_reason() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -68,6 +69,52 @@ def test_energy_is_that_of_an_independent_integration(tick: float, step: float) 
     assert found.gross_joules - found.joules == pytest.approx(60.0 * step, rel=0.01)
     assert found.seconds == pytest.approx(step)
     assert found.window >= 3.0
+
+
+class Library:
+    """NVML of a card that is a plant: the counter in whole millijoules, the power in whole milliwatts."""
+
+    class NVMLError(Exception):
+        pass
+
+    def __init__(self, plant: Plant) -> None:
+        self.plant = plant
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, handle: object) -> int:
+        return int(self.plant.joules() * 1000)
+
+    def nvmlDeviceGetPowerUsage(self, handle: object) -> int:
+        _, watts, _ = self.plant.history[-1]
+        return round(watts * 1000)
+
+
+@pytest.mark.parametrize("tick", [0.02, 0.1])
+@pytest.mark.parametrize("step", [0.003, 0.4])
+def test_energy_of_a_card_is_that_of_its_power_integrated_beside(tick: float, step: float) -> None:
+    """As a second program would do it: it asks NVML for the power every 10 ms and sums up trapezoids."""
+    plant = Plant(72.0, lambda now: 420 + 120 * math.sin(5 * now) + 30 * math.sin(61 * now), tick)
+    library = Library(plant)
+    asked: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
+    calls = []
+
+    def spend(seconds: float, busy: bool) -> None:
+        for _ in range(max(1, round(seconds / 0.001))):
+            plant.spend(0.001, busy)
+            if not asked[busy] or plant.now - asked[busy][-1][0] >= 0.01:
+                asked[busy].append((plant.now, library.nvmlDeviceGetPowerUsage("card") * 1e-3))
+
+    def call() -> None:
+        calls.append(1)
+        spend(step, busy=True)
+
+    card = CardEnergy(Nvml(library, "card"))
+    found = measure_energy(card, call, clock=plant.clock, sleep=lambda seconds: spend(seconds, busy=False))
+    idle = sum(watts for _, watts in asked[False]) / len(asked[False])
+    busy = asked[True]
+    joules = sum((end - begin) * (a + b) / 2 for (begin, a), (end, b) in pairwise(busy))
+    seconds = busy[-1][0] - busy[0][0]
+    assert found.joules == pytest.approx((joules / seconds - idle) * step, rel=0.03)
+    assert found.joules > 0.5 * (420 - 72) * step
 
 
 def test_a_counter_that_stands_still_is_said() -> None:

@@ -234,10 +234,17 @@ def spoil_toml(random: random.Random, content: bytes) -> bytes:
         elif action == "twice":
             lines.insert(random.randrange(len(lines)), lines[at])
         elif action == "table":
-            lines.insert(
-                at,
-                random.choice(("[measure]", "[[comparison]]", "[weights]", "[x]", "[[]]", "[allocators]", "[dtypes]")),
+            tables = (
+                "[measure]",
+                "[[comparison]]",
+                "[weights]",
+                "[families]",
+                "[x]",
+                "[[]]",
+                "[allocators]",
+                "[dtypes]",
             )
+            lines.insert(at, random.choice(tables))
         else:
             lines.insert(at, random.choice((literal, f"{literal} = 1", f"x = {literal}", f"threads = {literal}")))
         if not lines:

@@ -26,7 +26,7 @@ def test_the_page_tells_what_every_indicator_takes() -> None:
         assert told.get(indicator.name, "").strip(), indicator.name
 
 
-@pytest.mark.parametrize("mode", ["infer", "train", "generate"])
+@pytest.mark.parametrize("mode", ["infer", "train", "prefill", "generate"])
 def test_nothing_is_measured_in_the_timed_rounds(mode: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     timing: list[bool] = []
     measured: list[str] = []
@@ -52,7 +52,7 @@ def test_nothing_is_measured_in_the_timed_rounds(mode: Any, monkeypatch: pytest.
         return replace(indicator, read=spy)
 
     monkeypatch.setattr(bench_module, "time_together", timed)
-    model = "decoder" if mode == "generate" else "bert"
+    model = "decoder" if mode in ("prefill", "generate") else "bert"
     table = studies.load("misnomer-all").to_table() | {"size": "tiny", "device": "cpu", "modes": [mode]}
     table["comparison"] = [{"vanilla": model, "lengths": {"values": [16]}, "implementations": ["now"]}]
     table["measure"] |= {"min_samples": 1, "max_samples": 1}

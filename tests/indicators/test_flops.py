@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import sys
 import warnings
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from model_steps import PlainStep, registry_step
 from torch import nn
 
 from pyprof.indicators import flops, macs
+from pyprof.indicators.counting import operators
 from pyprof.indicators.counting.formulas import multiply_adds
 from pyprof.indicators.counting.kinds import sort_of
 from pyprof.models.registry import ENTRIES, entry
@@ -132,6 +135,29 @@ def test_a_compiled_step_counts_as_it_is_written() -> None:
     expected = counted(module, torch.randn(3, 4))
     module.compile(backend="eager")
     assert counted(module, torch.randn(3, 4)) == expected
+
+
+def test_a_compiler_that_the_step_loads_is_told_to_stand_by_before_it_is_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stances, compiler = [], "a_compiler_that_is_not_loaded"
+    step = PlainStep(nn.Linear(4, 8), torch.randn(3, 4))
+    monkeypatch.setattr(operators, "_COMPILER", compiler)
+    monkeypatch.setattr(torch.compiler, "set_stance", lambda stance: stances.append(stance) or nullcontext())
+    assert flops.count(step).value == 2 * 3 * 4 * 8
+    assert stances == []
+    monkeypatch.setitem(sys.modules, compiler, sys)
+    assert flops.count(PlainStep(nn.Linear(4, 8), torch.randn(3, 4))).value == 2 * 3 * 4 * 8
+    assert stances == ["force_eager"]
+    monkeypatch.delitem(sys.modules, compiler)
+
+    class Compiling(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            monkeypatch.setitem(sys.modules, compiler, sys)
+            return super().forward(x)
+
+    assert flops.count(PlainStep(Compiling(4, 8), torch.randn(3, 4))).value == 2 * 3 * 4 * 8
+    assert stances == ["force_eager"] * 2
 
 
 def test_a_formula_that_a_user_registers_counts() -> None:

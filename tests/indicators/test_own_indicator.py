@@ -21,6 +21,7 @@ from pyprof.report.as_json import document
 from pyprof.report.gate import markdown
 from pyprof.report.gate.view import Wish, gate_view
 from pyprof.report.gate.view import document as gate_document
+from pyprof.report.page.report import report_page
 from pyprof.report.run import view_of
 from pyprof.study.run import run_study
 from pyprof.worker.executors import InProcessExecutor, WorkerExecutor
@@ -103,6 +104,19 @@ def test_the_terminal_shows_it_under_its_own_title(run: run_directory.Run) -> No
     fixed = text[text.index("The same at every length") :]
     assert "Layers" in fixed
     assert "2 modules" in fixed
+
+
+def test_the_page_and_pandas_have_it_too(run: run_directory.Run) -> None:
+    page = report_page([run])
+    assert "Input elements" in page
+    assert "16,384" in page
+    frame = run.to_frame("records")
+    column = next(each for each in frame.columns if each.name.startswith("elements"))
+    read = {record.case.key: record.indicators["elements"].value for record in run.records.values()}
+    keys = next(each for each in frame.columns if each.name == "key").values
+    assert dict(zip(keys, column.values, strict=True)) == read
+    pytest.importorskip("pandas", reason="pandas is not installed")
+    assert list(run.to_pandas()[column.name]) == list(column.values)
 
 
 def test_the_gate_takes_any_growth_of_it_for_certain(

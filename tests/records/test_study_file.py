@@ -88,6 +88,10 @@ def test_lists_of_lengths_are_put_in_order() -> None:
         ({"name": "mine"}, "mine lacks the key 'comparison': add it"),
         ({**MINIMAL, "comparison": []}, "mine: comparison must be written as [[comparison]], at least once"),
         (
+            {**MINIMAL, "families": {"brt": "dense"}},
+            "mine: families names 'brt', which the study has not: did you mean 'bert'?",
+        ),
+        (
             {**MINIMAL, "weights": {"brt": "there"}},
             "mine: weights names 'brt', which the study has not: did you mean 'bert'?",
         ),

@@ -136,6 +136,16 @@ def test_matches_have_a_chart_each_and_what_was_made_equal_stands_out() -> None:
     assert [tables["intervals"]["low"] for tables in charts] == [[1.4], [], [0.99]]
     assert "200.0 G" in shown.text
     assert "1.000x [0.990 to 1.010]" in shown.text
+    assert "shown to lie within 1% of longformer" in shown.text
+
+
+@pytest.mark.parametrize(
+    ("ratio", "words"), [(1.004, "but is not shown to: its interval is wider"), (1.03, "the nearest one is +3.0 % off")]
+)
+def test_a_match_by_latency_that_is_none_is_said(ratio: float, words: str) -> None:
+    *others, by_latency = made_up.matches("latency")
+    columns = [*others, {**by_latency, "latency_ratio": ratio, "within_tolerance": False}]
+    assert words in Page(matching_page("bert", "longformer", "tiny size", columns)).text
 
 
 def test_a_recorded_step_becomes_bars_inside_of_bars() -> None:

@@ -16,6 +16,8 @@ from pyprof.records.case import Case
 from pyprof.records.executor import Outcome
 from pyprof.records.record import Record
 from pyprof.records.study import Study
+from pyprof.worker import bench as bench_module
+from pyprof.worker import largest_batch
 from pyprof.worker import step as steps
 from pyprof.worker.bench import Bench
 from pyprof.worker.limits import settle
@@ -262,6 +264,25 @@ def test_the_batch_limit_is_kept_and_said() -> None:
     outcome = measure(a_case("quiet", 4, batch="largest"), metrics=["throughput"], batch_limit=4)
     assert outcome.record.indicators["throughput"].detail["batch"] == 4
     assert outcome.record.indicators["throughput"].detail["limited_by"] == "batch_limit"
+
+
+def test_a_batch_that_was_confirmed_is_timed_once_and_without_its_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    timed = []
+
+    def watched(call: Any, **care: Any) -> Any:
+        timed.append(call)
+        return measure_alone(call, **care)
+
+    measure_alone = largest_batch.measure
+    monkeypatch.setattr(largest_batch, "measure", watched)
+    monkeypatch.setattr(bench_module, "instrument", None)
+    outcome = measure(a_case("quiet", 4, batch="largest"), metrics=["throughput"], batch_limit=4)
+    assert (outcome.record.status, outcome.record.reason) == ("ok", None)
+    detail = outcome.record.indicators["throughput"].detail
+    assert detail["batch"] == 4
+    assert detail["best_batch"] in (1, 2, 4)
+    # The batches of 1 and 2, as that of 4 was timed when it was confirmed.
+    assert len(timed) == 2
 
 
 def test_a_batch_that_cannot_be_confirmed_is_tried_smaller_and_errors_are_told() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import warnings
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from pyprof.indicators.indicator import Step
 
 Phase = Literal["forward", "backward", "update"]
 PHASES: tuple[Phase, ...] = ("forward", "backward", "update")
+_COMPILER = "torch._dynamo"
 
 
 @dataclass
@@ -78,9 +80,19 @@ def operators_of(step: Step) -> Operators:
 
 
 def _look(step: Step) -> Operators:
+    """Where no compiler is loaded nothing is compiled, and to load it takes seconds and 70 MB."""
+    if _COMPILER not in sys.modules:
+        found = _seen(step)
+        if _COMPILER not in sys.modules:
+            return found
+    with torch.compiler.set_stance("force_eager"):
+        return _seen(step)
+
+
+def _seen(step: Step) -> Operators:
     step.renew()
     look = _Look()
-    with torch.compiler.set_stance("force_eager"), look:
+    with look:
         step()
     return look.found
 

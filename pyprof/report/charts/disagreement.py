@@ -40,7 +40,10 @@ def _group(line: DisagreementLine, part: ModalityView, titles: Mapping[str, str]
     name = chart_name("disagree", part.name, line.name, line.mode, line.setting, line.length, run)
     charts = [_slopes(f"{name}-slopes", line, base, costs, titles)]
     if len(line.metrics) > 2:
-        charts.append(_matrix(f"{name}-tau", line, titles))
+        charts.append(_matrix(f"{name}-tau", "How the indicators agree", line.concordances, titles))
+        for side, cells in (("within", line.within), ("between", line.between)):
+            if cells:
+                charts.append(_matrix(f"{name}-tau-{side}", f"How they agree {side} families", cells, titles))
     charts += [
         _front(f"{name}-front-{number}", each, base, costs, titles)
         for number, each in enumerate(line.fronts[:MOST_FRONTS])
@@ -86,13 +89,13 @@ def _slopes(name: str, line: DisagreementLine, base: Column, costs: _Costs, titl
     )
 
 
-def _matrix(name: str, line: DisagreementLine, titles: Mapping[str, str]) -> Chart:
-    pairs = [_pair(cell, titles) for cell in line.concordances]
+def _matrix(name: str, title: str, cells: Sequence[TauCell], titles: Mapping[str, str]) -> Chart:
+    pairs = [_pair(cell, titles) for cell in cells]
     caption = (
-        "Kendall's tau: 1 where two indicators order all models alike, -1 where one has the reverse of the other's "
+        "Kendall's tau: 1 where two indicators order the models alike, -1 where one has the reverse of the other's "
         "order; a pointer tells what it may be with the noise."
     )
-    return pairs_chart(name, "How the indicators agree", pairs, caption=caption)
+    return pairs_chart(name, title, pairs, caption=caption)
 
 
 def _pair(cell: TauCell, titles: Mapping[str, str]) -> Pair:

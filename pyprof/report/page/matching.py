@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pyprof.report.charts.matched import Matched, matched_group
-from pyprof.report.matching import COSTS, latency_words, sizes_words, times
+from pyprof.report.matching import COSTS, latency_verdict, latency_words, sizes_words, times
 from pyprof.report.page.document import document, group, heading
 from pyprof.report.page.markup import Markup, Part, grid, tag
 
@@ -32,7 +32,9 @@ def matching_page(model: str, to: str, setting: str, columns: Sequence[Mapping[s
         caption=reading,
     )
     said = [heading(f"pyprof: {model} matched to {to}"), tag("p", setting, class_="faint"), group(drawn)]
-    return document(f"pyprof: {model} matched to {to}", [*said, _table(model, to, columns)], drawn.charts)
+    verdict = latency_verdict(to, columns)
+    judged = [] if verdict is None else [tag("p", verdict)]
+    return document(f"pyprof: {model} matched to {to}", [*said, _table(model, to, columns), *judged], drawn.charts)
 
 
 def _rows(each: Mapping[str, Any], target: Mapping[str, Any]) -> Iterator[Matched]:
