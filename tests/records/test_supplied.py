@@ -93,13 +93,13 @@ def test_the_report_and_its_fronts_have_them(run: Path, table: Path, capsys: pyt
         ("accuracy\n1\n", "has no table of qualities"),
         ("model\nbert\n", "has no table of qualities"),
         ("model,a,a\nbert,1,2\n", "has no table of qualities"),
-        ("model,my score\nbert,1\n", "has a column my score: name it by letters"),
+        ("model,my score\nbert,1\n", "has a column 'my score': name it by letters"),
         ("model,accuracy\nbert\n", "has 1 fields in row 2 under 2 heads"),
-        ("model,accuracy\nbert,1\nbert,2\n", "names bert twice"),
-        ("model,accuracy\nbert,good\n", "says good as accuracy of bert: no number"),
-        ("model,accuracy\nbert,nan\n", "says nan as accuracy of bert: no number"),
+        ("model,accuracy\nbert,1\nbert,2\n", "names 'bert' twice"),
+        ("model,accuracy\nbert,good\n", "says 'good' as accuracy of 'bert': no number"),
+        ("model,accuracy\nbert,nan\n", "says 'nan' as accuracy of 'bert': no number"),
         ("model,accuracy,accuracy_low,accuracy_high\nbert,1,2,3\n", "outside of its interval"),
-        ("model,accuracy\nbirt,1\n", "the run has no model birt: did you mean 'bert'?"),
+        ("model,accuracy\nbirt,1\n", "the run has no model 'birt': did you mean 'bert'?"),
         ("model,latency\nbert,1\n", "the run has an indicator 'latency' already"),
     ],
 )
@@ -113,7 +113,7 @@ def test_what_is_no_such_table_is_one_sentence(run: Path, tmp_path: Path, text: 
 
 def test_a_file_that_is_not_there_is_wrong_use(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", str(run), "--quality", str(tmp_path / "none.csv")]) == 2
-    assert "none.csv cannot be used" in capsys.readouterr().err
+    assert "none.csv' cannot be used" in capsys.readouterr().err
     (tmp_path / "bytes.csv").write_bytes(b"model,a\n\xff,1\n")
     assert main(["report", str(run), "--quality", str(tmp_path / "bytes.csv")]) == 2
     assert "is no CSV file in UTF-8" in capsys.readouterr().err
