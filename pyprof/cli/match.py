@@ -166,7 +166,8 @@ class _Matching:
     def _counted(self, step: Step, by: str) -> float | None:
         from pyprof.indicators import flops, parameters
 
-        return {"parameters": parameters, "flops": flops}[by].count(step).value
+        counted: float | None = (flops if by == "flops" else parameters).count(step).value
+        return counted
 
     def _timed(self, step: Step, times: int = 1) -> PairedComparison:
         """A candidate beside the target, both timed in turn for some times the seconds that were asked for."""

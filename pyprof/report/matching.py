@@ -59,9 +59,10 @@ def latency_verdict(to: str, columns: Sequence[Mapping[str, Any]]) -> str | None
             f"No configuration was found within {share} of the latency of {to}: the nearest one is {100 * off:+.1f} % "
             "off. Free a finer dimension, such as ffn, or give it more --seconds."
         )
+    why = "its interval is wider" if each.get("latency_interval") else "it was timed too seldom"
     return (
-        f"The match by latency lies within {share} of {to}, but is not shown to: its interval is wider. Give it more "
-        "--seconds on a quiet machine."
+        f"The match by latency lies within {share} of {to}, but is not shown to: {why}. Give it more --seconds on a "
+        "quiet machine."
     )
 
 
