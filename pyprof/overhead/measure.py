@@ -62,8 +62,8 @@ class _Figures:
 def _in_mode(request: OverheadRequest, loaded: LoadedModel, tools: Sequence[Tool], progress: Progress) -> ModeResult:
     setup, mode, seconds = request.setup, loaded.mode, request.seconds
     device = devices.of(setup.device)
-    absent = {tool.name: failure for tool in tools if (failure := absent(tool, tools, device)) is not None}
-    present = [tool for tool in tools if tool.name not in absent]
+    left_out = {tool.name: failure for tool in tools if (failure := absent(tool, tools, device)) is not None}
+    present = [tool for tool in tools if tool.name not in left_out]
     backward = mode == "train"
     step = step_of(loaded, setup.length, setup.batch)
     with blamed(at_work(loaded.name, setup.length, setup.batch, mode)):
@@ -94,7 +94,7 @@ def _in_mode(request: OverheadRequest, loaded: LoadedModel, tools: Sequence[Tool
         rounds.seconds(UNPROFILED) if UNPROFILED in rounds.samples else None,
         tuple(rounds.samples.get(UNPROFILED, ())),
         rounds.stopped_by,
-        tuple(_row(tool, absent.get(tool.name), figures) for tool in tools),
+        tuple(_row(tool, left_out.get(tool.name), figures) for tool in tools),
         plain,
         truth.unseen_call_ns,
         stated,
@@ -126,8 +126,8 @@ def _stated(loaded: LoadedModel, length: int, batch: int, seconds: float) -> Sta
     )
 
 
-def _row(tool: Tool, absent: Failure | None, figures: _Figures) -> Row:
-    failure = absent or figures.rounds.failures.get(tool.name)
+def _row(tool: Tool, left_out: Failure | None, figures: _Figures) -> Row:
+    failure = left_out or figures.rounds.failures.get(tool.name)
     paired = UNPROFILED in figures.rounds.samples and failure is None
     call, kept = figures.calls.get(tool.name), figures.bytes.get(tool.name)
     errors: Errors | Failure | None = figures.accuracy.tools.get(tool.name)
