@@ -63,7 +63,8 @@ PyGetSetDef properties[] = {{"__wrapped__", wrapped, nullptr, "the forward that 
                             {nullptr, nullptr, nullptr, nullptr, nullptr}};
 
 PyTypeObject probe_type = [] {
-  PyTypeObject type = {PyVarObject_HEAD_INIT(nullptr, 0)};
+  PyTypeObject type{};
+  type.ob_base = PyVarObject{PyObject_HEAD_INIT(nullptr) 0};
   type.tp_name = "pyprof._native.Probe";
   type.tp_basicsize = sizeof(Probe);
   type.tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL;
