@@ -57,9 +57,11 @@ def load(model: str, mode: str, device: str, size: str) -> LoadedModel:
     """The model in the dtype that is usual on the device, or under autocast where it refuses that one."""
     wanted = partial(registry.load, model, size=size, attention="best", mode=mode, longest=TYPICAL[model])
     try:
-        return wanted(dtype=devices.of(device).usual_dtype, device=device)
+        loaded = wanted(dtype=devices.of(device).usual_dtype, device=device)
     except UsageError:
-        return wanted(dtype="autocast-bfloat16", device=device)
+        loaded = wanted(dtype="autocast-bfloat16", device=device)
+    loaded.fit(TYPICAL[model])
+    return loaded
 
 
 def step_row(model: str, mode: str, batch: int, device: str, size: str) -> tuple[Row, Profiled]:

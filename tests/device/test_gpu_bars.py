@@ -229,6 +229,8 @@ def test_a_model_that_refuses_the_usual_dtype_is_taken_under_autocast(monkeypatc
     taken = []
     given = models.registry.load
     monkeypatch.setattr(models.registry, "load", lambda *a, device, **k: taken.append(k["dtype"]) or given(*a, **k))
-    assert models.load("nystromformer", "infer", "cuda", "tiny").request.dtype == "autocast-bfloat16"
+    refusing = models.load("nystromformer", "infer", "cuda", "tiny")
+    assert refusing.request.dtype == "autocast-bfloat16"
+    models.step_of(refusing, models.TYPICAL["nystromformer"], 1)()  # which fails where it was not fitted to its length
     assert models.load("vit", "infer", "cuda", "tiny").request.dtype == "bfloat16"
     assert taken == ["bfloat16", "autocast-bfloat16", "bfloat16"]
