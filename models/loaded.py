@@ -186,7 +186,7 @@ def load_model(request: Request) -> LoadedModel:
     entry = find(request.model)
     built, remarks = _build(request, entry)
     built.check_dtype(_DTYPES[request.dtype])
-    module = built.module.to(request.device, _DTYPES[request.dtype])
+    module = _placed(built.module, request)
     module.eval()
     # One more token needs a position too.
     built.extend(request.longest + (request.mode == generation.GENERATE))
@@ -204,6 +204,15 @@ def load_model(request: Request) -> LoadedModel:
         # In place: the step stays the module that it is, with the same paths.
         loaded.step.compile()
     return loaded
+
+
+def _placed(module: nn.Module, request: Request) -> nn.Module:
+    """The module on its device and of its dtype; untouched where it is there, as one that is sharded has to be."""
+    device, dtype = torch.device(request.device), _DTYPES[request.dtype]
+    held = [*module.parameters(), *module.buffers()]
+    if all(each.device == device and (each.dtype == dtype or not each.is_floating_point()) for each in held):
+        return module
+    return module.to(device, dtype)
 
 
 def _with_light_head(loaded: LoadedModel, width: int | None) -> LoadedModel:

@@ -41,6 +41,9 @@ class LightHead(nn.Module):
 
     def forward(self, output: Any) -> Tensor:
         hidden = first_tensor(output)
+        if hasattr(hidden, "full_tensor"):
+            # Of a sharded model, whose ranks may hold a part each.
+            hidden = hidden.full_tensor()
         if hidden.dim() == 0:
             return hidden
         classifier = self.materialise(hidden.shape[-1], hidden)

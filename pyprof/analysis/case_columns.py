@@ -22,7 +22,8 @@ def case_columns(curves: Curves, facts: Mapping[str, ModelFacts], indicators: Se
 
     `attention` is the implementation that a case asked for. A figure that is missing is None. `reason` is why a case
     gave nothing; `samples` counts those of its latency, or of its first figure that has any; `seconds` is what the case
-    took with its set-up. `overhead` is by which factor probes lengthened its step.
+    took with its set-up. `overhead` is by which factor probes lengthened its step. Where a run had several workers,
+    `place` is the device and the machine.
     """
     records = list(curves.records)
     columns: dict[str, list[Any]] = {"key": [record.case.key for record in records]}
@@ -45,6 +46,8 @@ def case_columns(curves: Curves, facts: Mapping[str, ModelFacts], indicators: Se
     columns["seconds"] = [record.seconds for record in records]
     columns["started"] = [record.started for record in records]
     columns["environment"] = [record.environment for record in records]
+    if any(record.place is not None for record in records):
+        columns["place"] = [None if record.place is None else str(record.place) for record in records]
     return columns
 
 

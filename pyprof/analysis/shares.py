@@ -18,7 +18,7 @@ OUTSIDE = "outside"
 FUSED = "fused"
 KINDS = (
     *(SELF_ATTENTION, "cross-attention", "convolution", "state space", "recurrence", "feedforward", "router", FUSED),
-    *("embedding", "normalisation", "head", "other", OUTSIDE),
+    *("embedding", "normalisation", "head", "communication", "other", OUTSIDE),
 )
 
 

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pyprof.cli import pages
+from pyprof.cli import pages, profile_ranks
 from pyprof.cli.options import (
     add_attention,
     add_command,
@@ -23,10 +23,11 @@ from pyprof.cli.options import (
     named,
     output_file,
     print_json,
+    whole,
 )
 from pyprof.cli.output import models_print_to_standard_error, say
 from pyprof.errors import UsageError
-from pyprof.records.case import LAUNCHES
+from pyprof.records.case import LAUNCHES, MOST_RANKS
 
 if TYPE_CHECKING:
     from pyprof.cli.options import Commands
@@ -52,6 +53,13 @@ def add(commands: Commands) -> None:
     parser.add_argument("model", metavar="MODEL", type=named)
     add_model_options(parser, tokens=_TOKENS, dtype="bfloat16 on a GPU, else float32")
     add_inputs(parser)
+    parser.add_argument(
+        "--ranks",
+        type=whole(2, MOST_RANKS),
+        metavar="N",
+        help="MODEL is a factory that returns a sharded model: run it in N processes, on a device each, and tell which "
+        "one the others wait for",
+    )
     add_attention(parser)
     parser.add_argument(
         "--weights", type=named, metavar="PATH", help="weights of a local checkpoint instead of random ones"
@@ -124,6 +132,8 @@ def _command_line(options: argparse.Namespace) -> list[str]:
 
 
 def _run(options: argparse.Namespace) -> int:
+    if options.ranks is not None:
+        profile_ranks.check(options)
     if options.nsys is not None:
         return _under_nsys(options)
     from pyprof import device as devices
@@ -145,6 +155,8 @@ def _run(options: argparse.Namespace) -> int:
     setup, mode = model_setup(options, options.model, tokens=_TOKENS), options.mode or "infer"
     ranges = nvtx.wanted(options.nvtx or None)
     rules = _rules(options.kind)
+    if options.ranks is not None:
+        return profile_ranks.run(options, setup, mode, rules, pinned)
     with models_print_to_standard_error():
         loaded = setup.load(mode)
         loaded = replace(loaded, kinds=(*rules, *loaded.kinds))

@@ -94,7 +94,8 @@ def stored(tensor: Tensor) -> list[Tensor]:
     """The tensors that hold what this one shows, its values first; the tensor itself where it holds them itself."""
     if _is_wrapper(tensor):
         names, _ = tensor.__tensor_flatten__()  # type: ignore[attr-defined]
-        return [part for name in names for part in stored(getattr(tensor, name))]
+        held = (getattr(tensor, name) for name in names)
+        return [part for each in held if isinstance(each, Tensor) for part in stored(each)]
     bare = tensor.detach()
     if bare.layout is torch.sparse_coo:
         return [bare._values(), bare._indices()]

@@ -129,6 +129,16 @@ def _seat(cores: frozenset[int]) -> Seat:
     return Seat(f"cores {spoken(cores)}", cores)
 
 
+def joined(seats: Sequence[Seat]) -> Seat:
+    """One seat with the processors or the GPUs of several, in their order, for a model that is sharded over them."""
+    cores = (
+        None if any(seat.cores is None for seat in seats) else frozenset().union(*(seat.cores or () for seat in seats))
+    )
+    visible = ",".join(seat.variables[VISIBLE] for seat in seats if VISIBLE in seat.variables)
+    variables = {**seats[0].variables, **({VISIBLE: visible} if visible else {})}
+    return Seat(" and ".join(seat.name for seat in seats), cores, variables)
+
+
 def on_host(seats: Sequence[Seat]) -> bool:
     """Whether the seats are sets of processors, which share the host's memory."""
     return all(seat.cores is not None for seat in seats)

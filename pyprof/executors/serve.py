@@ -13,7 +13,8 @@ from pyprof.records.executor import Advance, Lost, Measured, Outcome, Ready, Tas
 from pyprof.records.place import Place
 from pyprof.records.record import Record
 from pyprof.timing.cores import spoken, usable_cores
-from pyprof.worker.executors import KILLED, TOOK_TOO_LONG
+from pyprof.worker.executors import TOOK_TOO_LONG
+from pyprof.worker.obituary import KILLED
 
 # What CUDA, its libraries and NVIDIA's driver say, in lower case, where a card or the process's use of it is gone.
 _GONE = (
@@ -86,7 +87,8 @@ def memory_kills(counters: Path = COUNTERS) -> int | None:
 
 
 def _was_killed(record: Record) -> bool:
-    return record.reason == KILLED or by_itself(KILLED) in record.notes
+    # Where it was one rank of several, that is said before.
+    return (record.reason or "").endswith(KILLED) or by_itself(KILLED) in record.notes
 
 
 def _fault(outcomes: Sequence[Outcome], task: Task, killed: bool, seconds: float) -> str | None:

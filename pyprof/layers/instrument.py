@@ -17,13 +17,14 @@ from pyprof import device as devices
 from pyprof.errors import UsageError
 from pyprof.layers import nvtx as ranges
 from pyprof.layers.attachment import Attachment, BackwardWatch, Hooks, Replacement
+from pyprof.layers.communication import CommunicationProbe, communicating, communication_paths, with_communication
 from pyprof.layers.compiled import refuse_if_loaded
 from pyprof.layers.device_log import DeviceLog
 from pyprof.layers.kinds import classify
 from pyprof.layers.last_steps import LastSteps
 from pyprof.layers.memory_log import MemoryLog
 from pyprof.layers.plain_steps import Turns
-from pyprof.layers.profile import Profile, assemble
+from pyprof.layers.profile import LayerFacts, Profile, assemble
 from pyprof.layers.recorder import Recorder, RecorderName, make_recorder
 from pyprof.layers.replay import Replay
 from pyprof.layers.spots import facts_of, numbers_of, spots_of
@@ -63,6 +64,9 @@ def instrument(
     its work cannot be recorded, `Profile.notes` say why. With `events` the times are instead those between events on
     the device's stream, which are times of launches where kernels fill less of the step, and disturb it more.
 
+    In a process of several that talk through torch.distributed, collectives and the waits for them are layers of the
+    kind "communication", below those that call them.
+
     A module that torch.compile compiled stays compiled, and is one layer; see `pyprof.layers.compiled` for functions
     that are compiled around `module`. What the first forward builds has to be there before: call the module once.
 
@@ -96,6 +100,7 @@ class Probes:
         clock = self._device_times.clock if self._device_times else None
         self._spots = list(spots_of(module))
         self._paths = list(module.named_modules(remove_duplicate=False))
+        self._communicates = communicating()
         opened = self._opens_ranges = ranges.wanted(False if nvtx is None and recorder == "python" else nvtx)
         self._recorder: Recorder = make_recorder(
             recorder,
@@ -144,6 +149,8 @@ class Probes:
         attachments: list[Attachment] = [] if self._log is None else [self._log]
         if backward:
             attachments.append(BackwardWatch(self._recorder))
+        if self._communicates:
+            attachments.append(CommunicationProbe(self._recorder, len(self._spots)))
         for index, spot in enumerate(self._spots):
             if spot.attached in _CALLED_AS:
                 attachments.append(Replacement(self._recorder, spot.module, _CALLED_AS[spot.attached], index))
@@ -154,7 +161,10 @@ class Probes:
     def _layer_ranges(self, module: nn.Module) -> _native.LayerRanges:
         numbers = numbers_of(self._spots)
         modules = [numbers[id(layer)] for _, layer in self._paths]
-        return ranges.layer_ranges([path for path, _ in self._paths], modules, type(module).__name__)
+        paths = [path for path, _ in self._paths]
+        if self._communicates:
+            paths, modules = paths + communication_paths(paths), modules + [len(self._spots)] * len(paths)
+        return ranges.layer_ranges(paths, modules, type(module).__name__)
 
     def pause(self) -> None:
         """Take the probes out, in all threads, until `resume`; nothing where they are out."""
@@ -287,7 +297,7 @@ class Probes:
         """
         self.hand_over()
         # Only now, as lazy parameters have no size before the first forward.
-        facts = facts_of(self._spots, self._paths, self._kinds)
+        facts = self._facts()
         if self._device_times:
             profile = assemble(self._replay.sums(), facts, self._dropped)
         else:
@@ -316,6 +326,10 @@ class Probes:
         said = (f"no kernel times by layer: {reason}; the layers' times are the host's",) if reason else ()
         return (*said, *(self._device_times.notes() if self._device_times else ()))
 
+    def _facts(self) -> list[LayerFacts]:
+        facts = facts_of(self._spots, self._paths, self._kinds)
+        return with_communication(facts, len(self._spots)) if self._communicates else facts
+
     @property
     def trace(self) -> Trace:
         """The stamps that are kept: those of the last steps, up to some ten thousand intervals."""
@@ -326,5 +340,5 @@ class Probes:
         """What is kept of the last steps, to be drawn: see `pyprof.write_trace`."""
         trace, sites = self.trace, self._recorder.sums()["sites"]
         work = self._log.latest(sites) if self._log and self.records_device else None
-        facts = tuple(facts_of(self._spots, self._paths, self._kinds))
+        facts = tuple(self._facts())
         return LastSteps(trace, facts, sites, work, self._notes(), self._memory.samples())

@@ -24,12 +24,14 @@ STATE_SPACE = "state space"
 RECURRENCE = "recurrence"
 NORMALISATION = "normalisation"
 HEAD = "head"
+# What is no layer: the time in collectives of several processes, and in waiting for them.
+COMMUNICATION = "communication"
 OTHER = "other"
 # What ran several kinds of layers in one piece, so that their times cannot be told apart; known only after it ran.
 FUSED = "fused"
 KINDS = (
     *(EMBEDDING, SELF_ATTENTION, CROSS_ATTENTION, FEEDFORWARD, ROUTER, CONVOLUTION, STATE_SPACE, RECURRENCE),
-    *(NORMALISATION, HEAD, OTHER),
+    *(NORMALISATION, HEAD, COMMUNICATION, OTHER),
 )
 # The names of sums in a profile, and so of no layer.
 _RESERVED = (FUSED, "outside")

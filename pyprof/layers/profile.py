@@ -15,7 +15,7 @@ from pyprof.layers.device_time import DeviceTime, LayerWork, Work, by_layer, use
 from pyprof.layers.device_work import DeviceSums
 from pyprof.layers.plain_steps import PlainSteps
 from pyprof.layers.sums import Sums
-from pyprof.layers.uncalled import counted_kinds, explained
+from pyprof.layers.uncalled import WATCHED, counted_kinds, explained
 from pyprof.printing import ShownInNotebook, printed
 from pyprof.quantity import format_seconds, plural
 from pyprof.records.noise import SystemPart
@@ -31,7 +31,8 @@ class LayerFacts:
 
     A module that is held in several places has facts for each of its paths; `module` is the number by which the
     recorder knows it, None where it is that of the path. `attached` is "replaced" (the probe stands in for `forward`),
-    "hooked" (module hooks), "compiled" (the probe stands in for the compiled call), FROM_TRACE or "skipped: reason".
+    "hooked" (module hooks), "compiled" (the probe stands in for the compiled call), "watched" (communication between
+    processes, which is a layer of its own below the one that called it), FROM_TRACE or "skipped: reason".
     """
 
     path: str
@@ -223,6 +224,7 @@ def assemble(sums: Sums, facts: Sequence[LayerFacts], dropped: int = 0, device: 
     modules = [index if fact.module is None else fact.module for index, fact in enumerate(facts)]
     paths = [fact.path for fact in facts]
     by_path = attribute(sums, paths, modules)
+    _settle_communication(by_path, facts)
     steps = max(by_path.steps, 1)
     scale = 1e-9 / steps
     children: list[list[int]] = [[] for _ in facts]
@@ -276,14 +278,34 @@ def assemble(sums: Sums, facts: Sequence[LayerFacts], dropped: int = 0, device: 
 
 
 def _shown(used: Sequence[bool], facts: Sequence[LayerFacts], modules: Sequence[int]) -> list[int]:
-    """The first path of every module, and of the others those that were called, with all that is around them."""
-    shown = set(dict(zip(reversed(modules), reversed(range(len(facts))), strict=True)).values())
+    """The first path of every module, and of the others those that were called, with all that is around them.
+
+    Of communication there is no first path: it is shown where it was seen.
+    """
+    first = {modules[index]: index for index in reversed(range(len(facts))) if facts[index].attached != WATCHED}
+    shown = set(first.values())
     for index in (index for index, is_used in enumerate(used) if is_used):
         around: int | None = index
         while around is not None and around not in shown:
             shown.add(around)
             around = facts[around].parent
     return sorted(shown)
+
+
+def _settle_communication(by_path: Attribution, facts: Sequence[LayerFacts]) -> None:
+    """Communication within a backward is a part of it: no forward that is computed again, as calls of layers would be.
+
+    The layers that it is called from have it in their totals.
+    """
+    for index, fact in enumerate(facts):
+        took = by_path.recompute[index]
+        if fact.attached != WATCHED or took is None:
+            continue
+        by_path.own_backward[index], by_path.recompute[index] = took, None
+        around: int | None = index
+        while around is not None:
+            by_path.backward[around] = (by_path.backward[around] or 0.0) + took
+            around = facts[around].parent
 
 
 def _sum_up_container(by_path: Attribution, index: int, children: list[int]) -> None:

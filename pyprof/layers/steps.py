@@ -120,15 +120,20 @@ def _generating(module: nn.Module, prompt: StepInputs, mode: str, name: str) -> 
 
 
 def record_steps(
-    probes: Probes, step: Callable[[], object], prepare: Callable[[], object], seconds: float
+    probes: Probes,
+    step: Callable[[], object],
+    prepare: Callable[[], object],
+    seconds: float,
+    agree: Callable[[bool], bool] = bool,
 ) -> tuple[PlainSteps, SystemPart | None]:
     """Take rounds of a marked step and one without probes, in random order, with `prepare` before each of the two.
 
     They end when the time of a plain step and the ratio of the two are known to half a percent, when another round
     would end beyond `seconds`, or after 1,000; there is one at least. The device's stopwatch times both. Where a
     device's work is recorded, each of the two follows one of its kind that is neither timed nor marked: what begins or
-    ends with the recording (buffers of CUPTI, on both sides) is no step's. Returns what the plain steps tell, and what
-    the system took of one, None where it doesn't tell.
+    ends with the recording (buffers of CUPTI, on both sides) is no step's. Where several processes take these steps
+    together, `agree` tells each whether any of them wants to end. Returns what the plain steps tell, and what the
+    system took of one, None where it doesn't tell.
     """
     stopwatch, order = probes.device.stopwatch(), random.Random(0)
     looks = PrecisionLooks(_PRECISION, _FEWEST_ROUNDS, _MOST_ROUNDS)
@@ -153,7 +158,8 @@ def record_steps(
                     probes.hand_over()
             rounds.count += 1
             now = time.monotonic()
-            if rounds.count == _MOST_ROUNDS or 2 * now - before - begin > seconds or _suffice(rounds, looks):
+            spent = rounds.count == _MOST_ROUNDS or 2 * now - before - begin > seconds
+            if agree(spent or _suffice(rounds, looks)):
                 break
         noise = watch.noise()
     probes.resume()

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from pyprof.layers.profile import LayerCost
 
 SKIPPED = "skipped: "
+# How the communication of a layer is attached, which is seen where there is any.
+WATCHED = "watched"
 NO_FORWARD = f"{SKIPPED}has no forward of its own"
 
 
@@ -47,7 +49,7 @@ def counted_kinds(layers: Sequence[LayerCost]) -> list[str]:
 
 def _called(layer: LayerCost) -> bool:
     """Whether a layer ran, or holds layers that did (a ModuleList)."""
-    return bool(layer.calls or layer.forward_seconds)
+    return bool(layer.calls or layer.forward_seconds or layer.attached == WATCHED)
 
 
 def _fused(layers: Sequence[LayerCost]) -> set[int]:

@@ -38,7 +38,8 @@ class Case:
     is asked for (eager, sdpa, chunks, ...), never an alias such as "best". `dtype` is that of the weights and inputs,
     or autocast-bfloat16: float32 ones, of which torch.autocast has what it may computed in bfloat16. `allocator` hands
     out the host's memory. `launch` is eager, or graph: replays of a step that was captured into the device's graph.
-    `optimizer` is one of those that a study compares; none where it has one for all cases, or none at all.
+    `optimizer` is one of those that a study compares; none where it has one for all cases, or none at all. `ranks` is
+    how many processes the model is sharded over, each with a device of its own.
     """
 
     model: str
@@ -54,13 +55,14 @@ class Case:
     allocator: str = "default"
     launch: str = "eager"
     optimizer: str = "none"
+    ranks: int = 1
 
     @cached_property
     def key(self) -> str:
         """Sixteen hexadecimal digits that identify the case in a run."""
         values = self.__dict__
-        # Keys of before there was a choice of allocators, launches or optimizers stay what they were.
-        names = _SORTED[self.allocator != "default", self.launch != "eager", self.optimizer != "none"]
+        # Keys of before there was a choice of allocators, launches, optimizers or ranks stay what they were.
+        names = _SORTED[self.allocator != "default", self.launch != "eager", self.optimizer != "none", self.ranks != 1]
         canonical = ",".join(f'"{name}":{_json(values[name])}' for name in names)
         return hashlib.sha256(f"{{{canonical}}}".encode()).hexdigest()[:16]
 
@@ -84,6 +86,8 @@ class Case:
             parts.append(f"launch {self.launch}")
         if self.optimizer != "none":
             parts.append(f"optimizer {self.optimizer}")
+        if self.ranks > 1:
+            parts.append(f"{self.ranks} ranks")
         return " ".join(parts)
 
     @property
@@ -114,9 +118,12 @@ def _json(value: str | int | bool | None) -> str:
 
 
 # Fields that came later, with what every case had before.
-_LATER = {"allocator": "default", "launch": "eager", "optimizer": "none"}
+_LATER: Mapping[str, str | int] = {"allocator": "default", "launch": "eager", "optimizer": "none", "ranks": 1}
 _WORDS = {None: "null", True: "true", False: "false"}
 _batch = validate.whole(1, validate.LARGE)
+# The most processes that a model is sharded over.
+MOST_RANKS = 64
+RANKS = validate.whole(1, MOST_RANKS)
 # What a batch may be: a number of examples, or "largest".
 BATCH: validate.Check = lambda value: value if value == "largest" else _batch(value)  # noqa: E731
 _SETTINGS: Mapping[str, validate.Check] = {
@@ -131,6 +138,7 @@ _SETTINGS: Mapping[str, validate.Check] = {
     "allocator": validate.one_of(ALLOCATORS, "allocator"),
     "launch": validate.one_of(LAUNCHES, "launch"),
     "optimizer": validate.one_of(OPTIMIZERS, "optimizer"),
+    "ranks": RANKS,
 }
 CASE = validate.instance(
     Case, absent=_SETTINGS, model=validate.text, length=validate.whole(1, validate.LARGE), **_SETTINGS

@@ -118,6 +118,11 @@ class Task:
         """A name that no other task of a run has."""
         return f"{self.group}-{self.attempt}"
 
+    @property
+    def ranks(self) -> int:
+        """How many devices it needs at once: as many as its most sharded model has ranks."""
+        return max(case.ranks for case in self.cases)
+
     @classmethod
     def of(cls, cases: Sequence[Case], seconds: float, allowed: float) -> Task:
         """The first attempt at a group."""

@@ -12,6 +12,7 @@ from pyprof.plain import shown
 from pyprof.records import validate
 from pyprof.records.case import CASE, Case
 from pyprof.records.place import PLACE, Place
+from pyprof.records.ranks import RANK, Rank
 from pyprof.records.reading import READING, Reading
 from pyprof.statistics.estimate import Estimate
 
@@ -47,7 +48,7 @@ class Record:
     them all. `attention` is the implementation that really ran, None where the case did not get that far.
     `environment` is the fingerprint of the machine and its software; `started` an ISO 8601 time in UTC, `seconds` what
     the case took, set-up included. `place` is the device and the machine of one worker of many, None where a run has
-    one alone.
+    one alone. `ranks` are the processes of a model that is sharded over several; the layers are those of the slowest.
     """
 
     case: Case
@@ -64,13 +65,16 @@ class Record:
     notes: tuple[str, ...] = ()
     overhead: Estimate | None = None
     place: Place | None = None
+    ranks: tuple[Rank, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object of all fields, with the schema and the case's key; without a place where there is none."""
+        """A JSON object of all fields, with the schema and the case's key; no place or ranks where there are none."""
         place = {} if self.place is None else {"place": self.place.to_json()}
+        ranks = {"ranks": [rank.to_json() for rank in self.ranks]} if self.ranks else {}
         return {
-            **{name: value for name, value in self.__dict__.items() if name != "place"},
+            **{name: value for name, value in self.__dict__.items() if name not in ("place", "ranks")},
             **place,
+            **ranks,
             "schema": SCHEMA,
             "key": self.case.key,
             "case": self.case.to_json(),
@@ -117,7 +121,7 @@ OVERHEAD = validate.instance(
 )
 RECORD = validate.instance(
     Record,
-    absent=("reason", "step_seconds", "outside_seconds", "attention", "overhead", "place"),
+    absent=("reason", "step_seconds", "outside_seconds", "attention", "overhead", "place", "ranks"),
     case=CASE,
     status=validate.one_of(STATUSES, "status"),
     environment=validate.words,
@@ -132,4 +136,5 @@ RECORD = validate.instance(
     notes=validate.listing(validate.words),
     overhead=validate.optional(OVERHEAD),
     place=validate.optional(PLACE),
+    ranks=validate.listing(RANK),
 )

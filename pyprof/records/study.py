@@ -19,7 +19,7 @@ from pyprof.names import is_reference, nearest
 from pyprof.plain import printable, shown
 from pyprof.quantity import parse_size
 from pyprof.records import validate
-from pyprof.records.case import ALLOCATORS, DTYPES, LAUNCHES, MODES, OPTIMIZERS, USUAL_MODES, Mode
+from pyprof.records.case import ALLOCATORS, DTYPES, LAUNCHES, MODES, OPTIMIZERS, RANKS, USUAL_MODES, Mode
 from pyprof.records.costs import Costs, read_costs
 from pyprof.records.published import PUBLICATIONS
 from pyprof.records.study_parts import Block, Care, Training, duration, read_blocks, read_care, read_training
@@ -50,6 +50,7 @@ class Study:
     `training` says how carefully the models are trained for the qualities among the metrics.
     `reference` is the publication whose figures stand beside those of the run. `costs` are what the user knows of the
     price and the carbon of the machine's work. `loader` names the function that gives the examples of ``wall_clock``.
+    `ranks` maps models whose factory returns one that is sharded already to the number of processes that it is over.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Study:
     training: Training = field(default_factory=Training)
     costs: Costs = field(default_factory=Costs)
     loader: str | None = None
+    ranks: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -94,19 +96,23 @@ class Study:
         """The dtype that a comparison with these implementations is measured in."""
         return self.dtypes.get(implementation, self.dtype)
 
+    def ranks_of(self, model: str) -> int:
+        """How many processes a model is sharded over."""
+        return self.ranks.get(model, 1)
+
     def longest(self, model: str) -> int:
         """The longest length at which the study may measure the model."""
         return max(block.lengths.values[-1] for block in self.blocks if model in block.models)
 
     def to_table(self) -> dict[str, Any]:
         """The study as a TOML table; ``parse`` gives an equal study back."""
-        plain = ("blocks", "care", "weights", "kinds", "families", "training", "costs", *BY_IMPLEMENTATION)
+        plain = ("blocks", "care", "weights", "kinds", "families", "training", "costs", "ranks", *BY_IMPLEMENTATION)
         table = {each.name: _plain(getattr(self, each.name)) for each in fields(self) if each.name not in plain}
         table = {key: value for key, value in table.items() if value not in (None, "", [])}
         table["measure"] = asdict(self.care)
         if self.costs != Costs():
             table["costs"] = self.costs.to_table()
-        for name in ("weights", "families", *BY_IMPLEMENTATION):
+        for name in ("weights", "families", "ranks", *BY_IMPLEMENTATION):
             if getattr(self, name):
                 table[name] = dict(getattr(self, name))
         if self.training != Training():
@@ -178,7 +184,8 @@ def _study(value: Any) -> Study:
     if "measure" in values:
         values["care"] = values.pop("measure")
     study = Study(**values)
-    for key, named in (("weights", study.weights), ("kinds", study.kinds), ("families", study.families)):
+    named_models = {name: getattr(study, name) for name in ("weights", "kinds", "families", "ranks")}
+    for key, named in named_models.items():
         for model in named:
             if model not in study.models:
                 raise Refused(f": {key} names {shown(model)}, which the study has not: {nearest(model, study.models)}")
@@ -276,6 +283,7 @@ _TABLE = validate.table(
         "training": read_training,
         "costs": read_costs,
         "loader": _loader,
+        "ranks": validate.mapping(RANKS, "a table from models to numbers of processes"),
         "comparison": read_blocks,
     },
     required=("name", "comparison"),

@@ -19,6 +19,7 @@ from pyprof.analysis.omitted import notes, omitted, outcome
 from pyprof.analysis.probed_steps import probed_steps
 from pyprof.analysis.published import agreement, side
 from pyprof.analysis.ranking import rankings
+from pyprof.analysis.ranks import ranked_cases
 from pyprof.analysis.shares import ShareCurve, ShareRow, share_curves, share_summaries
 from pyprof.analysis.speech_rates import speech_rates
 from pyprof.analysis.system_time import system_time
@@ -102,6 +103,7 @@ def build_view(records: Iterable[Record], resolved: Resolved, about: About) -> V
         scores=arena_scores(curves, resolved.indicators),
         speech=speech_rates(curves, resolved.indicators),
         usage=usage(curves, resolved.indicators, costs),
+        ranks=ranked_cases(curves),
         costs=costs,
     )
 

@@ -38,6 +38,7 @@ KIND_STYLES: Mapping[str, str] = {
     "embedding": "yellow",
     "normalisation": "green",
     "head": "cyan",
+    "communication": "bright_red",
     "other": "white",
     "outside": "bright_black",
 }
@@ -70,6 +71,7 @@ class Glyphs:
             "embedding": "▚",
             "normalisation": "░",
             "head": "▪",
+            "communication": "⇄",
             "other": "+",
             "outside": "·",
         }
@@ -112,6 +114,7 @@ ASCII = Glyphs(
         "embedding": "%",
         "normalisation": ":",
         "head": "h",
+        "communication": "w",
         "other": "+",
         "outside": ".",
     },

@@ -23,6 +23,7 @@ from pyprof.report.in_short import in_short
 from pyprof.report.parts import part_bars
 from pyprof.report.printed import printed_table
 from pyprof.report.ranking import least_table
+from pyprof.report.ranks import rank_blocks
 from pyprof.report.speech_rates import rate_blocks
 from pyprof.report.style import STATUS_STYLES, Glyphs, batch_words, glyphs, length_range, plural, rule, usable_width
 from pyprof.report.system_time import system_lines
@@ -54,6 +55,8 @@ def render(view: View, width: int, marks: Glyphs, *, repeat: bool = False) -> Gr
         blocks += [rule("beside the arena", width, marks), *_spaced(arena_blocks(view.arena))]
     if view.usage:
         blocks += [rule("what it costs in all", width, marks), *_spaced(usage_tables(view.usage, view.costs))]
+    if view.ranks:
+        blocks += [rule("the ranks of sharded models", width, marks), *_spaced(rank_blocks(view.ranks))]
     if view.growth:
         blocks += [rule("how costs grow", width, marks), *_spaced(growth_tables(view.growth))]
     if view.omitted:

@@ -14,6 +14,7 @@ from pyprof.analysis.omitted import Note, Omission
 from pyprof.analysis.probed_steps import ProbedSteps
 from pyprof.analysis.published import Agreement, Side
 from pyprof.analysis.ranking import Longer
+from pyprof.analysis.ranks import RankedCase
 from pyprof.analysis.ratio import RatioPoint
 from pyprof.analysis.shares import ShareRow
 from pyprof.analysis.speech_rates import SpeechRates
@@ -296,7 +297,7 @@ class View(ShownInNotebook):
     is not decided at the only length, `resume` the command that goes on where the study's time was up. `growth`
     tells how the costs of models whose sources claim a growth grow with the length, `arena` has the arena's models
     beside its table, `scores` what models achieve on its tasks, `speech` their word error rates. `usage` is what models
-    take in all, in training and for all queries, by the `costs`.
+    take in all, in training and for all queries, by the `costs`. `ranks` are the processes of sharded models.
     """
 
     study: str
@@ -323,5 +324,6 @@ class View(ShownInNotebook):
     scores: tuple[ArenaScores, ...] = ()
     speech: tuple[SpeechRates, ...] = ()
     usage: tuple[Usage, ...] = ()
+    ranks: tuple[RankedCase, ...] = ()
     costs: Costs = field(default_factory=Costs)
     schema: int = SCHEMA

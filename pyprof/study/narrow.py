@@ -46,7 +46,7 @@ def narrow(study: Study, narrowing: Narrowing) -> Study:
         table["metrics"] = list(narrowing.metrics)
     if narrowing.models:
         table["comparison"] = _of_models(study, table["comparison"], narrowing.models)
-        for key in ("weights", "kinds", "families"):
+        for key in ("weights", "kinds", "families", "ranks"):
             if key in table:
                 table[key] = {model: given for model, given in table[key].items() if model in narrowing.models}
     following = _lengths_of_tasks(study, table)

@@ -320,6 +320,7 @@ class Plan:
                 allocator=spot.allocator,
                 launch=subject.launch,
                 optimizer=subject.optimizer,
+                ranks=self.study.ranks_of(subject.model),
             )
             self._cases[subject, spot] = case
         return case

@@ -11,6 +11,7 @@ from pyprof.indicators.indicator import stated
 from pyprof.machine import allocator as allocators
 from pyprof.models import registry as models
 from pyprof.models.own_kinds import own_kinds
+from pyprof.names import is_reference
 from pyprof.plain import shown
 from pyprof.records.comparison import ModelFacts
 from pyprof.records.indicator import IndicatorFacts
@@ -39,6 +40,8 @@ def resolve(study: Study) -> Resolved:
             raise UsageError(f"the weights of {model} are not there: check the path {shown(path)}")
     for model, rules in study.kinds.items():
         own_kinds(rules, f"the kinds of {model}")
+    for model in study.ranks:
+        check_ranks(model)
     chosen = facts_of(study)
     trained.check(study)
     facts: dict[str, ModelFacts] = {}
@@ -63,6 +66,14 @@ def facts_of(study: Study) -> tuple[IndicatorFacts, ...]:
     if not study.metrics:
         chosen = tuple(indicator for indicator in chosen if set(indicator.modes) & set(study.modes))
     return tuple(stated(indicator, study.costs) for indicator in chosen)
+
+
+def check_ranks(model: str) -> None:
+    """Raise UsageError for a model that cannot be sharded already when it is loaded."""
+    if not is_reference(model):
+        raise UsageError(
+            f"{model} runs in one process: ranks are for a factory package.module:function that returns a sharded model"
+        )
 
 
 def _facts(model: str, block: Block, study: Study) -> ModelFacts:

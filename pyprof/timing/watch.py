@@ -13,7 +13,7 @@ import os
 import re
 import resource
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -57,13 +57,19 @@ class Watch:
     where /proc and /sys are looked for. The descriptors are closed by `close`, by leaving a `with`, or with the watch
     itself.
 
+    `helpers` are processes that work for this one, such as the ranks of a sharded model: they are no others.
+
     `waited_ns` is how long this thread stood runnable in the run queue during the last sample; 0 where that isn't told.
     `others_waited_ns` is the same of the other threads of this process together; None where that isn't told.
     `system` is what the system did for this process during it.
     """
 
     def __init__(
-        self, throttled: Callable[[], bool | None] | None = None, clock: Clock | None = None, root: Path = ROOT
+        self,
+        throttled: Callable[[], bool | None] | None = None,
+        clock: Clock | None = None,
+        root: Path = ROOT,
+        helpers: Sequence[int] = (),
     ) -> None:
         clock = MonotonicClock() if clock is None else clock
         self._now = clock.now_ns
@@ -82,6 +88,8 @@ class Watch:
         self.system = NOTHING
         self._samples = 0
         self._hits: dict[int, int] = {}
+        self._helpers = [root / f"proc/{helper}/stat" for helper in helpers]
+        self._helped = self._helper_seconds()
         self._usage = self._first_usage = resource.getrusage(resource.RUSAGE_SELF)
         self._own = self._own_switches()
         self._waited = self._first_waited = self._waited_ns()
@@ -123,7 +131,8 @@ class Watch:
         if self._slow.exist:
             self._slow.look()
         usage, first, waited = resource.getrusage(resource.RUSAGE_SELF), self._first_usage, self._waited_ns()
-        steal_share, others_share = self._slow.shares(usage.ru_utime + usage.ru_stime - first.ru_utime - first.ru_stime)
+        own = usage.ru_utime + usage.ru_stime - first.ru_utime - first.ru_stime
+        steal_share, others_share = self._slow.shares(own + self._helper_seconds() - self._helped)
         counts: dict[str, int] = {}
         for flags, count in self._hits.items():
             for cause in causes([flags]):
@@ -163,6 +172,16 @@ class Watch:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    def _helper_seconds(self) -> float:
+        """What the helpers have worked by now; one that has ended counts for nothing, nor where no system tells."""
+        ticks = 0
+        for stat in self._helpers:
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                # Behind the name in parentheses, which may hold blanks.
+                fields = stat.read_text().rpartition(")")[2].split()
+                ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def _waited_ns(self) -> int | None:
         return None if self._scheduled is None else int(os.pread(self._scheduled, 64, 0).split()[1])

@@ -20,7 +20,7 @@ from pyprof.machine import allocator
 from pyprof.records.case import Case
 from pyprof.records.executor import Outcome, by_itself
 from pyprof.records.reading import Reading
-from pyprof.records.record import Record
+from pyprof.records.record import PARAMETERS, Record
 from pyprof.records.study import Study
 from pyprof.timing.yardstick import Yardstick
 from pyprof.worker.cache import ModelCache
@@ -28,6 +28,7 @@ from pyprof.worker.captured_step import eager_profile, weighing
 from pyprof.worker.case_in_progress import CaseInProgress
 from pyprof.worker.largest_batch import CONFIRMED, Search
 from pyprof.worker.rounds import Tell, time_together
+from pyprof.worker.sharded import ShardedModels, ShardedStep
 from pyprof.worker.step import Step, TellHowFar, free, tell_nobody
 from pyprof.worker.turns import Turns
 
@@ -39,6 +40,7 @@ PROBED_SECONDS = 1.0
 MANY_FAULTS = 10_000
 # In float32 the product of larger matrices takes longer than many a step beside which it is read.
 _LARGEST_YARDSTICK = 4096
+_NOT_OF_RANKS = "it is not counted for a model that is sharded over ranks"
 
 
 class Bench:
@@ -69,6 +71,12 @@ class Bench:
         self._yardstick: Yardstick | None = None
         self._turns = turns
         self._layers = layers
+        self._sharded = ShardedModels(study, fingerprint)
+
+    def close(self) -> None:
+        """Drop the loaded models, and end the ranks of those that are sharded."""
+        self.models.keep_only(())
+        self._sharded.close()
 
     def measure(self, case: Case) -> Outcome:
         """Measure a case by itself."""
@@ -125,20 +133,23 @@ class Bench:
         for case in cases:
             tell(case)
             loaded = CaseInProgress(case, started=datetime.now(UTC).isoformat(timespec="seconds"))
-            loaded.attempt(partial(self._load, beside=cases))
+            loaded.attempt(partial(self.load if case.ranks == 1 else self._shard, beside=cases))
             group.append(loaded)
         steps = [case.step for case in group if case.step is not None]
         if any(self._asked("timed", step.case) for step in steps):
             self._time(group, steps, tell)
         return group
 
-    def _load(self, case: CaseInProgress, beside: Sequence[Case]) -> None:
+    def _shard(self, case: CaseInProgress, beside: Sequence[Case]) -> None:
+        _check_allocator(case.case)
+        case.step = self._sharded.step(case.case, [each for each in beside if each.ranks > 1])
+        case.attention = case.step.attention
+        case.notes += case.step.notes
+
+    def load(self, case: CaseInProgress, beside: Sequence[Case]) -> None:
+        """Load a case in this process, ready to be timed; models of the cases that it is measured `beside` are kept."""
         wanted = case.case
-        if wanted.allocator != allocator.current():
-            raise UsageError(
-                f"the case is to run with the allocator {wanted.allocator}, and that of a process is fixed when it "
-                f"starts: this one has {allocator.current()}, so measure in a process of its own"
-            )
+        _check_allocator(wanted)
         model = self.models.get(wanted, beside)
         case.attention = model.attention
         model.fit(wanted.length)
@@ -158,7 +169,7 @@ class Bench:
         for indicator in self._asked("searched", wanted):
             case.read(indicator, search)
 
-    def _time(self, group: Sequence[CaseInProgress], steps: Sequence[Step], tell: Tell) -> None:
+    def _time(self, group: Sequence[CaseInProgress], steps: Sequence[Step | ShardedStep], tell: Tell) -> None:
         if self._yardstick is None:
             self._yardstick = Yardstick(
                 self._device.torch_name, size=min(self._device.filling_size, _LARGEST_YARDSTICK)
@@ -180,16 +191,19 @@ class Bench:
 
     def _finish(self, case: CaseInProgress) -> None:
         """All that is not timed, with the time of the layers where the step's time was asked for; then let go of it."""
-        case.attempt(self._probe_and_count)
+        case.attempt(self.probe_and_count)
         case.step = None
         if case.status == "ok":
             for indicator in self._asked("derived", case.case):
                 case.read(indicator, case.case, case.indicators, self.study.costs)
 
-    def _probe_and_count(self, case: CaseInProgress) -> None:
+    def probe_and_count(self, case: CaseInProgress) -> None:
         """Probe some steps, the first of them weighed as well; the step was timed before, with nothing attached."""
         step = case.step
         if step is None:
+            return
+        if isinstance(step, ShardedStep):
+            step.finish(case)
             return
         weighed = self._asked("weighed", case.case)
         try:
@@ -199,10 +213,13 @@ class Bench:
                 for indicator in weighed:
                     case.read(indicator, step, weighing(step))
             for indicator in self._asked("counted", case.case):
-                case.count(indicator, step)
+                if case.case.ranks > 1 and indicator.name != PARAMETERS:
+                    case.indicators[indicator.name] = Reading(None, reason=_NOT_OF_RANKS)
+                else:
+                    case.count(indicator, step)
         finally:
             step.close()
-        for indicator in self._asked("trained", case.case):
+        for indicator in self._asked("trained", case.case) if case.case.ranks == 1 else ():
             if (
                 indicator.length is not None
                 and indicator.length(self.study.training, case.case.size) == case.case.length
@@ -274,6 +291,14 @@ class Bench:
         bench = Bench(replace(self.study, metrics=CONFIRMED), self._fingerprint, layers=False)
         bench.models, bench._yardstick = self.models, self._yardstick
         return bench.measure(case).record
+
+
+def _check_allocator(case: Case) -> None:
+    if case.allocator != allocator.current():
+        raise UsageError(
+            f"the case is to run with the allocator {case.allocator}, and that of a process is fixed when it "
+            f"starts: this one has {allocator.current()}, so measure in a process of its own"
+        )
 
 
 def _faults_much(timed: Reading) -> bool:

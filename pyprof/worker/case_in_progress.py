@@ -14,9 +14,11 @@ from pyprof.layers.nvtx import case_range
 from pyprof.layers.profile import Profile
 from pyprof.records.case import Case
 from pyprof.records.executor import Columns, Outcome
+from pyprof.records.ranks import Rank
 from pyprof.records.reading import Reading
 from pyprof.records.record import KindCost, Record
 from pyprof.worker.largest_batch import NothingFitsError
+from pyprof.worker.sharded import ShardedStep
 from pyprof.worker.step import Step
 
 
@@ -33,11 +35,13 @@ class CaseInProgress:
     profile: Profile | None = None
     attention: str | None = None
     notes: list[str] = field(default_factory=list)
-    step: Step | None = None
+    step: Step | ShardedStep | None = None
     # The time of a step, taken in turn with those of other cases.
     timed: Reading | None = None
     # Page faults by kind of layer, counted where a step has many.
     faults: Mapping[str, int] = field(default_factory=dict)
+    # What each of the processes took that the model is sharded over.
+    ranks: tuple[Rank, ...] = ()
 
     def attempt(self, work: Callable[[CaseInProgress], None]) -> None:
         """Do a part of the work, where nothing has gone wrong yet. Every exception becomes a status with its reason."""
@@ -101,6 +105,7 @@ class CaseInProgress:
             overhead=None if looked_at is None or looked_at.plain is None else looked_at.plain.ratio,
             attention=self.attention,
             notes=tuple(self.notes),
+            ranks=self.ranks if self.status == "ok" else (),
         )
         return Outcome(record, None if profile is None else _columns(profile))
 

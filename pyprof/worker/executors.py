@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Any
 
 from pyprof.errors import PyprofError, UsageError
-from pyprof.failures import Status, says_out_of_memory
+from pyprof.failures import Failure, Status
 from pyprof.machine import allocator as allocators
 from pyprof.quantity import format_seconds
 from pyprof.records import study as studies
@@ -26,6 +26,7 @@ from pyprof.records.environment import Environment
 from pyprof.records.executor import Advance, Outcome, Ready, by_itself
 from pyprof.records.record import Record
 from pyprof.records.study import Study
+from pyprof.worker.obituary import obituary
 from pyprof.worker.turns import Turns
 
 if TYPE_CHECKING:
@@ -36,8 +37,6 @@ START_SECONDS = 300.0
 # What Python runs. -P keeps files of the current directory from shadowing modules; factories are found all the same.
 PROGRAM = ("-P", "-m", "pyprof.worker")
 _NO_VARIABLES: Mapping[str, str] = {}
-# Why there is no figure where the child was ended from outside.
-KILLED = "the measuring process was killed, as the system does when memory runs out"
 # Why cases were measured one by one whose group took too long.
 TOOK_TOO_LONG = "together they took too long"
 
@@ -64,6 +63,8 @@ class InProcessExecutor:
 
     def close(self) -> None:
         """Drop the loaded models."""
+        if self._bench is not None:
+            self._bench.close()
         self._bench = None
 
 
@@ -114,7 +115,8 @@ class WorkerExecutor:
             status, reason = "timeout", f"it took longer than the {format_seconds(timeout)} allowed for one case"
         except EOFError:
             self._check_stopped()
-            status, reason = worker.obituary()
+            failure = worker.obituary()
+            status, reason = failure.status, failure.reason
         worker.kill()
         suspects = left if worker.at is None else [worker.at]
         if len(cases) == 1 or (status == "timeout" and worker.at is not None):
@@ -220,7 +222,7 @@ class _Worker:
         try:
             reply = worker.ask({"study": study.to_table()}, START_SECONDS)
         except (EOFError, TimeoutError) as error:
-            reason = worker.obituary()[1] if isinstance(error, EOFError) else "it did not answer"
+            reason = worker.obituary().reason if isinstance(error, EOFError) else "it did not answer"
             worker.kill()
             raise PyprofError(f"the measuring process could not start: {reason}") from error
         except BaseException:
@@ -291,18 +293,9 @@ class _Worker:
         reply: dict[str, Any] = json.loads(line)
         return reply
 
-    def obituary(self) -> tuple[Status, str]:
+    def obituary(self) -> Failure:
         """The status and the reason of a child that ended by itself."""
-        code = self._process.wait()
-        last = self._last_words()
-        said = f": {last}" if last else ""
-        if code == -signal.SIGKILL:
-            return "oom", KILLED
-        if says_out_of_memory(last):
-            return "oom", f"the measuring process ran out of memory{said}"
-        if code < 0:
-            return "error", f"the measuring process ended by {signal.Signals(-code).name}{said}"
-        return "error", f"the measuring process ended with code {code}{said}"
+        return obituary(self._process.wait(), self._printed)
 
     def kill(self) -> None:
         """End the child and what it started, and close the pipes."""
@@ -323,13 +316,6 @@ class _Worker:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
-
-    def _last_words(self) -> str:
-        """The last line that the child printed: of a traceback it is the one that tells."""
-        size = self._printed.seek(0, os.SEEK_END)
-        self._printed.seek(max(0, size - 4096))
-        lines = self._printed.read().decode(errors="replace").strip().splitlines()
-        return lines[-1].strip()[:300] if lines else ""
 
 
 def _environment(study: Study, allocator: str) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Protocol
 
 from pyprof.failures import blamed
 from pyprof.layers.captured import captured_notes
@@ -15,6 +16,18 @@ from pyprof.layers.step_inputs import SameInputs
 from pyprof.layers.steps import record_steps
 from pyprof.models.loaded import LoadedModel
 from pyprof.worker.captured_step import eager_profile
+
+
+class Together(Protocol):
+    """Processes that do the same at the same time."""
+
+    def begin(self) -> None:
+        """Wait until all are here."""
+        ...
+
+    def agree(self, stop: bool) -> bool:
+        """Whether any of them wants to stop."""
+        ...
 
 
 class ModelStep:
@@ -46,12 +59,14 @@ def profile_model(
     launch: str = "eager",
     draw: Callable[[Probes], object] | None = None,
     events: bool = False,
+    together: Together | None = None,
 ) -> Profile:
     """Steps of what a study would time, with and without probes in turn, after one of warm-up; times in seconds.
 
     `nvtx` and `events` as for `pyprof.instrument`. With the launch "graph" the steps are replays of one that was
     captured into a CUDA graph, and the notes say where that takes another path than an eager step does. `draw` gets
     the probes when one more step has been taken, whose memory was followed and which is in no figure of the profile.
+    `together` are other processes that take every step at the same time.
 
     Raises ModelError where the model fails, and UsageError where its step cannot be captured.
     """
@@ -60,6 +75,8 @@ def profile_model(
     def prepare() -> None:
         loaded.step.zero_grad(set_to_none=True)
         step.inputs.renew()
+        if together is not None:
+            together.begin()
 
     def with_new_gradients() -> None:
         # As an eager step after `prepare`: a replay would otherwise add to those of the warm-up, by a kernel for each.
@@ -79,7 +96,8 @@ def profile_model(
             if launch == "graph":
                 prepare()
                 run, before = probes.capture(with_new_gradients), _nothing
-            plain, system = record_steps(probes, run, before, seconds)
+            agree = bool if together is None else together.agree
+            plain, system = record_steps(probes, run, before, seconds, agree)
     profile = probes.profile()
     if draw is not None:
         with blamed(at_work(loaded.name, length, batch, loaded.mode)), probes:

@@ -25,6 +25,7 @@ from pyprof.timing.settling import StillPrecise
 from pyprof.timing.warmup import Warmup
 from pyprof.timing.watch import Watch
 from pyprof.timing.yardstick import NAME, Yardstick
+from pyprof.worker.sharded import ShardedStep
 from pyprof.worker.step import Step
 from pyprof.worker.turns import Turns
 
@@ -44,7 +45,12 @@ class Timed:
 
 
 def time_together(
-    steps: Sequence[Step], care: Care, seed: int, yardstick: Yardstick, tell: Tell, turns: Turns | None = None
+    steps: Sequence[Step | ShardedStep],
+    care: Care,
+    seed: int,
+    yardstick: Yardstick,
+    tell: Tell,
+    turns: Turns | None = None,
 ) -> Timed:
     """Time some steps in the same rounds, all of them as carefully as the study says.
 
@@ -78,7 +84,7 @@ def time_together(
             while stopwatch.clock.now_ns() - back < _AFTER_OTHERS_NS:
                 time_calls(stopwatch, yardstick)
 
-    with Watch(device.throttled) as watch:
+    with Watch(device.throttled, helpers=[helper for step in steps for helper in step.helpers]) as watch:
         taken = interleave(
             # The yardstick comes last, so that the end of the warm-up is told with it.
             {**calls, NAME: yardstick},
@@ -152,7 +158,7 @@ def _steps(rounds: Interleaved) -> list[str]:
     return [name for name in rounds.samples if name != NAME]
 
 
-def _preparations(steps: Sequence[Step], tell: Tell) -> Mapping[str, Call]:
+def _preparations(steps: Sequence[Step | ShardedStep], tell: Tell) -> Mapping[str, Call]:
     """What is called before each reading: the first one of a contestant is its warm-up, and only that is told."""
     announced: set[Case | None] = set()
 
@@ -161,7 +167,7 @@ def _preparations(steps: Sequence[Step], tell: Tell) -> Mapping[str, Call]:
             announced.add(case)
             tell(case)
 
-    def prepare(step: Step) -> None:
+    def prepare(step: Step | ShardedStep) -> None:
         announce(step.case)
         step.renew()
 

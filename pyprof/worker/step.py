@@ -113,6 +113,11 @@ class Step:
             free(self.device)
 
     @property
+    def helpers(self) -> tuple[int, ...]:
+        """No other process works for this one."""
+        return ()
+
+    @property
     def is_captured(self) -> bool:
         return self._replay is not None
 

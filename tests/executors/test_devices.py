@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,11 @@ from sleeping_run import run, sleeping_devices, sleeping_study
 
 from pyprof.errors import IncompleteError, PyprofError, UsageError
 from pyprof.executors.devices import DevicesExecutor
-from pyprof.executors.seats import Seat
+from pyprof.executors.seats import VISIBLE, Seat
 from pyprof.records.case import Case
+from pyprof.records.executor import Lost, Measured, Ready, Task
 from pyprof.records.run_directory import read
+from pyprof.records.study import Study
 from pyprof.study.run import Event, StudyInterrupted, run_study
 
 TESTS = Path(__file__).parents[1]
@@ -330,3 +333,121 @@ def test_a_worker_runs_on_the_cores_of_its_seat(tmp_path: Path) -> None:
     run_study(sleeping_study(4), tmp_path / "run", executor=DevicesExecutor(seats, lambda variables: Noting()))
     assert sorted(map(sorted, ran.values())) == [[core] for core in cores[:2]]
     assert sorted(os.sched_getaffinity(0)) == cores
+
+
+def sharded_study(ranks: int, lengths: int = 3) -> Study:
+    """A model in one process beside one over several, and another comparison beside these."""
+    comparison = {"lengths": [16 * number for number in range(1, lengths + 1)], "implementations": ["now"]}
+    return make_study(
+        comparison=[
+            {"vanilla": "some:plain", "variants": ["some:sharded"], **comparison},
+            {"vanilla": "other:one", "variants": ["other:two"], **comparison},
+        ],
+        ranks={"some:sharded": ranks},
+    )
+
+
+def test_a_sharded_model_has_as_many_devices_as_ranks(tmp_path: Path) -> None:
+    made: list[tuple[Mapping[str, str], SleepingWorker, Study]] = []
+
+    class Worker(SleepingWorker):
+        def __init__(self, variables: Mapping[str, str]) -> None:
+            super().__init__(0.02)
+            self.variables = variables
+
+        def start(self, study: Study) -> Ready:
+            made.append((self.variables, self, study))
+            return super().start(study)
+
+    seats = [Seat(f"cuda:{number}", variables={VISIBLE: str(number)}) for number in range(3)]
+    result = run_study(sharded_study(2), tmp_path / "run", executor=DevicesExecutor(seats, Worker))
+    assert result.counts == {"ok": 12}
+    alone = [worker for variables, worker, _ in made if "," not in variables[VISIBLE]]
+    joint = {variables[VISIBLE]: worker for variables, worker, _ in made if "," in variables[VISIBLE]}
+    assert len(alone) == 3
+    assert joint.keys() <= {"0,1", "1,2", "0,2", "1,0", "2,1", "2,0"}
+    assert sorted({case.model for worker in joint.values() for group in worker.groups for case in group}) == [
+        "some:plain",
+        "some:sharded",
+    ]
+    assert {case.model for worker in alone for group in worker.groups for case in group} == {"other:one", "other:two"}
+    places = {record.place.device for record in result.records.values() if record.place and record.case.ranks == 2}
+    assert all(" and " in place for place in places)
+    assert all(worker.closed for _, worker, _ in made)
+
+
+def test_a_sharded_model_on_sets_of_cores_has_their_threads_and_memory() -> None:
+    study = replace(sharded_study(2), device="cpu", memory_budget=2**20)
+    core = min(os.sched_getaffinity(0))
+    started: list[Study] = []
+
+    class Worker(SleepingWorker):
+        def start(self, study: Study) -> Ready:
+            started.append(study)
+            return replace(super().start(study), study=replace(study, device="cpu"))
+
+    executor = DevicesExecutor(
+        [Seat("cores 0", frozenset({core})), Seat("cores 1", frozenset({core}))], lambda variables: Worker()
+    )
+    try:
+        executor.start(study)
+        executor.submit(Task.of((Case("some:sharded", 16, ranks=2),), 1.0, 10.0))
+        assert executor.free() == ()
+        eventually(lambda: any(isinstance(report, Measured) for report in executor.wait(1.0)))
+    finally:
+        executor.close()
+    assert [(each.threads, each.memory_budget) for each in started] == [(1, 2**20), (1, 2**20), (2, 2**21)]
+
+
+def test_what_comes_later_does_not_take_the_devices_that_a_sharded_model_waits_for() -> None:
+    workers = [SleepingWorker(0.1), SleepingWorker(0.3), SleepingWorker(0.01)]
+    made = iter(workers)
+    executor = DevicesExecutor([Seat("0"), Seat("1")], lambda variables: next(made))
+    try:
+        executor.start(sharded_study(2))
+        for length in (16, 32):
+            executor.submit(Task.of((Case("other:one", length),), 1.0, 10.0))
+        executor.submit(Task.of((Case("some:sharded", 16, ranks=2),), 1.0, 10.0))
+        executor.submit(Task.of((Case("other:one", 48),), 1.0, 10.0))
+        done: list[Task] = []
+        while len(done) < 4:
+            assert executor.free() == () or len(done) >= 2
+            done += [report for report in executor.wait(5.0) if isinstance(report, Measured)]
+    finally:
+        executor.close()
+    assert workers[2].groups == [(Case("some:sharded", 16, ranks=2),)]
+    assert sum(len(worker.groups) for worker in workers) == 4
+
+
+def test_more_ranks_than_devices_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(
+        UsageError, match=r"over 4 ranks, which needs as many devices, and there are 2: give --workers 4"
+    ):
+        run_study(sharded_study(4), tmp_path / "run", executor=seated(SleepingWorker(), SleepingWorker()))
+
+
+def test_a_sharded_model_whose_devices_have_gone_is_lost_with_a_sentence() -> None:
+    def fail(cases: Sequence[Case]) -> None:
+        raise PyprofError("it is broken")
+
+    made = iter([SleepingWorker(), SleepingWorker(failing=fail)])
+    executor = DevicesExecutor([Seat("0"), Seat("1")], lambda variables: next(made))
+    try:
+        executor.start(sharded_study(2))
+        well = executor.workers()[0]
+        for length in (16, 32, 48):
+            executor.submit(replace(Task.of((Case("other:one", length),), 1.0, 10.0), avoid=(well.seat,)))
+            lost_by(executor)
+        assert executor.workers() == (well,)
+        executor.submit(Task.of((Case("some:sharded", 16, ranks=2),), 1.0, 10.0))
+        assert lost_by(executor) == "it needs 2 devices at once, and there are no more than 1"
+    finally:
+        executor.close()
+
+
+def lost_by(executor: DevicesExecutor) -> str:
+    """Why the next group is lost."""
+    while True:
+        for report in executor.wait(5.0):
+            if isinstance(report, Lost):
+                return report.reason

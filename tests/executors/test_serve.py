@@ -19,7 +19,8 @@ from pyprof.records.case import Case
 from pyprof.records.environment import Gpu
 from pyprof.records.executor import Began, Lost, Measured, Outcome, Ready, Task, Warned, by_itself, report_from_json
 from pyprof.records.place import Place
-from pyprof.worker.executors import KILLED, TOOK_TOO_LONG
+from pyprof.worker.executors import TOOK_TOO_LONG
+from pyprof.worker.obituary import KILLED
 
 CASES = (Case("bert", 64), Case("longformer", 64))
 READY = Ready(make_study(), make_environment())

@@ -22,6 +22,7 @@ from pyprof.cli.main import main
 from pyprof.records import run_directory
 from pyprof.records.case import Case
 from pyprof.records.comparison import ModelFacts
+from pyprof.records.place import Place
 from pyprof.records.record import Record
 from pyprof.records.run_directory import Run
 from pyprof.report.charts.render import javascript
@@ -148,6 +149,19 @@ def test_all_records_are_in_the_table_with_one_unit_a_column(quick: Page) -> Non
     assert f"{count:,} records" in quick.text
     oom = records["columns"]["status"].index("oom")
     assert records["columns"]["reason"][oom] == "needed 3.1 GiB and 2.9 GiB were free"
+
+
+def test_the_table_names_the_place_of_each_case_where_there_were_several_workers() -> None:
+    records = list(synthetic.quick())
+    places = [Place("node1", f"cuda:{number % 2}") for number in range(len(records))]
+    placed = [replace(each, place=place) for each, place in zip(records, places, strict=True)]
+    data = Page(report_page([run_of(placed)])).data["records"]
+    assert ("place", "place") in [(head["name"], head["title"]) for head in data["heads"]]
+    assert set(data["columns"]["place"]) == {"cuda:0 of node1", "cuda:1 of node1"}
+    assert "place" in data["chosen"]
+    one = Page(report_page([run_of([replace(each, place=places[0]) for each in records])])).data["records"]
+    assert one["same"]["place"] == "cuda:0 of node1"
+    assert "place" not in Page(report_page([run_of(records)])).data["records"]["columns"]
 
 
 def test_how_the_numbers_were_taken_says_what_failed_and_why(quick: Page) -> None:

@@ -15,6 +15,7 @@ import pytest
 from simulated_machine import make_study
 
 from pyprof.errors import PyprofError, UsageError
+from pyprof.failures import Failure
 from pyprof.records import toml
 from pyprof.records.case import Case
 from pyprof.records.run_directory import read, read_layers
@@ -128,7 +129,7 @@ def test_why_a_process_ended(
     worker = executors._Worker(a_study(["quiet"]), "default")
     with pytest.raises(EOFError):
         worker.ask({"study": {}}, 10)
-    assert worker.obituary() == (status, reason)
+    assert worker.obituary() == Failure(status, reason)
     worker.kill()
 
 

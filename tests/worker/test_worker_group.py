@@ -12,6 +12,7 @@ import pytest
 from simulated_machine import Simulated, make_environment, make_study, quadratic
 from test_worker import stand_in
 
+from pyprof.failures import Failure
 from pyprof.records.case import Case
 from pyprof.records.executor import Outcome, Ready
 from pyprof.records.study import Study
@@ -43,8 +44,8 @@ class Scripted:
         if "raises" in step:
             raise step["raises"]
 
-    def obituary(self) -> tuple[str, str]:
-        return self.obituaries
+    def obituary(self) -> Failure:
+        return Failure(*self.obituaries)
 
     def kill(self) -> None:
         self.alive = False

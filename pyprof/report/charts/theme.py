@@ -41,6 +41,7 @@ LIGHT: Mapping[str, str] = {
     "kind-embedding": "#009e73",
     "kind-normalisation": "#c0679b",
     "kind-head": "#d55e00",
+    "kind-communication": "#a8003c",
     "kind-other": "#6f7780",
     "kind-outside": "#8b929b",
 }
@@ -72,6 +73,7 @@ DARK: Mapping[str, str] = {
     "kind-fused": "#8d90d6",
     "kind-recurrence": "#b0a52a",
     "kind-feedforward": "#e39a1f",
+    "kind-communication": "#f2668b",
     "kind-other": "#8f98a3",
     "kind-outside": "#6b737d",
 }

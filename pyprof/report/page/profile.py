@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from pyprof.analysis.layer_tree import kind_lines, unprobed
+from pyprof.analysis.ranks import RankedCase
 from pyprof.analysis.shares import OUTSIDE
 from pyprof.quantity import format_bytes, format_seconds, plural
 from pyprof.report.charts.chart import Columns, Key
@@ -16,6 +17,7 @@ from pyprof.report.device_time import device_sentence
 from pyprof.report.page.document import legend, simple_page
 from pyprof.report.page.judged import doubt
 from pyprof.report.page.markup import Part, grid, tag
+from pyprof.report.page.ranks import ranks_parts
 from pyprof.report.page.trees import WIDTHS
 from pyprof.report.style import KIND_STYLES
 
@@ -27,8 +29,13 @@ _READING = READING.format(both=", forward and backward")
 _ROOT = "all"
 
 
-def profile_page(profile: Profile, title: str, dtype: str, timeline: Timeline | None) -> str:
-    """A page of a profile whose parameters are of `dtype`; raises UsageError where vl-convert is not installed."""
+def profile_page(
+    profile: Profile, title: str, dtype: str, timeline: Timeline | None, ranks: RankedCase | None = None
+) -> str:
+    """A page of a profile whose parameters are of `dtype`, of one of several `ranks` where it has them.
+
+    Raises UsageError where vl-convert is not installed.
+    """
     names = _kinds(profile)
     kinds = dict(zip(names, kind_colours(names), strict=True))
     width = WIDTHS.get(dtype, 4)
@@ -43,7 +50,8 @@ def profile_page(profile: Profile, title: str, dtype: str, timeline: Timeline | 
     if timeline is not None:
         charts.append(timeline_chart(timeline, kinds))
     keys = legend(Key(kind, colour) for kind, colour in kinds.items())
-    return simple_page(f"pyprof: {title}", [*_said(profile, timeline), keys], charts)
+    told = [] if ranks is None else list(ranks_parts([ranks]))
+    return simple_page(f"pyprof: {title}", [*_said(profile, timeline), *told, keys], charts)
 
 
 def _times(profile: Profile) -> str:

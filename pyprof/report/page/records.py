@@ -25,6 +25,8 @@ _TEXTS = (
     "allocator",
     "launch",
     "optimizer",
+    "ranks",
+    "place",
     "status",
 )
 # What can be filtered by a list of its values, unless there are too many to choose from.
@@ -39,9 +41,13 @@ _CHOSEN = (
     "allocator",
     "launch",
     "optimizer",
+    "ranks",
+    "place",
     "status",
 )
 _MOST_CHOICES = 60
+# What goes without saying where it is the same in all.
+_USUAL = {"ranks": 1}
 
 
 def records_data(told: Several) -> dict[str, Any]:
@@ -67,7 +73,7 @@ def records_data(told: Several) -> dict[str, Any]:
     same = {
         name: _word(columns[name][0])
         for name in texts
-        if name not in shown and count and columns[name][0] not in (None, False)
+        if name not in shown and count and columns[name][0] not in (None, False, _USUAL.get(name))
     }
     heads = [{"name": name, "title": name, "text": True} for name in shown]
     units = set(columns.get("unit", ()))

@@ -21,6 +21,7 @@ from pyprof.report.page.answers import answers, in_one_line
 from pyprof.report.page.document import document, figure, group, heading, section
 from pyprof.report.page.growth import arena_part, growth_part, scores_part, speech_part
 from pyprof.report.page.markup import Markup, Part, grid, tag
+from pyprof.report.page.ranks import ranks_part
 from pyprof.report.page.records import records_data, records_part
 from pyprof.report.page.taken import taken
 from pyprof.report.page.trees import trees_data, trees_part
@@ -36,6 +37,7 @@ _CONTENTS = {
     "costs": "What it costs",
     "disagreement": "Where indicators disagree",
     "usage": "What it costs in all",
+    "ranks": "The ranks of sharded models",
     "growth": "How costs grow",
     "scores": "Scores on the arena's tasks",
     "speech": "Word error rates",
@@ -95,6 +97,7 @@ def report_page(runs: Sequence[Run]) -> str:
         "costs": [[tag("h3", name.capitalize()), *map(group, own)] for name, own in costs if own],
         "disagreement": [tag("p", _DISAGREE), *map(group, disagreeing)] if disagreeing else [],
         "usage": [*_of_each(told, usage_part)],
+        "ranks": [*_of_each(told, ranks_part)],
         "growth": [*map(figure, growing), *_of_each(told, growth_part)],
         "scores": [*map(figure, scores), *_of_each(told, scores_part)],
         "speech": [*_of_each(told, speech_part)],
