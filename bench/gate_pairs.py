@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,7 +37,8 @@ the busy process it is the right answer, and a planted regression that passes is
 Quiet pairs need a machine on which nothing else runs: a run during which other processes used more than 5 % of the
 cores is measured again, up to three times in all; a pair with a run that never was quiet is told, and the bars leave it
 out. --keep collects runs, so that a bench can be made in pieces: a pair that lacks a head gets it first, and the bars
-are over all pairs. With --in-turn each head has a baseline of its own, and the two take turns as in pyprof gate.
+are over all pairs. With --in-turn each head has a baseline of its own, and the two take turns as in pyprof gate; a head
+beside the busy process is then judged against the quiet baseline of the same pair's equal head too.
 
 Of runs that did not take turns, every one of equal code beside which no process was put is judged against every
 other too, and so is every one with 10 % planted, however quiet it was: these crossings are not independent of each
@@ -65,14 +66,16 @@ vanilla = "gate_models:base"
 variants = ["gate_models:tiny"]
 lengths = {list(LENGTHS)}
 """
-EQUAL, PLANTED = "quiet, equal", "quiet, +10 %"
+EQUAL, PLANTED, BUSY_EQUAL, BUSY_PLANTED = "quiet, equal", "quiet, +10 %", "busy, equal", "busy, +30 %"
 # What is planted in a head of each kind, and whether a neighbour is there.
 HEADS = {
     PLANTED: (PLANTED_QUIET, False),
     EQUAL: (0.0, False),
-    "busy, equal": (0.0, True),
-    "busy, +30 %": (PLANTED_BUSY, True),
+    BUSY_EQUAL: (0.0, True),
+    BUSY_PLANTED: (PLANTED_BUSY, True),
 }
+# Said of a head beside a busy process that is judged against a quiet baseline, not the one it took turns with.
+APART = "quiet against "
 # Lies in a run that was measured to its end.
 DONE = "done"
 OUTCOMES = ("passed", "failed", "too disturbed", "not quiet")
@@ -208,16 +211,25 @@ def outcomes(folder: Path) -> dict[str, str]:
     for kind in HEADS:
         if is_there(folder / kind):
             in_turn = folder / kind / "baseline"
-            baseline, head = (
-                (read(in_turn), read(folder / kind / "head"))
-                if in_turn.exists()
-                else (read(folder / "baseline"), read(folder / kind))
-            )
-            outcome = gate_view(baseline, head, Wish(fail_over=MARGIN)).outcome
-            assert outcome is not None
-            quiet = is_quiet(baseline) and (HEADS[kind][1] or is_quiet(head))
-            found[kind] = outcome if quiet else "not quiet"
+            beside = HEADS[kind][1]
+            if in_turn.exists():
+                baseline, head = read(in_turn), read(folder / kind / "head")
+                quiet = beside or (is_quiet(baseline) and is_quiet(head))
+            else:
+                baseline, head = read(folder / "baseline"), read(folder / kind)
+                quiet = is_quiet(baseline) and (beside or is_quiet(head))
+            found[kind] = judged(baseline, head) if quiet else "not quiet"
+            if in_turn.exists() and beside and is_there(folder / EQUAL):
+                apart = read(folder / EQUAL / "baseline")
+                found[APART + kind] = judged(apart, head) if is_quiet(apart) else "not quiet"
     return found
+
+
+def judged(baseline: Run, head: Run) -> str:
+    """What the gate says of a head against a baseline."""
+    outcome = gate_view(baseline, head, Wish(fail_over=MARGIN)).outcome
+    assert outcome is not None
+    return outcome
 
 
 def crossings(pairs: Sequence[Path]) -> Mapping[str, Counter[str]]:
@@ -228,35 +240,34 @@ def crossings(pairs: Sequence[Path]) -> Mapping[str, Counter[str]]:
     distinct = {(path / "records.jsonl").read_bytes(): read(path) for path in equal}
     planted = [read(folder / PLANTED) for folder in pairs if is_there(folder / PLANTED)]
     heads = {EQUAL: list(distinct.values()), PLANTED: planted}
-    judged = {
-        kind: [
-            gate_view(baseline, head, Wish(fail_over=MARGIN)).outcome
-            for baseline in distinct.values()
-            for head in runs
-            if head is not baseline
-        ]
+    return {
+        kind.removeprefix("quiet, "): Counter(
+            judged(baseline, head) for baseline in distinct.values() for head in runs if head is not baseline
+        )
         for kind, runs in heads.items()
     }
-    return {kind.removeprefix("quiet, "): Counter(map(str, outcomes)) for kind, outcomes in judged.items()}
 
 
 def bars(counts: Mapping[str, Counter[str]]) -> Iterator[Bar]:
     def share(kind: str, outcome: str) -> float:
-        return 100 * counts[kind][outcome] / judged(kind)
+        return 100 * counts[kind][outcome] / valid(kind)
 
-    def judged(kind: str) -> int:
+    def valid(kind: str) -> int:
         return counts[kind].total() - counts[kind]["not quiet"]
 
-    if judged("quiet, equal"):
-        yield Bar("quiet, equal code: a regression is shown", share("quiet, equal", "failed"), "% of pairs", 5)
-        yield Bar("quiet, equal code: too disturbed", share("quiet, equal", "too disturbed"), "% of pairs", 5)
-    if judged(PLANTED):
+    if valid(EQUAL):
+        yield Bar("quiet, equal code: a regression is shown", share(EQUAL, "failed"), "% of pairs", 5)
+        yield Bar("quiet, equal code: too disturbed", share(EQUAL, "too disturbed"), "% of pairs", 5)
+    if valid(PLANTED):
         found = share(PLANTED, "failed")
         yield Bar("quiet, 10 % planted: found", found, "% of pairs", 90, better="higher")
-    if judged("busy, equal"):
-        yield Bar("busy neighbour, equal code: a regression is shown", share("busy, equal", "failed"), "% of pairs", 0)
-    if judged("busy, +30 %"):
-        yield Bar("busy neighbour, 30 % planted: passes", share("busy, +30 %", "passed"), "% of pairs", 0)
+    for before in ("", APART):
+        if valid(before + BUSY_EQUAL):
+            shown = share(before + BUSY_EQUAL, "failed")
+            yield Bar(f"{before}{BUSY_EQUAL} code: a regression is shown", shown, "% of pairs", 0)
+        if valid(before + BUSY_PLANTED):
+            passes = share(before + BUSY_PLANTED, "passed")
+            yield Bar(f"{before}{BUSY_PLANTED} planted: passes", passes, "% of pairs", 0)
 
 
 def main() -> int:
@@ -271,7 +282,7 @@ def main() -> int:
         folder = chosen.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         bench = Bench(folder, kinds, chosen.in_turn)
         bench.take(chosen.pairs)
-        counts: dict[str, Counter[str]] = {kind: Counter() for kind in HEADS}
+        counts: dict[str, Counter[str]] = defaultdict(Counter, {kind: Counter() for kind in HEADS})
         across = crossings(bench.pairs())
         for pair in bench.pairs():
             for kind, outcome in outcomes(pair).items():
@@ -280,7 +291,8 @@ def main() -> int:
     table = Figures("what the gate says of the head", ("head", "pairs", *OUTCOMES), rows)
     crossed = [(kind, found.total(), *(found[outcome] for outcome in OUTCOMES[:-1])) for kind, found in across.items()]
     beside = Figures("every run against every other", ("head", "crossings", *OUTCOMES[:-1]), crossed)
-    return publish(METHOD, [table, beside], list(bars(counts)), chosen.json)
+    figures = [table, beside] if any(found.total() for found in across.values()) else [table]
+    return publish(METHOD, figures, list(bars(counts)), chosen.json)
 
 
 if __name__ == "__main__":
