@@ -111,3 +111,16 @@ def test_a_run_without_tasks_has_none():
     assert made.scores == ()
     assert not [*scores_part(made)]
     assert score_charts(made.scores) == []
+
+
+def test_names_stand_beside_the_areas_on_the_side_where_there_is_room():
+    (table,) = arena_scores(Curves.of(RECORDS), INDICATORS)
+    (chart,) = score_charts([table])
+    points = chart.tables["points"]
+    # By speed: linear, local, and the Transformer at the right end.
+    sides = dict(zip(points["name"], points["align"], strict=True))
+    assert sides == {"lra-transformer": "right", "lra-local": "left", "lra-linear": "left"}
+    aside = dict(zip(points["name"], points["aside"], strict=True))
+    assert aside["lra-linear"] > aside["lra-local"] > 0 > aside["lra-transformer"]
+    # The largest circle has 1,600 square pixels, and a radius of 23.
+    assert aside["lra-linear"] == 27

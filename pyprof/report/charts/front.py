@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,7 +17,9 @@ _TINTS: Mapping[str, str] = {"member": "good", "near": "care", "dominated": "ser
 _SHAPES: Mapping[str, str] = {"member": "circle", "near": "square", "dominated": "triangle-up", "": "circle"}
 _READING = "Circles are at the front, squares may be, triangles are shown to be beaten in both."
 _HEIGHT = 360
-_POINT, _LARGEST = 80, 1_600
+_POINT, _SMALLEST, _LARGEST = 80, 20, 1_600
+# Names of points that lie further to the right than this share of the chart stand on their left.
+_TURN = 0.7
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ def front_chart(name: str, title: str, points: Sequence[Point], axes: Axes, *, c
             "standing": [each.standing for each in points],
             "area": [each.area or 0.0 for each in points],
             "said": [_words(each, axes) for each in points],
+            **_names(points, axes),
         },
         "across": {
             "y": [rounded(each.y.value) for each, _, _ in across],
@@ -104,7 +108,7 @@ def front_chart(name: str, title: str, points: Sequence[Point], axes: Axes, *, c
             "field": "area",
             "type": "quantitative",
             "legend": None,
-            "scale": {"range": [20, _LARGEST], "zero": True},
+            "scale": {"range": [_SMALLEST, _LARGEST], "zero": True},
         }
     whisker = {"type": "rule", "strokeWidth": 2, "opacity": 0.5}
     spec = layered(
@@ -119,7 +123,8 @@ def front_chart(name: str, title: str, points: Sequence[Point], axes: Axes, *, c
             {**table("points"), "mark": {"type": "point", "filled": True, "opacity": 0.55 if has_area else 1},
              "encoding": {"x": x, "y": y, "color": tint, "shape": shape, "size": size,
                           "tooltip": hint(_="name", standing="standing", figures="said")}},
-            {**table("points"), "mark": {"type": "text", "align": "left", "dx": 9, "dy": -7, "fontSize": 11,
+            {**table("points"), "mark": {"type": "text", "align": {"expr": "datum.align"}, "baseline": "middle",
+                                         "dx": {"expr": "datum.aside"}, "dy": 0 if has_area else -7, "fontSize": 11,
                                          "color": colour("ink")},
              "encoding": {"x": x, "y": y, "text": {"field": "name", "type": "nominal"}}},
         ],
@@ -130,6 +135,21 @@ def front_chart(name: str, title: str, points: Sequence[Point], axes: Axes, *, c
     said = [caption, *([_READING] if members else []), *([f"Area: {axes.area}."] if has_area and axes.area else [])]
     return Chart(name, title, f"{title}. {told}.{ahead}", tables, {"": spec}, caption=" ".join(filter(None, said)),
                  height=_HEIGHT)  # fmt: skip
+
+
+def _names(points: Sequence[Point], axes: Axes) -> Columns:
+    """Where the names stand: beside their points, on the side where there is room."""
+    places = [math.log(each.x.value) if axes.x_log and each.x.value > 0 else each.x.value for each in points]
+    low, high = min(places, default=0.0), max(places, default=0.0)
+    left = [high > low and (place - low) / (high - low) > _TURN for place in places]
+    most = max((each.area or 0.0 for each in points), default=0.0)
+    # The area of a circle as the chart's scale makes it.
+    sizes = [_SMALLEST + (_LARGEST - _SMALLEST) * (each.area or 0.0) / most if most else _POINT for each in points]
+    asides = [round(math.sqrt(size / math.pi)) + 4 for size in sizes]
+    return {
+        "align": ["right" if turned else "left" for turned in left],
+        "aside": [-aside if turned else aside for aside, turned in zip(asides, left, strict=True)],
+    }
 
 
 def _scale(logarithmic: bool) -> dict[str, Any]:
