@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
-import shutil
 import socket
 import subprocess
 import sys
@@ -109,7 +108,8 @@ class RankProcesses:
     ) -> None:
         self.devices = ranks_devices(device, count)
         self._seconds = seconds
-        self._directory = tempfile.mkdtemp(prefix="pyprof-ranks-")
+        # It is no file of any folder, so that nothing stays behind when all of these processes are killed at once.
+        self._meeting: int | None = os.memfd_create("meeting of ranks")
         self._ranks: list[_Rank] = []
         kind = self.devices[0].partition(":")[0]
         try:
@@ -119,11 +119,11 @@ class RankProcesses:
                     count=count,
                     device=own,
                     backend=_BACKENDS.get(kind, "gloo"),
-                    meeting=str(Path(self._directory) / "meeting"),
+                    meeting=f"/proc/self/fd/{self._meeting}",
                     threads=max(1, threads // count),
                     collective_seconds=seconds * _COLLECTIVE_SHARE,
                 )
-                self._ranks.append(_Rank(membership, program))
+                self._ranks.append(_Rank(membership, program, self._meeting))
             self._ask([(rank.membership, work) for rank in self._ranks], START_SECONDS)
             self.ask("join")
         except BaseException:
@@ -202,13 +202,15 @@ class RankProcesses:
         for rank in self._ranks:
             rank.close()
         self._ranks = []
-        shutil.rmtree(self._directory, ignore_errors=True)
+        if self._meeting is not None:
+            os.close(self._meeting)
+            self._meeting = None
 
 
 class _Rank:
     """One process, the connection to it, and a pipe that tells it when this process has ended."""
 
-    def __init__(self, membership: Membership, program: Sequence[str]) -> None:
+    def __init__(self, membership: Membership, program: Sequence[str], meeting: int) -> None:
         self.membership = membership
         ours, theirs = socket.socketpair()
         lifeline, self._lifeline = os.pipe()
@@ -222,7 +224,7 @@ class _Rank:
                 stdin=subprocess.DEVNULL,
                 stdout=self._printed,
                 stderr=self._printed,
-                pass_fds=passed,
+                pass_fds=(*passed, meeting),
                 env={**os.environ, **_variables(membership)},
             )
         except BaseException:

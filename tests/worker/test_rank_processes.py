@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -120,13 +121,16 @@ processes.ask("fail", "never")
     asking.stdout.close()
 
 
-def test_what_they_met_by_is_removed(started: Started, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_they_meet_by_no_file_that_could_stay_behind(
+    started: Started, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(ranks.tempfile, "tempdir", str(tmp_path))
+    opened = set(os.listdir("/proc/self/fd"))
     processes = started()
-    assert [path.name.startswith("pyprof-ranks-") for path in tmp_path.iterdir()] == [True]
-    processes.close()
-    processes.close()
     assert not list(tmp_path.iterdir())
+    processes.close()
+    processes.close()
+    assert set(os.listdir("/proc/self/fd")) == opened
 
 
 def test_each_rank_has_a_device_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
