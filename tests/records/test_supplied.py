@@ -111,9 +111,12 @@ def test_what_is_no_such_table_is_one_sentence(run: Path, tmp_path: Path, text: 
     assert words in str(raised.value)
 
 
-def test_a_file_that_is_not_there_is_wrong_use(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["report", str(run), "--quality", str(tmp_path / "none.csv")]) == 2
-    assert "none.csv' cannot be used" in capsys.readouterr().err
-    (tmp_path / "bytes.csv").write_bytes(b"model,a\n\xff,1\n")
-    assert main(["report", str(run), "--quality", str(tmp_path / "bytes.csv")]) == 2
+def test_a_file_that_is_not_there_is_wrong_use(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["report", str(run), "--quality", "none.csv"]) == 2
+    assert "'none.csv' cannot be used" in capsys.readouterr().err
+    Path("bytes.csv").write_bytes(b"model,a\n\xff,1\n")
+    assert main(["report", str(run), "--quality", "bytes.csv"]) == 2
     assert "is no CSV file in UTF-8" in capsys.readouterr().err

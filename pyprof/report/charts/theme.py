@@ -41,7 +41,7 @@ LIGHT: Mapping[str, str] = {
     "kind-embedding": "#009e73",
     "kind-normalisation": "#c0679b",
     "kind-head": "#d55e00",
-    "kind-communication": "#a8003c",
+    "kind-communication": "#d3195a",
     "kind-other": "#6f7780",
     "kind-outside": "#8b929b",
 }
