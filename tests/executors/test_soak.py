@@ -24,6 +24,8 @@ TESTS = Path(__file__).parents[1]
 WORKERS = 4
 # A coordinator that was killed, one that could start no worker, one that has lost them all.
 ENDINGS = (-signal.SIGKILL, 2, 3)
+# What depends on where and when a case was measured.
+NOT_COMPARED = ("notes", "directory", "seconds", "place")
 
 
 def workers_of(coordinator: int) -> list[int]:
@@ -70,7 +72,7 @@ def report_of(run: Run) -> Any:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items() if name not in ("notes", "directory", "seconds")}
+        return {name: _plain(item) for name, item in value.items() if name not in NOT_COMPARED}
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 

@@ -126,14 +126,17 @@ def test_a_slow_rank_is_named_with_what_the_others_wait(tmp_path: Path) -> None:
         assert abs(max(rank.samples[number] for rank in slow.ranks) - sample) <= 1
     assert planted <= (latency.value or 0)
     assert slow.kinds["communication"].forward_seconds > 0
-    assert slow.indicators["parameters"] == plain.indicators["parameters"]
+    counted, whole = (record.indicators["parameters"] for record in (slow, plain))
+    assert (counted.value, counted.detail["trainable"]) == (whole.value, whole.detail["trainable"])
+    # A rank stores its part of what is sharded, and all of the rest.
+    assert 0.5 * whole.detail["bytes"] < counted.detail["bytes"] < whole.detail["bytes"]
     assert [rank.peak_memory for rank in slow.ranks].count(None) == 0
     run = read(tmp_path / "run")
     assert run.records[slow.case.key] == slow
     said = said_of(tmp_path / "run")
     assert "rank 1 is the slowest of 2: the other one waits" in said
     page = report_page([run])
-    assert "rank 1 is the slowest of 2" in page
+    assert "Rank 1 is the slowest of 2" in page
 
 
 def said_of(directory: Path) -> str:
