@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pyprof.timing.cores import ROOT
-
-_TICK_SECONDS = 1 / os.sysconf("SC_CLK_TCK")
+from pyprof.timing.process_usage import TICK_SECONDS, Usage, usage_of
 
 
 @dataclass(frozen=True)
@@ -21,29 +20,13 @@ class Process:
     share: float
 
 
-@dataclass(frozen=True)
-class Usage:
-    """The `ticks` that a process had used at one moment; a later process of its number has another `started`."""
-
-    name: str
-    started: int
-    ticks: int
-
-
 def processor_ticks(root: Path = ROOT) -> dict[int, Usage]:
     """What every process but this one has used; empty without /proc."""
     usages = {}
     for path in (root / "proc").glob("[0-9]*"):
-        try:
-            text = (path / "stat").read_text(errors="replace")
-        except OSError:  # it has ended since it was listed
-            continue
-        # The name stands in brackets and may hold brackets and spaces itself.
-        begin, _, rest = text.rpartition(")")
-        columns = rest.split()
-        if len(columns) > 19 and int(path.name) != os.getpid():
-            ticks = int(columns[11]) + int(columns[12])
-            usages[int(path.name)] = Usage(begin.partition("(")[2], int(columns[19]), ticks)
+        usage = usage_of(path) if int(path.name) != os.getpid() else None
+        if usage is not None:  # it may have ended since it was listed
+            usages[int(path.name)] = usage
     return usages
 
 
@@ -56,7 +39,7 @@ def busiest(
         earlier = before.get(pid)
         # One that has started meanwhile has used all of its ticks since. The name says nothing, as it may change.
         ticks = now.ticks - (earlier.ticks if earlier is not None and earlier.started == now.started else 0)
-        share = ticks * _TICK_SECONDS / seconds
+        share = ticks * TICK_SECONDS / seconds
         if share >= least:
             processes.append(Process(pid, now.name, share))
     return sorted(processes, key=lambda process: (-process.share, process.pid))

@@ -22,6 +22,7 @@ from pyprof.records.noise import HIT_SHARE, NOTHING, Hit, Noise, SystemTime, cau
 from pyprof.timing.clock import Clock, MonotonicClock
 from pyprof.timing.cores import ROOT
 from pyprof.timing.counter_files import CounterFiles, text
+from pyprof.timing.process_usage import TICK_SECONDS, usage_of
 from pyprof.timing.slow_counters import SlowCounters
 from pyprof.timing.threads import OtherThreads
 
@@ -88,7 +89,7 @@ class Watch:
         self.system = NOTHING
         self._samples = 0
         self._hits: dict[int, int] = {}
-        self._helpers = [root / f"proc/{helper}/stat" for helper in helpers]
+        self._helpers = [root / f"proc/{helper}" for helper in helpers]
         self._helped = self._helper_seconds()
         self._usage = self._first_usage = resource.getrusage(resource.RUSAGE_SELF)
         self._own = self._own_switches()
@@ -175,13 +176,8 @@ class Watch:
 
     def _helper_seconds(self) -> float:
         """What the helpers have worked by now; one that has ended counts for nothing, nor where no system tells."""
-        ticks = 0
-        for stat in self._helpers:
-            with contextlib.suppress(OSError, ValueError, IndexError):
-                # Behind the name in parentheses, which may hold blanks.
-                fields = stat.read_text().rpartition(")")[2].split()
-                ticks += int(fields[11]) + int(fields[12])
-        return ticks / os.sysconf("SC_CLK_TCK")
+        used = (usage_of(helper) for helper in self._helpers)
+        return TICK_SECONDS * sum(usage.ticks for usage in used if usage is not None)
 
     def _waited_ns(self) -> int | None:
         return None if self._scheduled is None else int(os.pread(self._scheduled, 64, 0).split()[1])
