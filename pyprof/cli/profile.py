@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pyprof.cli import pages, profile_ranks
+from pyprof.cli import pages, profile_ranks, profiled
 from pyprof.cli.options import (
     add_attention,
     add_command,
@@ -175,25 +175,11 @@ def _run(options: argparse.Namespace) -> int:
     if options.trace is not None:
         say(f"one step is in {options.trace}: open it at https://ui.perfetto.dev or chrome://tracing")
     how = ", captured in a CUDA graph" if options.launch == "graph" else ", layers by events" if options.events else ""
-    what = f"{setup.length:,} {loaded.unit}s, batch {setup.batch}, {mode}, {loaded.attention}, {setup.dtype}{how}"
-    title = f"{loaded.title}, {what}"
+    title = f"{profiled.title(loaded, setup, mode)}{how}"
     pages.write(options.html, partial(_page, profile, title, setup.dtype, timelines))
     if options.json:
-        about = {
-            "model": setup.model,
-            "class": loaded.class_name,
-            "size": setup.size if loaded.entry is not None else None,
-            "length": setup.length,
-            "batch": setup.batch,
-            "mode": mode,
-            "inputs": setup.inputs,
-            "attention": loaded.attention,
-            "dtype": setup.dtype,
-            "launch": options.launch,
-            "events": options.events,
-            "device": setup.device,
-            "pinned": pinned,
-        }
+        size = setup.size if loaded.entry is not None else None
+        about = profiled.about(loaded, setup, mode, options, size, pinned)
         print_json({**about, **profile.to_json()})
         return 0
     from pyprof.report import layers

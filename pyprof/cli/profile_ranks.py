@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pyprof.analysis.ranks import RankedCase, rank_rows, slowest_of
-from pyprof.cli import pages
+from pyprof.cli import pages, profiled
 from pyprof.cli.options import print_json
 from pyprof.cli.output import models_print_to_standard_error
 from pyprof.errors import UsageError
@@ -41,28 +41,13 @@ def run(
     with models_print_to_standard_error():
         told = profile_ranks(setup, mode, rules, options.ranks, len(usable_cores()), options.seconds)
     loaded, profile = told.loaded, told.profiles[told.shown]
-    what = f"{setup.length:,} {loaded.unit}s, batch {setup.batch}, {mode}, {loaded.attention}, {setup.dtype}"
-    title = f"{loaded.title}, {what}, rank {told.shown} of {options.ranks}"
+    title = f"{profiled.title(loaded, setup, mode)}, rank {told.shown} of {options.ranks}"
     ranks = RankedCase(
         setup.model, loaded.attention, mode, setup.length, rank_rows(told.ranks, told.told), *slowest_of(told.told)
     )
     pages.write(options.html, partial(_page, profile, title, setup.dtype, ranks))
     if options.json:
-        about = {
-            "model": setup.model,
-            "class": loaded.class_name,
-            "size": None,
-            "length": setup.length,
-            "batch": setup.batch,
-            "mode": mode,
-            "inputs": setup.inputs,
-            "attention": loaded.attention,
-            "dtype": setup.dtype,
-            "launch": options.launch,
-            "events": False,
-            "device": setup.device,
-            "pinned": pinned,
-        }
+        about = profiled.about(loaded, setup, mode, options, None, pinned)
         print_json({**about, **profile.to_json(), "ranks": told.to_json()})
         return 0
     from pyprof.report import layers
