@@ -29,7 +29,7 @@ def outcome_blocks(outcome: Outcome, title: str, details: Sequence[str] = ()) ->
     if published is not None:
         yield Text(f"published: {published:.3f} ({outcome.source})", "dim")
     if outcome.rates:
-        yield Text(f"{rates_words(outcome)}", "dim")
+        yield Text(rates_words(outcome), "dim")
     yield _grid([*outcome.seeds, *outcome.control], len(outcome.seeds), outcome)
     yield from (Text(line, "dim") for line in (*details, *_reasons((*outcome.seeds, *outcome.control))))
 

@@ -33,12 +33,13 @@ def rank_cells(rows: Sequence[RankRow]) -> list[list[str]]:
     ]
 
 
-def slowest_sentence(slowest: int | None, longest: float | None, count: int) -> str:
+def slowest_sentence(case: RankedCase) -> str:
     """Which rank is the slowest, and how long the others wait for it."""
-    if slowest is None or longest is None:
+    count = len(case.rows)
+    if case.slowest is None or case.longest is None:
         return f"none of the {count} ranks is shown to be the slowest"
     who = "the other one waits" if count == 2 else "others wait up to"
-    return f"rank {slowest} is the slowest of {count}: {who} {format_seconds(longest)} a step for it"
+    return f"rank {case.slowest} is the slowest of {count}: {who} {format_seconds(case.longest)} a step for it"
 
 
 def case_title(case: RankedCase) -> str:
@@ -46,17 +47,16 @@ def case_title(case: RankedCase) -> str:
     return f"{case.model} {case.how}, {case.mode}, {case.length:,}"
 
 
-def rank_table(rows: Sequence[RankRow], title: str = "") -> Table:
-    """A line for each rank."""
+def rank_table(case: RankedCase) -> Table:
+    """A line for each rank, without the columns that say nothing."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    if title:
-        table.title, table.title_justify, table.title_style = title, "left", "bold"
-    cells = rank_cells(rows)
-    for number, head in enumerate(HEADS):
-        if any(line[number] != "–" for line in cells):
-            table.add_column(head, justify="left" if number == 1 else "right")
-    for line in cells:
-        table.add_row(*(cell for number, cell in enumerate(line) if any(each[number] != "–" for each in cells)))
+    table.title, table.title_justify, table.title_style = case_title(case), "left", "bold"
+    lines = rank_cells(case.rows)
+    told = [number for number in range(len(HEADS)) if any(line[number] != "–" for line in lines)]
+    for number in told:
+        table.add_column(HEADS[number], justify="left" if number == 1 else "right")
+    for line in lines:
+        table.add_row(*(line[number] for number in told))
     return table
 
 
@@ -64,8 +64,8 @@ def rank_blocks(cases: Sequence[RankedCase]) -> Iterator[RenderableType]:
     """A table for each case of a run."""
     yield Text(EXPLAINED, "dim")
     for case in cases:
-        yield rank_table(case.rows, case_title(case))
-        yield Text(f"{slowest_sentence(case.slowest, case.longest, len(case.rows))}")
+        yield rank_table(case)
+        yield Text(slowest_sentence(case))
 
 
 def _time(seconds: float | None) -> str:

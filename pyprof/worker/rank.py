@@ -51,7 +51,7 @@ class Place:
             torch.cuda.set_device(self.device)
         distributed.init_process_group(
             self.membership.backend,
-            init_method=f"file://{self.membership.meeting}",
+            init_method=f"file:///proc/self/fd/{self.membership.meeting}",
             rank=self.membership.rank,
             world_size=self.membership.count,
             timeout=timedelta(seconds=self.membership.collective_seconds),

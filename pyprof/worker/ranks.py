@@ -39,7 +39,8 @@ _BACKENDS = {"cuda": "cpu:gloo,cuda:nccl"}
 
 @dataclass(frozen=True)
 class Membership:
-    """What a process has to know to be one rank of several: `meeting` is the file through which they find each other.
+    """What a process has to know to be one rank of several: `meeting` is a descriptor of the file through which they
+    find each other.
 
     `collective_seconds` is how long it waits for others at most; `device` is PyTorch's name of its own.
     """
@@ -48,7 +49,7 @@ class Membership:
     count: int
     device: str
     backend: str
-    meeting: str
+    meeting: int
     threads: int
     collective_seconds: float
 
@@ -109,7 +110,8 @@ class RankProcesses:
         self.devices = ranks_devices(device, count)
         self._seconds = seconds
         # It is no file of any folder, so that nothing stays behind when all of these processes are killed at once.
-        self._meeting: int | None = os.memfd_create("meeting of ranks")
+        meeting = os.memfd_create("meeting of ranks")
+        self._meeting: int | None = meeting
         self._ranks: list[_Rank] = []
         kind = self.devices[0].partition(":")[0]
         try:
@@ -119,11 +121,11 @@ class RankProcesses:
                     count=count,
                     device=own,
                     backend=_BACKENDS.get(kind, "gloo"),
-                    meeting=f"/proc/self/fd/{self._meeting}",
+                    meeting=meeting,
                     threads=max(1, threads // count),
                     collective_seconds=seconds * _COLLECTIVE_SHARE,
                 )
-                self._ranks.append(_Rank(membership, program, self._meeting))
+                self._ranks.append(_Rank(membership, program))
             self._ask([(rank.membership, work) for rank in self._ranks], START_SECONDS)
             self.ask("join")
         except BaseException:
@@ -210,7 +212,7 @@ class RankProcesses:
 class _Rank:
     """One process, the connection to it, and a pipe that tells it when this process has ended."""
 
-    def __init__(self, membership: Membership, program: Sequence[str], meeting: int) -> None:
+    def __init__(self, membership: Membership, program: Sequence[str]) -> None:
         self.membership = membership
         ours, theirs = socket.socketpair()
         lifeline, self._lifeline = os.pipe()
@@ -224,7 +226,7 @@ class _Rank:
                 stdin=subprocess.DEVNULL,
                 stdout=self._printed,
                 stderr=self._printed,
-                pass_fds=(*passed, meeting),
+                pass_fds=(*passed, membership.meeting),
                 env={**os.environ, **_variables(membership)},
             )
         except BaseException:

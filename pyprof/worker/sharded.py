@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pyprof import device as devices
 from pyprof.device import Device
 from pyprof.errors import UsageError
+from pyprof.indicators.peak_memory import INDICATOR as PEAK_MEMORY
 from pyprof.layers.communication import CommunicationClock
 from pyprof.layers.kinds import COMMUNICATION
 from pyprof.layers.profile import Profile
@@ -31,7 +32,6 @@ LOOK_SECONDS, MOST_LOOKS, FEWEST_LOOKS = 2.0, 25, 6
 _LONG_SECONDS = 30.0
 # What is left of a case's time for its end to be told.
 _SHARE_OF_TIMEOUT = 0.8
-PEAK_MEMORY = "peak_memory"
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ class ShardedStep:
                 seen,
                 told.profile,
                 samples=tuple(map(round, own)),
-                peak_memory=_bytes(told.indicators.get(PEAK_MEMORY)),
+                peak_memory=_bytes(told.indicators.get(PEAK_MEMORY.name)),
             )
             for device, seen, told, own in zip(self._processes.devices, looked, finished, samples, strict=True)
         )
@@ -239,9 +239,11 @@ def _bytes(reading: Reading | None) -> int | None:
 def _together(told: Sequence[Mapping[str, Reading]]) -> dict[str, Reading]:
     """The most memory that any rank needs, and how many parameters the model has where all ranks hold the whole."""
     joined = {}
-    peaks = [reading for each in told if (reading := each.get(PEAK_MEMORY)) is not None and reading.value is not None]
+    peaks = [
+        reading for each in told if (reading := each.get(PEAK_MEMORY.name)) is not None and reading.value is not None
+    ]
     if len(peaks) == len(told):
-        joined[PEAK_MEMORY] = max(peaks, key=lambda reading: reading.value or 0.0)
+        joined[PEAK_MEMORY.name] = max(peaks, key=lambda reading: reading.value or 0.0)
     counts = {reading.value for each in told if (reading := each.get(PARAMETERS)) is not None}
     if len(counts) > 1:
         joined[PARAMETERS] = Reading(None, reason="its ranks hold different parts of the model")

@@ -21,4 +21,4 @@ def ranks_parts(cases: Sequence[RankedCase]) -> Iterable[Markup]:
         yield tag("p", EXPLAINED)
     for case in cases:
         yield grid(list(HEADS), rank_cells(case.rows), caption=case_title(case))
-        yield tag("p", f"{slowest_sentence(case.slowest, case.longest, len(case.rows))}.".capitalize())
+        yield tag("p", f"{slowest_sentence(case)}.".capitalize())
