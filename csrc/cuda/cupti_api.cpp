@@ -82,8 +82,7 @@ void check(const CuptiApi& api, CUptiResult result, const char* what) {
       // torch.profiler subscribes when it is first used and stays subscribed, up to PyTorch 2.13 at least.
       throw std::runtime_error(
           "another profiler in this process is using CUPTI (Proton, say, or torch.profiler, which keeps it from its "
-          "first "
-          "use to the end of the process)");
+          "first use to the end of the process)");
     case kInsufficientPrivileges:
     case kVirtualisedDevice:
       throw std::runtime_error("the driver does not permit profiling to this user (ERR_NVGPUCTRPERM)");

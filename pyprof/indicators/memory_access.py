@@ -7,8 +7,7 @@ from pyprof.records.reading import Reading
 
 _UNMEASURED = (
     "counters of memory traffic are not read, which would take CUPTI's range profiler: Nsight Compute tells them by "
-    "kernel "
-    "(ncu --metrics dram__bytes_read.sum,dram__bytes_write.sum)"
+    "kernel (ncu --metrics dram__bytes_read.sum,dram__bytes_write.sum)"
 )
 
 

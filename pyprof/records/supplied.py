@@ -86,7 +86,7 @@ def with_supplied(run: Run, supplied: Supplied) -> Run:
 def _supplied(record: Record, supplied: Supplied) -> Record:
     if record.status != "ok" or record.case.batch == "largest":
         return record
-    missing = {each.name: Reading(None, reason=f"nobody has supplied the {each.name}") for each in supplied.indicators}
+    missing = {each.name: _unsupplied(each.name) for each in supplied.indicators}
     return replace(record, indicators={**record.indicators, **missing, **supplied.readings.get(record.case.model, {})})
 
 
@@ -124,9 +124,13 @@ def _reading(path: Path, indicator: IndicatorFacts, fields: Mapping[str, str]) -
         values.append(value)
     value, low, high = values
     if value is None:
-        return Reading(None, reason=f"nobody has supplied the {name}")
+        return _unsupplied(name)
     if low is None or high is None:
         return Reading(value)
     if not low <= value <= high:
         raise UsageError(f"{shown(str(path))} has a {name} of {shown(fields[_MODEL])} outside of its interval")
     return Reading(value, low, high)
+
+
+def _unsupplied(name: str) -> Reading:
+    return Reading(None, reason=f"nobody has supplied the {name}")
