@@ -12,6 +12,7 @@ from pathlib import Path
 os.environ["OMP_PROC_BIND"] = os.environ.get("OMP_PROC_BIND", "true")
 os.environ["OMP_PLACES"] = os.environ.get("OMP_PLACES", "threads")
 
+import attention_cuda
 import torch
 from harness import Bar, Figures, note, parser, publish
 
@@ -187,11 +188,15 @@ def accuracy() -> tuple[Figures, list[Bar]]:
 
 
 def main() -> int:
-    options = parser(METHOD)
-    options.add_argument("--seconds", type=float, default=20.0, help="rounds for each row and mode (default: 20)")
+    options = parser(f"{METHOD}\nWith --device cuda:\n\n{attention_cuda.METHOD}")
+    options.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
+    options.add_argument("--seconds", type=float, help="for each row and mode (default: 20), or figure of cuda (0.3)")
     options.add_argument("--rows", default="1,2,3,4,5,6", help="which of the promised rows (default: 1,2,3,4,5,6)")
     options.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of PyTorch")
     chosen = options.parse_args()
+    if chosen.device == "cuda":
+        return attention_cuda.run(0.3 if chosen.seconds is None else chosen.seconds, chosen.json)
+    seconds = 20.0 if chosen.seconds is None else chosen.seconds
     torch.set_num_threads(chosen.threads)
     rows = [ROWS[int(number) - 1] for number in chosen.rows.split(",")]
     tables: list[Figures] = []
@@ -200,11 +205,11 @@ def main() -> int:
         results = []
         for row in rows:
             note(f"{name_of(problem_of(row))}, {mode} ...")
-            result, reached = against_peers(row, mode, chosen.seconds)
+            result, reached = against_peers(row, mode, seconds)
             results.append(result)
             bars += reached
         tables.append(peers_table(mode, results))
-    for part in (half_precision(rows, chosen.seconds / 4), memory(rows, chosen.threads), accuracy()):
+    for part in (half_precision(rows, seconds / 4), memory(rows, chosen.threads), accuracy()):
         tables.append(part[0])
         bars += part[1]
     return publish(METHOD, tables, bars, chosen.json)

@@ -22,11 +22,12 @@ from gpu_bars import Found, bars
 ROOT = Path(__file__).resolve().parents[1]
 METHOD = """\
 Builds the CUDA part for the card that is there, in place, and runs against it what needs a GPU: the profiling overhead,
-profiles with and without a CUDA graph, the seven models against other measurements, the tests, the attention bench, and
-a study of three modalities; then tells of each bar whether it is reached (bench/gpu_bars.py). Nothing is installed and
-nothing is downloaded: it runs with the packages of the Python that starts it. Each part has a limit of its own, and all
-of them together --seconds, of which the later parts are kept what they need at least; what fails or does not fit is
-said, and the others go on. Writes bench/results/CARD.md and CARD.json after each part, to be committed.
+profiles with and without a CUDA graph, the seven models against other measurements, the tests, the attention bench, on
+a Hopper the checks and times of its attention kernels, and a study of three modalities; then tells of each bar whether
+it is reached (bench/gpu_bars.py). Nothing is installed and nothing is downloaded: it runs with the packages of the
+Python that starts it. Each part has a limit of its own, and all of them together --seconds, of which the later parts
+are kept what they need at least; what fails or does not fit is said, and the others go on. Writes
+bench/results/CARD.md and CARD.json after each part, to be committed.
 """
 # How long the parts may take at most, in seconds.
 LIMITS = {
@@ -40,6 +41,7 @@ LIMITS = {
     "models": 170,
     "tests": 90,
     "attention": 50,
+    "hopper": 100,
     "study": 80,
 }
 # What is kept for a part, of the time of those before it.
@@ -50,9 +52,10 @@ KEPT = {
     "profile, train": 15,
     "profile, graph": 15,
     "overhead": 25,
-    "models": 80,
+    "models": 65,
     "tests": 30,
     "attention": 25,
+    "hopper": 15,
     "study": 45,
 }
 # What stands in a command for the seconds that its part has, less what it takes to begin and to end.
@@ -72,8 +75,8 @@ class Part:
     document: object = None
 
 
-def parts(python: str, work: Path) -> list[Part]:
-    """What is run, in this order. A part with --json leaves a document."""
+def parts(python: str, work: Path, architecture: str = "9.0") -> list[Part]:
+    """What is run, in this order. A part with --json leaves a document; one is of Hopper alone."""
     pyprof = [python, "-P", "-m", "pyprof"]
     on_card = ["--device", "cuda"]
     study = ["study", "quick", *on_card, "--time-budget", f"{LEFT} s", "--models", "bert,longformer,vit,swin"]
@@ -83,7 +86,7 @@ def parts(python: str, work: Path) -> list[Part]:
     overhead = ["overhead", "bert", *on_card, "--length", "512", "--mode", "infer", "--seconds", "10"]
     peers = "auto,sdpa,flash,dense-flash,dense-cudnn"
     attention = ["attention", *on_card, "--impls", peers, "--windows", "16,128", "--seconds", "1"]
-    return [
+    every = [
         Part("build", [python, "setup.py", "-q", "build_ext", "--inplace"]),
         Part("callback", [python, "bench/launch_callback.py", "--json"]),
         Part("profile", [*pyprof, *bert]),
@@ -94,8 +97,10 @@ def parts(python: str, work: Path) -> list[Part]:
         Part("models", [python, *models]),
         Part("tests", [python, "-P", "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", *gpu_tests()]),
         Part("attention", [*pyprof, *attention, "--json"]),
+        Part("hopper", [python, "bench/hopper.py", "--seconds", "0.05", "--json"]),
         Part("study", [*pyprof, *study, "-o", str(work / "run"), "--json"]),
     ]
+    return [part for part in every if part.name != "hopper" or architecture == "9.0"]
 
 
 def gpu_tests() -> list[str]:
@@ -222,6 +227,8 @@ def _told(part: Part) -> str:
         return f"{len(document['rows'])} measurements, {failed} without a figure"
     if "contests" in document:
         return f"{len(document['contests'])} problems"
+    if "figures" in document:
+        return f"{sum(bar['holds'] for bar in document['bars'])} of {len(document['bars'])} bars hold"
     return f"{sum(document['counts'].values())} cases" if "counts" in document else ""
 
 
@@ -244,7 +251,7 @@ def main() -> int:
     name, architecture = card()
     work = ROOT / "build" / "gpu"
     shutil.rmtree(work, ignore_errors=True)
-    every = parts(sys.executable, work)
+    every = parts(sys.executable, work, architecture)
     chosen.results.mkdir(parents=True, exist_ok=True)
     build = {"PYPROF_CUDA": "1", "TORCH_CUDA_ARCH_LIST": architecture}
     environ: dict[str, str] = {}

@@ -97,22 +97,13 @@ def _sdpa(problem: Problem) -> Iterator[Variant]:
 
 
 def _flash(problem: Problem) -> Iterator[Variant]:
-    """FlashAttention as PyTorch ships it, which knows windows: its operator, as scaled_dot_product_attention has none.
+    """FlashAttention-2 with a window, as PyTorch ships it."""
+    from pyprof.ops.flash import flash_window_attention
 
-    Its tensors are (batch, length, heads, head_dim), and its window counts neighbours as ours does.
-    """
     _in_16_bits(problem)
-    left, right = (min(side, problem.length) for side in problem.window)
 
     def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        length = query.shape[2]
-        output: Tensor = _flash_forward(
-            *(tensor.transpose(1, 2) for tensor in (query, key, value)),
-            *(None, None, length, length, 0.0, False, False),
-            window_size_left=left,
-            window_size_right=right,
-        )[0]
-        return output.transpose(1, 2)
+        return flash_window_attention(query, key, value, problem.window)
 
     yield Variant(attend)
 
@@ -148,6 +139,19 @@ def _flash_attn(problem: Problem) -> Iterator[Variant]:
     yield Variant(attend)
 
 
+def _flash_4(problem: Problem) -> Iterator[Variant]:
+    """FlashAttention-4, the package flash-attn-4, with its window."""
+    function = _of_package("flash_attn.cute", "flash_attn_func", "flash-attn-4")
+    _in_16_bits(problem)
+
+    def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        given = (tensor.transpose(1, 2) for tensor in (query, key, value))
+        output: Tensor = function(*given, window_size=problem.window)[0]  # the log-sum-exp comes after it
+        return output.transpose(1, 2)
+
+    yield Variant(attend)
+
+
 def _natten(problem: Problem) -> Iterator[Variant]:
     """The package NATTEN in one dimension, whose window keeps its size at the edges."""
     function = _of_package("natten", "na1d", "natten")
@@ -175,11 +179,6 @@ def _of_package(module: str, name: str, package: str) -> Callable[..., Any]:
 def _in_16_bits(problem: Problem) -> None:
     if problem.torch_dtype.itemsize != 2:
         raise NotImplementedError("FlashAttention and cuDNN compute in 16 bits: choose bfloat16 or float16")
-
-
-def _flash_forward(*arguments: Any, **keywords: Any) -> tuple[Tensor, ...]:
-    outputs: tuple[Tensor, ...] = torch.ops.aten._flash_attention_forward(*arguments, **keywords)
-    return outputs
 
 
 def _flex(problem: Problem) -> Iterator[Variant]:
@@ -244,6 +243,7 @@ _ON_A_GPU: dict[str, Callable[[Problem], Iterator[Variant]]] = {
     "dense-flash": _dense("FLASH_ATTENTION"),
     "dense-cudnn": _dense("CUDNN_ATTENTION"),
     "flash-attn": _flash_attn,
+    "flash-attn-4": _flash_4,
     "natten": _natten,
 }
 _OF_SOMETHING_ELSE = ("dense-flash", "dense-cudnn", "natten")

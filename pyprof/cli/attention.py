@@ -31,7 +31,7 @@ implementations:
   dense-flash, dense-cudnn
              PyTorch's dense attention without a window, which a window has to
              beat (GPU, 16 bits); accuracy is not judged
-  flash-attn, natten
+  flash-attn, flash-attn-4, natten
              these packages, where they are installed (GPU); NATTEN's window
              keeps its size at the edges, so its accuracy is not judged
   reference  plain loops, for comparison only

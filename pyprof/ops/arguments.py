@@ -12,15 +12,16 @@ from torch import Tensor
 
 from pyprof.errors import UsageError
 
-# What each native implementation takes.
+# What each implementation takes, of those that are choosy.
 _TYPES = {
     "reference": (torch.float32, torch.bfloat16, torch.float16, torch.float64),
     "cpu": (torch.float32, torch.bfloat16, torch.float16),
     "cuda": (torch.float32, torch.bfloat16, torch.float16),
+    "flash": (torch.bfloat16, torch.float16),
 }
-_WITHOUT_GLOBAL_KEYS = ("flex", "chunks")
+_WITHOUT_GLOBAL_KEYS = ("flex", "flash", "chunks")
 _CUDA_HEAD_DIMS = (32, 64, 128)
-_CPU_LARGEST_HEAD_DIM = 256
+_LARGEST_HEAD_DIM = 256  # of cpu and flash
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ def checked(
     query, key, value = tensors
     _check_tensors(query, key, value)
     if impl in _TYPES:
-        _check_native(query, impl)
+        _check_type_and_head_dim(query, impl)
         for name, tensor in zip(("query", "key", "value"), tensors, strict=True):
             if tensor.stride(-1) != 1 and tensor.numel() > 0:
                 raise UsageError(
@@ -65,6 +66,8 @@ def checked(
                     f"must be contiguous: pass {name}.contiguous()"
                 )
     if key_lengths is not None:
+        if impl == "flash":
+            raise UsageError("impl 'flash' has no key lengths: set key_lengths=None, or choose impl='auto'")
         _check_key_lengths(key_lengths, query)
     if scale is not None and not math.isfinite(scale):
         raise UsageError(f"scale is {scale}: it must be a finite number, or None for 1 / sqrt(head_dim)")
@@ -131,16 +134,17 @@ def _check_tensors(query: Tensor, key: Tensor, value: Tensor) -> None:
             )
 
 
-def _check_native(query: Tensor, impl: str) -> None:
+def _check_type_and_head_dim(query: Tensor, impl: str) -> None:
     if query.dtype not in _TYPES[impl]:
         allowed = ", ".join(str(dtype).removeprefix("torch.") for dtype in _TYPES[impl])
         other = "set impl='reference'" if query.dtype == torch.float64 else "convert query, key and value"
         raise UsageError(f"query is {query.dtype} and impl {impl!r} takes {allowed}: {other}")
     head_dim = query.shape[3]
-    if impl == "cpu" and (head_dim % 8 != 0 or head_dim > _CPU_LARGEST_HEAD_DIM):
+    if impl in ("cpu", "flash") and (head_dim % 8 != 0 or head_dim > _LARGEST_HEAD_DIM):
+        other = {"cpu": "reference", "flash": "sdpa"}[impl]
         raise UsageError(
-            f"query has shape {_shape(query)}, head_dim {head_dim}, and impl 'cpu' takes multiples of 8 up to "
-            f"{_CPU_LARGEST_HEAD_DIM}: pad head_dim with zeros, or set impl='reference'"
+            f"query has shape {_shape(query)}, head_dim {head_dim}, and impl {impl!r} takes multiples of 8 up to "
+            f"{_LARGEST_HEAD_DIM}: pad head_dim with zeros, or set impl={other!r}"
         )
     if impl == "cuda" and head_dim not in _CUDA_HEAD_DIMS:
         raise UsageError(

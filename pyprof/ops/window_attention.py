@@ -16,6 +16,7 @@ from pyprof.errors import UsageError
 from pyprof.ops import operator
 from pyprof.ops.arguments import checked
 from pyprof.ops.chunks import chunked_attention
+from pyprof.ops.flash import flash_window_attention
 from pyprof.ops.flex import flex_window_attention
 from pyprof.ops.operator import cpu_isa, flops
 from pyprof.ops.sdpa import sdpa_window_attention
@@ -33,6 +34,7 @@ __all__ = [
 _COMPOSED: dict[str, Callable[..., Tensor]] = {
     "sdpa": sdpa_window_attention,
     "flex": flex_window_attention,
+    "flash": flash_window_attention,
     "chunks": chunked_attention,
 }
 NATIVE = ("reference", "cpu", "cuda")
@@ -65,9 +67,10 @@ def window_attention(
         dropout_p: share of the weights that are dropped, in [0, 1).
         impl: auto, or one of `IMPLEMENTATIONS`. reference: plain loops, any head_dim, also float64; cpu: head_dim a
             multiple of 8 up to 256; cuda: 32, 64 or 128; sdpa: dense attention under a mask; flex: no dropout, and
-            forward only on the host; chunks: equal sides of at least 1.
+            forward only on the host; flash: FlashAttention-2 on CUDA, in 16 bits, no key_lengths; chunks: equal sides
+            of at least 1.
         global_keys: so many of the first keys are seen by every query whose window begins after them: global columns,
-            or with a causal window attention sinks. They are meant to be few; flex and chunks take none.
+            or with a causal window attention sinks. They are meant to be few; flex, flash and chunks take none.
 
     Returns:
         (batch, heads, length, head_dim) in the query's type. From a native implementation its transpose(1, 2) is
@@ -123,9 +126,11 @@ def resolve_impl(impl: str, query: Tensor) -> str:
     """
     if impl != "auto" and impl not in IMPLEMENTATIONS:
         raise UsageError(f"impl {impl!r} is unknown: choose auto, {', '.join(IMPLEMENTATIONS)}")
+    device = query.device.type
+    if impl == "flash" and device != "cuda":
+        raise UsageError(f"impl 'flash' cannot run on {device}, where query is: set impl='auto', or move query to cuda")
     if impl in _COMPOSED:
         return impl
-    device = query.device.type
     if impl == "auto" and device not in ("cpu", "cuda"):
         raise UsageError(f"no native implementation runs on {device}: move query to cpu or cuda, or set impl='sdpa'")
     name = device if impl == "auto" else impl

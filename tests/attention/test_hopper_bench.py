@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -53,21 +52,6 @@ def test_its_checks_find_other_bits(bench, monkeypatch):
     monkeypatch.setattr(bench, "window_attention", lambda *arguments: right(*arguments) * (1 + next(count) % 2 * 0.01))
     _, bars = bench.checks("cpu", bench.CASES[:1], 3)
     assert not bars[1].holds
-
-
-def test_its_bars_are_flash_and_the_prototype(bench):
-    rows = [("1, 12", "forward", 10.0, 20.0, 12.0, 9.6), ("1, 12", "backward", 10.0, 20.0, 9.0, 9.0)]
-    assert [bar.holds for bar in bench.bars_of(rows)] == [True, True, False, False]
-    assert len(bench.SHAPES) == 12
-
-
-def test_the_kernels_that_are_asked_for_are_only_asked_for_inside(bench, monkeypatch):
-    monkeypatch.setenv("PYPROF_CUDA_KERNELS", "before")
-    with bench.kernels("hopper"):
-        assert os.environ["PYPROF_CUDA_KERNELS"] == "hopper"
-    with bench.kernels("every card"):
-        assert "PYPROF_CUDA_KERNELS" not in os.environ
-    assert os.environ["PYPROF_CUDA_KERNELS"] == "before"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")

@@ -210,7 +210,12 @@ PROBLEM = Problem(8, (2, 2), heads=1, head_dim=4, dtype="bfloat16")
 
 
 @pytest.mark.parametrize(
-    ("name", "package"), [("flash-attn", "flash-attn cannot be imported"), ("natten", "natten cannot be imported")]
+    ("name", "package"),
+    [
+        ("flash-attn", "flash-attn cannot be imported"),
+        ("flash-attn-4", "flash-attn-4 cannot be imported"),
+        ("natten", "natten cannot be imported"),
+    ],
 )
 def test_a_peer_that_is_not_installed_is_left_blank_with_the_reason(name: str, package: str) -> None:
     with pytest.raises(NotImplementedError, match=package):
@@ -221,22 +226,24 @@ def test_peers_of_other_packages_are_called_as_they_ask(monkeypatch: pytest.Monk
     called: dict[str, Any] = {}
 
     def recorded(name: str) -> Any:
-        def function(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, **how: Any) -> torch.Tensor:
+        def function(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, **how: Any) -> Any:
             called[name] = (tuple(query.shape), how)
-            return query
+            return (query, None) if name == "flash_attn.cute" else query
 
         return function
 
-    for module, name in (("flash_attn", "flash_attn_func"), ("natten", "na1d")):
+    functions = (("flash_attn", "flash_attn_func"), ("flash_attn.cute", "flash_attn_func"), ("natten", "na1d"))
+    for module, name in functions:
         made = ModuleType(module)
         setattr(made, name, recorded(module))
         monkeypatch.setitem(sys.modules, module, made)
     tensors = [torch.ones(PROBLEM.shape, dtype=torch.bfloat16) for _ in range(3)]
-    for name in ("flash-attn", "natten"):
+    for name in ("flash-attn", "flash-attn-4", "natten"):
         (variant,) = peers.find(name, "cuda").variants(PROBLEM)
         assert variant.attend(*tensors).shape == PROBLEM.shape
     assert called == {
         "flash_attn": ((1, 8, 1, 4), {"window_size": (2, 2)}),
+        "flash_attn.cute": ((1, 8, 1, 4), {"window_size": (2, 2)}),
         "natten": ((1, 8, 1, 4), {"kernel_size": 5}),
     }
     causal = Problem(8, (2, 0), heads=1, head_dim=4, dtype="bfloat16")
@@ -254,7 +261,7 @@ def test_dense_peers_are_for_their_time_alone_and_in_16_bits() -> None:
         with pytest.raises(NotImplementedError, match="16 bits"):
             next(peers.find(name, "cuda").variants(Problem(8, (2, 2))))
         assert len(list(peers.find(name, "cuda").variants(PROBLEM))) == 1
-    assert not set(peers.names("cpu")) & {"dense-flash", "dense-cudnn", "natten", "flash-attn", "flash"}
+    assert not set(peers.names("cpu")) & {"dense-flash", "dense-cudnn", "natten", "flash-attn", "flash-attn-4", "flash"}
 
 
 def test_the_stopwatch_tries_records_before_anything_is_timed(chip: fake_device.Chip) -> None:

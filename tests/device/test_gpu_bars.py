@@ -60,12 +60,13 @@ def documents():
         "overhead": {"modes": [{"stated": {"ratio": ratio(1.04, 1.02, 1.06)}, "rows": [outside]}]},
         "callback": {"bars": [{"name": "callbacks of a launch", "value": 45.0, "unit": "ns"}]},
         "models": {"rows": rows},
+        "hopper": {"bars": [{"name": "1, 12 forward", "value": 10.5, "unit": "us", "holds": True}]},
     }
 
 
 def test_every_bar_has_a_row_and_can_be_reached(bench):
     rows = bench.bars(documents())
-    assert [row.verdict for row in rows] == ["reached"] * 8, [row for row in rows if not row.reached]
+    assert [row.verdict for row in rows] == ["reached"] * 9, [row for row in rows if not row.reached]
     assert [row.bar for row in rows] == [
         "no difference, at most 3 % wide",
         "at most +5 %",
@@ -75,6 +76,7 @@ def test_every_bar_has_a_row_and_can_be_reached(bench):
         "at least 99 % of its kernels",
         "at most 150 ns",
         "a sentence, and on it goes",
+        "right, the same bits, faster than FlashAttention, at most 1.05 times the prototypes",
     ]
 
 
@@ -93,13 +95,14 @@ def test_every_bar_has_a_row_and_can_be_reached(bench):
         (5, lambda all: all["profile, graph"]["device_time"].update(unplaced=4.0), "98.50 % of 400"),
         (6, lambda all: all["callback"]["bars"][0].update(value=151.0), "151 ns"),
         (7, lambda all: all["models"]["rows"][1].update(holds=False, told="it hung"), "it hung"),
+        (8, lambda all: all["hopper"]["bars"][0].update(holds=False), "0 of 1; not: 1, 12 forward 10.5 us"),
     ],
 )
 def test_a_bar_that_is_missed_is_told_and_the_others_stand(bench, place, spoil, words):
     given = copy.deepcopy(documents())
     spoil(given)
     rows = bench.bars(given)
-    assert [row.reached for row in rows] == [index != place for index in range(8)]
+    assert [row.reached for row in rows] == [index != place for index in range(9)]
     assert words in rows[place].figure
 
 
@@ -111,7 +114,7 @@ def test_a_part_that_is_lost_costs_its_own_bars_only(bench, part):
     assert all(f"the part '{part}' left no document" in row.figure for row in lost)
     for damaged in ({}, {"rows": 3, "plain": 7, "modes": [], "bars": None, "device_time": [], "notes": []}):
         rows = bench.bars({**documents(), part: damaged})
-        assert len(rows) == 8
+        assert len(rows) == 9
         assert [row.reached for row in rows].count(None) == len(lost)
 
 

@@ -36,8 +36,13 @@ def test_all_parts_fit_eight_minutes_and_have_a_limit(bench, tmp_path):
     with_time = {part.name for part in every if any(bench.LEFT in word for word in part.command)}
     assert with_time == {"models", "study"}
     assert all(bench.KEPT[name] - bench.AROUND >= 20 for name in with_time)
-    assert all("cuda" in part.command for part in every if part.name not in ("build", "callback", "tests"))
+    assert all("cuda" in part.command for part in every if part.name not in ("build", "callback", "tests", "hopper"))
     assert all((ROOT / part.command[1]).exists() for part in every if part.command[1].startswith("bench/"))
+
+
+def test_the_part_of_hopper_is_left_out_on_other_cards(bench, tmp_path):
+    others = [part.name for part in bench.parts("python3", tmp_path, "8.0")]
+    assert others == [name for name in bench.LIMITS if name != "hopper"]
 
 
 def test_commands_of_the_parts_are_understood(bench, tmp_path):

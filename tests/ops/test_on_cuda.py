@@ -33,6 +33,12 @@ def test_no_less_accurate_than_plain_code(problem, dtype, spread):
 
 
 @pytest.mark.parametrize("dtype", TYPES[1:], ids=str)
+@pytest.mark.parametrize("problem", [one for one in PROBLEMS if one.key_lengths is None], ids=str)
+def test_flash_is_no_less_accurate_than_plain_code(problem, dtype):
+    check_errors(*compare(problem, dtype, 1.0, "flash", device="cuda"))
+
+
+@pytest.mark.parametrize("dtype", TYPES[1:], ids=str)
 def test_global_keys_are_no_less_accurate_than_plain_code(dtype):
     check_errors(*compare(GLOBAL, dtype, 1.0, "cuda", device="cuda"))
 

@@ -222,7 +222,7 @@ def test_auto_is_the_native_one_and_can_be_asked_for():
     query, key, value = Problem((4, 4)).tensors()
     assert resolve_impl("auto", query) == "cpu"
     assert [resolve_impl(name, query) for name in ON_HOST] == list(ON_HOST)
-    assert set(ON_HOST) | {"cuda"} == set(IMPLEMENTATIONS)
+    assert set(ON_HOST) | {"cuda", "flash"} == set(IMPLEMENTATIONS)
     automatic = pyprof.window_attention(query, key, value, window=(4, 4))
     assert torch.equal(automatic, window_attention(query, key, value, (4, 4), impl="cpu"))
 
@@ -286,8 +286,9 @@ BAD = [
     ({"global_keys": True}, "global_keys is True"),
     ({"global_keys": 1, "impl": "chunks"}, "impl 'chunks' has no global keys"),
     ({"global_keys": 1, "impl": "flex"}, "impl 'flex' has no global keys"),
-    ({"impl": "fastest"}, "impl 'fastest' is unknown: choose auto, reference, cpu, cuda, sdpa, flex, chunks"),
+    ({"impl": "fastest"}, "impl 'fastest' is unknown: choose auto, reference, cpu, cuda, sdpa, flex, flash, chunks"),
     ({"impl": "cuda"}, "impl 'cuda' cannot run on cpu"),
+    ({"impl": "flash"}, "impl 'flash' cannot run on cpu, where query is"),
     ({"impl": "chunks", "window": (2, 3)}, "as many neighbours left as right"),
     ({"impl": "flex", "dropout_p": 0.1}, "impl 'flex' has no dropout"),
     ({"impl": "flex", "query": zeros(2, 4, 6, 8).requires_grad_()}, "impl 'flex' runs only forward on the host"),
