@@ -232,10 +232,16 @@ template <class T>
 TensorMap tensor_map(const void* data, int64_t batch, int64_t heads, int64_t length, int64_t head_dim,
                      const BoxStrides& strides, int rows) {
   static const auto encode = [] {
+    constexpr char kName[] = "cuTensorMapEncodeTiled";
     void* found = nullptr;
     cudaDriverEntryPointQueryResult result;
-    check(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &found, 12000, cudaEnableDefault, &result),
-          "the driver has no tensor maps");
+#if CUDART_VERSION >= 12050
+    const auto status = cudaGetDriverEntryPointByVersion(kName, &found, 12000, cudaEnableDefault, &result);
+#else
+    const auto status = cudaGetDriverEntryPoint(kName, &found, cudaEnableDefault, &result);
+#endif
+    check(status, "the driver cannot be asked for tensor maps");
+    if (found == nullptr) throw std::runtime_error("the driver has no tensor maps: it is older than CUDA 12");
     return reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(found);
   }();
   static_assert(sizeof(TensorMap) == sizeof(CUtensorMap) && alignof(TensorMap) >= alignof(CUtensorMap));
