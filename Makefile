@@ -18,10 +18,10 @@ study: $(VENV)/.built
 	$(BIN)/pyprof study quick -o $(RUN) $(if $(wildcard $(RUN)/records.jsonl),--resume)
 
 test: $(VENV)/.built-test
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2
 
 test-slow: $(VENV)/.built-test
-	$(BIN)/python -m pytest -m 'slow and not training' -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m 'slow and not training' -n 2
 
 # On a machine with a GPU: build for that card in place, test, measure, and write bench/results/CARD.md to be committed.
 # With PYTHON= that Python's packages are used as they are, and nothing is downloaded; so too with VENV= (empty).

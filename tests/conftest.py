@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import sys
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import pytest
 
 from pyprof.timing.clock import HostStopwatch
 
+# Workers share the cores: threads that wait for each other take ten times as long where there are more than cores.
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+if WORKERS > 1:
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // WORKERS)))
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell has put this into the background of a script, and what tests start would ignore Ctrl-C like it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A worker takes a whole file, whose fixtures are made once; but one example at a time, each of which is long."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file: str = super()._split_scope(nodeid)
+            return nodeid if file == "tests/test_examples.py" else file
+
+    return Scheduling(config, log)
 
 
 @pytest.fixture(autouse=True)

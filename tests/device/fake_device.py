@@ -12,9 +12,10 @@ from pyprof.device import Device, MemoryBudget, MemoryReading
 from pyprof.timing.clock import Call
 
 WIDTH = 8
-# What a call takes to start, what a token of an example takes to compute, and what it allocates.
-LAUNCH_NS = 1_000
-TOKEN_NS = 30_000
+# What a call takes to start, what a token of an example takes to compute, and what it allocates. A quarter of a second,
+# for which timing goes on beyond a precise figure, is then a few rounds.
+LAUNCH_NS = 100_000
+TOKEN_NS = 3_000_000
 TOKEN_BYTES = 1_000
 FREE_BYTES = 100_000
 RATE = 5e9
