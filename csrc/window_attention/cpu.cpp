@@ -105,24 +105,58 @@ void share(int64_t count, int64_t grain, size_t bytes, const Work& work) {
   });
 }
 
+// Whether the heads of one position lie side by side, as projections give them, and its neighbours far away.
+bool heads_lie_together(const Problem& problem) { return problem.key_strides.row > problem.key_strides.head; }
+
+// The order in which forward takes its blocks of queries: all blocks of a head, which have keys in common, or all heads
+// of a block, which share pages where heads lie together. A head alone has a page for every few positions then, more
+// than the processor keeps translations of. The output's heads always lie together, which counts where it is large and
+// a window so narrow that blocks have few keys in common.
+class BlockOrder {
+ public:
+  BlockOrder(const Problem& problem, const Forward& forward)
+      : problem_(problem), blocks_((problem.length + kForwardBlock - 1) / kForwardBlock) {
+    constexpr int64_t kNarrow = 64, kLarge = 4 << 20;
+    const int64_t reach = std::min(problem.left, problem.length) + std::min(problem.right, problem.length);
+    const int64_t bytes = problem.length * forward.output_strides.row * (problem.type == Type::float32 ? 4 : 2);
+    heads_inside_ = heads_lie_together(problem) || (reach <= kNarrow && bytes > kLarge);
+  }
+
+  int64_t count() const { return problem_.batch * problem_.heads * blocks_; }
+
+  // Where block number `index` begins.
+  Place place(int64_t index) const {
+    const int64_t inner = heads_inside_ ? problem_.heads : blocks_, outer = heads_inside_ ? blocks_ : problem_.heads;
+    const int64_t low = index % inner, high = index / inner % outer;
+    return {index / inner / outer, heads_inside_ ? low : high, (heads_inside_ ? high : low) * kForwardBlock};
+  }
+
+  // Block number `index`, before those up to `end`.
+  Slice slice(int64_t index, int64_t end) const {
+    const Place from = place(index);
+    return {from.batch, from.head, from.row, std::min(problem_.length, from.row + kForwardBlock),
+            index + 1 < end ? place(index + 1) : Place{}};
+  }
+
+ private:
+  const Problem& problem_;
+  const int64_t blocks_;
+  bool heads_inside_;
+};
+
 }  // namespace
 
 void cpu_forward(const Problem& problem, const Forward& forward) {
   const Kernels& kernels = choose(problem.type);
-  constexpr int64_t kBlock = 128;
-  const int64_t blocks = (problem.length + kBlock - 1) / kBlock;
-  const int64_t heads = problem.batch * problem.heads;
   const bool global = problem.global_keys > 0;
+  const BlockOrder order(problem, forward);
   const size_t bytes = std::max(kernels.forward_scratch(problem), global ? kernels.global_scratch(problem) : 0);
-  share(heads * blocks, 1, bytes, [&](int64_t begin, int64_t end, void* scratch) {
-    while (begin < end) {
-      // Global keys are joined to a block while it is in the cache.
-      const int64_t head = begin / blocks, stop = global ? begin + 1 : std::min(end, (head + 1) * blocks);
-      const Slice slice{head / problem.heads, head % problem.heads, (begin - head * blocks) * kBlock,
-                        std::min(problem.length, (stop - head * blocks) * kBlock)};
+  share(order.count(), 1, bytes, [&](int64_t begin, int64_t end, void* scratch) {
+    for (; begin < end; ++begin) {
+      const Slice slice = order.slice(begin, end);
       kernels.forward(problem, forward, slice, scratch);
+      // Global keys are joined to a block while it is in the cache.
       if (global) kernels.join_global(problem, forward, slice, scratch);
-      begin = stop;
     }
   });
 }

@@ -194,14 +194,18 @@ struct TileForward final : ForwardSlice {
                       strips[s].lanes, strips[s].scores, ahead);
   }
 
-  // Queries and output of the tile after the one at `tile`, and keys and values of that one block later.
+  // Queries and output of the tile after the one at `tile`, and as many keys and values of the next slice.
   void look_ahead(int64_t tile) const {
-    const int64_t head = slice.head / (problem.heads / problem.key_heads), key = tile + kForwardBlock + dims.right;
     ahead.clear();
-    ahead.add(elements(problem.key, problem.key_strides, head, key), problem.key_strides.row);
-    ahead.add(elements(problem.value, problem.value_strides, head, key), problem.value_strides.row);
-    ahead.add(elements(problem.query, problem.query_strides, slice.head, tile + kTile), problem.query_strides.row);
-    ahead.add(output(tile + kTile), forward.output_strides.row);
+    const Place next = tile_after(tile), keyed = slice.after;
+    if (keyed.batch >= 0) {
+      const Place key = keys_at(keyed, tile - slice.begin);
+      ahead.add(input(problem.key, problem.key_strides, key), problem.key_strides.row);
+      ahead.add(input(problem.value, problem.value_strides, key), problem.value_strides.row);
+    }
+    if (next.batch < 0) return;
+    ahead.add(input(problem.query, problem.query_strides, next), problem.query_strides.row);
+    ahead.add(input(forward.output, forward.output_strides, next), forward.output_strides.row);
   }
 
   // One kind of work for both strips before the next: tiles wait for what vectors have just stored.
@@ -231,7 +235,7 @@ struct TileForward final : ForwardSlice {
       finite = store_transposed(strip.lanes, dims.dim, inverse, strip.rows, static_cast<uint16_t*>(output(strip.first)),
                                 forward.output_strides.row);
     } else {
-      float* to = buffers.output + (strip.first - block) * dims.padded;
+      float* to = buffers.output + (strip.first - slice.begin) * dims.padded;
       add_transposed(strip.lanes, dims.dim, strip.shrink, !strip.starts, to);
       if (!strip.ends) return;
       store_rows(problem.type, output(strip.first), forward.output_strides.row, strip.rows, dims, to, inverse, 1);

@@ -7,7 +7,6 @@
 namespace pyprof::window {
 namespace {
 
-constexpr int64_t kForwardBlock = 128;  // queries that share packed keys and values
 constexpr float kInfinity = __builtin_inff();
 
 inline int64_t forward_chunk(const Problem& p) {
@@ -65,7 +64,6 @@ struct ForwardSlice {
   Scratch scratch;
   const ForwardBuffers buffers;
   const int64_t chunk;
-  int64_t block = 0;  // the first query of the block at hand
   Rows keys, values;  // key j is at row j - base
   int64_t base = 0;
   mutable Lead lead;
@@ -83,7 +81,19 @@ struct ForwardSlice {
         query_factor(static_cast<float>(p.scale) * kLog2e) {}
 
   const void* input(const void* base, const Strides& strides, int64_t head, int64_t row) const {
-    return at(problem.type, base, slice.batch * strides.batch + head * strides.head + row * strides.row);
+    return input(base, strides, Place{slice.batch, head, row});
+  }
+  const void* input(const void* base, const Strides& strides, const Place& place) const {
+    return at(problem.type, base, place.batch * strides.batch + place.head * strides.head + place.row * strides.row);
+  }
+
+  // What comes after the slice's tile that begins at query `tile`.
+  Place tile_after(int64_t tile) const {
+    return tile + kTile < slice.end ? Place{slice.batch, slice.head, tile + kTile} : slice.after;
+  }
+  // The keys and values that a place's queries want beside those of the queries before them.
+  Place keys_at(Place place, int64_t further) const {
+    return {place.batch, place.head / (problem.heads / problem.key_heads), place.row + further + dims.right};
   }
 
   // The keys and values [begin, end), as they lie in memory or packed.
@@ -104,17 +114,15 @@ struct ForwardSlice {
   }
 
   void run() {
-    for (block = slice.begin; block < slice.end; block += kForwardBlock) {
-      const int64_t stop = smaller(block + kForwardBlock, slice.end);
-      const int64_t first = dims.first(block), end = dims.end(stop - 1);
-      for (int64_t begin = first; begin < end; begin += chunk) {
-        const int64_t to = smaller(begin + chunk, end);
-        take_keys(begin, to);
-        for (int64_t tile = block; tile < stop; tile += kTile) run_tile(tile, smaller(kTile, stop - tile), begin, to);
-      }
-      for (int64_t i = block; i < stop; ++i)
-        if (dims.end(i) <= dims.first(i)) write_empty(i);
+    const int64_t first = dims.first(slice.begin), end = dims.end(slice.end - 1);
+    for (int64_t begin = first; begin < end; begin += chunk) {
+      const int64_t to = smaller(begin + chunk, end);
+      take_keys(begin, to);
+      for (int64_t tile = slice.begin; tile < slice.end; tile += kTile)
+        run_tile(tile, smaller(kTile, slice.end - tile), begin, to);
     }
+    for (int64_t i = slice.begin; i < slice.end; ++i)
+      if (dims.end(i) <= dims.first(i)) write_empty(i);
   }
 
   float* lse(int64_t i) const {
@@ -139,8 +147,8 @@ struct ForwardSlice {
     const int64_t begin = larger(first, chunk_begin), end = smaller(last, chunk_end);
     if (begin >= end) return;
     int strips = rows > kStrip ? 2 : 1;
-    Strip both[2] = {Strip(dims, buffers, block, tile, rows, 0, chunk_begin, chunk_end),
-                     Strip(dims, buffers, block, tile, rows, strips - 1, chunk_begin, chunk_end)};
+    Strip both[2] = {Strip(dims, buffers, slice.begin, tile, rows, 0, chunk_begin, chunk_end),
+                     Strip(dims, buffers, slice.begin, tile, rows, strips - 1, chunk_begin, chunk_end)};
     // A strip whose keys are all in another chunk has nothing to do here.
     if (strips == 2 && both[1].sight.count() == 0) strips = 1;
     if (both[0].sight.count() == 0) both[0] = both[--strips];
@@ -167,16 +175,18 @@ struct ForwardSlice {
     scores(keys.data, dims.padded, wanted, count, lead);
   }
 
-  // The rows of the tile after the one at `tile`; keys and values that are packed, of that one block later.
+  // The rows of the tile after the one at `tile`; keys and values that are packed, of the next slice.
   void look_ahead(int64_t tile) const {
     lead.clear();
     if (!is_direct(problem) || dims.padded != 64) return;
-    const int64_t next = tile + kTile, head = slice.head / (problem.heads / problem.key_heads);
-    const int64_t key = (keys.data == buffers.keys ? tile + kForwardBlock : next) + dims.right;
-    lead.add(input(problem.query, problem.query_strides, slice.head, next), problem.query_strides.row);
-    lead.add(input(problem.key, problem.key_strides, head, key), problem.key_strides.row);
-    lead.add(input(problem.value, problem.value_strides, head, key), problem.value_strides.row);
-    lead.add(output(next), forward.output_strides.row);
+    const Place next = tile_after(tile), keyed = keys.data == buffers.keys ? slice.after : next;
+    if (next.batch >= 0) lead.add(input(problem.query, problem.query_strides, next), problem.query_strides.row);
+    if (keyed.batch >= 0) {
+      const Place key = keys_at(keyed, keys.data == buffers.keys ? tile - slice.begin : 0);
+      lead.add(input(problem.key, problem.key_strides, key), problem.key_strides.row);
+      lead.add(input(problem.value, problem.value_strides, key), problem.value_strides.row);
+    }
+    if (next.batch >= 0) lead.add(input(forward.output, forward.output_strides, next), forward.output_strides.row);
   }
 
   void write_lse(const Strip& strip) const {
@@ -276,7 +286,7 @@ struct ForwardSlice {
       const Strip& strip = strips[s];
       const bool whole = strip.starts && strip.ends;
       direct[s] = whole && is_direct(problem);
-      to[s] = {buffers.output + (strip.first - block) * dims.padded, dims.padded};
+      to[s] = {buffers.output + (strip.first - slice.begin) * dims.padded, dims.padded};
       if (direct[s]) to[s] = {static_cast<float*>(output(strip.first)), forward.output_strides.row};
       for (int64_t r = 0; r < kStrip; ++r) inverse[s][r] = whole ? 1 / strip.sum[r] : 1;
       for (int64_t r = 0; r < strip.rows && !strip.starts; ++r)

@@ -8,15 +8,23 @@
 
 namespace pyprof::window {
 
-// A piece of work for one thread. Forward: queries [begin, end) of query head `head`. Backward: queries and keys
-// [begin, end) of key head `head`, for all query heads that share it; `begin` is a multiple of kTile.
+// Where a thread goes on after a slice, so that it can ask for those rows ahead; nowhere where `batch` is negative.
+struct Place {
+  int64_t batch = -1, head = 0, row = 0;
+};
+
+// A piece of work for one thread. Forward: queries [begin, end) of query head `head`, at most kForwardBlock of them.
+// Backward: queries and keys [begin, end) of key head `head`, for all query heads that share it; `begin` is a multiple
+// of kTile.
 struct Slice {
   int64_t batch, head, begin, end;
+  Place after = {};
 };
 
 // Queries are taken in tiles of this many, aligned within the sequence, whatever the slices: results do not depend on
 // the number of threads.
 constexpr int64_t kTile = 32;
+constexpr int64_t kForwardBlock = 128;  // queries that share packed keys and values
 
 struct Kernels {
   const char* name;
