@@ -33,31 +33,32 @@ MOST_ROUNDS = 1000
 Attend = Callable[[list[Tensor]], Tensor]
 
 
-def kinds(problem: Problem) -> dict[str, Attend]:
+def kinds(problem: Problem) -> dict[str, tuple[Attend, int]]:
+    """What is called, and how many global rows it is given."""
+
     def of_window(count: int) -> Attend:
         return lambda given: window_attention(*given[:3], problem.window, global_keys=count)
 
-    def longformer(count: int) -> Attend:
-        def attend(given: list[Tensor]) -> Tensor:
-            query, key, value, rows, keys, values = given
-            return global_attention(query, key, value, rows[:, :, :count], keys, values, problem.window)
+    def longformer(given: list[Tensor]) -> Tensor:
+        query, key, value, rows, keys, values = given
+        return global_attention(query, key, value, rows, keys, values, problem.window)
 
-        return attend
-
-    found = {"window": of_window(0)}
+    found: dict[str, tuple[Attend, int]] = {"window": (of_window(0), 0)}
     for count in COUNTS:
-        found[f"{count} global keys"] = of_window(count)
-        found[f"Longformer, {count}"] = longformer(count)
+        found[f"{count} global keys"] = of_window(count), 0
+        found[f"Longformer, {count}"] = longformer, count
     return found
 
 
-def call(attend: Attend, inputs: Inputs, others: Inputs, backward: bool) -> Callable[[], object]:
-    tensors = [each for given in (inputs, others) for each in (given.query, given.key, given.value)]
+def call(kind: tuple[Attend, int], inputs: Inputs, others: Inputs, backward: bool) -> Callable[[], object]:
+    attend, rows = kind
+    own = [others.query[:, :, :rows].contiguous(), others.key, others.value] if rows else []
+    tensors = [inputs.query, inputs.key, inputs.value, *own]
     if not backward:
         return lambda: attend(tensors)
     leaves = [tensor.detach().requires_grad_() for tensor in tensors]
     output = attend(leaves)
-    return lambda: torch.autograd.grad(output, leaves, inputs.grad_output, retain_graph=True, allow_unused=True)
+    return lambda: torch.autograd.grad(output, leaves, inputs.grad_output, retain_graph=True)
 
 
 def main() -> int:
@@ -74,9 +75,7 @@ def main() -> int:
         for mode in ("forward", "backward"):
             note(f"{dtype}, {mode} ...")
             with torch.set_grad_enabled(mode == "backward"):
-                calls = {
-                    name: call(attend, inputs, others, mode == "backward") for name, attend in kinds(problem).items()
-                }
+                calls = {name: call(kind, inputs, others, mode == "backward") for name, kind in kinds(problem).items()}
                 taken = interleave(calls, RoundLimits(chosen.seconds, MOST_ROUNDS))
             for name in calls:
                 ratio = taken.ratio(name, "window")

@@ -14,6 +14,7 @@ def choice(
     right: int,
     own_keys: bool,
     dropout: bool,
+    global_keys: bool,
     hopper: bool,
     /,
 ) -> int: ...

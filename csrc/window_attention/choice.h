@@ -37,6 +37,7 @@ struct Choice {
   bool in_eights = false;      // each side counts as the next multiple of 8
   bool own_keys = false;       // heads share no key
   bool kept = false;           // no dropout
+  bool global_keys = false;    // runs with global keys too
   bool hopper = false;         // compute capability 9.0 alone, rows aligned to 16 bytes, and only where it is asked for
 };
 
@@ -126,18 +127,26 @@ inline constexpr Choice kChoices[] = {
      .name = "mma",
      .direction = Direction::forward,
      .is_16_bit = true,
-     .why = "any strides, every card from Ampere on; window 16, 8 x 12 x 2500: 60, FlashAttention-2 188"},
+     .why = "any strides, every card from Ampere on; window 16, 8 x 12 x 2500: 60, FlashAttention-2 188",
+     .global_keys = true},
     {.kernel = Kernel::mma,
      .name = "mma",
      .direction = Direction::backward,
      .is_16_bit = true,
-     .why = "the same; window 16, 8 x 12 x 2500: 203, FlashAttention-2 363"},
+     .why = "the same; window 16, 8 x 12 x 2500: 203, FlashAttention-2 363",
+     .global_keys = true},
     {.kernel = Kernel::plain,
      .name = "plain",
      .direction = Direction::forward,
      .is_16_bit = false,
-     .why = "no tensor core multiplies float32 as it is"},
-    {.kernel = Kernel::plain, .name = "plain", .direction = Direction::backward, .is_16_bit = false, .why = "the same"},
+     .why = "no tensor core multiplies float32 as it is; global keys are joined by PyTorch's products",
+     .global_keys = true},
+    {.kernel = Kernel::plain,
+     .name = "plain",
+     .direction = Direction::backward,
+     .is_16_bit = false,
+     .why = "the same",
+     .global_keys = true},
 };
 
 // What the table asks of a problem.
@@ -145,7 +154,7 @@ struct Asked {
   Direction direction;
   bool is_16_bit;
   int64_t head_dim, left, right;
-  bool own_keys, dropout;
+  bool own_keys, dropout, global_keys;
   bool hopper;  // the card is of compute capability 9.0, rows are aligned, and somebody asks for its kernels
 };
 
@@ -156,7 +165,8 @@ inline bool fits(const Choice& line, const Asked& asked) {
   const bool head_dim = line.head_dim == 0 ? asked.head_dim == 32 || asked.head_dim == 64 || asked.head_dim == 128
                                            : asked.head_dim == line.head_dim;
   return line.direction == asked.direction && line.is_16_bit == asked.is_16_bit && head_dim && width <= line.widest &&
-         (asked.own_keys || !line.own_keys) && (!asked.dropout || !line.kept) && (asked.hopper || !line.hopper);
+         (asked.own_keys || !line.own_keys) && (!asked.dropout || !line.kept) &&
+         (!asked.global_keys || line.global_keys) && (asked.hopper || !line.hopper);
 }
 
 // The line that is taken, or null where there is none.
@@ -175,6 +185,7 @@ inline Asked asked_of(const Problem& problem, Direction direction, bool hopper) 
           problem.right,
           problem.heads == problem.key_heads,
           Dropout(problem.dropout_p).active(),
+          problem.global_keys > 0,
           hopper};
 }
 

@@ -194,6 +194,31 @@ void cpu_backward(const Problem& problem, const Backward& given) {
   });
 }
 
+void cpu_global_rows_forward(const Problem& problem, const GlobalRowsForward& forward) {
+  const Kernels& kernels = choose(problem.type);
+  constexpr int64_t kStrip = 16;
+  const int64_t strips = (forward.rows + kStrip - 1) / kStrip, heads = problem.batch * problem.heads;
+  const size_t bytes = kernels.global_rows_scratch(problem, kStrip);
+  share(heads * strips, 1, bytes, [&](int64_t begin, int64_t end, void* scratch) {
+    for (; begin < end; ++begin) {
+      const int64_t head = begin / strips, first = begin % strips * kStrip;
+      const Slice slice{head / problem.heads, head % problem.heads, first, std::min(forward.rows, first + kStrip)};
+      kernels.global_rows_forward(problem, forward, slice, scratch);
+    }
+  });
+}
+
+void cpu_global_rows_backward(const Problem& problem, const GlobalRowsBackward& backward) {
+  const Kernels& kernels = choose(problem.type);
+  const size_t bytes = kernels.global_rows_scratch(problem, backward.rows);
+  share(problem.batch * problem.heads, 1, bytes, [&](int64_t begin, int64_t end, void* scratch) {
+    for (; begin < end; ++begin) {
+      const Slice slice{begin / problem.heads, begin % problem.heads, 0, backward.rows};
+      kernels.global_rows_backward(problem, backward, slice, scratch);
+    }
+  });
+}
+
 const char* cpu_isa(Type type) { return choose(type).name; }
 
 }  // namespace pyprof::window

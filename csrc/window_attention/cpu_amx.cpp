@@ -82,10 +82,20 @@ class Tiles {
 
 #include "window_attention/cpu_bfloat16.h"
 #include "window_attention/cpu_global.h"
+#include "window_attention/cpu_global_rows.h"
 
 namespace pyprof::window {
-const Kernels amx_kernels{"amx",           tile_forward,    tile_backward,         join_global_keys,
-                          add_global_keys, forward_scratch, tile_backward_scratch, global_scratch};
+const Kernels amx_kernels{"amx",
+                          tile_forward,
+                          tile_backward,
+                          join_global_keys,
+                          add_global_keys,
+                          forward_scratch,
+                          tile_backward_scratch,
+                          global_scratch,
+                          global_rows_forward,
+                          global_rows_backward,
+                          global_rows_scratch};
 }
 #pragma GCC pop_options
 #endif

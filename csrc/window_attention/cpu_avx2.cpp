@@ -15,10 +15,12 @@
 #include "window_attention/cpu_backward.h"
 #include "window_attention/cpu_forward.h"
 #include "window_attention/cpu_global.h"
+#include "window_attention/cpu_global_rows.h"
 
 namespace pyprof::window {
-const Kernels avx2_kernels{"avx2",          forward_slice,   backward_slice,   join_global_keys,
-                           add_global_keys, forward_scratch, backward_scratch, global_scratch};
+const Kernels avx2_kernels{
+    "avx2",           forward_slice,  backward_slice,      join_global_keys,     add_global_keys,    forward_scratch,
+    backward_scratch, global_scratch, global_rows_forward, global_rows_backward, global_rows_scratch};
 }
 #pragma GCC pop_options
 #endif

@@ -17,30 +17,37 @@ inline Dims global_dims(const Problem& p, int64_t batch) {
   return dims;
 }
 
-struct GlobalBuffers {
-  float *keys, *values, *query, *grad, *copy, *query_lanes, *grad_lanes, *weights, *grads, *factors, *lse, *delta, *sum,
-      *products;
-  float *grad_keys, *grad_values;
+// Some keys and some queries, with all that lies between them: [key][kTile] for a strip or a tile of the queries.
+struct PairBuffers {
+  float *keys, *values, *grad_keys, *grad_values, *weights, *grads, *factors;
+  float *query, *grad, *query_lanes, *grad_lanes, *delta;
 
-  GlobalBuffers(const Problem& p, Scratch& scratch) {
-    const int64_t padded = (p.head_dim + 15) / 16 * 16, tile = kTile * padded;
-    const int64_t count = smaller(p.global_keys, p.length), rows = (count + kBeyond) * padded;
+  PairBuffers(const Problem& p, int64_t key_count, int64_t queries, Scratch& scratch) {
+    const int64_t padded = (p.head_dim + 15) / 16 * 16, rows = (key_count + kBeyond) * padded;
+    const int64_t scores = (kSpare + key_count + kBeyond) * kTile;
     keys = scratch.floats(rows);
     values = scratch.floats(rows);
-    query = scratch.floats(tile);
-    grad = scratch.floats(tile);
-    copy = scratch.floats(tile);
-    query_lanes = scratch.floats(tile);
-    grad_lanes = scratch.floats(tile);
-    weights = scratch.floats((count + kBeyond) * kTile);
-    grads = scratch.floats((count + kBeyond) * kTile);
-    factors = scratch.floats(p.dropout_p > 0 ? count * kStrip : 0);
-    lse = scratch.floats(kTile);
-    delta = scratch.floats(kTile);
-    sum = scratch.floats(kTile);
-    products = scratch.floats(kTile);
     grad_keys = scratch.floats(rows);
     grad_values = scratch.floats(rows);
+    weights = scratch.floats(scores) + kSpare * kTile;
+    grads = scratch.floats(scores) + kSpare * kTile;
+    factors = scratch.floats(p.dropout_p > 0 ? key_count * kStrip : 0);
+    query = scratch.floats(queries * padded);
+    grad = scratch.floats(queries * padded);
+    query_lanes = scratch.floats(queries * padded);
+    grad_lanes = scratch.floats(queries * padded);
+    delta = scratch.floats(queries);
+  }
+};
+
+struct GlobalBuffers : PairBuffers {
+  float *copy, *lse, *sum, *products;
+
+  GlobalBuffers(const Problem& p, Scratch& scratch) : PairBuffers(p, smaller(p.global_keys, p.length), kTile, scratch) {
+    copy = scratch.floats(kTile * ((p.head_dim + 15) / 16 * 16));
+    lse = scratch.floats(kTile);
+    sum = scratch.floats(kTile);
+    products = scratch.floats(kTile);
   }
 };
 
@@ -266,12 +273,25 @@ struct GlobalBackward : GlobalKeys {
       const int64_t seen = dims.end(tile.first + r);
       if (seen > 0) add_to_row(rows.grad_query(tile.head, tile.first + r), 1, buffers.grads + r, buffers.keys, seen);
     }
-    for (int64_t j = 0; j < dims.keys; ++j) {
-      // Query i sees key j from i = j + left + 1 on.
-      const int64_t from = larger(0, j - dims.right - tile.first);
-      add_rows(buffers.grads + j * kTile, queries, from, tile.rows, buffers.grad_keys + j * dims.padded);
-      add_rows(buffers.weights + j * kTile, grads, from, tile.rows, buffers.grad_values + j * dims.padded);
-    }
+    add_to_keys(tile, buffers.grads, queries, buffers.grad_keys);
+    add_to_keys(tile, buffers.weights, grads, buffers.grad_values);
+  }
+
+  // to[j][:] += sum over the tile's queries i that see key j of weights[j][i] * of[i][:]
+  void add_to_keys(const QueryTile& tile, const float* weights, const Rows& of, float* to) const {
+    // Query i sees key j from i = j + left + 1 on: after the first tiles all see all keys.
+    const bool all = dims.keys - 1 - dims.right <= tile.first;
+    for (int64_t j = 0; all && j < dims.keys; j += kRows)
+      product<kRows, true, false>({weights + j * kTile,
+                                   of,
+                                   tile.rows,
+                                   {to + j * dims.padded, dims.padded},
+                                   smaller(kRows, dims.keys - j),
+                                   kOnes,
+                                   true},
+                                  dims.padded, {});
+    for (int64_t j = 0; !all && j < dims.keys; ++j)
+      add_rows(weights + j * kTile, of, larger(0, j - dims.right - tile.first), tile.rows, to + j * dims.padded);
   }
 
   // Delta, and in the place of sums what weights are to be multiplied by: as the window's part has found them of all

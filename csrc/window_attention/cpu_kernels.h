@@ -37,6 +37,10 @@ struct Kernels {
   size_t (*forward_scratch)(const Problem&);  // bytes, aligned to 64
   size_t (*backward_scratch)(const Problem&);
   size_t (*global_scratch)(const Problem&);
+  // The rows of global tokens, some of a head or, in the backward pass, all of them; scratch is by their number.
+  void (*global_rows_forward)(const Problem&, const GlobalRowsForward&, const Slice&, void* scratch);
+  void (*global_rows_backward)(const Problem&, const GlobalRowsBackward&, const Slice&, void* scratch);
+  size_t (*global_rows_scratch)(const Problem&, int64_t rows);
 };
 
 extern const Kernels portable_kernels;

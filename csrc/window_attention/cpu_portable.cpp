@@ -97,8 +97,10 @@ void store8_float16(const float* from, float scale, uint16_t* to) { narrow8<c10:
 #include "window_attention/cpu_backward.h"
 #include "window_attention/cpu_forward.h"
 #include "window_attention/cpu_global.h"
+#include "window_attention/cpu_global_rows.h"
 
 namespace pyprof::window {
-const Kernels portable_kernels{"portable",      forward_slice,   backward_slice,   join_global_keys,
-                               add_global_keys, forward_scratch, backward_scratch, global_scratch};
+const Kernels portable_kernels{"portable",          forward_slice,        backward_slice,     join_global_keys,
+                               add_global_keys,     forward_scratch,      backward_scratch,   global_scratch,
+                               global_rows_forward, global_rows_backward, global_rows_scratch};
 }

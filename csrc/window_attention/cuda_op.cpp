@@ -31,7 +31,8 @@ bool runs_on_tensor_cores(const Problem& problem) {
   TORCH_CHECK(problem.type != Type::float64, "window_attention: float64 runs in impl 'reference' on the host only");
   TORCH_CHECK(problem.head_dim == 32 || problem.head_dim == 64 || problem.head_dim == 128,
               "window_attention: impl 'cuda' takes a head_dim of 32, 64 or 128, not ", problem.head_dim);
-  TORCH_CHECK(problem.global_keys == 0, "window_attention: impl 'cuda' has global keys in float16 and bfloat16 only");
+  TORCH_CHECK(problem.global_keys == 0,
+              "window_attention: float32 has no global keys on CUDA: pyprof/ops/columns.py joins them");
   TORCH_CHECK(plain_supports(problem), "window_attention: impl 'cuda' cannot number the parts of ", problem.batch,
               " x ", problem.heads, " heads of length ", problem.length, ": split the batch");
   return false;

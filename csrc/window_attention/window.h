@@ -72,6 +72,29 @@ struct Backward {
   float* kept = nullptr;  // the host kernels' own: two numbers for each query where there are global keys
 };
 
+// The rows of global tokens, queries that see every key: the problem's `query` is (batch, heads, rows, head_dim) and
+// its heads share no key; the window is not used, and dropped(i, j) counts i among the rows. `output` is (batch, heads,
+// rows, head_dim), contiguous and float32; `statistics` holds for each row its largest score in powers of two and one
+// over the sum of the weights beside it.
+struct GlobalRowsForward {
+  int64_t rows;
+  float* output;
+  float* statistics;
+};
+
+// As for `Backward`, each gradient written in full: that of the queries like `output`, the others like key and value.
+struct GlobalRowsBackward {
+  int64_t rows;
+  const void* grad_output;
+  Strides grad_output_strides;
+  const float* output;
+  const float* statistics;
+  float* grad_query;
+  void* grad_key;
+  void* grad_value;
+  Strides grad_key_strides, grad_value_strides;
+};
+
 // The window's keys are [first_key(i), end_key(i)), none where the end is not after the first; those before it that are
 // seen too are [0, leading_keys(i)). `keys` is the number of keys that take part: min(length, key_lengths[batch]). In
 // another type than int64_t where registers are few.
@@ -143,6 +166,8 @@ void reference_forward(const Problem& problem, const Forward& forward);
 void reference_backward(const Problem& problem, const Backward& backward);
 void cpu_forward(const Problem& problem, const Forward& forward);
 void cpu_backward(const Problem& problem, const Backward& backward);
+void cpu_global_rows_forward(const Problem& problem, const GlobalRowsForward& forward);
+void cpu_global_rows_backward(const Problem& problem, const GlobalRowsBackward& backward);
 
 // The instruction set that cpu_* use here for `type`: portable, avx2, avx512, avx512_bf16 or amx. PYPROF_CPU_ISA lowers
 // it; std::invalid_argument where it names what this CPU lacks.

@@ -128,20 +128,25 @@ def dense(inputs: Inputs, dtype: torch.dtype) -> dict[str, Tensor]:
     }
 
 
-def _blocks(inputs: Inputs) -> Iterator[tuple[slice, slice, Tensor]]:
+def _blocks(inputs: Inputs) -> Iterator[tuple[slice, slice | Tensor, Tensor]]:
     """Blocks of queries, the keys that any of them may see, and which pairs are hidden, (B or 1, 1, rows, keys)."""
     problem = inputs.problem
     left, right = (min(side, problem.length) for side in problem.window)
+    leading = min(problem.global_keys, problem.length)
     sequences = problem.batch * problem.heads
     rows = _MOST_ROWS
-    while rows > 16 and sequences * rows * (rows + left + right) > _BLOCK_ELEMENTS:
+    while rows > 16 and sequences * rows * (rows + left + right + leading) > _BLOCK_ELEMENTS:
         rows //= 2
     positions = torch.arange(problem.length, device=inputs.query.device)
     for begin in range(0, problem.length, rows):
         end = min(begin + rows, problem.length)
-        keys = slice(max(0, begin - left), min(problem.length, end + right))
-        queries, near = positions[begin:end, None], positions[keys]
-        hidden = ((near < queries - left) | (near > queries + right))[None, None]
+        window = slice(max(0, begin - left), min(problem.length, end + right))
+        queries, near = positions[begin:end, None], positions[window]
+        keys: slice | Tensor = window
+        if leading:
+            keys = near = torch.cat((positions[: min(leading, window.start)], near))
+        before = (near < queries - left) & (near >= leading)
+        hidden = (before | (near > queries + right))[None, None]
         if inputs.key_lengths is not None:
             hidden = hidden | (near >= inputs.key_lengths[:, None, None, None])
         yield slice(begin, end), keys, hidden

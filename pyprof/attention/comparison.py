@@ -31,11 +31,11 @@ MODES = ("forward", "backward")
 class Grid:
     """What to compare: every length x window x dtype, each in every mode.
 
-    `windows` are (left, right) neighbours without the token itself. `impls` are names (see `peers.names`), `auto` being
-    pyprof's own; the others are compared with the first one. `kernels` maps names to functions of the user's,
-    see `Kernel`. `care` is for each problem and mode. An implementation is accurate as long as it is off by at most
-    `tolerance` times the error of the same-dtype eager result; a kernel of the user's that is off by more than twice
-    that is refused.
+    `windows` are (left, right) neighbours without the token itself; the first `global_keys` keys are seen beside them.
+    `impls` are names (see `peers.names`), `auto` being pyprof's own; the others are compared with the first one.
+    `kernels` maps names to functions of the user's, see `Kernel`. `care` is for each problem and mode. An
+    implementation is accurate as long as it is off by at most `tolerance` times the error of the same-dtype eager
+    result; a kernel of the user's that is off by more than twice that is refused.
     """
 
     lengths: tuple[int, ...] = (512, 1024, 2500)
@@ -48,6 +48,7 @@ class Grid:
     heads: int = 12
     head_dim: int = 64
     device: str = "cpu"
+    global_keys: int = 0
     care: RoundLimits = field(default_factory=RoundLimits)
     tolerance: float = TOLERANCE
     seed: int = 0
@@ -66,7 +67,7 @@ class Grid:
     def problems(self) -> list[Problem]:
         """All problems, dtype by dtype; raises UsageError for a senseless one."""
         return [
-            Problem(length, window, self.batch, self.heads, self.head_dim, dtype, self.device)
+            Problem(length, window, self.batch, self.heads, self.head_dim, dtype, self.device, self.global_keys)
             for dtype, length, window in product(self.dtypes, self.lengths, self.windows)
         ]
 

@@ -26,7 +26,7 @@ class Kernel:
     """``function(query, key, value, window)``, tensors (batch, heads, length, head_dim), window (left, right).
 
     It returns the output, in the query's shape and dtype. Where it takes keywords named `key_lengths` or `scale`, as
-    `pyprof.window_attention` does, these are checked too.
+    `pyprof.window_attention` does, these are checked too; only one that takes `global_keys` is asked for them.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Kernel:
             parameters = inspect.signature(function).parameters
         except (TypeError, ValueError):  # native code does not always have a signature
             return cls(name, function, frozenset())
-        return cls(name, function, frozenset({"key_lengths", "scale"} & set(parameters)))
+        return cls(name, function, frozenset({"key_lengths", "scale", "global_keys"} & set(parameters)))
 
     def __call__(self, inputs: Inputs, window: tuple[int, int] | None = None) -> Tensor:
         keywords: dict[str, object] = {}
@@ -47,6 +47,7 @@ class Kernel:
             keywords["key_lengths"] = inputs.key_lengths
         if inputs.scale is not None:
             keywords["scale"] = inputs.scale
+        keywords |= self._global_keys(inputs.problem)
         window = inputs.problem.window if window is None else window
         return self.function(inputs.query, inputs.key, inputs.value, window, **keywords)
 
@@ -54,9 +55,18 @@ class Kernel:
         """The kernel as one to be compared with the others."""
 
         def variants(problem: Problem) -> Iterator[Variant]:
-            yield Variant(lambda query, key, value: self.function(query, key, value, problem.window))
+            keywords = self._global_keys(problem)
+            yield Variant(lambda query, key, value: self.function(query, key, value, problem.window, **keywords))
 
         return Implementation(self.name, variants, foreign=True)
+
+    def _global_keys(self, problem: Problem) -> dict[str, object]:
+        """The keyword for global keys, where a problem has any; raises NotImplementedError where there is none."""
+        if problem.global_keys == 0:
+            return {}
+        if "global_keys" not in self.keywords:
+            raise NotImplementedError(f"{self.name} takes no keyword global_keys")
+        return {"global_keys": problem.global_keys}
 
 
 def load(name: str) -> Kernel:
@@ -80,7 +90,7 @@ def check(kernel: Kernel, problems: Sequence[Problem], *, backward: bool, tolera
 
 
 def _small(problem: Problem) -> Problem:
-    longest = sum(problem.window) + _BEYOND
+    longest = sum(problem.window) + problem.global_keys + _BEYOND
     return replace(problem, batch=_BATCH, heads=_HEADS, length=min(problem.length, longest))
 
 

@@ -61,7 +61,7 @@ def measure(
     stopwatch: Stopwatch | None = None,
 ) -> ProblemResult:
     """Check, weigh and time every implementation on one problem; what fails is a row with its reason."""
-    useful, _ = flops(*problem.shape, problem.window, backward=mode == "backward")
+    useful, _ = flops(*problem.shape, problem.window, backward=mode == "backward", global_keys=problem.global_keys)
     moved = least_bytes(problem.shape, problem.torch_dtype.itemsize, mode)
     device = devices.of(problem.device)
     prepared = attempt(lambda: _candidates(problem, mode, implementations, tolerance))
@@ -158,7 +158,7 @@ def _candidate(
     call = InTurn(calls) if len(calls) > 1 else calls[0]
     host = host_seconds(device, call, device.stopwatch().clock) if device.has_own_time else None
     window = inputs.problem.window if implementation.windowed else (inputs.problem.length,) * 2
-    useful, _ = flops(*inputs.problem.shape, window, backward=backward)
+    useful, _ = flops(*inputs.problem.shape, window, backward=backward, global_keys=inputs.problem.global_keys)
     return _Candidate(implementation.name, variant.label, call, accuracy, extra, useful, host)
 
 

@@ -73,8 +73,12 @@ def _operator(name: str) -> Callable[[Problem], Iterator[Variant]]:
         from pyprof.ops.window_attention import window_attention
 
         def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-            return window_attention(query, key, value, window=problem.window, impl=name)
+            return window_attention(
+                query, key, value, window=problem.window, impl=name, global_keys=problem.global_keys
+            )
 
+        if name in _WITHOUT_GLOBAL_KEYS:
+            _no_global_keys(problem, name)
         yield Variant(attend)
 
     return variants
@@ -86,7 +90,7 @@ def _sdpa(problem: Problem) -> Iterator[Variant]:
 
     length = problem.length
     _needs(problem, length * length * (problem.torch_dtype.itemsize + _MASK_WORK), "a dense mask")
-    hidden = ~visible_keys(length, problem.window, device=problem.torch_device)
+    hidden = ~visible_keys(length, problem.window, device=problem.torch_device, global_keys=problem.global_keys)
     mask = torch.zeros(length, length, dtype=problem.torch_dtype, device=problem.torch_device)
     mask = mask.masked_fill_(hidden, -torch.inf)[None, None]
 
@@ -101,6 +105,7 @@ def _flash(problem: Problem) -> Iterator[Variant]:
     from pyprof.ops.flash import flash_window_attention
 
     _in_16_bits(problem)
+    _no_global_keys(problem, "FlashAttention")
 
     def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         return flash_window_attention(query, key, value, problem.window)
@@ -130,6 +135,7 @@ def _flash_attn(problem: Problem) -> Iterator[Variant]:
     """The package flash-attn, with its window."""
     function = _of_package("flash_attn", "flash_attn_func", "flash-attn")
     _in_16_bits(problem)
+    _no_global_keys(problem, "FlashAttention")
 
     def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         given = (tensor.transpose(1, 2) for tensor in (query, key, value))
@@ -143,6 +149,7 @@ def _flash_4(problem: Problem) -> Iterator[Variant]:
     """FlashAttention-4, the package flash-attn-4, with its window."""
     function = _of_package("flash_attn.cute", "flash_attn_func", "flash-attn-4")
     _in_16_bits(problem)
+    _no_global_keys(problem, "FlashAttention")
 
     def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         given = (tensor.transpose(1, 2) for tensor in (query, key, value))
@@ -155,6 +162,7 @@ def _flash_4(problem: Problem) -> Iterator[Variant]:
 def _natten(problem: Problem) -> Iterator[Variant]:
     """The package NATTEN in one dimension, whose window keeps its size at the edges."""
     function = _of_package("natten", "na1d", "natten")
+    _no_global_keys(problem, "NATTEN")
     left, right = problem.window
     if left != right:
         raise NotImplementedError("NATTEN's window is as wide on both sides")
@@ -181,12 +189,18 @@ def _in_16_bits(problem: Problem) -> None:
         raise NotImplementedError("FlashAttention and cuDNN compute in 16 bits: choose bfloat16 or float16")
 
 
+def _no_global_keys(problem: Problem, what: str) -> None:
+    if problem.global_keys:
+        raise NotImplementedError(f"{what} has no global keys")
+
+
 def _flex(problem: Problem) -> Iterator[Variant]:
     """FlexAttention, compiled for this very shape, with block masks of several sizes that are made beforehand."""
     from torch.nn.attention.flex_attention import flex_attention
 
     from pyprof.ops.flex import block_mask
 
+    _no_global_keys(problem, "the block mask of flex")
     left, right = problem.window
     length, device = problem.length, problem.torch_device
     _needs(problem, length * length * _MASK_WORK, "FlexAttention's block mask")
@@ -246,4 +260,5 @@ _ON_A_GPU: dict[str, Callable[[Problem], Iterator[Variant]]] = {
     "flash-attn-4": _flash_4,
     "natten": _natten,
 }
+_WITHOUT_GLOBAL_KEYS = ("chunks",)
 _OF_SOMETHING_ELSE = ("dense-flash", "dense-cudnn", "natten")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pyprof import device as devices
 from pyprof.errors import UsageError
-from pyprof.ops.arguments import is_pair
+from pyprof.ops.arguments import check_global_keys, is_pair
 
 DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16")}
 # Queries and keys times this have scores of a deviation of 36: a softmax that forgets the maximum overflows in float32,
@@ -22,8 +22,9 @@ LARGE = 6.0
 class Problem:
     """Sliding-window attention over `batch` sequences: `window` is (left, right), the neighbours on each side.
 
-    The token itself is not counted in the window, and is always seen; (w, 0) is causal. Raises UsageError for a size
-    below one, a negative window or an unknown dtype.
+    The token itself is not counted in the window, and is always seen; (w, 0) is causal. The first `global_keys` keys
+    are seen by all queries whose window begins after them. Raises UsageError for a size below one, a negative window
+    or number of global keys, or an unknown dtype.
     """
 
     length: int
@@ -33,6 +34,7 @@ class Problem:
     head_dim: int = 64
     dtype: str = "float32"
     device: str = "cpu"
+    global_keys: int = 0
 
     def __post_init__(self) -> None:
         for name in ("length", "batch", "heads", "head_dim"):
@@ -40,6 +42,7 @@ class Problem:
                 raise UsageError(f"the {name.replace('_', ' ')} has to be at least 1, not {getattr(self, name)}")
         if not is_pair(self.window):
             raise UsageError(f"a window is (left, right) neighbours, at least 0 each, not {self.window}")
+        check_global_keys(self.global_keys)
         if self.dtype not in DTYPES:
             raise UsageError(f"there is no dtype {self.dtype!r} here: choose from {', '.join(DTYPES)}")
 
@@ -67,7 +70,9 @@ class Problem:
 
     def __str__(self) -> str:
         left, right = self.window
-        return f"{self.batch} x {self.heads} x {self.length:,} x {self.head_dim}, window {left}+{right}, {self.dtype}"
+        keys = f", global keys {self.global_keys}" if self.global_keys else ""
+        shape = f"{self.batch} x {self.heads} x {self.length:,} x {self.head_dim}"
+        return f"{shape}, window {left}+{right}{keys}, {self.dtype}"
 
 
 @dataclass(frozen=True)

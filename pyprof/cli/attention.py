@@ -38,13 +38,15 @@ implementations:
   package.module:function
              yours: function(query, key, value, window), tensors (batch, heads,
              length, head_dim), window (left, right); checked first, and refused
-             if it is wrong; parameters key_lengths and scale are checked too
+             if it is wrong; parameters key_lengths and scale are checked too,
+             and --global-keys needs one of that name, global_keys
 """
 _EPILOG = """\
 examples:
   pyprof attention                           the defaults, about a minute
   pyprof attention --lengths 2500 --windows 16 --impls auto,flex --modes forward
   pyprof attention --windows 32:0 --dtypes float32,bfloat16   causal
+  pyprof attention --lengths 4096 --windows 256 --global-keys 4
   pyprof attention --impl mine:kernel --lengths 500 --json > mine.json
   pyprof attention --choices                 which CUDA kernel runs, and why
 """
@@ -73,6 +75,13 @@ def add(commands: Commands) -> None:
     )
     what.add_argument(
         "--modes", type=names, default=("forward", "backward"), metavar="A,B", help="forward, backward (default: both)"
+    )
+    what.add_argument(
+        "--global-keys",
+        type=whole(0),
+        default=0,
+        metavar="N",
+        help="so many of the first keys are seen by every later query too (default: 0)",
     )
     what.add_argument("--batch", type=whole(1), default=1, metavar="N", help="sequences (default: 1)")
     what.add_argument("--heads", type=whole(1), default=12, metavar="N", help="heads (default: 12)")
@@ -171,6 +180,7 @@ def _grid(options: argparse.Namespace) -> Grid:
         batch=options.batch,
         heads=options.heads,
         head_dim=options.head_dim,
+        global_keys=options.global_keys,
         device=options.device,
         care=RoundLimits(options.seconds),
         tolerance=options.tolerance,

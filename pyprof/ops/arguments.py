@@ -73,12 +73,9 @@ def checked(
         raise UsageError(f"scale is {scale}: it must be a finite number, or None for 1 / sqrt(head_dim)")
     if not 0.0 <= dropout_p < 1.0:
         raise UsageError(f"dropout_p is {dropout_p}: it must be at least 0 and below 1")
-    if not isinstance(global_keys, int) or isinstance(global_keys, bool) or global_keys < 0:
-        raise UsageError(f"global_keys is {global_keys!r}: it must be a whole number of at least 0")
+    check_global_keys(global_keys)
     if global_keys and impl in _WITHOUT_GLOBAL_KEYS:
         raise UsageError(f"impl {impl!r} has no global keys: set global_keys=0, or choose impl='auto'")
-    if global_keys and impl == "cuda" and query.dtype == torch.float32:
-        raise UsageError("impl 'cuda' has global keys in float16 and bfloat16 only: convert, or choose impl='sdpa'")
     return Arguments(
         query,
         key,
@@ -89,6 +86,12 @@ def checked(
         float(dropout_p),
         min(global_keys, 2**62),
     )
+
+
+def check_global_keys(global_keys: Any) -> None:
+    """Raise UsageError unless `global_keys` is a whole number of at least 0."""
+    if not isinstance(global_keys, int) or isinstance(global_keys, bool) or global_keys < 0:
+        raise UsageError(f"global_keys is {global_keys!r}: it must be a whole number of at least 0")
 
 
 def check_window(window: Any) -> tuple[int, int]:

@@ -13,7 +13,7 @@ import torch
 
 import pyprof._window
 from pyprof.errors import UsageError
-from pyprof.ops.arguments import check_window
+from pyprof.ops.arguments import check_global_keys, check_window
 from pyprof.ops.operator import cpu_isa
 
 Direction = Literal["forward", "backward"]
@@ -27,8 +27,9 @@ class Line:
     """A line of the table of CUDA kernels: what a problem has to be for it, and what speaks for it.
 
     `head_dim` None is 32, 64 and 128; `widest` is the most neighbours of both sides together, None any, where
-    `in_eights` counts each side as the next multiple of 8; `own_keys`: no key head is shared; `no_dropout`; `hopper`:
-    compute capability 9.0 alone, rows aligned to 16 bytes, and PYPROF_CUDA_KERNELS=hopper asks for it.
+    `in_eights` counts each side as the next multiple of 8; `own_keys`: no key head is shared; `no_dropout`;
+    `global_keys`: they may be asked for; `hopper`: compute capability 9.0 alone, rows aligned to 16 bytes, and
+    PYPROF_CUDA_KERNELS=hopper asks for it.
     """
 
     kernel: str
@@ -39,6 +40,7 @@ class Line:
     in_eights: bool
     own_keys: bool
     no_dropout: bool
+    global_keys: bool
     hopper: bool
     why: str
 
@@ -67,6 +69,7 @@ def window_attention_choice(
     capability: tuple[int, int] | None = None,
     shared_keys: bool = False,
     dropout: bool = False,
+    global_keys: int = 0,
 ) -> Choice:
     """Which kernel `window_attention(..., impl="auto")` takes.
 
@@ -78,12 +81,14 @@ def window_attention_choice(
         capability: of the CUDA device, such as (9, 0); None is the host.
         shared_keys: whether several heads share a key head.
         dropout: whether weights are dropped.
+        global_keys: how many of the first keys every later query sees too.
 
     Hopper's kernels have run on an emulation only so far: they are taken where the environment variable
     PYPROF_CUDA_KERNELS is "hopper". Raises UsageError where nothing runs, and says what does.
     """
     dtype = _dtype(dtype)
     left, right = check_window(window)
+    check_global_keys(global_keys)
     if direction not in ("forward", "backward"):
         raise UsageError(f"direction is {direction!r}: it must be forward or backward")
     if capability is None:
@@ -92,9 +97,8 @@ def window_attention_choice(
         raise UsageError(f"compute capability {_dotted(capability)} is too old: the CUDA kernels need 8.0 or newer")
 
     def taken(hopper: bool) -> Line:
-        number = pyprof._window.choice(
-            direction == "backward", dtype in _HALF, head_dim, left, right, not shared_keys, dropout, hopper
-        )
+        settings = (head_dim, left, right, not shared_keys, dropout, global_keys > 0, hopper)
+        number = pyprof._window.choice(direction == "backward", dtype in _HALF, *settings)
         if number < 0:
             raise UsageError(f"head_dim is {head_dim}: impl 'cuda' takes 32, 64 and 128, or set impl='sdpa'")
         return choices()[number]

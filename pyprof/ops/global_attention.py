@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn import functional
 
 from pyprof.errors import UsageError
 from pyprof.ops import operator
 from pyprof.ops.arguments import Arguments, checked
+from pyprof.ops.columns import needs_columns, with_columns
+from pyprof.ops.global_rows import attend_rows, rows_backward
 from pyprof.ops.window_attention import NATIVE, resolve_impl, window_attention
 
 
@@ -70,9 +71,12 @@ def global_attention(
     if name not in NATIVE:
         raise UsageError(f"impl {name!r} has no global tokens: choose auto, {', '.join(NATIVE)}")
     arguments = checked((query, key, value), window, key_lengths, scale, dropout_p, name, tokens)
+    if needs_columns(arguments, name):
+        attended, _ = attend_rows(rows, row_keys, row_values, arguments, name, None)
+        return torch.cat((attended, with_columns(arguments, name)[0][:, :, tokens:]), dim=2)
     given = (query, key, value, rows, row_keys, row_values, arguments, name)
-    attended: Tensor = _GlobalAttention.apply(*given)  # type: ignore[no-untyped-call]
-    return attended
+    joined: Tensor = _GlobalAttention.apply(*given)  # type: ignore[no-untyped-call]
+    return joined
 
 
 class _GlobalAttention(torch.autograd.Function):
@@ -90,58 +94,21 @@ class _GlobalAttention(torch.autograd.Function):
     ) -> Tensor:
         seed = operator.draw_seed(arguments)
         output, lse = operator.call(arguments, impl, seed)
-        weights = _weights_of_rows(rows, row_keys, arguments)
-        kept = functional.dropout(torch.ones_like(weights), arguments.dropout_p) if arguments.dropout_p else None
-        dropped = weights if kept is None else weights * kept
+        attended, saved = attend_rows(rows, row_keys, row_values, arguments, impl, seed)
         tokens = rows.shape[2]
-        output[:, :, :tokens] = dropped.to(rows.dtype) @ row_values
+        output[:, :, :tokens] = attended
         # Beside an infinite sum the weights of the queries that were written over are zeros: they have no gradients.
         lse[:, :, :tokens] = torch.inf
         ctx.arguments, ctx.impl = arguments, impl
-        ctx.save_for_backward(query, key, value, rows, row_keys, row_values, output, lse, weights, kept, seed)
+        ctx.save_for_backward(query, key, value, rows, row_keys, row_values, output, lse, seed, *saved)
         return output
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, rows, row_keys, row_values, output, lse, weights, kept, seed = ctx.saved_tensors
-        arguments: Arguments = ctx.arguments
-        band = operator.call_backward(arguments, ctx.impl, seed, (query, key, value), grad_output, output, lse)
+        query, key, value, rows, row_keys, row_values, output, lse, seed, *saved = ctx.saved_tensors
+        arguments, impl = ctx.arguments, ctx.impl
+        band = operator.call_backward(arguments, impl, seed, (query, key, value), grad_output, output, lse)
         grad = grad_output[:, :, : rows.shape[2]]
-        dropped = weights if kept is None else weights * kept
-        grad_weights = (grad @ row_values.mT).to(weights.dtype)
-        if kept is not None:
-            grad_weights = grad_weights * kept
-        grad_scores = weights * (grad_weights - (weights * grad_weights).sum(dim=-1, keepdim=True))
-        grad_scores = (grad_scores * arguments.scale).to(rows.dtype)
-        return (
-            *band,
-            grad_scores @ row_keys,
-            _outer(grad_scores, rows, row_keys),
-            _outer(dropped.to(rows.dtype), grad, row_values),
-            None,
-            None,
-        )
-
-
-def _weights_of_rows(rows: Tensor, row_keys: Tensor, arguments: Arguments) -> Tensor:
-    """The softmax of the global rows, (batch, heads, tokens, length), in float32 at least."""
-    scores = (rows @ row_keys.mT).to(torch.promote_types(rows.dtype, torch.float32)) * arguments.scale
-    if arguments.key_lengths is None:
-        return scores.softmax(dim=-1)
-    hidden = torch.arange(row_keys.shape[2], device=rows.device) >= arguments.key_lengths[:, None, None, None]
-    return scores.masked_fill(hidden, -torch.inf).softmax(dim=-1).masked_fill(hidden, 0.0)
-
-
-def _outer(weights: Tensor, rows: Tensor, like: Tensor) -> Tensor:
-    """weights^T rows, in the order of dimensions that `like` has, so that autograd's way back copies nothing."""
-    made = torch.empty_like(like)
-    if made.is_contiguous() or made.is_cuda:
-        return weights.mT @ rows
-    for one, some, to in zip(weights.flatten(0, 1), rows.flatten(0, 1), _matrices(made), strict=True):
-        torch.mm(one.mT, some, out=to)
-    return made
-
-
-def _matrices(tensor: Tensor) -> list[Tensor]:
-    return [matrix for sequence in tensor.unbind(0) for matrix in sequence.unbind(0)]
+        own = rows_backward(grad, rows, row_keys, row_values, tuple(saved), arguments, impl, seed)
+        return (*band, *own, None, None)

@@ -1,4 +1,4 @@
-"""The operators `torch.ops.pyprof.window_attention` and its backward: loading, fake kernels, FLOP formulas.
+"""The operators `torch.ops.pyprof.window_attention`, `global_rows` and their backwards: loading, fakes, FLOP formulas.
 
 Importing this loads the compiled library, which holds the schemas, autograd and the kernels for the host; under a
 PyTorch with CUDA it loads the library with the CUDA kernels too, where that was built.
@@ -7,6 +7,7 @@ PyTorch with CUDA it loads the library with the CUDA kernels too, where that was
 from __future__ import annotations
 
 import importlib.util
+import math
 from typing import Any
 
 import torch
@@ -23,6 +24,8 @@ if HAS_CUDA:
 
 _FORWARD = torch.ops.pyprof.window_attention.default
 _BACKWARD = torch.ops.pyprof.window_attention_backward.default
+_ROWS = torch.ops.pyprof.global_rows.default
+_ROWS_BACKWARD = torch.ops.pyprof.global_rows_backward.default
 
 
 def cpu_isa(dtype: torch.dtype) -> str:
@@ -69,6 +72,34 @@ def call_backward(
     settings = _settings(arguments, impl, seed)
     grad_query, grad_key, grad_value = _BACKWARD(grad_output, None, *tensors, output, lse, *settings)
     return grad_query, grad_key, grad_value
+
+
+def global_rows(
+    arguments: Arguments, seed: Tensor | None, rows: Tensor, keys: Tensor, values: Tensor
+) -> tuple[Tensor, Tensor]:
+    """What queries (batch, heads, rows, head_dim) see of all keys, on the host: (output, statistics), in float32."""
+    output, statistics = _ROWS(rows, keys, values, *_settings_of_rows(arguments, seed))
+    return output, statistics
+
+
+def global_rows_backward(
+    arguments: Arguments,
+    seed: Tensor | None,
+    grad_output: Tensor,
+    rows: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    output: Tensor,
+    statistics: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of rows, in float32, of keys and of values."""
+    tensors = (grad_output, rows, keys, values, output, statistics)
+    grad_rows, grad_keys, grad_values = _ROWS_BACKWARD(*tensors, *_settings_of_rows(arguments, seed))
+    return grad_rows, grad_keys, grad_values
+
+
+def _settings_of_rows(arguments: Arguments, seed: Tensor | None) -> tuple[Any, ...]:
+    return arguments.key_lengths, arguments.scale, arguments.dropout_p, seed
 
 
 def _settings(arguments: Arguments, impl: str, seed: Tensor | None) -> tuple[Any, ...]:
@@ -121,6 +152,17 @@ def _fake_backward(
     return _fake_gradient(query), _fake_gradient(key), _fake_gradient(value)
 
 
+def _fake_rows(rows: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
+    output = rows.new_empty(rows.shape, dtype=torch.float32)
+    return output, output.new_empty((*rows.shape[:3], 2))
+
+
+def _fake_rows_backward(
+    grad_output: Tensor, rows: Tensor, key: Tensor, value: Tensor, *_: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    return rows.new_empty(rows.shape, dtype=torch.float32), _fake_gradient(key), _fake_gradient(value)
+
+
 def _fake_gradient(tensor: Tensor) -> Tensor:
     return torch.empty_like(tensor if tensor.stride(-1) == 1 else tensor.contiguous())
 
@@ -131,6 +173,8 @@ def _statistics_type(query: Tensor) -> torch.dtype:
 
 torch.library.register_fake(_FORWARD, _fake_forward)
 torch.library.register_fake(_BACKWARD, _fake_backward)
+torch.library.register_fake(_ROWS, _fake_rows)
+torch.library.register_fake(_ROWS_BACKWARD, _fake_rows_backward)
 
 
 def _second_backward(ctx: Any, *_: Any) -> None:
@@ -156,3 +200,13 @@ def _forward_flops(query: Any, key: Any, value: Any, left: int, right: int, *res
 def _backward_flops(grad_output: Any, grad_lse: Any, query: Any, *rest: Any, **_: Any) -> int:
     _key, _value, _output, _lse, left, right, *others = rest
     return _flops(query, (left, right), True, *others)
+
+
+@register_flop_formula(torch.ops.pyprof.global_rows)
+def _rows_flops(rows: Any, key: Any, *_: Any, **__: Any) -> int:
+    return 4 * int(math.prod(rows)) * int(key[2])
+
+
+@register_flop_formula(torch.ops.pyprof.global_rows_backward)
+def _rows_backward_flops(grad_output: Any, rows: Any, key: Any, *_: Any, **__: Any) -> int:
+    return 10 * int(math.prod(rows)) * int(key[2])

@@ -14,8 +14,9 @@ from torch import Tensor
 import pyprof._window
 from pyprof.errors import UsageError
 from pyprof.ops import operator
-from pyprof.ops.arguments import checked
+from pyprof.ops.arguments import Arguments, checked
 from pyprof.ops.chunks import chunked_attention
+from pyprof.ops.columns import needs_columns, with_columns
 from pyprof.ops.flash import flash_window_attention
 from pyprof.ops.flex import flex_window_attention
 from pyprof.ops.operator import cpu_isa, flops
@@ -70,7 +71,8 @@ def window_attention(
             forward only on the host; flash: FlashAttention-2 on CUDA, in 16 bits, no key_lengths; chunks: equal sides
             of at least 1.
         global_keys: so many of the first keys are seen by every query whose window begins after them: global columns,
-            or with a causal window attention sinks. They are meant to be few; flex, flash and chunks take none.
+            or with a causal window attention sinks. They are meant to be few; flex, flash and chunks take none, and in
+            float32 on CUDA PyTorch's products join them to the kernel's window.
 
     Returns:
         (batch, heads, length, head_dim) in the query's type. From a native implementation its transpose(1, 2) is
@@ -88,7 +90,7 @@ def window_attention(
     arguments = checked((query, key, value), window, key_lengths, scale, dropout_p, name, global_keys)
     if name in _COMPOSED:
         return _COMPOSED[name](query, key, value, arguments.window, **arguments.options())
-    return operator.call(arguments, name)[0]
+    return _native(arguments, name)[0]
 
 
 def window_attention_with_lse(
@@ -116,7 +118,11 @@ def window_attention_with_lse(
         if both is not None:
             return both
     arguments = checked((query, key, value), window, key_lengths, scale, dropout_p, name, global_keys)
-    return operator.call(arguments, name)
+    return _native(arguments, name)
+
+
+def _native(arguments: Arguments, name: str) -> tuple[Tensor, Tensor]:
+    return with_columns(arguments, name) if needs_columns(arguments, name) else operator.call(arguments, name)
 
 
 def resolve_impl(impl: str, query: Tensor) -> str:

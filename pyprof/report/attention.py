@@ -53,6 +53,7 @@ def _header(comparison: Comparison, marks: Glyphs) -> RenderableType:
     grid = comparison.grid
     title = Text.assemble(("pyprof", "bold bright_blue"), f" {marks.dot} ", ("sliding-window attention", "bold"))
     title.append(f", batch {grid.batch}, {plural(grid.heads, 'head')} of {grid.head_dim}")
+    title.append(f", {plural(grid.global_keys, 'global key')}" if grid.global_keys else "")
     lines = [title, Text(device_line(comparison.environment, grid.device))]
     if not comparison.complete:
         lines.append(Text("stopped before the end; what was measured until then:", "bold yellow"))

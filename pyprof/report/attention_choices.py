@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 _READING = (
     "The first line that fits is taken. Width: neighbours of both sides together; (8): each side counts as the next "
-    "multiple of 8. Figures: us on an H100, bfloat16; of Hopper's kernels those of prototypes.",
+    "multiple of 8; global keys: they may be asked for. Figures: us on an H100, bfloat16; of Hopper's kernels those of "
+    "prototypes.",
     "Hopper's kernels (compute capability 9.0, rows aligned to 16 bytes) have not run on a card yet: they are taken "
     "only where the environment variable PYPROF_CUDA_KERNELS is hopper. pyprof.window_attention_choice tells which "
     "kernel a problem takes.",
@@ -46,4 +47,4 @@ def write(lines: Sequence[Line], console: Console) -> None:
 
 
 def _conditions(line: Line) -> list[str]:
-    return ["own keys"] * line.own_keys + ["no dropout"] * line.no_dropout
+    return ["own keys"] * line.own_keys + ["no dropout"] * line.no_dropout + ["global keys"] * line.global_keys

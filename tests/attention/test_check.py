@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ import torch
 from pyprof.attention import Problem, check
 from pyprof.attention.check import Standard, dense
 from pyprof.attention.problem import make_inputs
+from pyprof.ops.window_attention import window_attention
 
 WINDOWS = [(0, 0), (1, 0), (0, 3), (5, 5), (4, 9), (40, 40), (10**12, 10**12)]
 
@@ -36,6 +38,20 @@ def test_the_exact_result_is_that_of_plain_attention_and_autograd(right, monkeyp
     found, wanted = dense(inputs, torch.float64), by_autograd(right, inputs, torch.float64)
     for name, tensor in wanted.items():
         torch.testing.assert_close(found[name], tensor, rtol=1e-12, atol=1e-12, msg=name)
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_the_first_keys_are_seen_beside_the_window(monkeypatch, window):
+    monkeypatch.setattr(check, "_MOST_ROWS", 16)
+    inputs = make_inputs(replace(problem(window), global_keys=3))
+    inputs = replace(inputs, key_lengths=torch.tensor([37, 11]))
+    found = dense(inputs, torch.float64)
+    for count, alike in ((3, True), (2, False)):
+        kernel = partial(window_attention, impl="reference", global_keys=count)
+        wanted = by_autograd(kernel, inputs, torch.float64)
+        near = [torch.allclose(found[name], tensor, atol=1e-10) for name, tensor in wanted.items()]
+        covered = window[0] >= 36
+        assert all(near) if alike or covered else not any(near)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])

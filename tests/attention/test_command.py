@@ -24,6 +24,15 @@ def right(query, key, value, window):
 def counts_itself(query, key, value, window):
     return right(query, key, value, (window[0] - 1, window[1] - 1))
 
+def with_keys(query, key, value, window, global_keys=0):
+    position = torch.arange(query.shape[2])
+    ahead = position - position[:, None]
+    mask = (ahead >= -window[0]) & (ahead <= window[1]) | (ahead < 0) & (position < global_keys)
+    return torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+
+def without_keys(query, key, value, window, global_keys=0):
+    return right(query, key, value, window)
+
 def forward_only(query, key, value, window):
     with torch.no_grad():
         return right(query, key, value, window)
@@ -76,6 +85,25 @@ def test_json_is_one_document_and_progress_is_elsewhere(capsys):
         document["contests"][1]["rows"][1]["status"] == "skipped"
     )  # chunks know equal sides only, which is no failure
     assert "[2/2]" in err
+
+
+def test_global_keys_are_seen_by_those_that_can(capsys, kernels):
+    mine = ("--impl", f"{kernels}:right", "--impl", f"{kernels}:with_keys", "--impl", f"{kernels}:without_keys")
+    settings = (*SMALL, "--impls", "auto,sdpa,chunks", "--global-keys", "3", "--modes", "forward")
+    code, out, _ = run(capsys, *settings, *mine[:4], "--json")
+    document = json.loads(out)
+    (contest,) = document["contests"]
+    assert code == 0
+    assert document["plan"]["global_keys"] == contest["problem"]["global_keys"] == 3
+    assert [row["status"] for row in contest["rows"]] == ["ok", "ok", "skipped", "skipped", "ok"]
+    assert "chunks has no global keys" in contest["rows"][2]["reason"]
+    assert "takes no keyword global_keys" in contest["rows"][3]["reason"]
+    code, out, err = run(capsys, *settings, *mine[4:])
+    assert (code, out) == (2, "")
+    assert "without_keys is wrong" in err
+    code, out, _ = run(capsys, *SMALL, "--impls", "auto", "--global-keys", "1", "--modes", "forward")
+    assert "1 global key" in out
+    assert run(capsys, *SMALL, "--global-keys", "-1")[0] == 2
 
 
 def test_a_kernel_of_the_users_stands_in_the_table(capsys, kernels):

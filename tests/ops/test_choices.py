@@ -51,11 +51,18 @@ def test_nobody_gets_the_kernels_of_hopper_unasked():
         (("bfloat16", 64, (33, 32)), {"direction": "backward"}, "hopper_one_pass_64"),
         (("bfloat16", 128, (1, 1)), {"direction": "backward"}, "hopper_one_pass_128"),
         (("bfloat16", 32, (1, 1)), {}, "mma"),
+        (("bfloat16", 64, (16, 16)), {"global_keys": 4}, "mma"),
+        (("bfloat16", 128, (16, 16)), {"global_keys": 1, "direction": "backward"}, "mma"),
+        (("float32", 64, (16, 16)), {"global_keys": 4}, "plain"),
         (("bfloat16", 64, (16, 16)), {"capability": (10, 0)}, "mma"),
     ],
 )
 def test_the_first_line_that_fits_is_taken(asked, arguments, options, name):
     assert kernel(*arguments, **options) == name
+
+
+def test_the_host_has_global_keys_in_the_same_kernels():
+    assert window_attention_choice("float32", 64, 16, global_keys=4) == window_attention_choice("float32", 64, 16)
 
 
 def test_every_line_is_taken_by_some_problem(asked):
@@ -84,6 +91,7 @@ def test_the_host_tells_its_instruction_set():
         (("int", 64, 16), {}, "dtype"),
         (("bfloat16", 48, 16), {}, "head_dim is 48"),
         (("bfloat16", 64, (-1, 2)), {}, "window"),
+        (("bfloat16", 64, 16), {"global_keys": -1}, "global_keys is -1"),
         (("bfloat16", 64, 16), {"direction": "sideways"}, "sideways"),
         (("bfloat16", 64, 16), {"capability": (7, 5)}, "7.5 is too old"),
         (("bfloat16", 7, 16), {"capability": None}, "head_dim is 7"),

@@ -23,6 +23,7 @@ def attention_page(comparison: Comparison) -> str:
     grid_of = comparison.grid
     impls = list(dict.fromkeys(row.impl for result in comparison.results for row in result.rows))
     shape = f"batch {grid_of.batch}, {grid_of.heads} heads of {grid_of.head_dim}"
+    shape += f", global keys {grid_of.global_keys}" if grid_of.global_keys else ""
     said: list[Part] = [
         tag("p", f"Sliding-window attention, {shape}", tag("br"),
             tag("span", device_line(comparison.environment, grid_of.device), class_="faint")),
