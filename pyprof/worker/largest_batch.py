@@ -53,14 +53,20 @@ class Search:
     confirm: Callable[[Case], Record]
     measure: Callable[[Case], Record]
     _peaks: dict[int, int] = field(default_factory=dict)
+    _found: Reading | None = None
 
     def throughput(self) -> Reading:
         """Examples per second at the largest batch that fits the memory budget.
 
-        `detail` holds that batch, its peak in bytes, and the best throughput over the batch sizes with its batch.
-        Raises NothingFitsError where not even one example fits, and IncompleteError where a confirmation fails for
-        another reason than memory.
+        `detail` holds that batch, its peak in bytes, and the best throughput over the batch sizes with its batch. It is
+        searched once, however many indicators ask. Raises NothingFitsError where not even one example fits, and
+        IncompleteError where a confirmation fails for another reason than memory.
         """
+        if self._found is None:
+            self._found = self._search()
+        return self._found
+
+    def _search(self) -> Reading:
         budget, limit = self.study.memory_budget, self.study.batch_limit or BATCH_LIMIT
         assert budget is not None
         confirmed: dict[int, Record] = {}

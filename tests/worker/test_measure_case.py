@@ -253,6 +253,22 @@ def test_throughput_at_the_largest_batch_that_fits() -> None:
     assert best >= reading.value
 
 
+def test_the_largest_batch_is_that_of_the_throughput_and_searched_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    searches = []
+    search = largest_batch.find_largest_batch
+    monkeypatch.setattr(largest_batch, "find_largest_batch", lambda *a, **k: searches.append(1) or search(*a, **k))
+    case = a_case("hungry", 4, batch="largest")
+    for metrics in (["largest_batch"], ["throughput", "largest_batch"]):
+        searches.clear()
+        readings = measure(case, metrics=metrics, memory_budget="205 MiB").record.indicators
+        assert list(readings) == metrics
+        assert (readings["largest_batch"].value, readings["largest_batch"].samples) == (3, (3,))
+        assert readings["largest_batch"].detail["peak"] <= 205 * 2**20
+        assert searches == [1]
+    capped = measure(a_case("quiet", 4, batch="largest"), metrics=["largest_batch"], batch_limit=4).record
+    assert capped.indicators["largest_batch"].detail["limited_by"] == "batch_limit"
+
+
 def test_throughput_where_not_even_one_example_fits() -> None:
     outcome = measure(a_case("hungry", 4, batch="largest"), metrics=["throughput"], memory_budget="20 MiB")
     assert outcome.record.status == "oom"
