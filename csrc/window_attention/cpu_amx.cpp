@@ -82,7 +82,7 @@ class Tiles {
 
 #include "window_attention/cpu_bfloat16.h"
 #include "window_attention/cpu_global.h"
-#include "window_attention/cpu_global_rows.h"
+#include "window_attention/cpu_global_rows_tiles.h"
 
 namespace pyprof::window {
 const Kernels amx_kernels{"amx",
@@ -93,7 +93,7 @@ const Kernels amx_kernels{"amx",
                           forward_scratch,
                           tile_backward_scratch,
                           global_scratch,
-                          global_rows_forward,
+                          tile_rows_forward,
                           global_rows_backward,
                           global_rows_scratch};
 }

@@ -56,12 +56,12 @@ struct Tiles {
 
 #include "window_attention/cpu_bfloat16.h"
 #include "window_attention/cpu_global.h"
-#include "window_attention/cpu_global_rows.h"
+#include "window_attention/cpu_global_rows_tiles.h"
 
 namespace pyprof::window {
-const Kernels avx512_bf16_kernels{"avx512_bf16",       tile_forward,         tile_backward,         join_global_keys,
-                                  add_global_keys,     forward_scratch,      tile_backward_scratch, global_scratch,
-                                  global_rows_forward, global_rows_backward, global_rows_scratch};
+const Kernels avx512_bf16_kernels{"avx512_bf16",     tile_forward,         tile_backward,         join_global_keys,
+                                  add_global_keys,   forward_scratch,      tile_backward_scratch, global_scratch,
+                                  tile_rows_forward, global_rows_backward, global_rows_scratch};
 }
 #pragma GCC pop_options
 #endif

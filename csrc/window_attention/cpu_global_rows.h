@@ -65,9 +65,10 @@ struct GlobalRowsPass {
                       lanes + strip * dims.padded);
   }
   void take_queries() const {
-    take(problem.query, problem.query_strides, static_cast<float>(problem.scale) * kLog2e, buffers.query,
-         buffers.query_lanes);
+    take(problem.query, problem.query_strides, query_factor(), buffers.query, buffers.query_lanes);
   }
+  // It makes of a query's products with keys what is an exponent of two.
+  float query_factor() const { return static_cast<float>(problem.scale) * kLog2e; }
 
   // Keys or values of a block: key j is at row j - base.
   struct Block {
@@ -95,10 +96,10 @@ struct GlobalRowsPass {
     scores(keys.rows.data, dims.padded, &wanted, 1, lead);
   }
 
-  // Factors of dropout for a strip and a block's keys, where it is active.
-  void draw(int64_t strip, const Block& keys) const {
+  // Factors of dropout for a strip and the keys [begin, end), where it is active.
+  void draw(int64_t strip, int64_t begin, int64_t end) const {
     if (dropout.active())
-      dropout_factors(dropout, static_cast<uint32_t>(batch * problem.heads + head), first + strip, keys.begin, keys.end,
+      dropout_factors(dropout, static_cast<uint32_t>(batch * problem.heads + head), first + strip, begin, end,
                       buffers.factors);
   }
 
@@ -119,6 +120,7 @@ struct GlobalRowsPass {
 // The output and what weights are made of again: the largest score in powers of two, and one over their sum.
 struct GlobalRowsForwardPass : GlobalRowsPass {
   const GlobalRowsForward& forward;
+  float score_factor = 1;  // scores times it are exponents of two
 
   GlobalRowsForwardPass(const Problem& p, const GlobalRowsForward& f, const Slice& s, void* memory)
       : GlobalRowsPass(p, s, memory), forward(f) {
@@ -130,14 +132,14 @@ struct GlobalRowsForwardPass : GlobalRowsPass {
   }
 
   void run() const {
-    take_queries();
+    take_lanes();
     for (int64_t begin = 0; begin < dims.keys; begin += kKeyBlock) {
-      const Block keys = block(problem.key, problem.key_strides, begin, buffers.keys);
-      multiply(keys, buffers.query_lanes, buffers.weights);
-      draw(0, keys);
-      for (int g = 0; g < kGroups; ++g) weigh(keys.size(), g * kLanes);
+      const int64_t end = smaller(dims.keys, begin + kKeyBlock);
+      take_scores(begin, end);
+      draw(0, begin, end);
+      for (int g = 0; g < kGroups; ++g) weigh(end - begin, g * kLanes);
       for (int64_t i = 0; i < count; ++i) shrink(buffers.rest[i], buffers.sums + i * dims.padded);
-      add_to_queries(0, buffers.weights, block(problem.value, problem.value_strides, begin, buffers.values), kOnes);
+      add_values(begin, end);
     }
     const int64_t place = (batch * problem.heads + head) * forward.rows + first;
     for (int64_t i = 0; i < count; ++i) {
@@ -149,16 +151,25 @@ struct GlobalRowsForwardPass : GlobalRowsPass {
   }
 
  private:
+  virtual void take_lanes() const { take_queries(); }
+  virtual void take_scores(int64_t begin, int64_t) const {
+    multiply(block(problem.key, problem.key_strides, begin, buffers.keys), buffers.query_lanes, buffers.weights);
+  }
+  virtual void add_values(int64_t begin, int64_t) const {
+    add_to_queries(0, buffers.weights, block(problem.value, problem.value_strides, begin, buffers.values), kOnes);
+  }
+
   // Scores become weights beside the largest score so far; `rest` is what remains of those before.
   void weigh(int64_t keys, int64_t lane) const {
-    const auto before = Vec::load(buffers.top + lane);
-    auto top = before;
+    const auto before = Vec::load(buffers.top + lane), factor = Vec::set1(score_factor);
+    auto top = Vec::set1(-__builtin_inff());
     for (int64_t j = 0; j < keys; ++j) top = Vec::max(Vec::load(buffers.weights + j * kTile + lane), top);
-    const auto rest = Vec::exp2(Vec::sub(before, top));
+    top = Vec::max(Vec::mul(top, factor), before);
+    const auto rest = Vec::exp2(Vec::sub(before, top)), shift = Vec::sub(Vec::set1(0), top);
     auto total = Vec::mul(Vec::load(buffers.total + lane), rest);
     for (int64_t j = 0; j < keys; ++j) {
       float* place = buffers.weights + j * kTile + lane;
-      auto weight = Vec::exp2(Vec::sub(Vec::load(place), top));
+      auto weight = Vec::exp2(Vec::fma(Vec::load(place), factor, shift));
       total = Vec::add(total, weight);
       if (dropout.active()) weight = Vec::mul(weight, Vec::load(buffers.factors + j * kStrip + lane));
       Vec::store(place, weight);
@@ -218,7 +229,7 @@ struct GlobalRowsBackwardPass : GlobalRowsPass {
     for (int64_t strip = 0; strip < count; strip += kStrip) {
       multiply(keys, buffers.query_lanes + strip * dims.padded, buffers.weights);
       multiply(values, buffers.grad_lanes + strip * dims.padded, buffers.grads);
-      draw(strip, keys);
+      draw(strip, keys.begin, keys.end);
       for (int g = 0; g < kGroups; ++g) differentiate(keys.size(), strip + g * kLanes, g * kLanes);
       add_to_queries(strip, buffers.grads, keys, scales);
       add_to_keys(strip, buffers.grads, buffers.query, keys.size(), key_sums, scales);

@@ -56,17 +56,20 @@ CASES = [
     Rows(40, 41, head_dim=72, batch=2, key_lengths=(41, 9), in_rows=True),
     Rows(2, 270, head_dim=256, batch=2, heads=1, key_lengths=(129, 1)),
     Rows(3, 20, batch=3, key_lengths=(20, 0, 5)),
+    Rows(3, 160, head_dim=32, heads=1),
+    Rows(19, 200, head_dim=96, batch=2, key_lengths=(161, 3), in_rows=True),
 ]
 cases = pytest.mark.parametrize("case", CASES, ids=str)
 
 
-def attended(case, impl, dropout=0.0):
+def attended(case, impl, dropout=0.0, scale=None):
     """Global attention whose window has as good as no part in what is asked for: the rows."""
 
     def run(rows, keys, values):
         nothing = torch.zeros_like(keys)
         given = (nothing, nothing, nothing, rows, keys, values)
-        return global_attention(*given, (0, 0), case.lengths(), dropout_p=dropout, impl=impl)[:, :, : case.rows]
+        options = {"scale": scale, "dropout_p": dropout, "impl": impl}
+        return global_attention(*given, (0, 0), case.lengths(), **options)[:, :, : case.rows]
 
     return run
 
@@ -95,14 +98,30 @@ def test_they_are_dense_attention_and_so_are_gradients(case, dtype, isa, monkeyp
         torch.testing.assert_close(mine.double(), reference, atol=tolerance, rtol=tolerance)
 
 
-def test_large_scores_are_as_exact_as_they_can_be():
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_large_scores_are_as_exact_as_they_can_be(dtype):
     case = Rows(4, 300, head_dim=64)
-    tensors = case.tensors(torch.float32, spread=12.0)
+    tensors = case.tensors(dtype, spread=12.0)
     ours = with_gradients(attended(case, "cpu"), tensors)
     plain = with_gradients(exact(case), tensors)
     theirs = with_gradients(exact(case), tuple(tensor.double() for tensor in tensors))
     for mine, eager, reference in zip(ours, plain, theirs, strict=True):
         assert (mine - reference).abs().max() <= 2 * (eager - reference).abs().max()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("scale", [-0.2, 0.0, 0.3])
+def test_any_scale(scale, dtype):
+    case = Rows(3, 150, head_dim=64)
+    tensors = case.tensors(dtype)
+
+    def theirs(rows, keys, values):
+        return (rows @ keys.mT * scale).softmax(dim=-1) @ values
+
+    expected = with_gradients(theirs, tuple(tensor.double() for tensor in tensors))
+    tolerance = 2e-6 if dtype == torch.float32 else 3e-2
+    for mine, reference in zip(with_gradients(attended(case, "cpu", scale=scale), tensors), expected, strict=True):
+        torch.testing.assert_close(mine.double(), reference, atol=tolerance, rtol=tolerance)
 
 
 def test_a_wrong_length_is_seen():
@@ -113,18 +132,19 @@ def test_a_wrong_length_is_seen():
         assert (one - other).abs().max() > 1e-3
 
 
-def weights_of(case, dropout, seed):
+def weights_of(case, dropout, seed, dtype=torch.float32):
     """The kernel's weights, (batch, heads, rows, length), from values that are one in a place of their own."""
-    rows, keys, _ = case.tensors(torch.float32)
+    rows, keys, _ = case.tensors(dtype)
     torch.manual_seed(seed)
-    values = torch.eye(case.length, case.head_dim).expand(case.batch, case.heads, -1, -1)
+    values = torch.eye(case.length, case.head_dim, dtype=dtype).expand(case.batch, case.heads, -1, -1)
     return attended(case, "cpu", dropout)(rows, keys, values)
 
 
-def test_dropout_keeps_some_weights_and_makes_them_larger():
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_dropout_keeps_some_weights_and_makes_them_larger(dtype):
     case = Rows(40, 64, head_dim=64, batch=2, heads=4)
     whole, dropped, again, other = (
-        weights_of(case, rate, seed) for rate, seed in ((0, 1), (0.3, 1), (0.3, 1), (0.3, 2))
+        weights_of(case, rate, seed, dtype) for rate, seed in ((0, 1), (0.3, 1), (0.3, 1), (0.3, 2))
     )
     kept = dropped != 0
     torch.testing.assert_close(dropped[kept], (whole / 0.7)[kept])
@@ -153,9 +173,10 @@ def test_the_backward_drops_what_the_forward_dropped():
         torch.testing.assert_close(mine.double(), reference, atol=1e-5, rtol=1e-5)
 
 
-def test_what_is_not_finite_behind_the_key_lengths_reaches_nobody():
-    case = Rows(3, 200, batch=2, key_lengths=(200, 150))
-    tensors = case.tensors(torch.float32)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_what_is_not_finite_behind_the_key_lengths_reaches_nobody(dtype):
+    case = Rows(3, 200, batch=2, head_dim=64, key_lengths=(200, 150))
+    tensors = case.tensors(dtype)
     clean = with_gradients(attended(case, "cpu"), tensors)
     for tensor in tensors[1:]:
         tensor[1, :, 150:] = torch.nan
