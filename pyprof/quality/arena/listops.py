@@ -39,7 +39,7 @@ class Distribution:
 PUBLISHED = Distribution()
 TINY = Distribution(depth=3, arguments=5, share=0.35, shortest=8, longest=49)
 _COUNTS = {"train": 96_000, "validation": 2_000, "test": 2_000}
-_TINY_COUNTS = {"train": 4_000, "validation": 200, "test": 500}
+_TINY_COUNTS = {"train": 4_000, "validation": 500, "test": 500}
 
 
 class ListOps(Classification):

@@ -45,7 +45,7 @@ _MODULES = (
 _BLOCKS: dict[Split, range] = {"train": range(7), "validation": range(7, 8), "test": range(8, 10)}
 _BLOCK = 2048
 # How many examples the tasks make of passages.
-COUNTS: dict[Split, int] = {"train": 2_000, "validation": 100, "test": 300}
+COUNTS: dict[Split, int] = {"train": 2_000, "validation": 300, "test": 300}
 
 
 def passages(kind: Kind, split: Split, length: int, count: int, seed: int) -> list[bytes]:

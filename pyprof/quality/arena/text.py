@@ -37,7 +37,7 @@ class Text(Classification):
     def plan(self, size: str) -> Plan:
         """The released schedule, 20,000 steps; at tiny what learns within seconds."""
         if size == "tiny":
-            return Plan(steps=60, batch=16, learning_rate=4e-3, warmup=10)
+            return Plan(steps=60, batch=16, learning_rate=2e-2, warmup=10)
         return released(steps=20_000, warmup=8000, check_every=1000)
 
     def split(self, name: Split, size: str, seed: int = 0) -> Sequence[Example]:
