@@ -12,6 +12,7 @@ import torch
 from pyprof.errors import UsageError
 from pyprof.models.zoo import parts
 from pyprof.models.zoo.carried import carrying
+from pyprof.quality import tasks
 from pyprof.quality.judge import judged
 from pyprof.quality.language import VOCABULARY, Language, Windows, bits_per_byte, perplexity
 from pyprof.quality.language_model import judged_with_memory, remembers
@@ -204,3 +205,15 @@ def test_options_replace_those_of_a_mechanism():
 
 def module_of(subject: Subject):
     return encoder(subject, vocabulary=50, longest=40, seed=0).module
+
+
+def test_windows_have_any_length_that_the_text_is_long_enough_for():
+    task = tasks.find("language", length=640)
+    assert task.length("tiny") == task.length("base") == 640
+    assert len(task.split("test", "tiny")[0]["tokens"]) == 640
+    assert task.options["length"] == 640
+    assert "length" not in tasks.find("language").options
+    with pytest.raises(UsageError, match=r"at size tiny it needs 1,310,740 for a test of 8 windows of 8,192"):
+        tasks.find("language", length=8192).split("test", "tiny")
+    with pytest.raises(UsageError, match="the task listops has no length: leave it out"):
+        tasks.find("listops", length=640)
