@@ -69,9 +69,9 @@ class Pathfinder(Classification):
     def plan(self, size: str) -> Plan:
         """The released schedule, 200 passes over 160,000 images; at tiny what learns within seconds."""
         if size == "tiny":
-            # As many pixels in a step of either task.
             short = self.length(size) < 1024
-            return Plan(steps=60 if short else 40, batch=8 if short else 4, learning_rate=1e-2, warmup=10)
+            steps, batch, rate = (60, 8, 1e-2) if short else (40, 4, 4e-3)
+            return Plan(steps=steps, batch=batch, learning_rate=rate, warmup=10)
         batch, clip = self._released
         steps = _COUNTS["train"] // batch
         return Plan(

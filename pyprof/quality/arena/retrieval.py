@@ -44,7 +44,7 @@ class Retrieval(Classification):
     def plan(self, size: str) -> Plan:
         """The released schedule, 5,000 steps; at tiny what learns within seconds."""
         if size == "tiny":
-            return Plan(steps=120, batch=16, learning_rate=4e-3, warmup=10)
+            return Plan(steps=120, batch=16, learning_rate=1e-2, warmup=10)
         return released(steps=5000, warmup=8000, check_every=500)
 
     def split(self, name: Split, size: str, seed: int = 0) -> Sequence[Example]:
