@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pyprof.records.run_directory import Run
+from pyprof.report.charts.arena import arena_charts, score_charts
 from pyprof.report.charts.chart import Chart, Group, Key, Spec, rows
 from pyprof.report.charts.curves import LOGARITHMIC, curve_groups
 from pyprof.report.charts.differences import difference_groups
 from pyprof.report.charts.disagreement import disagreement_groups
+from pyprof.report.charts.growth import growth_charts
 from pyprof.report.charts.least import least_charts
 from pyprof.report.charts.names import chart_name
 from pyprof.report.charts.parts import part_groups
@@ -74,11 +76,20 @@ def figures(told: Several) -> dict[str, Spec]:
             for scaled in scaling_groups(part, told.views[0].indicators, run if len(told.views) > 1 else "")
             for chart in scaled.charts
         ]
-        made |= {each.name: standing(each, each.spec, PAGE, each.height) for each in singles}
+        made |= _alone(singles)
+    names = told.names if len(told.views) > 1 else [""]
+    for run, view in zip(names, told.views, strict=True):
+        made |= _alone(growth_charts(view.growth, run))
+        made |= _alone(score_charts(view.scores, run))
+        made |= _alone(arena_charts(view.arena, run))
     groups = difference_groups(told.differences)
     if groups:
         made["differences"] = _stacked(groups)
     return made
+
+
+def _alone(charts: Iterable[Chart]) -> dict[str, Spec]:
+    return {each.name: standing(each, each.spec, PAGE, each.height) for each in charts}
 
 
 def _trees(runs: Sequence[Run], told: Several, format: Format) -> Iterator[tuple[str, bytes]]:
