@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from pyprof.analysis.curves import Curve, Curves, Setting
 from pyprof.records.comparison import Subject
 from pyprof.records.indicator import IndicatorFacts
 from pyprof.records.reading import Reading
+from pyprof.statistics.bounded import interval_of_average
 
 # At the inputs of this task the arena compares speeds and memory; where it is not there, at the longest.
 _SPEED_TASK = "text"
@@ -109,7 +109,7 @@ def _row(
     means = [scores[task] for task in common]
     values = [each.value for each in means if each.value is not None]
     average = sum(values) / len(values) if values else None
-    half = _half_width(means)
+    low, high = _bounds(means)
     published = [each.published for each in means if each.published is not None]
     record = curve.get(length)
     seconds, memory = (
@@ -120,8 +120,8 @@ def _row(
         model=model,
         scores=scores,
         average=average,
-        low=None if average is None or half is None else average - half,
-        high=None if average is None or half is None else average + half,
+        low=low,
+        high=high,
         published_average=sum(published) / len(published) if published else None,
         speed=None if not seconds else 1 / seconds,
         memory=memory,
@@ -141,10 +141,14 @@ def _score(model: str, reading: Reading) -> Score:
     )
 
 
-def _half_width(scores: Sequence[Score]) -> float | None:
-    """Of the mean of independent scores: their half-widths in squares; None where one has no interval."""
-    halves = [(each.high - each.low) / 2 for each in scores if each.low is not None and each.high is not None]
-    return math.hypot(*halves) / len(halves) if halves and len(halves) == len(scores) else None
+def _bounds(scores: Sequence[Score]) -> tuple[float, float] | tuple[None, None]:
+    """Of the average of independent scores; None where one has no interval."""
+    known = [
+        (each.value, each.low, each.high)
+        for each in scores
+        if each.value is not None and each.low is not None and each.high is not None
+    ]
+    return interval_of_average(known) if known and len(known) == len(scores) else (None, None)
 
 
 def _value(readings: Mapping[str, tuple[int, Reading]], task: str) -> float | None:

@@ -31,6 +31,7 @@ PERPLEXITY = Metric(
     title="Perplexity a byte",
     better="lower",
     meaning="between how many bytes the model would have to guess with even odds: two to the bits per byte",
+    least=1.0,
 )
 # A byte's token is its value and one: 0 is padding.
 VOCABULARY = 257

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pyprof.quality.plan import Plan
 from pyprof.quality.rates import Tried
 from pyprof.quality.task import Metric
+from pyprof.statistics.bounded import bounded_interval
 from pyprof.statistics.estimate import CONFIDENCE, FEWEST_SAMPLES
 from pyprof.statistics.student import student_quantile
 
@@ -80,7 +81,7 @@ class Outcome:
     @property
     def interval(self) -> tuple[float, float] | None:
         """The 95 % interval of the mean; None below five seeds."""
-        return interval_of(self.seeds)
+        return interval_of(self.seeds, self.metric)
 
     @property
     def diverged(self) -> int:
@@ -116,11 +117,14 @@ def mean_of(seeds: tuple[SeedOutcome, ...]) -> float | None:
     return fmean(values) if values and len(values) == len(seeds) else None
 
 
-def interval_of(seeds: tuple[SeedOutcome, ...]) -> tuple[float, float] | None:
-    """Student's interval of the mean quality over seeds, which are drawn and not sorted out; None below five."""
+def interval_of(seeds: tuple[SeedOutcome, ...], metric: Metric) -> tuple[float, float] | None:
+    """The interval of the mean quality over seeds, which are drawn and not sorted out; None below five.
+
+    It is Student's, taken where the bounds of the metric are infinitely far away.
+    """
     mean = mean_of(seeds)
     if mean is None or len(seeds) < FEWEST_SAMPLES:
         return None
     values = [each.quality for each in seeds if each.quality is not None]
     half = student_quantile((1 + CONFIDENCE) / 2, len(values) - 1) * stdev(values) / math.sqrt(len(values))
-    return mean - half, mean + half
+    return bounded_interval(mean, half, metric.least, metric.most)

@@ -32,20 +32,32 @@ Rows = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """What a task's answers are judged by: a quality in `unit` ("1" for a share), higher or lower being better."""
+    """What a task's answers are judged by: a quality in `unit` ("1" for a share), higher or lower being better.
+
+    `least` and `most` are what it can be at the ends, None for no end: its intervals stay within them.
+    """
 
     name: str
     title: str
     better: Literal["higher", "lower"]
     meaning: str
     unit: str = "1"
+    least: float | None = None
+    most: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object of all fields."""
         return asdict(self)
 
 
-ACCURACY = Metric(name="accuracy", title="Accuracy", better="higher", meaning="share of test examples answered right")
+ACCURACY = Metric(
+    name="accuracy",
+    title="Accuracy",
+    better="higher",
+    meaning="share of test examples answered right",
+    least=0.0,
+    most=1.0,
+)
 
 
 class Task(ABC):

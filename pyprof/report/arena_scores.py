@@ -9,9 +9,8 @@ from rich.console import RenderableType
 from pyprof.analysis.arena_scores import ArenaScores, Score, ScoreRow
 from pyprof.quantity import format_bytes
 from pyprof.report.model_columns import model_columns
+from pyprof.report.percent import bounds, percent
 
-# How wide the first column and one of a model are.
-_FIRST, _COLUMN = 15, 17
 _TITLES = {
     "listops": "ListOps",
     "text": "Text",
@@ -26,16 +25,14 @@ def score_blocks(tables: Sequence[ArenaScores], width: int) -> Iterator[Renderab
     """For each setting a column for each model, as many beside one another as fit, then what is not shown to learn."""
     for table in tables:
         rows = [cells(table, row) for row in table.rows]
-        yield from model_columns(
-            setting_words(table), heads(table), rows, remarks(table), width=width, first=_FIRST, column=_COLUMN
-        )
+        yield from model_columns(setting_words(table), heads(table), rows, remarks(table), width=width)
 
 
 def setting_words(table: ArenaScores) -> str:
     """What the figures of a table are, and how ours were taken."""
     setting = table.setting
     where = f"{setting.size}, {setting.dtype} on {setting.device}"
-    return f"accuracy in percent, ours / published ({table.source}); {where}"
+    return f"accuracy in percent [95 % interval over seeds], ours / published ({table.source}); {where}"
 
 
 def heads(table: ArenaScores) -> list[str]:
@@ -46,7 +43,7 @@ def heads(table: ArenaScores) -> list[str]:
 
 def cells(table: ArenaScores, row: ScoreRow) -> list[str]:
     """The cells of a model's row."""
-    average = f"{_percent(row.average)} / {_percent(row.published_average)}"
+    average = f"{percent(row.average, 1)}{bounds(row.low, row.high, 1)} / {percent(row.published_average, 1)}"
     speed = "-" if row.speed is None else f"{row.speed:.3g}"
     memory = "-" if row.memory is None else format_bytes(row.memory)
     return [row.model, *(_cell(row.scores.get(task)) for task in table.tasks), average, speed, memory]
@@ -71,10 +68,4 @@ def _is_unlearnt(score: Score | None) -> bool:
 def _cell(score: Score | None) -> str:
     if score is None:
         return "-"
-    half = None if score.low is None or score.high is None else (score.high - score.low) / 2
-    spread = "" if half is None else f"±{100 * half:.1f}"
-    return f"{_percent(score.value)}{spread} / {_percent(score.published)}"
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.1f}"
+    return f"{percent(score.value, 1)}{bounds(score.low, score.high, 1)} / {percent(score.published, 1)}"

@@ -17,15 +17,11 @@ def model_columns(
     remarks: Iterable[str],
     *,
     width: int,
-    first: int,
-    column: int,
 ) -> Iterator[RenderableType]:
-    """A caption, the tables and the remarks; a row begins with its model, as `heads` do with the word for it.
-
-    `first` and `column` are how wide the first column and one of a model are, of `width` in all.
-    """
+    """A caption, the tables and the remarks, in `width`: a row begins with its model, `heads` with the word for it."""
     yield Text(caption, "dim")
-    models = max((width - first) // column, 1)
+    column = max(len(cell) for row in rows for cell in row) + 1
+    models = max((width - max(map(len, heads))) // column, 1)
     for begin in range(0, len(rows), models):
         yield _grid(heads[1:], rows[begin : begin + models])
     yield from (Text(remark, "dim") for remark in remarks)

@@ -15,16 +15,19 @@ from pyprof.quantity import format_seconds, plural
 
 if TYPE_CHECKING:
     from pyprof.quality.outcome import Outcome, SeedOutcome
+    from pyprof.quality.task import Metric
 
 
 def outcome_blocks(outcome: Outcome, title: str, details: Sequence[str] = ()) -> Iterator[RenderableType]:
     """The quality with its interval, what it is held against, a row for each training, and the task's own lines."""
     head = Text.assemble(("pyprof", "bold bright_blue"), " · ", (title, "bold"))
     yield head.append(f", {outcome.model} {outcome.size}, {outcome.attention} on {outcome.device}")
-    yield Text.assemble((outcome.metric.name.replace("_", " "), "bold"), " ", (quality_words(outcome.seeds), "bold"))
+    yield Text.assemble(
+        (outcome.metric.name.replace("_", " "), "bold"), " ", (quality_words(outcome.seeds, outcome.metric), "bold")
+    )
     yield Text(f"who never looks at the input: {outcome.baseline:.3f}", "dim")
     if outcome.control:
-        yield Text(f"trained on shuffled labels: {quality_words(outcome.control)}", "dim")
+        yield Text(f"trained on shuffled labels: {quality_words(outcome.control, outcome.metric)}", "dim")
     published = outcome.published.get(outcome.model)
     if published is not None:
         yield Text(f"published: {published:.3f} ({outcome.source})", "dim")
@@ -42,9 +45,9 @@ def rates_words(outcome: Outcome) -> str:
     return f"learning rate {outcome.plan.learning_rate:g}, the best on validation examples: {tried}"
 
 
-def quality_words(seeds: Sequence[SeedOutcome]) -> str:
+def quality_words(seeds: Sequence[SeedOutcome], metric: Metric) -> str:
     """The mean over trainings with its interval, or that some diverged."""
-    mean, interval = mean_of(tuple(seeds)), interval_of(tuple(seeds))
+    mean, interval = mean_of(tuple(seeds)), interval_of(tuple(seeds), metric)
     if mean is None:
         return f"none: {sum(each.status == 'diverged' for each in seeds)} of {plural(len(seeds), 'training')} diverged"
     bounds = "" if interval is None else f" [{interval[0]:.3f}, {interval[1]:.3f}]"

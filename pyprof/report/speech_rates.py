@@ -9,18 +9,14 @@ from rich.console import RenderableType
 from pyprof.analysis.speech_rates import LEARNS, Rate, SpeechRates, SpeechRow
 from pyprof.quantity import format_bytes, format_seconds
 from pyprof.report.model_columns import model_columns
-
-# How wide the first column and one of a model are.
-_FIRST, _COLUMN = 20, 20
+from pyprof.report.percent import bounds, percent
 
 
 def rate_blocks(tables: Sequence[SpeechRates], width: int) -> Iterator[RenderableType]:
     """For each setting a column for each model, as many beside one another as fit."""
     for table in tables:
         rows = [cells(table, row) for row in table.rows]
-        yield from model_columns(
-            setting_words(table), heads(table), rows, remarks(table), width=width, first=_FIRST, column=_COLUMN
-        )
+        yield from model_columns(setting_words(table), heads(table), rows, remarks(table), width=width)
 
 
 def setting_words(table: SpeechRates) -> str:
@@ -62,8 +58,7 @@ def remarks(table: SpeechRates) -> Iterator[str]:
 def _cell(rate: Rate | None) -> str:
     if rate is None:
         return "-"
-    half = "" if rate.low is None or rate.high is None else f"±{50 * (rate.high - rate.low):.2f}"
-    return f"{_percent(rate.value)}{half} / {_percent(rate.published)}"
+    return f"{percent(rate.value, 2)}{bounds(rate.low, rate.high, 2)} / {percent(rate.published, 2)}"
 
 
 def _above(rate: Rate | None) -> str:
@@ -71,9 +66,4 @@ def _above(rate: Rate | None) -> str:
     if rate is None or rate.above is None:
         return "-"
     low, high = rate.above.interval or (None, None)
-    half = "" if low is None or high is None else f"±{50 * (high - low):.2f}"
-    return f"{100 * rate.above.value:+.2f}{half}"
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.2f}"
+    return f"{percent(rate.above.value, 2, '+')}{bounds(low, high, 2, '+')}"

@@ -22,7 +22,7 @@ def check(name, subject, seeds, **changes):
     task = tasks.find(name)
     outcome = train(task, subject, task.plan("tiny").but(**changes), seeds=range(seeds), control=True)
     low, _ = outcome.interval
-    _, shuffled = interval_of(outcome.control)
+    _, shuffled = interval_of(outcome.control, outcome.metric)
     assert low > outcome.baseline, outcome.to_json()
     assert low > shuffled, outcome.to_json()
     assert outcome.value > REACHED[name]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 
 from pyprof.quality.indicators import of_task, reading
-from pyprof.quality.outcome import Outcome, SeedOutcome
+from pyprof.quality.outcome import Outcome, SeedOutcome, interval_of
 from pyprof.quality.plan import Plan
-from pyprof.quality.task import ACCURACY
+from pyprof.quality.task import ACCURACY, Metric
+
+ANY = Metric(name="any", title="Any", better="higher", meaning="anything")
 from pyprof.records.reading import READING
 
 
@@ -37,13 +40,21 @@ def outcome(*qualities):
     )
 
 
-def test_the_interval_is_students():
+def test_the_interval_is_students_between_the_bounds_of_the_metric():
     values = [0.30, 0.34, 0.31, 0.37, 0.33]
     low, high = outcome(*values).interval
-    expected = stats.t.interval(0.95, 4, loc=0.33, scale=stats.sem(values))
-    assert (low, high) == pytest.approx(expected)
+    half = stats.t.interval(0.95, 4, scale=stats.sem(values))[1]
+    assert (low, high) == pytest.approx(special.expit(special.logit(0.33) + np.array([-half, half]) / (0.33 * 0.67)))
     assert outcome(*values).value == pytest.approx(0.33)
     assert outcome(*values[:4]).interval is None
+
+
+def test_no_interval_of_shares_leaves_what_a_share_can_be():
+    low, high = outcome(0.995, 0.98, 1.0, 0.99, 0.47).interval
+    assert low < 0.887 < high < 1
+    _, high = interval_of(outcome(0.995, 0.98, 1.0, 0.99, 0.47).seeds, ANY)
+    assert high > 1
+    assert outcome(1.0, 1.0, 1.0, 1.0, 1.0).interval == (1.0, 1.0)
 
 
 def test_one_diverged_seed_leaves_no_mean():

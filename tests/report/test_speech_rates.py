@@ -99,14 +99,14 @@ def test_the_terminal_has_ours_beside_the_published(width: int) -> None:
     text = " ".join(" ".join(lines).split())
     assert "intervals over 40 speakers" in text
     assert "l-hubert-100, fine-tuned: 1 of 1 trainings diverged: the loss is nan" in text
-    assert "9.00±0.90 / 8.52" in text
+    assert "9.00 [8.1–9.9] / 8.52" in text
     assert "utterance of 12.3 s" in text
 
 
 def test_a_page_and_json_have_them_too() -> None:
     made = view(records())
     page = "".join(speech_part(made))
-    assert "9.00±0.90 / 8.52" in page
+    assert "9.00 [8.1–9.9] / 8.52" in page
     assert "trainings diverged" in page
     told = document(made)["speech"][0]
     assert told["rows"][0]["rates"]["speech"]["value"] == 0.035

@@ -33,6 +33,7 @@ WORD_ERROR_RATE = Metric(
     title="Word error rate",
     better="lower",
     meaning="words put in, left out or put in place of others, by the words that were said",
+    least=0.0,
 )
 # The mean length of LibriSpeech's utterances in frames, and that of the tones.
 _FRAMES, _TONE_FRAMES = 615, 32

@@ -16,7 +16,7 @@ for package in ("accelerate", "jiwer"):
 def test_unheard_sentences_are_heard_better_than_by_who_never_listens(task: str) -> None:
     """The test's sentences are others than the training's; a control learns from transcripts of other recordings."""
     outcome = train(tasks.find(task), Subject("l-hubert"), control=True)
-    interval, control = outcome.interval, interval_of(outcome.control)
+    interval, control = outcome.interval, interval_of(outcome.control, outcome.metric)
     print(task, outcome.value, interval, [each.quality for each in outcome.control], outcome.baseline)
     assert interval is not None
     assert control is not None
