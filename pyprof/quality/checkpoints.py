@@ -1,8 +1,8 @@
 """Checkpoints of a training that a kill at any moment leaves usable; importing this loads no torch.
 
 transformers writes a checkpoint file by file, so one that was being written when the process died looks like any other.
-Here a checkpoint counts from the moment its marker is there, which is written last and in one piece; the one before is
-kept until then.
+Here a checkpoint counts from the moment its marker is there, which is written last and in one piece, and for as long as
+it is there: of those before, which are kept until then, it is removed first.
 """
 
 from __future__ import annotations
@@ -21,8 +21,12 @@ _PREFIX = "checkpoint-"
 
 
 def mark(directory: Path, step: int, state: Mapping[str, Any]) -> None:
-    """Make the checkpoint of a step count; `state` is plain JSON, which `newest` gives back."""
-    write_whole(directory / f"{_PREFIX}{step}" / MARKER, json.dumps(dict(state), allow_nan=False) + "\n")
+    """Make the checkpoint of a step count, and remove all others; `state` is plain JSON, which `newest` gives back."""
+    own = directory / f"{_PREFIX}{step}"
+    write_whole(own / MARKER, json.dumps(dict(state), allow_nan=False) + "\n")
+    for path in filter(Path.is_dir, directory.glob(f"{_PREFIX}*")):
+        if path != own:
+            _remove(path)
 
 
 def newest(directory: Path) -> tuple[Path, dict[str, Any]] | None:
@@ -42,8 +46,13 @@ def newest(directory: Path) -> tuple[Path, dict[str, Any]] | None:
 
 def remove(directory: Path) -> None:
     """Remove all checkpoints, which a finished training needs no more."""
-    for path in directory.glob(f"{_PREFIX}*"):
-        shutil.rmtree(path, ignore_errors=True)
+    for path in filter(Path.is_dir, directory.glob(f"{_PREFIX}*")):
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    (path / MARKER).unlink(missing_ok=True)
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def read_document(path: Path) -> dict[str, Any]:

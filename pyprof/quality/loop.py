@@ -230,8 +230,6 @@ def _arguments(plan: Plan, seed: int, directory: Path, device: str, *, keep: boo
         # What is kept every so many seconds, the loop asks for.
         save_strategy="steps" if keep and plan.save_every else "no",
         save_steps=plan.save_every or 1,
-        # The one before is kept until the newest counts.
-        save_total_limit=2,
         logging_strategy="no",
         report_to="none",
         disable_tqdm=True,

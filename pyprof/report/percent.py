@@ -13,6 +13,6 @@ def bounds(low: float | None, high: float | None, places: int, sign: str = "") -
     if low is None or high is None:
         return ""
     wide = 100 * (high - low)
-    shown = 0 if wide >= 10 else 1 if wide >= 1 else places
+    shown = 0 if wide >= 2 else 1 if wide >= 0.2 else places
     dash = " to " if sign or low < 0 else "–"
     return f" [{percent(low, min(shown, places), sign)}{dash}{percent(high, min(shown, places), sign)}]"

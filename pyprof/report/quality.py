@@ -22,12 +22,11 @@ def outcome_blocks(outcome: Outcome, title: str, details: Sequence[str] = ()) ->
     """The quality with its interval, what it is held against, a row for each training, and the task's own lines."""
     head = Text.assemble(("pyprof", "bold bright_blue"), " · ", (title, "bold"))
     yield head.append(f", {outcome.model} {outcome.size}, {outcome.attention} on {outcome.device}")
-    yield Text.assemble(
-        (outcome.metric.name.replace("_", " "), "bold"), " ", (quality_words(outcome.seeds, outcome.metric), "bold")
-    )
+    metric = outcome.metric
+    yield Text.assemble((metric.name.replace("_", " "), "bold"), " ", (quality_words(outcome.seeds, metric), "bold"))
     yield Text(f"who never looks at the input: {outcome.baseline:.3f}", "dim")
     if outcome.control:
-        yield Text(f"trained on shuffled labels: {quality_words(outcome.control, outcome.metric)}", "dim")
+        yield Text(f"trained on shuffled labels: {quality_words(outcome.control, metric)}", "dim")
     published = outcome.published.get(outcome.model)
     if published is not None:
         yield Text(f"published: {published:.3f} ({outcome.source})", "dim")

@@ -1,4 +1,4 @@
-"""Intervals of means that have bounds, such as a share of right answers: they stay within what can be. Loads no numpy."""
+"""Intervals of means that have bounds, such as a share of right answers: they stay within these. Loads no numpy."""
 
 from __future__ import annotations
 

@@ -12,9 +12,9 @@ from pyprof.quality.indicators import of_task, reading
 from pyprof.quality.outcome import Outcome, SeedOutcome, interval_of
 from pyprof.quality.plan import Plan
 from pyprof.quality.task import ACCURACY, Metric
+from pyprof.records.reading import READING
 
 ANY = Metric(name="any", title="Any", better="higher", meaning="anything")
-from pyprof.records.reading import READING
 
 
 def seed(number, quality):

@@ -8,7 +8,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ import torch
 from toy import Toy
 
 from pyprof.errors import UsageError
+from pyprof.quality import checkpoints
 from pyprof.quality.judge import judged
 from pyprof.quality.subject import Subject, encoder
 from pyprof.quality.training import OUTCOME, WEIGHTS, train, train_seed
@@ -104,38 +104,67 @@ def test_a_finished_training_is_read_back(uninterrupted, tmp_path, monkeypatch):
         train_seed(Toy(), MODEL, PLAN, 3, directory=tmp_path)
 
 
+def test_of_a_checkpoint_the_marker_goes_first(tmp_path, monkeypatch):
+    """A kill while an old checkpoint is being removed leaves a part of it, which must not count."""
+
+    def written(step):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        (tmp_path / f"checkpoint-{step}" / WEIGHTS).write_bytes(b"weights")
+
+    def killed(path, **_):
+        raise StoppedError
+
+    written(4)
+    checkpoints.mark(tmp_path, 4, {"seconds": 1.0})
+    written(8)
+    with monkeypatch.context() as patched:
+        patched.setattr("shutil.rmtree", killed)
+        with pytest.raises(StoppedError):
+            checkpoints.mark(tmp_path, 8, {"seconds": 2.0})
+    assert not (tmp_path / "checkpoint-4" / checkpoints.MARKER).exists()
+    assert checkpoints.newest(tmp_path) == (tmp_path / "checkpoint-8", {"seconds": 2.0})
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-8"]
+
+
 KILLED = """
-import sys
+import os, random, signal, sys, time
 from pathlib import Path
+place, rng = Path(sys.argv[1]), random.Random(0)
 sys.path.insert(0, sys.argv[2])
 from toy import Toy
-from pyprof.quality.subject import Subject, encoder
+from pyprof.quality import loop
+from pyprof.quality.subject import Subject
 from pyprof.quality.training import train_seed
-plan = Toy().plan("tiny").but(steps=300, save_every=3)
-train_seed(Toy(), Subject("zoo-dense"), plan, 3, directory=Path(sys.argv[1]))
-"""
 
-
-def newest_step(place):
+def newest():
     return max((int(mark.parent.name.split("-")[1]) for mark in place.glob("checkpoint-*/pyprof.json")), default=0)
+
+plan = Toy().plan("tiny").but(steps=300, save_every=3)
+for _ in range(6):
+    before, child = newest(), os.fork()
+    if not child:
+        train_seed(Toy(), Subject("zoo-dense"), plan, 3, directory=place)
+        os._exit(0)
+    while newest() <= before and os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        time.sleep(0.005)
+    time.sleep(rng.uniform(0, 0.2))
+    os.kill(child, signal.SIGKILL)
+    print(newest(), os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
 
 
 @pytest.mark.slow
 def test_a_kill_at_any_moment_leaves_a_training_that_goes_on_to_the_same_bits(tmp_path):
-    """A process that writes checkpoints without a pause is killed twice, at moments that nobody chooses."""
-    rng, place = random.Random(0), tmp_path / "run"
+    """A process that writes checkpoints without a pause is killed six times, at moments that nobody chooses."""
+    place = tmp_path / "run"
     command = [sys.executable, "-c", KILLED, str(place), str(Path(__file__).parent)]
     # As many threads as here: with others sums are taken in another order.
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    for _ in range(2):
-        before, until = newest_step(place), time.monotonic() + 120
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        with subprocess.Popen(command, env=environment, **quiet) as process:
-            while newest_step(place) <= before and process.poll() is None:
-                assert time.monotonic() < until
-                time.sleep(0.02)
-            time.sleep(rng.uniform(0, 0.3))
-            process.send_signal(signal.SIGKILL)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=True)
+    killed = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
+    assert [code for _, code in killed] == [-signal.SIGKILL] * 6
+    steps = [step for step, _ in killed]
+    assert 0 < steps[0] < steps[-1] < 300
     plan = Toy().plan("tiny").but(steps=300, save_every=3)
     resumed = train_seed(Toy(), MODEL, plan, 3, directory=place)
     assert same(bits(resumed.module), bits(train_seed(Toy(), MODEL, plan, 3).module))

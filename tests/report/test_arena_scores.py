@@ -81,7 +81,7 @@ def test_the_terminal_has_ours_beside_the_published_and_says_what_did_not_learn(
     lines = file.getvalue().splitlines()
     assert all(len(line) <= width for line in lines)
     text = " ".join(" ".join(lines).split())
-    assert "60.0 [58.0–62.0] / 36.4" in text
+    assert "60.0 [58–62] / 36.4" in text
     assert "Path-X: not shown to be above the most frequent class: lra-transformer" in text
     assert "Path-X, lra-local: 1 of 5 trainings diverged: the loss is nan" in text
 
@@ -89,7 +89,7 @@ def test_the_terminal_has_ours_beside_the_published_and_says_what_did_not_learn(
 def test_a_page_a_figure_and_json_have_them_too():
     made = view()
     page = "".join(scores_part(made))
-    assert "60.0 [58.0–62.0] / 36.4" in page
+    assert "60.0 [58–62] / 36.4" in page
     assert "trainings diverged" in page
     (chart,) = score_charts(made.scores)
     points = chart.tables["points"]

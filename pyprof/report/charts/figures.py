@@ -89,7 +89,8 @@ def figures(told: Several) -> dict[str, Spec]:
 
 
 def _alone(charts: Iterable[Chart]) -> dict[str, Spec]:
-    return {each.name: standing(each, each.spec, PAGE, each.height) for each in charts}
+    """Charts that stand by themselves, each with its caption."""
+    return {each.name: {**standing(each, each.spec, PAGE, each.height), "title": _title(each)} for each in charts}
 
 
 def _trees(runs: Sequence[Run], told: Several, format: Format) -> Iterator[tuple[str, bytes]]:
