@@ -191,7 +191,7 @@ def interval(paired: Paired, change: Estimate) -> str:
 
 def _grid(*titles: str) -> Grid:
     """A table whose columns of figures are on the right: all but the first, the words and the last."""
-    grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), show_edge=False, pad_edge=False)
+    grid = Grid(box=box.SIMPLE_HEAD, padding=0, show_edge=False, pad_edge=False)
     for number, title in enumerate(titles):
         figures = title not in ("how", "heads", "") and number > 0
         grid.add_column(title, justify="right" if figures else "left", no_wrap=title != "heads")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from io import StringIO
 
 import numpy as np
 import pytest
@@ -12,10 +13,14 @@ from pyprof.errors import IncompleteError, UsageError
 from pyprof.quality.judge import judged
 from pyprof.quality.language import Language, bits_per_byte
 from pyprof.quality.paired import Paired
-from pyprof.quality.questions import Setting, SpanAnswer, WindowQuality, ask_memory, ask_span, ask_use
+from pyprof.quality.questions import Setting, SpanAnswer, UseAnswer, WindowQuality, ask_memory, ask_span, ask_use
 from pyprof.quality.region import parse_region
 from pyprof.quality.subject import Subject
 from pyprof.quality.training import train_seed
+from pyprof.quality.use import Use
+from pyprof.report.console import Console
+from pyprof.report.quality_questions import use_blocks
+from pyprof.report.style import Glyphs
 from pyprof.statistics.estimate import Estimate
 
 pytest.importorskip("accelerate", reason="training needs the extra quality")
@@ -84,6 +89,26 @@ def test_what_cannot_be_asked_is_told_before_anything_is_trained():
         ask_span(never, [0])
     with pytest.raises(UsageError, match="remembers nothing"):
         ask_memory(never)
+
+
+def test_the_table_of_uses_is_whole_in_80_columns():
+    def paired(change: float, changed: int) -> Paired:
+        return Paired("bits", 7.9539, 7.9539 + change, Estimate(change, change - 0.25, change + 0.25), changed, 1028)
+
+    uses = tuple(
+        Use(how, "first:6144", 0.75, paired(change, changed))
+        for how, change, changed in (("shuffle", -0.5, 1028), ("replace", 0.125, 1028), ("drop", 0.0, 0))
+    )
+    file = StringIO()
+    for block in use_blocks(UseAnswer(setting("zoo-window", 1), (), uses), Glyphs()):
+        Console(file=file, width=80).print(block)
+    rows = [line.split() for line in file.getvalue().splitlines() if line.startswith("first:6144")]
+    assert [(row[1], row[2], row[6]) for row in rows] == [
+        ("shuffle", "-0.5000", "1,028"), ("replace", "+0.1250", "1,028"), ("drop", "+0.0000", "0")
+    ]  # fmt: skip
+    assert rows[0][7:9] == ["better", "without"]
+    assert rows[1][7:] == ["no", "use", "shown", Glyphs().filling("self-attention") * 8]
+    assert rows[2][7:] == ["ignored"]
 
 
 @pytest.mark.slow
