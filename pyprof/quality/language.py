@@ -169,14 +169,13 @@ class Language(Task):
         return bits_per_byte(rows).to_json()
 
     def detail_lines(self, seeds: Sequence[SeedOutcome]) -> Sequence[str]:
-        """The bits per byte of each training, and which text they are of."""
+        """The perplexity and the bits per byte of each training with their intervals, and which text they are of."""
         lines = [f"the text: {self.text}"]
         for each in seeds:
             if each.detail:
-                bits = Estimate(**each.detail["bits"])
-                bounds = "" if bits.low is None or bits.high is None else f" [{bits.low:.3f} to {bits.high:.3f}]"
                 lines.append(
-                    f"seed {each.seed}: {bits.value:.3f}{bounds} bits a byte over {each.detail['windows']:,} windows"
+                    f"seed {each.seed}: perplexity {_bounded(each.detail['perplexity'], 2)}, "
+                    f"{_bounded(each.detail['bits'], 3)} bits a byte over {each.detail['windows']:,} windows"
                 )
         return lines
 
@@ -212,6 +211,11 @@ class Bits:
     def to_json(self) -> dict[str, Any]:
         """A JSON object of all fields and the perplexity."""
         return {"bits": asdict(self.bits), "perplexity": asdict(self.perplexity), "windows": self.windows}
+
+
+def _bounded(estimate: Mapping[str, float | None], places: int) -> str:
+    value, low, high = (estimate[name] for name in ("value", "low", "high"))
+    return f"{value:.{places}f}" + ("" if low is None else f" [{low:.{places}f} to {high:.{places}f}]")
 
 
 def bits_per_byte(rows: Rows) -> Bits:

@@ -16,6 +16,7 @@ from pyprof.quality import tasks
 from pyprof.quality.judge import judged
 from pyprof.quality.language import VOCABULARY, Language, Windows, bits_per_byte, perplexity
 from pyprof.quality.language_model import judged_with_memory, remembers
+from pyprof.quality.outcome import SeedOutcome
 from pyprof.quality.perturb import IGNORED
 from pyprof.quality.subject import Subject, encoder
 from pyprof.quality.text_source import built_in_text, text_bytes
@@ -86,6 +87,20 @@ def test_perplexity_is_that_of_all_bytes_together_and_its_interval_that_of_the_w
     assert found.perplexity.low < found.perplexity.value < found.perplexity.high
     assert found.bits.high == pytest.approx(math.log2(found.perplexity.high))
     assert perplexity(1e9) == math.inf
+
+
+def test_a_training_tells_its_perplexity_with_the_interval_of_the_windows():
+    task = Language()
+    rows = np.stack((np.tile([300.0, 310.0, 320.0], 17)[:50], np.full(50, 128.0)), axis=1)
+    found = bits_per_byte(rows)
+    seed = SeedOutcome(
+        seed=4, status="done", quality=1.0, steps=1, examples=1, seconds=1.0, detail=task.detail(module(), [], rows, 1)
+    )
+    text, line = task.detail_lines([seed])
+    assert text.startswith("the text: ")
+    value, low, high = (f"{each:.2f}" for each in (found.perplexity.value, *found.perplexity.interval))
+    assert line.startswith(f"seed 4: perplexity {value} [{low} to {high}], {found.bits.value:.3f} [")
+    assert line.endswith("] bits a byte over 50 windows")
 
 
 def test_the_baseline_is_the_entropy_of_bytes_alone():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -74,6 +75,15 @@ def test_a_record_keeps_it():
     assert kept.detail["joules"] == 10.0
     assert kept.detail["published"] == {"lra-local": 0.1582}
     assert len(kept.detail["seeds"]) == 5
+
+
+def test_without_a_counter_of_energy_there_is_none_and_a_reason():
+    reason = "no counter of energy can be read here"
+    made = outcome(0.30, 0.34)
+    blind = replace(made.seeds[1], joules=None, joules_reason=reason)
+    detail = reading(replace(made, seeds=(made.seeds[0], blind))).detail
+    assert (detail["joules"], detail["joules_reason"]) == (None, reason)
+    assert [each["joules"] for each in detail["seeds"]] == [2.0, None]
 
 
 def test_seeds_go_to_json_and_back():
