@@ -42,7 +42,7 @@ class Image(Classification):
     def plan(self, size: str) -> Plan:
         """The released schedule, 200 passes over 45,000 images; of the built-in digits what learns within seconds."""
         if size == "tiny" or self.directory is None:
-            return Plan(steps=120, batch=32, learning_rate=2e-2, warmup=10)
+            return Plan(steps=200, batch=32, learning_rate=5e-3, warmup=10)
         batch = 256
         steps = _IMAGES // batch
         return Plan(

@@ -69,9 +69,8 @@ class Pathfinder(Classification):
     def plan(self, size: str) -> Plan:
         """The released schedule, 200 passes over 160,000 images; at tiny what learns within seconds."""
         if size == "tiny":
-            short = self.length(size) < 1024
-            steps, batch, rate = (60, 8, 1e-2) if short else (40, 4, 4e-3)
-            return Plan(steps=steps, batch=batch, learning_rate=rate, warmup=10)
+            steps, rate = (100, 6e-3) if self.length(size) < 1024 else (80, 6e-3)
+            return Plan(steps=steps, batch=8, learning_rate=rate, warmup=10)
         batch, clip = self._released
         steps = _COUNTS["train"] // batch
         return Plan(
