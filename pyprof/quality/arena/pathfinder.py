@@ -69,8 +69,7 @@ class Pathfinder(Classification):
     def plan(self, size: str) -> Plan:
         """The released schedule, 200 passes over 160,000 images; at tiny what learns within seconds."""
         if size == "tiny":
-            steps, rate = (100, 6e-3) if self.length(size) < 1024 else (80, 6e-3)
-            return Plan(steps=steps, batch=8, learning_rate=rate, warmup=10)
+            return Plan(steps=160 if self.length(size) < 1024 else 80, batch=8, learning_rate=6e-3, warmup=10)
         batch, clip = self._released
         steps = _COUNTS["train"] // batch
         return Plan(
