@@ -177,12 +177,17 @@ void cpu_backward(const Problem& problem, const Backward& given) {
   const int64_t length = std::max((problem.length + wanted - 1) / wanted, std::max<int64_t>(256, 4 * reach));
   const int64_t piece = (length + kTile - 1) / kTile * kTile;
   const int64_t pieces = (problem.length + piece - 1) / piece;
+  const bool heads_inside = heads_lie_together(problem);
   share(heads * pieces, 1, kernels.backward_scratch(problem), [&](int64_t begin, int64_t end, void* scratch) {
-    for (; begin < end; ++begin) {
-      const int64_t head = begin / pieces, first = begin % pieces * piece;
-      const Slice slice{head / problem.key_heads, head % problem.key_heads, first,
-                        std::min(problem.length, first + piece)};
+    while (begin < end) {
+      const int64_t inner = heads_inside ? problem.key_heads : pieces,
+                    outer = heads_inside ? pieces : problem.key_heads;
+      const int64_t low = begin % inner, high = begin / inner % outer;
+      const int64_t head = heads_inside ? low : high, first = (heads_inside ? high : low) * piece;
+      const int64_t some = heads_inside ? std::min(problem.key_heads - head, end - begin) : 1;
+      const Slice slice{begin / inner / outer, head, first, std::min(problem.length, first + piece), {}, some};
       kernels.backward(problem, backward, slice, scratch);
+      begin += some;
     }
   });
   if (problem.global_keys == 0) return;

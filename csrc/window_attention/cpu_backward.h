@@ -13,7 +13,8 @@ struct FloatBackward final : BackwardSweep {
   Lead lead;
   float scales[kTile];  // the problem's scale, for each row of a product
 
-  FloatBackward(const Problem& p, const Backward& b, const Slice& s, void* memory) : BackwardSweep(p, b, s, memory) {
+  FloatBackward(const Problem& p, const Backward& b, const Slice& s, void* memory, int64_t turn, int64_t turns)
+      : BackwardSweep(p, b, s, memory, turn, turns) {
     for (float& scale : scales) scale = static_cast<float>(p.scale);
     sums_global_keys = true;
   }
@@ -69,20 +70,21 @@ struct FloatBackward final : BackwardSweep {
     scores(values.data, dims.padded, grads, strips, lead);
   }
 
-  // The rows of the tile after the part's one; keys and values that are packed, of that one block later.
+  // The rows of the tile after the part's one; keys and values that are packed, of the block whose turn is next.
   void look_ahead(const Part& part) {
     lead.clear();
     if (!plan.direct || plan.wide || dims.padded != 64 || !part.for_keys || !part.for_queries) return;
     const Backward& backward = rows.backward;
-    const int64_t head = part.tile.head, next = part.tile.first + kTile, key = next + dims.right;
-    const int64_t taken = key - kTile + plan.block;
-    lead.add(rows.query(head, next), problem.query_strides.row);
-    lead.add(rows.grad_output(head, next), backward.grad_output_strides.row);
-    lead.add(rows.key(taken), problem.key_strides.row);
-    lead.add(rows.value(taken), problem.value_strides.row);
-    lead.add(rows.grad_key(taken), backward.grad_key_strides.row);
-    lead.add(rows.grad_value(taken), backward.grad_value_strides.row);
-    lead.add(rows.grad_query(head, next), backward.grad_query_strides.row);
+    const QueryTile tile = next_tile(part.tile);
+    const Next turn = next_turn();
+    const int64_t key = turn.block + (part.tile.first - block) + dims.right;
+    lead.add(rows.query(tile.head, tile.first), problem.query_strides.row);
+    lead.add(rows.grad_output(tile.head, tile.first), backward.grad_output_strides.row);
+    lead.add(rows.key(key, turn.on), problem.key_strides.row);
+    lead.add(rows.value(key, turn.on), problem.value_strides.row);
+    lead.add(rows.grad_key(key, turn.on), backward.grad_key_strides.row);
+    lead.add(rows.grad_value(key, turn.on), backward.grad_value_strides.row);
+    lead.add(rows.grad_query(tile.head, tile.first), backward.grad_query_strides.row);
   }
 
   // The products with the tile's weights and the gradients of its scores.
@@ -145,14 +147,14 @@ struct FloatBackward final : BackwardSweep {
 };
 
 inline void backward_slice(const Problem& problem, const Backward& backward, const Slice& slice, void* scratch) {
-  FloatBackward(problem, backward, slice, scratch).run();
+  sweep_in_turns<FloatBackward>(problem, backward, slice, scratch);
 }
 
 inline size_t backward_scratch(const Problem& problem) {
   Scratch scratch(nullptr);
   const BackwardPlan plan(problem);
   BackwardBuffers buffers(problem, plan, scratch);
-  return scratch.used() + (problem.global_keys > 0 ? global_scratch(problem) : 0);
+  return plan.heads * kSweepBytes + scratch.used() + (problem.global_keys > 0 ? global_scratch(problem) : 0);
 }
 
 }  // namespace

@@ -18,7 +18,8 @@ struct Part {
   bool for_queries, for_keys, whole;
 };
 
-// The rows of one slice's tensors: those of queries by the number of a query head, those of keys of the slice's head.
+// The rows of one slice's tensors: those of queries by the number of a query head, those of keys of the slice's head or
+// of that so many heads on.
 struct BackwardRows {
   const Problem& problem;
   const Backward& backward;
@@ -41,8 +42,12 @@ struct BackwardRows {
   int64_t end_query(int64_t end) const { return smaller(dims.length, end + dims.left); }
 
   const void* query(int64_t head, int64_t i) const { return given(problem.query, problem.query_strides, head, i); }
-  const void* key(int64_t j) const { return given(problem.key, problem.key_strides, slice.head, j); }
-  const void* value(int64_t j) const { return given(problem.value, problem.value_strides, slice.head, j); }
+  const void* key(int64_t j, int64_t on = 0) const {
+    return given(problem.key, problem.key_strides, slice.head + on, j);
+  }
+  const void* value(int64_t j, int64_t on = 0) const {
+    return given(problem.value, problem.value_strides, slice.head + on, j);
+  }
   const void* output(int64_t head, int64_t i) const { return given(backward.output, backward.output_strides, head, i); }
   const void* grad_output(int64_t head, int64_t i) const {
     return given(backward.grad_output, backward.grad_output_strides, head, i);
@@ -50,8 +55,12 @@ struct BackwardRows {
   void* grad_query(int64_t head, int64_t i) const {
     return wanted(backward.grad_query, backward.grad_query_strides, head, i);
   }
-  void* grad_key(int64_t j) const { return wanted(backward.grad_key, backward.grad_key_strides, slice.head, j); }
-  void* grad_value(int64_t j) const { return wanted(backward.grad_value, backward.grad_value_strides, slice.head, j); }
+  void* grad_key(int64_t j, int64_t on = 0) const {
+    return wanted(backward.grad_key, backward.grad_key_strides, slice.head + on, j);
+  }
+  void* grad_value(int64_t j, int64_t on = 0) const {
+    return wanted(backward.grad_value, backward.grad_value_strides, slice.head + on, j);
+  }
 
   // Of query i, by what its weights are multiplied so that they sum to one, and their delta.
   float* kept(int64_t head, int64_t i) const {

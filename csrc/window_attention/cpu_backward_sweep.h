@@ -6,11 +6,16 @@
 // too, for these keys alone: no two threads write the same row, and sums have the same order for any slices.
 #pragma once
 
+#include <new>
+
 #include "window_attention/cpu_backward_softmax.h"
 #include "window_attention/cpu_backward_sums.h"
 
 namespace pyprof::window {
 namespace {
+
+// What a head has in scratch beside its buffers while heads take turns.
+constexpr int64_t kSweepBytes = 1024;
 
 struct BackwardSweep {
   const BackwardRows rows;
@@ -24,11 +29,13 @@ struct BackwardSweep {
   const BackwardStatistics statistics;
   KeySums key_sums;
   const QuerySums query_sums;
+  const int64_t turn, turns;             // which of the heads that take turns, and how many do
+  int64_t block = 0;                     // the first query of the block at hand
   int64_t base = 0;                      // the first key at hand
   bool sums_global_keys = false;         // `take_queries` of a whole tile knows the sums of global keys
   float query_factor, score_factor = 1;  // their product, times query and key, is the exponent of two
 
-  BackwardSweep(const Problem& p, const Backward& b, const Slice& s, void* memory)
+  BackwardSweep(const Problem& p, const Backward& b, const Slice& s, void* memory, int64_t turn, int64_t turns)
       : rows(p, b, s),
         problem(p),
         slice(s),
@@ -36,10 +43,12 @@ struct BackwardSweep {
         dropout(Dropout(p.dropout_p).seeded(p.seed)),
         plan(p),
         scratch(memory),
-        buffers(p, plan, scratch),
+        buffers(p, plan, scratch, turn),
         statistics{buffers.lse, buffers.delta, buffers.sum, buffers.products},
         key_sums(rows, plan, buffers),
         query_sums(rows, buffers),
+        turn(turn),
+        turns(turns),
         query_factor(static_cast<float>(p.scale) * kLog2e) {}
   BackwardSweep(const BackwardSweep&) = delete;
   BackwardSweep& operator=(const BackwardSweep&) = delete;
@@ -50,34 +59,42 @@ struct BackwardSweep {
   virtual void take_scores(const Part& part, const Scores* weights, const Scores* grads, int strips) = 0;
   virtual void give_grads(const Part& part, const Sight* sights, int strips) = 0;  // adds a part's products to the sums
 
-  void run() {
-    if (plan.wide) {
-      sweep_queries();
-      sweep_keys();
-    } else {
-      sweep();
+  void run_wide() {
+    sweep_queries();
+    sweep_keys();
+  }
+
+  // Blocks of queries that share what is taken of the keys. Before a block begins, the sums of keys that lie before all
+  // its queries' windows are finished: no later query sees them.
+  int64_t first_block() const { return rows.first_query(slice.begin); }
+  int64_t end_block() const { return rows.end_query(slice.end); }
+  void run_block(int64_t from) {
+    block = from;
+    const int64_t end = smaller(end_block(), block + plan.block);
+    const int64_t first = dims.first(block), last = dims.end(end - 1);
+    if (first < last) {
+      take_keys(first, last);
+      key_sums.advance(smaller(slice.end, larger(first, slice.begin)), smaller(last, slice.end));
     }
+    // Heads inside of tiles: they share the tile's keys, which are still in the cache.
+    for (int64_t tile = block; tile < end; tile += kTile)
+      for (int64_t head = rows.first_head(); head < rows.end_head(); ++head) run_tile(rows.tile(head, tile));
+  }
+  void finish() { key_sums.finish(); }
+
+  // Whose turn is next: so many key heads on, at the block that begins there.
+  struct Next {
+    int64_t on, block;
+  };
+  Next next_turn() const { return turn + 1 < turns ? Next{1, block} : Next{1 - turns, block + plan.block}; }
+  // The tile that is next after one of a query head, of the head that corresponds to it.
+  QueryTile next_tile(const QueryTile& tile) const {
+    if (tile.first + kTile < smaller(end_block(), block + plan.block)) return {tile.head, tile.first + kTile, kTile};
+    const Next next = next_turn();
+    return {tile.head + next.on * (problem.heads / problem.key_heads), next.block, kTile};
   }
 
  private:
-  // Blocks of queries that share what is taken of the keys. Before a block begins, the sums of keys that lie before all
-  // its queries' windows are finished: no later query sees them.
-  void sweep() {
-    const int64_t stop = rows.end_query(slice.end);
-    for (int64_t block = rows.first_query(slice.begin); block < stop; block += plan.block) {
-      const int64_t end = smaller(stop, block + plan.block);
-      const int64_t first = dims.first(block), last = dims.end(end - 1);
-      if (first < last) {
-        take_keys(first, last);
-        key_sums.advance(smaller(slice.end, larger(first, slice.begin)), smaller(last, slice.end));
-      }
-      // Heads inside of tiles: they share the tile's keys, which are still in the cache.
-      for (int64_t tile = block; tile < end; tile += kTile)
-        for (int64_t head = rows.first_head(); head < rows.end_head(); ++head) run_tile(rows.tile(head, tile));
-    }
-    key_sums.finish();
-  }
-
   // A neighbour's tile is there for the slice's keys alone, but its softmax needs all the keys of a whole one.
   void run_tile(const QueryTile& tile) {
     const bool own = tile.first >= slice.begin && tile.first < slice.end;
@@ -107,6 +124,7 @@ struct BackwardSweep {
   // those of keys and values, for which the tiles that see a chunk do. Scores are computed twice for that.
   void sweep_queries() {
     for (int64_t first = slice.begin; first < slice.end; first += kTile) {
+      block = first;
       for (int64_t head = rows.first_head(); head < rows.end_head(); ++head) {
         const QueryTile tile = rows.tile(head, first);
         const int64_t begin = rows.first_key_of(tile), end = rows.end_key_of(tile);
@@ -132,6 +150,7 @@ struct BackwardSweep {
         const QueryTile any = rows.tile(rows.first_head(), first);  // heads have the same windows
         const int64_t begin = larger(from, rows.first_key_of(any)), end = smaller(to, rows.end_key_of(any));
         if (begin >= end) continue;
+        block = first;
         for (int64_t head = rows.first_head(); head < rows.end_head(); ++head) {
           const QueryTile tile = rows.tile(head, first);
           take_queries(tile, false);
@@ -176,6 +195,36 @@ struct BackwardSweep {
     }
   }
 };
+
+// Runs a slice, whose heads take turns at each block of queries: they share pages where heads lie together.
+template <class Sweep>
+void sweep_in_turns(const Problem& problem, const Backward& backward, const Slice& slice, void* memory) {
+  struct One {
+    Slice slice;
+    Sweep sweep;
+
+    One(const Problem& p, const Backward& b, const Slice& s, int64_t turn, int64_t turns, void* scratch)
+        : slice{s.batch, s.head + turn, s.begin, s.end}, sweep(p, b, slice, scratch, turn, turns) {}
+  };
+  const BackwardPlan plan(problem);
+  One* const sweeps = static_cast<One*>(memory);
+  static_assert(sizeof(One) <= kSweepBytes);
+  char* const scratch = static_cast<char*>(memory) + plan.heads * kSweepBytes;
+  for (int64_t done = 0; done < slice.heads; done += plan.heads) {
+    const int64_t turns = smaller(plan.heads, slice.heads - done);
+    const Slice group{slice.batch, slice.head + done, slice.begin, slice.end};
+    for (int64_t turn = 0; turn < turns; ++turn)
+      new (sweeps + turn) One(problem, backward, group, turn, turns, scratch);
+    if (plan.wide) {
+      sweeps->sweep.run_wide();
+      continue;
+    }
+    const int64_t end = sweeps->sweep.end_block();
+    for (int64_t block = sweeps->sweep.first_block(); block < end; block += plan.block)
+      for (int64_t turn = 0; turn < turns; ++turn) sweeps[turn].sweep.run_block(block);
+    for (int64_t turn = 0; turn < turns; ++turn) sweeps[turn].sweep.finish();
+  }
+}
 
 }  // namespace
 }  // namespace pyprof::window

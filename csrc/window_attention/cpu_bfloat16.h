@@ -261,8 +261,8 @@ struct TileBackward final : BackwardSweep {
   float* columns;  // the gradients of a strip's queries, transposed
   mutable RowsAhead ahead;
 
-  TileBackward(const Problem& p, const Backward& b, const Slice& s, void* memory)
-      : BackwardSweep(p, b, s, memory),
+  TileBackward(const Problem& p, const Backward& b, const Slice& s, void* memory, int64_t turn, int64_t turns)
+      : BackwardSweep(p, b, s, memory, turn, turns),
         key_rows(reinterpret_cast<uint16_t*>(buffers.keys)),
         key_columns(key_rows + (plan.chunk + 32) * dims.dim),
         value_rows(reinterpret_cast<uint16_t*>(buffers.values)),
@@ -301,20 +301,22 @@ struct TileBackward final : BackwardSweep {
     make_row_pairs(grad, grad_stride, tile.rows, dims.dim, buffers.grad);
   }
 
-  // Queries and what belongs to them of the next tile, keys and values of that one block later, and where the gradients
-  // of keys go that are finished at the end of the block.
+  // Queries and what belongs to them of the next tile, keys and values of the block whose turn is next, and where the
+  // gradients of keys go that are finished when it begins.
   void look_ahead(const QueryTile& tile) const {
     const Backward& backward = rows.backward;
-    const int64_t next = tile.first + kTile, key = tile.first + plan.block + dims.right;
-    const int64_t done = larger(slice.begin, tile.first - dims.left);
+    const QueryTile next = next_tile(tile);
+    const Next turn = next_turn();
+    const int64_t place = turn.block + (tile.first - block), key = place + dims.right;
+    const int64_t done = larger(slice.begin, place - plan.block - dims.left);
     ahead.clear();
-    ahead.add(rows.key(key), problem.key_strides.row);
-    ahead.add(rows.value(key), problem.value_strides.row);
-    ahead.add(rows.query(tile.head, next), problem.query_strides.row);
-    ahead.add(rows.grad_output(tile.head, next), backward.grad_output_strides.row);
-    ahead.add(rows.grad_query(tile.head, next), backward.grad_query_strides.row);
-    ahead.add(rows.grad_key(done), backward.grad_key_strides.row);
-    ahead.add(rows.grad_value(done), backward.grad_value_strides.row);
+    ahead.add(rows.key(key, turn.on), problem.key_strides.row);
+    ahead.add(rows.value(key, turn.on), problem.value_strides.row);
+    ahead.add(rows.query(next.head, next.first), problem.query_strides.row);
+    ahead.add(rows.grad_output(next.head, next.first), backward.grad_output_strides.row);
+    ahead.add(rows.grad_query(next.head, next.first), backward.grad_query_strides.row);
+    ahead.add(rows.grad_key(done, turn.on), backward.grad_key_strides.row);
+    ahead.add(rows.grad_value(done, turn.on), backward.grad_value_strides.row);
   }
 
   void take_scores(const Part& part, const Scores* weights, const Scores* grads, int strips) override {
@@ -405,7 +407,7 @@ inline void tile_forward(const Problem& problem, const Forward& forward, const S
 inline void tile_backward(const Problem& problem, const Backward& backward, const Slice& slice, void* scratch) {
   if (!has_tiles(problem)) return backward_slice(problem, backward, slice, scratch);
   const Tiles tiles;
-  TileBackward(problem, backward, slice, scratch).run();
+  sweep_in_turns<TileBackward>(problem, backward, slice, scratch);
 }
 
 inline size_t tile_backward_scratch(const Problem& problem) {

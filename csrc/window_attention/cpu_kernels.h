@@ -14,11 +14,12 @@ struct Place {
 };
 
 // A piece of work for one thread. Forward: queries [begin, end) of query head `head`, at most kForwardBlock of them.
-// Backward: queries and keys [begin, end) of key head `head`, for all query heads that share it; `begin` is a multiple
-// of kTile.
+// Backward: queries and keys [begin, end) of `heads` key heads from `head` on, for all query heads that share them;
+// `begin` is a multiple of kTile.
 struct Slice {
   int64_t batch, head, begin, end;
   Place after = {};
+  int64_t heads = 1;
 };
 
 // Queries are taken in tiles of this many, aligned within the sequence, whatever the slices: results do not depend on

@@ -74,12 +74,24 @@ def test_the_tolerance_sees_a_window_that_is_wrong_by_one(dtype):
         torch.testing.assert_close(output.double(), exact, atol=3e-2, rtol=3e-2)
 
 
-def test_heads_cut_out_of_rows_equal_contiguous_ones(dtype):
-    tensors = Problem((6, 9), batch=2, heads=3, key_heads=3, length=75, head_dim=64).tensors(dtype)
-    cut = tuple(tensor.transpose(1, 2).contiguous().transpose(1, 2) for tensor in tensors)
-    expected = with_gradients(lambda q, k, v: window_attention(q, k, v, (6, 9), impl="cpu"), tensors)
-    ours = with_gradients(lambda q, k, v: window_attention(q, k, v, (6, 9), impl="cpu"), cut)
-    for mine, theirs in zip(ours, expected, strict=True):
+# The second has more heads than take turns at once.
+@pytest.mark.parametrize(
+    "problem",
+    [
+        Problem((6, 9), batch=2, heads=3, key_heads=3, length=75, head_dim=64),
+        Problem((20, 13), heads=36, key_heads=18, length=290, head_dim=64),
+        Problem((70, 5), batch=2, heads=6, key_heads=6, length=400, head_dim=64, key_lengths=(400, 130)),
+    ],
+    ids=str,
+)
+def test_heads_that_lie_together_equal_contiguous_ones(problem, dtype):
+    tensors = problem.tensors(dtype)
+    together = tuple(tensor.transpose(1, 2).contiguous().transpose(1, 2) for tensor in tensors)
+
+    def attend(query, key, value):
+        return window_attention(query, key, value, problem.window, problem.lengths(), impl="cpu")
+
+    for mine, theirs in zip(with_gradients(attend, together), with_gradients(attend, tensors), strict=True):
         torch.testing.assert_close(mine, theirs)
 
 
