@@ -141,6 +141,20 @@ def test_a_front_goes_through_its_members_in_order_and_has_the_third_measure_as_
     assert "field" not in sizes[0]
 
 
+def test_names_of_points_that_lie_together_stand_apart() -> None:
+    def told(*places: tuple[float, float]) -> list[tuple[str, float]]:
+        points = [Point(f"model {number}", Measure(x), Measure(y)) for number, (x, y) in enumerate(places)]
+        named = front_chart("f", "Front", points, Axes("x", "y")).tables["points"]
+        return list(zip(named["align"], named["down"], strict=True))
+
+    far, near = [(1.0, 1.0), (3.0, 9.0)], [(1.0, 1.0), (1.01, 1.01), (1.02, 1.0), (3.0, 9.0)]
+    assert told(*far) == [("left", -7), ("right", -7)]
+    # Of three in one place each is on another side or line, and the last one is where it was.
+    *crowd, alone = told(*near)
+    assert len(set(crowd)) == 3
+    assert alone == ("right", -7)
+
+
 def test_where_no_front_is_known_none_is_drawn_and_bounds_only_where_there_are_some() -> None:
     points = [Point("bert", Measure(1.0, 0.9, 1.1), Measure(2.0)), Point("swin", Measure(2.0), Measure(1.0))]
     chart = front_chart("f", "Speed and memory", points, Axes("x", "y"))

@@ -16,9 +16,11 @@ Standing = Literal["member", "near", "dominated", ""]
 _TINTS: Mapping[str, str] = {"member": "good", "near": "care", "dominated": "series-6", "": "series-0"}
 _SHAPES: Mapping[str, str] = {"member": "circle", "near": "square", "dominated": "triangle-up", "": "circle"}
 _READING = "Circles are at the front, squares may be, triangles are shown to be beaten in both."
-_HEIGHT = 360
+# In pixels: what the chart is thought to be wide, a letter and a line of a name, and its distance from its point.
+_WIDTH, _HEIGHT, _PADDING = 500, 360, 30
+_LETTER, _LINE, _GAP, _ABOVE_WHISKERS = 6, 12, 4, -7
 _POINT, _SMALLEST, _LARGEST = 80, 20, 1_600
-# Names of points that lie further to the right than this share of the chart stand on their left.
+# Names of points that lie further to the right than this share of the chart had better stand on their left.
 _TURN = 0.7
 
 
@@ -124,8 +126,8 @@ def front_chart(name: str, title: str, points: Sequence[Point], axes: Axes, *, c
              "encoding": {"x": x, "y": y, "color": tint, "shape": shape, "size": size,
                           "tooltip": hint(_="name", standing="standing", figures="said")}},
             {**table("points"), "mark": {"type": "text", "align": {"expr": "datum.align"}, "baseline": "middle",
-                                         "dx": {"expr": "datum.aside"}, "dy": 0 if has_area else -7, "fontSize": 11,
-                                         "color": colour("ink")},
+                                         "dx": {"expr": "datum.aside"}, "dy": {"expr": "datum.down"},
+                                         "fontSize": 11, "color": colour("ink")},
              "encoding": {"x": x, "y": y, "text": {"field": "name", "type": "nominal"}}},
         ],
         tables,
@@ -138,25 +140,81 @@ def front_chart(name: str, title: str, points: Sequence[Point], axes: Axes, *, c
 
 
 def _names(points: Sequence[Point], axes: Axes) -> Columns:
-    """Where the names stand: beside their points, on the side where there is room."""
-    places = [math.log(each.x.value) if axes.x_log and each.x.value > 0 else each.x.value for each in points]
-    low, high = min(places, default=0.0), max(places, default=0.0)
-    left = [high > low and (place - low) / (high - low) > _TURN for place in places]
+    """Where the names stand: beside their points, where there is room and no other name or point."""
+    across = _places([(each.x.value, each.x.low, each.x.high) for each in points], _WIDTH, axes.x_log)
+    along = _places([(each.y.value, each.y.low, each.y.high) for each in points], _HEIGHT, axes.y_log)
     most = max((each.area or 0.0 for each in points), default=0.0)
     # The area of a circle as the chart's scale makes it.
     sizes = [_SMALLEST + (_LARGEST - _SMALLEST) * (each.area or 0.0) / most if most else _POINT for each in points]
-    asides = [round(math.sqrt(size / math.pi)) + 4 for size in sizes]
+    marks = [(x, _HEIGHT - y, math.sqrt(size / math.pi)) for x, y, size in zip(across, along, sizes, strict=True)]
+    placed: list[_Box] = []
+    sides, shifts = [], []
+    for number, point in enumerate(points):
+        x, y, radius = marks[number]
+        first = 0 if most else _ABOVE_WHISKERS
+        ways = [(side, first + step * _LINE) for step in (0, -1, 1, -2, 2) for side in _sides(x)]
+        boxes = [_box(x, y, radius, len(point.name), *way) for way in ways]
+        others = [_mark(mark) for mark in (*marks[:number], *marks[number + 1 :])]
+        costs = [sum(_overlap(box, other) for other in (*placed, *others)) + _outside(box) for box in boxes]
+        best = costs.index(min(costs))
+        placed.append(boxes[best])
+        sides.append(ways[best][0])
+        shifts.append(ways[best][1])
+    asides = [round(radius) + _GAP for _, _, radius in marks]
     return {
-        "align": ["right" if turned else "left" for turned in left],
-        "aside": [-aside if turned else aside for aside, turned in zip(asides, left, strict=True)],
+        "align": ["right" if side < 0 else "left" for side in sides],
+        "aside": [side * aside for side, aside in zip(sides, asides, strict=True)],
+        "down": shifts,
     }
+
+
+# From the left, the top, the right and the bottom, in pixels.
+_Box = tuple[float, float, float, float]
+
+
+def _places(figures: Sequence[tuple[float, float | None, float | None]], size: float, log: bool) -> list[float]:
+    """Where values come to lie along an axis that holds them and their bounds."""
+
+    def place(value: float) -> float:
+        return math.log(value) if log and value > 0 else value
+
+    ends = [place(value) for value in (each for figure in figures for each in figure) if value is not None]
+    low, high = min(ends, default=0.0), max(ends, default=0.0)
+    scale = (size - 2 * _PADDING) / (high - low) if high > low else 0.0
+    return [_PADDING + scale * (place(value) - low) for value, _, _ in figures]
+
+
+def _sides(x: float) -> tuple[int, int]:
+    """The right (1) and the left (-1) of a point, the better one first."""
+    return (-1, 1) if x > _TURN * _WIDTH else (1, -1)
+
+
+def _box(x: float, y: float, radius: float, letters: int, side: int, down: float) -> _Box:
+    begin = x + side * (radius + _GAP)
+    end = begin + side * letters * _LETTER
+    return min(begin, end), y + down - _LINE / 2, max(begin, end), y + down + _LINE / 2
+
+
+def _mark(mark: tuple[float, float, float]) -> _Box:
+    x, y, radius = mark
+    return x - radius, y - radius, x + radius, y + radius
+
+
+def _overlap(one: _Box, other: _Box) -> float:
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    return max(0.0, width) * max(0.0, height)
+
+
+def _outside(box: _Box) -> float:
+    return _LINE * (max(0.0, -box[0]) + max(0.0, box[2] - _WIDTH))
 
 
 def _scale(logarithmic: bool) -> dict[str, Any]:
     return (
-        {"type": "log", "nice": False, "padding": 30}
+        {"type": "log", "nice": False, "padding": _PADDING}
         if logarithmic
-        else {"type": "linear", "zero": False, "padding": 30}
+        else {"type": "linear", "zero": False, "padding": _PADDING}
     )
 
 

@@ -49,6 +49,7 @@ def slopes_chart(name: str, title: str, slopes: Sequence[Slope], axis_title: str
         "ratio", axis_title, scale={**scale("log"), "padding": 14}, axis={"format": "~g", "tickCount": 6, "grid": False}
     )
     legend = {"orient": "top", "title": None, "columns": 3, "labelLimit": 200}
+    legend |= {"symbolOpacity": 1, "symbolStrokeWidth": 0}  # else symbols are as faint as bounds, and dashed as lines
     tint, dash, shape = told_apart("name", names, legend)
     spec = layered(
         [
