@@ -114,5 +114,8 @@ def fixed_figures(models: Sequence[ModelLine], glyphs: Glyphs) -> Group:
                 if fixed.indicator == indicator:
                     bounds = dict.fromkeys(figure(indicator, value) for value in (fixed.lowest, fixed.highest))
                     name = f"{line.column.model} {line.column.how}"
-                    grid.add_row(indicator.title, name, f" {glyphs.dash} ".join(bounds))
+                    told = f" {glyphs.dash} ".join(bounds)
+                    if fixed.low is not None and fixed.high is not None:
+                        told += f" [{figure(indicator, fixed.low)}{glyphs.dash}{figure(indicator, fixed.high)}]"
+                    grid.add_row(indicator.title, name, told)
     return Group(Text("The same at every length", "bold"), grid)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,6 +15,7 @@ from pyprof.records.case import MODES
 from pyprof.records.comparison import ModelFacts, Subject, place_of
 from pyprof.records.indicator import IndicatorFacts
 from pyprof.records.published import DataSet, ShareFinding, TippingFinding
+from pyprof.records.reading import Reading
 from pyprof.records.record import PARAMETERS, Record
 from pyprof.records.resolved import Resolved
 from pyprof.report.view import Cell, Column, FixedFigure, ModelLine, Table, TableRow
@@ -199,7 +200,7 @@ def _model_line(part: Part, subject: Subject, records: Sequence[Record]) -> Mode
     owned = {kind: kinds[kind].parameters / total for kind in sorted(kinds, key=rank) if kinds[kind].parameters}
     fewest, most = next((bounds for indicator, bounds in fixed.items() if indicator.name == PARAMETERS), (None, None))
     others = (
-        FixedFigure(indicator, lowest, highest)
+        FixedFigure(indicator, lowest, highest, *_interval(records, indicator))
         for indicator, (lowest, highest) in fixed.items()
         if indicator.name != PARAMETERS and lowest is not None and highest is not None
     )
@@ -215,9 +216,18 @@ def _model_line(part: Part, subject: Subject, records: Sequence[Record]) -> Mode
 
 def _range(records: Sequence[Record], indicator: IndicatorFacts) -> tuple[float | None, float | None]:
     """The lowest and the highest value over all records."""
-    readings = (record.indicators[indicator.name] for record in records if indicator.name in record.indicators)
-    values = [reading.value for reading in readings if reading.value is not None]
+    values = [reading.value for reading in _readings(records, indicator) if reading.value is not None]
     return (min(values), max(values)) if values else (None, None)
+
+
+def _interval(records: Sequence[Record], indicator: IndicatorFacts) -> tuple[float | None, float | None]:
+    """The interval of the value where one record alone has one."""
+    found = [reading for reading in _readings(records, indicator) if reading.value is not None]
+    return (found[0].low, found[0].high) if len(found) == 1 else (None, None)
+
+
+def _readings(records: Sequence[Record], indicator: IndicatorFacts) -> Iterator[Reading]:
+    return (record.indicators[indicator.name] for record in records if indicator.name in record.indicators)
 
 
 def brief(lengths: Sequence[int], count: int, wanted: Iterable[float] = ()) -> tuple[int, ...]:

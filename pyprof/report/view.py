@@ -223,11 +223,16 @@ class Axis:
 
 @dataclass(frozen=True)
 class FixedFigure:
-    """An indicator that does not vary with the length: its lowest and highest value over the cases."""
+    """An indicator that does not vary with the length: its lowest and highest value over the cases.
+
+    `low` and `high` are the interval of the value where one case alone has one, None elsewhere.
+    """
 
     indicator: IndicatorFacts
     lowest: float
     highest: float
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,7 @@ def test_the_terminal_has_ours_beside_the_published_and_says_what_did_not_learn(
     assert all(len(line) <= width for line in lines)
     text = " ".join(" ".join(lines).split())
     assert "60.0 [58–62] / 36.4" in text
+    assert "Text accuracy lra-transformer eager 0.9 [0.88–0.92]" in text
     assert "Path-X: not shown to be above the most frequent class: lra-transformer" in text
     assert "Path-X, lra-local: 1 of 5 trainings diverged: the loss is nan" in text
 
