@@ -89,7 +89,9 @@ def publish(method: str, tables: Sequence[Figures], bars: Sequence[Bar], as_json
 def _table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for index, column in enumerate(columns):
-        table.add_column(column, justify="right" if index and rows and _is_number(rows[0][index]) else "left")
+        table.add_column(
+            column, overflow="fold", justify="right" if index and rows and _is_number(rows[0][index]) else "left"
+        )
     for row in rows:
         table.add_row(*(_shown(value) for value in row))
     return table

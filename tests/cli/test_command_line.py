@@ -208,6 +208,17 @@ def test_profile_shows_layers_and_gives_json(capsys):
     assert plain["step"]["value"] > 0 < plain["ratio"]["value"]
 
 
+@pytest.mark.parametrize("width", [80, 140])
+def test_models_are_listed_in_whole_words_whatever_the_terminals_width(capsys, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    code, out, _ = run(capsys, "models")
+    lines = out.splitlines()
+    assert code == 0
+    assert max(map(len, lines)) <= width
+    for words in ("zoo-synthesizer-factorised", "low rank / kernel", "sparse and conditional", "sdpa, eager"):
+        assert any(words in line for line in lines), words
+
+
 def test_models_and_env_give_json(capsys):
     code, out, _ = run(capsys, "models", "--json")
     found = {entry["name"]: entry for entry in json.loads(out)}
