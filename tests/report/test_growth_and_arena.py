@@ -62,6 +62,7 @@ def test_the_terminal_has_exponents_ratios_and_the_pairs_that_differ(width: int)
 def test_a_page_and_json_have_them_too() -> None:
     made = view(SPEEDS)
     page = "".join((*growth_part(made), *arena_part(made)))
+    assert "<p>Ours / published (Tay et al., Long Range Arena, ICLR 2021), each as a ratio" in page
     for words in (
         "Exponents of the length, train",
         "L * L",

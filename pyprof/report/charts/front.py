@@ -16,8 +16,8 @@ Standing = Literal["member", "near", "dominated", ""]
 _TINTS: Mapping[str, str] = {"member": "good", "near": "care", "dominated": "series-6", "": "series-0"}
 _SHAPES: Mapping[str, str] = {"member": "circle", "near": "square", "dominated": "triangle-up", "": "circle"}
 _READING = "Circles are at the front, squares may be, triangles are shown to be beaten in both."
-# In pixels: what the chart is thought to be wide, a letter and a line of a name, and its distance from its point.
-_WIDTH, _HEIGHT, _PADDING = 500, 360, 30
+# In pixels: how wide a chart is beside another one, a letter and a line of a name, and its distance from its point.
+_WIDTH, _HEIGHT, _PADDING = 400, 360, 30
 _LETTER, _LINE, _GAP, _ABOVE_WHISKERS = 6, 12, 4, -7
 _POINT, _SMALLEST, _LARGEST = 80, 20, 1_600
 # Names of points that lie further to the right than this share of the chart had better stand on their left.

@@ -35,6 +35,8 @@ def arena_part(view: View) -> Iterable[Markup]:
     """Speed and memory, ours / published, for each setting, and how the orders relate."""
     for table in view.arena:
         lengths = list(dict.fromkeys(cell.length for cell in table.cells))
+        words = setting_words(table)
+        yield tag("p", f"{words[0].upper()}{words[1:]}:")
         for title, ours, published in (
             ("Steps a second", "speed", "published_speed"),
             ("Peak memory", "memory", "published_memory"),
@@ -51,9 +53,7 @@ def arena_part(view: View) -> Iterable[Markup]:
                 ]
                 for model in dict.fromkeys(cell.model for cell in table.cells)
             ]
-            yield grid(
-                ["model", *(f"{length:,}" for length in lengths)], rows, caption=f"{title}: {setting_words(table)}"
-            )
+            yield grid(["model", *(f"{length:,}" for length in lengths)], rows, caption=title)
         yield tag("p", order_line(table).plain)
 
 
