@@ -134,6 +134,14 @@ def named(names: Sequence[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
+def format_longer(ratio: float) -> str:
+    """How much longer or shorter something takes by the ratio of two times: "0.31 % longer", "47.6 % shorter"."""
+    percent = round(100 * (ratio - 1), 2)
+    size = abs(percent)
+    decimals = 2 if size < 9.995 else 1 if size < 99.95 else 0
+    return f"{size:,.{decimals}f} % {'shorter' if percent < 0 else 'longer'}"
+
+
 def _engineering(value: float, units: tuple[tuple[str, float], ...], zero: str) -> str:
     """The value in the largest unit that leaves at least one before the point, with three significant digits."""
     if value == 0:

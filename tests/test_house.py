@@ -69,7 +69,7 @@ ROOMS = {
     "machine": {"timing", "device", "records", "statistics"},
     "models": {"layers", "device", "ops"},
     "layers": {"device", "timing", "records", "statistics"},
-    "indicators": {"records", "device"},
+    "indicators": {"records", "device", "statistics"},
     "device": {"timing", "records"},
     "timing": {"records", "statistics"},
     "records": {"statistics", "studies", "reference"},

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from pyprof.errors import UsageError
-from pyprof.quantity import format_bytes, format_count, format_seconds, parse_duration, parse_size
+from pyprof.quantity import format_bytes, format_count, format_longer, format_seconds, parse_duration, parse_size
 
 
 @pytest.mark.parametrize(
@@ -122,3 +122,18 @@ def test_a_written_time_reads_back_as_itself(value: float) -> None:
 @pytest.mark.parametrize("value", [100, 2**15 + 3, 3 * 2**28, 5 * 2**40])
 def test_a_written_size_reads_back_as_itself(value: int) -> None:
     assert parse_size(format_bytes(value)) == pytest.approx(value, rel=0.005)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "said"),
+    [
+        (1.0031, "0.31 % longer"),
+        (1.0, "0.00 % longer"),
+        (0.99999, "0.00 % longer"),
+        (0.524, "47.6 % shorter"),
+        (1.125, "12.5 % longer"),
+        (3.0, "200 % longer"),
+    ],
+)
+def test_a_ratio_says_whether_it_is_longer_or_shorter(ratio: float, said: str) -> None:
+    assert format_longer(ratio) == said

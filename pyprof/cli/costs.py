@@ -1,4 +1,4 @@
-"""Options for what a user knows and no counter tells: the carbon of a kWh, the price of an hour, how much is done."""
+"""Options for what a user knows and no counter tells: carbon of a kWh, price of an hour, how much is done, how well."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 from pyprof.cli.options import Parser, whole
 from pyprof.errors import UsageError
 from pyprof.records import validate
-from pyprof.records.costs import Costs, parse_intensity, parse_price
+from pyprof.records.costs import Costs, parse_intensity, parse_price, parse_target
 
-_NAMES = ("intensity", "price", "queries", "examples")
+_NAMES = ("intensity", "price", "queries", "examples", "target")
 
 
 def add_costs(parser: Parser) -> None:
-    """--intensity, --price, --queries and --examples."""
+    """--intensity, --price, --queries, --examples and --target."""
     parser.add_argument(
         "--intensity", type=_parsed(parse_intensity), metavar="I", help="carbon of the power, such as '380 g/kWh'"
     )
@@ -28,6 +28,12 @@ def add_costs(parser: Parser) -> None:
     )
     parser.add_argument(
         "--examples", type=whole(1, validate.MOST), metavar="N", help="the same in train mode, repeated ones counted"
+    )
+    parser.add_argument(
+        "--target",
+        type=_parsed(parse_target),
+        metavar="Q",
+        help="quality that sample efficiency is of: 0.8, or NAME=0.8 where models are trained on several tasks",
     )
 
 

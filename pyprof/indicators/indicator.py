@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from pyprof.errors import UsageError
 from pyprof.quantity import plural
-from pyprof.records.costs import Costs
+from pyprof.records.costs import DERIVED, Costs
 from pyprof.records.indicator import IndicatorFacts
 from pyprof.records.reading import Reading
 
@@ -134,9 +134,9 @@ class Indicator(IndicatorFacts):
 
 
 def stated(indicator: Indicator, costs: Costs) -> IndicatorFacts:
-    """What a run keeps of an indicator; a derived one says what it is of, and money has its currency."""
+    """What a run keeps of an indicator; carbon and money say what they are of, and money has its currency."""
     facts = indicator.facts
-    if indicator.how != "derived":
+    if indicator.how != "derived" or indicator.name not in DERIVED:
         return facts
     scope = "of one example"
     if costs.queries > 1 or costs.examples > 1:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pyprof.quantity import plural
+from pyprof.quantity import format_longer, plural
 from pyprof.records.noise import Noise
 from pyprof.records.trust import Judgement, of_share
 from pyprof.statistics.estimate import CONFIDENCE, Estimate, estimate_median
@@ -68,7 +68,7 @@ class PlainSteps:
         bounds = self.ratio.interval
         within = "too few for an interval" if bounds is None else f"{_percent(bounds[0])} to {_percent(bounds[1])} %"
         moving = ", still changing" if self.still_changing else ""
-        return f"{_percent(self.ratio.value)} % longer with probes ({within}, {plural(self.pairs, 'round')}{moving})"
+        return f"{format_longer(self.ratio.value)} with probes ({within}, {plural(self.pairs, 'round')}{moving})"
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object of all fields; times in seconds, samples in nanoseconds."""

@@ -64,7 +64,7 @@ def _length(name: str, training: Training, size: str) -> int:
 
 
 def _plan(task: Task, training: Training, size: str) -> Plan:
-    return task.plan(size).but(steps=training.steps)
+    return task.plan(size).but(steps=training.steps, check_every=training.check_every)
 
 
 def _examples(name: str, training: Training, size: str) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from pyprof.errors import UsageError
@@ -22,6 +22,7 @@ _SECONDS_PER_HOUR = 3600.0
 _INTENSITY = re.compile(r"\s*(?P<number>\d+\.?\d*|\.\d+)\s*(?:(?P<unit>g|kg)\s*/\s*kWh)?\s*", re.IGNORECASE)
 _PRICE = re.compile(r"\s*(?P<number>\d+\.?\d*|\.\d+)\s*(?P<currency>[^\W\d_]+|[€$£¥])?\s*(?:/\s*h)?\s*")
 _MOST = 1e12
+_TARGET = re.compile(r"\s*(?:(?P<name>[^\W\d]\w*)\s*=)?\s*(?P<number>\d+\.?\d*|\.\d+)\s*(?P<percent>%?)\s*")
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,14 @@ class Costs:
     """`intensity` is in grams of CO2 equivalent for a kWh, `price` that of an hour; None where nobody has said it.
 
     `queries` are the examples that a model answers once it is trained, `examples` those that it is trained on, each as
-    often as it comes.
+    often as it comes. `target` is the quality to be reached in a training, by its name; "" stands for the only one.
     """
 
     intensity: float | None = None
     price: Price | None = None
     queries: int = 1
     examples: int = 1
+    target: Mapping[str, float] = field(default_factory=dict)
 
     def count(self, mode: Mode) -> int:
         """How many examples there are in a mode."""
@@ -59,6 +61,8 @@ class Costs:
     def to_table(self) -> dict[str, Any]:
         """As a study file has them."""
         table = {name: value for name, value in asdict(self).items() if value != getattr(_NOTHING, name)}
+        if set(self.target) == {""}:
+            table["target"] = self.target[""]
         return {**table, **({"price": str(self.price)} if self.price is not None else {})}
 
 
@@ -79,6 +83,17 @@ def parse_price(text: str | float) -> Price:
     if match is None:
         raise UsageError(f"{shown(str(text))} is no price of an hour: write 2.50 USD/h")
     return Price(_limited(float(match["number"]), text), match["currency"] or "")
+
+
+def parse_target(text: str | float) -> dict[str, float]:
+    """The quality to be reached: "0.8", "80%", or "listops_accuracy=0.4, text_accuracy=0.6"; raises UsageError."""
+    target: dict[str, float] = {}
+    for part in str(text).split(","):
+        match = _TARGET.fullmatch(part)
+        if match is None or (match["name"] or "") in target or (target and not (match["name"] and "" not in target)):
+            raise UsageError(f"{shown(str(text))} is no target: write 0.8 or listops_accuracy=0.8")
+        target[match["name"] or ""] = float(match["number"]) / (100 if match["percent"] else 1)
+    return target
 
 
 def _limited(number: float, text: str | float) -> float:
@@ -135,12 +150,14 @@ def _quantity(parse: Any) -> validate.Check:
     return check
 
 
+_NAMED = validate.mapping(validate.real(0, _MOST), "a quality, or a table from their names")
 _TABLE = validate.table(
     {
         "intensity": _quantity(parse_intensity),
         "price": _quantity(parse_price),
         "queries": validate.whole(1, validate.MOST),
         "examples": validate.whole(1, validate.MOST),
+        "target": lambda value: _NAMED(value) if isinstance(value, Mapping) else _quantity(parse_target)(value),
     }
 )
 

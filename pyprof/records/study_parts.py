@@ -78,7 +78,7 @@ class Training:
     Each model is trained from `seeds` seeds, which five and more give an interval; `budget` bounds the seconds of a
     training and `steps` its steps, None for the task's own plan. `data` maps tasks to the directories of their data,
     and `control` trains on shuffled labels as well. What a training has learnt is kept every `checkpoint_every`
-    seconds.
+    seconds. `check_every` are the steps between two looks at validation examples, None for those of the task's plan.
     """
 
     seeds: int = 5
@@ -87,6 +87,7 @@ class Training:
     data: Mapping[str, str] = field(default_factory=dict)
     control: bool = False
     checkpoint_every: float = CHECKPOINT_SECONDS
+    check_every: int | None = None
 
     def to_table(self) -> dict[str, Any]:
         """The TOML table, without what is left to the task."""
@@ -205,5 +206,6 @@ _TRAINING = validate.table(
         "data": validate.mapping(validate.text, "a table from tasks to directories"),
         "control": validate.flag,
         "checkpoint_every": duration,
+        "check_every": validate.whole(1, validate.LARGE),
     }
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from rich import box
 from rich.console import RenderableType
@@ -14,6 +15,7 @@ from pyprof.report import terminal
 from pyprof.report.build_tables import brief
 from pyprof.report.console import Console
 from pyprof.report.several import Several
+from pyprof.report.short_names import ShortNames
 from pyprof.report.style import Glyphs, glyphs, rule, usable_width
 from pyprof.report.view import DifferenceLine
 
@@ -26,7 +28,8 @@ def write(told: Several, console: Console) -> None:
     for name, view in zip(told.names, told.views, strict=True):
         console.print(rule(name, width, marks))
         terminal.write(view, console)
-    for part in difference_tables(told, width, marks):
+    differences = ShortNames.of_views(told.views).within(told.differences)
+    for part in difference_tables(replace(told, differences=differences), width, marks):
         console.print(part)
 
 

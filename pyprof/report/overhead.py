@@ -10,7 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table as Grid
 from rich.text import Text
 
-from pyprof.quantity import format_seconds
+from pyprof.quantity import format_longer, format_seconds
 from pyprof.report.style import STATUS_STYLES, Glyphs, device_line, glyphs, plural
 from pyprof.report.trust import trust_line
 
@@ -131,7 +131,7 @@ def _stated(mode: ModeResult) -> Text:
     interval = "too few rounds" if stated.ratio.interval is None else f"{_interval(stated.ratio)} %"
     return Text(
         f"pyprof profile states: a step takes {format_seconds(stated.step.value)} without probes, and "
-        f"{_percent(stated.ratio.value - 1)} % longer ({interval}) with them on its {stated.calls:,.0f} calls of "
+        f"{format_longer(stated.ratio.value)} ({interval}) with them on its {stated.calls:,.0f} calls of "
         f"layers{nodes}; {plural(stated.rounds, 'round')}"
     )
 

@@ -11,7 +11,7 @@ from rich.text import Text
 from pyprof.analysis.omitted import Note, Omission, outcome
 from pyprof.analysis.probed_steps import ProbedSteps
 from pyprof.failures import NO_TIME, NOT_NEEDED, STATUSES
-from pyprof.quantity import format_seconds
+from pyprof.quantity import format_longer, format_seconds
 from pyprof.report.arena import arena_blocks
 from pyprof.report.arena_scores import score_blocks
 from pyprof.report.axis import tipping_axis
@@ -24,6 +24,7 @@ from pyprof.report.parts import part_bars
 from pyprof.report.printed import printed_table
 from pyprof.report.ranking import least_table
 from pyprof.report.ranks import rank_blocks
+from pyprof.report.short_names import ShortNames
 from pyprof.report.speech_rates import rate_blocks
 from pyprof.report.style import STATUS_STYLES, Glyphs, batch_words, glyphs, length_range, plural, rule, usable_width
 from pyprof.report.system_time import system_lines
@@ -42,8 +43,10 @@ def write(view: View, console: Console) -> None:
 def render(view: View, width: int, marks: Glyphs, *, repeat: bool = False) -> Group:
     """The whole report for a width in columns; `repeat` says its beginning again at the end."""
     width = usable_width(width)
+    names = ShortNames.of_views([view])
+    view = names.within(view)
     short = list(in_short(view, width, marks))
-    blocks: list[RenderableType] = [_header(view, marks), *short]
+    blocks: list[RenderableType] = [_header(view, marks), *(Text(each, "dim") for each in names.legend()), *short]
     for part in view.modalities:
         blocks.append(rule(part.name, width, marks))
         blocks += _spaced(_modality(part, view, width, marks))
@@ -134,9 +137,9 @@ def _modality(part: ModalityView, view: View, width: int, marks: Glyphs) -> Iter
 
 def _probed(steps: ProbedSteps) -> Text:
     """What looking cost the steps of which the shares are."""
-    typical, most = (f"{100 * (ratio - 1):.1f} %" for ratio in (steps.typical, steps.most))
+    typical, most = map(format_longer, (steps.typical, steps.most))
     return Text(
-        f"the shares are of steps with probes, which took {typical} longer than those without (median of "
+        f"the shares are of steps with probes, which took {typical} than those without (median of "
         f"{plural(steps.cases, 'case')}; {most} at most); no other figure is of these",
         "dim",
     )

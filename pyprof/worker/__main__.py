@@ -7,6 +7,7 @@ standard input ends, so that it never outlives the process that asked.
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import queue
@@ -56,6 +57,9 @@ def main() -> None:
     fingerprint = ready.environment.fingerprint
     limit_memory(ready.study)
     reply({"ready": ready.study.to_table(), "environment": ready.environment.to_json()})
+    # What the imports have made stays; without this every change of models would look through all of it.
+    gc.collect()
+    gc.freeze()
     bench = Bench(
         ready.study,
         fingerprint,

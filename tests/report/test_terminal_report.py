@@ -358,4 +358,5 @@ def test_what_the_probes_cost_stands_below_the_shares(view: View) -> None:
     records = [replace(record, overhead=Estimate(1.004)) for record in synthetic.quick()]
     records[0] = replace(records[0], overhead=Estimate(1.0312, 1.02, 1.04))
     text = " ".join(printed(build_view(records, synthetic.RESOLVED, ABOUT), 200).split())
-    assert f"which took 0.4 % longer than those without (median of {len(records)} cases; 3.1 % at most)" in text
+    said = f"which took 0.40 % longer than those without (median of {len(records)} cases; 3.12 % longer at most)"
+    assert said in text

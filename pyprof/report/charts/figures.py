@@ -24,6 +24,7 @@ from pyprof.report.charts.theme import colour
 from pyprof.report.charts.tipping import tipping_charts
 from pyprof.report.page.trees import middle_trees
 from pyprof.report.several import Several, several
+from pyprof.report.short_names import ShortNames
 from pyprof.report.view import ModalityView
 
 # Charts beside each other, and how high one of them is, in points.
@@ -43,7 +44,8 @@ def write_figures(runs: Sequence[Run], directory: Path, format: Format) -> Itera
     """
     directory.mkdir(parents=True, exist_ok=True)
     told = several(runs)
-    pictures = ((name, draw(spec, format)) for name, spec in figures(told).items())
+    readable = ShortNames.of_views(told.views).within(told)
+    pictures = ((name, draw(spec, format)) for name, spec in figures(readable).items())
     for name, picture in (*pictures, *_trees(runs, told, format)):
         path = directory / f"{name}.{format}"
         path.write_bytes(picture)

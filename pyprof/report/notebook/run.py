@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pyprof.report.notebook.parts import faint, folded, result, table
 from pyprof.report.page.markup import Markup, Part, tag
 from pyprof.report.run import machine_line
+from pyprof.report.short_names import ShortNames
 from pyprof.report.style import figure, interval, length_range, plural
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ def run(shown: Run) -> str:
     ]
     settings = [name for name in ("size", "dtype", "device") if len({getattr(each.case, name) for each in records}) > 1]
     heads = ["model", "attention", "mode", *settings, "length", "batch", "status", *map(_heading, indicators)]
-    rows = [_row(record, settings, indicators) for record in records[:MOST_ROWS]]
+    names = ShortNames.of(record.case.model for record in records)
+    rows = [_row(record, names, settings, indicators) for record in records[:MOST_ROWS]]
     more = len(records) - len(rows)
     said = [f"{plural(more, 'more record')}: run.to_pandas() has them all"] if more else []
     counts = Counter(str(record.status) for record in records)
@@ -36,12 +38,14 @@ def run(shown: Run) -> str:
         ["run of the study ", tag("b", shown.study.name), f": {plural(len(records), 'case')}{_counted(counts)}"],
         faint(machine_line(shown.environment)),
         table(heads, rows, text=3 + len(settings)) if rows else None,
-        *(faint(each) for each in (*said, *shown.warnings[:5])),
+        *(faint(each) for each in (*said, *shown.warnings[:5], *names.legend())),
     )
 
 
 def report(view: View) -> str:
     """The answers of a report: from which length each variant costs less, or which model costs least."""
+    names = ShortNames.of_views([view])
+    view = names.within(view)
     tipping = [line for part in view.modalities for line in part.tipping if line.indicator.headline]
     others = [line for part in view.modalities for line in part.tipping if not line.indicator.headline]
     rankings = [line for part in view.modalities if part.one_length for line in part.rankings]
@@ -58,7 +62,7 @@ def report(view: View) -> str:
         _rankings(rankings) if rankings else None,
         folded("other indicators", _tipping(others)) if others else None,
         folded("which model costs least, at which lengths", _least(least)) if least else None,
-        *(faint(each) for each in (*trust, *view.warnings[:5])),
+        *(faint(each) for each in (*trust, *view.warnings[:5], *names.legend())),
     )
 
 
@@ -71,9 +75,11 @@ def _heading(indicator: IndicatorFacts) -> str:
     return indicator.title.lower()
 
 
-def _row(record: Record, settings: Sequence[str], indicators: Sequence[IndicatorFacts]) -> list[Part]:
+def _row(
+    record: Record, names: ShortNames, settings: Sequence[str], indicators: Sequence[IndicatorFacts]
+) -> list[Part]:
     case = record.case
-    own: list[Part] = [case.model, record.attention or case.attention, case.mode]
+    own: list[Part] = [names(case.model), record.attention or case.attention, case.mode]
     own += [str(getattr(case, name)) for name in settings]
     own += [case.length, str(case.batch), tag("span", record.status, title=record.reason)]
     for indicator in indicators:

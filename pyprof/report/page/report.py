@@ -27,6 +27,7 @@ from pyprof.report.page.taken import taken
 from pyprof.report.page.trees import trees_data, trees_part
 from pyprof.report.page.usage import usage_part
 from pyprof.report.several import Several, several
+from pyprof.report.short_names import ShortNames
 from pyprof.report.style import length_range
 from pyprof.report.view import ModalityView, ShareLine, View
 
@@ -64,6 +65,9 @@ def report_page(runs: Sequence[Run]) -> str:
     Raises UsageError where vl-convert is not installed.
     """
     told = several(runs)
+    names_of_models = ShortNames.of_views(told.views)
+    trees = trees_data(list(zip(told.names, runs, told.views, strict=True)), names_of_models)
+    told = names_of_models.within(told)
     first, charts = answers(told)
     by_modality = list(told.by_modality())
     shares = [made for own in by_modality if (made := share_group(own)) is not None]
@@ -77,7 +81,6 @@ def report_page(runs: Sequence[Run]) -> str:
         for made in scaling_groups(part, told.views[0].indicators, run if len(runs) > 1 else "")
     ]
     records = records_data(told)
-    trees = trees_data(list(zip(told.names, runs, told.views, strict=True)))
     disagreeing = [
         made
         for own in by_modality
@@ -115,6 +118,7 @@ def report_page(runs: Sequence[Run]) -> str:
     parts: list[Part] = [
         heading(title),
         *_about(told),
+        *(tag("p", each, class_="faint") for each in names_of_models.legend()),
         tag(
             "nav",
             tag("ul", [tag("li", tag("a", _CONTENTS[name], href=f"#{name}")) for name in present]),

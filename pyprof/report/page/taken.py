@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pyprof.quantity import format_bytes, format_seconds
+from pyprof.quantity import format_bytes, format_longer, format_seconds
 from pyprof.records.environment import Environment
 from pyprof.records.study import Study
 from pyprof.report.page.markup import Markup, Part, grid, tag
@@ -52,10 +52,10 @@ def _precision(study: Study) -> Markup:
 def _probed(view: View) -> Markup | None:
     if view.probed is None:
         return None
-    typical, most = (f"{100 * (ratio - 1):.1f} %" for ratio in (view.probed.typical, view.probed.most))
+    typical, most = map(format_longer, (view.probed.typical, view.probed.most))
     return tag(
         "p",
-        f"Times of layers are of steps with probes, which took {typical} longer than those without (median of "
+        f"Times of layers are of steps with probes, which took {typical} than those without (median of "
         f"{plural(view.probed.cases, 'case')}; {most} at most); no other figure is of these.",
     )
 

@@ -20,6 +20,7 @@ from pyprof.report.charts.shares import kinds_of
 from pyprof.report.charts.tree import READING, tree_chart, tree_spec
 from pyprof.report.page.markup import Markup, tag
 from pyprof.report.page.records import case_id
+from pyprof.report.short_names import AS_GIVEN, ShortNames
 from pyprof.report.style import short_case
 from pyprof.report.view import View
 
@@ -39,8 +40,11 @@ _TIMES = (
 )
 
 
-def trees_data(runs: Sequence[tuple[str, Run, View]], room: int = ROOM) -> dict[str, Any]:
-    """The trees that there is room for, those at marked lengths first, and the numbers of all and of those left out."""
+def trees_data(runs: Sequence[tuple[str, Run, View]], names: ShortNames = AS_GIVEN, room: int = ROOM) -> dict[str, Any]:
+    """The trees that there is room for, those at marked lengths first, and the numbers of all and of those left out.
+
+    `names` are those of models that a reader sees, in place of the ones that were given.
+    """
     structures: dict[str, int] = {}
     cases: list[dict[str, Any]] = []
     used, every = 0, 0
@@ -49,7 +53,7 @@ def trees_data(runs: Sequence[tuple[str, Run, View]], room: int = ROOM) -> dict[
         every += len(wanted)
         left = room * (number + 1) // len(runs) - used
         for key, columns in _in_order(run, wanted):
-            structure, case = _packed(run.records[key], columns)
+            structure, case = _packed(run.records[key], columns, names)
             case |= {"key": case_id(number, key), "run": name if len(runs) > 1 else ""}
             needed = len(json.dumps(case)) + (0 if structure in structures else len(structure))
             if needed > left:
@@ -90,7 +94,7 @@ def _marks(part: Any) -> Iterable[float]:
             yield line.tipping.crossing.length
 
 
-def _packed(record: Record, columns: Columns) -> tuple[str, dict[str, Any]]:
+def _packed(record: Record, columns: Columns, names: ShortNames) -> tuple[str, dict[str, Any]]:
     """What is of the model, as text, and what is of the case: times in whole nanoseconds, four digits of them."""
     count = len(columns.get("path", ()))
     fixed = {
@@ -106,10 +110,10 @@ def _packed(record: Record, columns: Columns) -> tuple[str, dict[str, Any]]:
     }
     memory = record.indicators.get("peak_memory")
     case = {
-        "label": short_case(record.case),
+        "label": names(short_case(record.case)),
         "setting": f"{record.case.device} {record.case.dtype}"
         + ("" if record.case.allocator == "default" else f" allocator {record.case.allocator}"),
-        "order": f"{record.case.model} {record.case.how} {record.case.mode} {record.case.length:012}",
+        "order": f"{names(record.case.model)} {record.case.how} {record.case.mode} {record.case.length:012}",
         "step": _nanoseconds(record.step_seconds or 0.0),
         "outside": _nanoseconds(record.outside_seconds or 0.0),
         "width": WIDTHS.get(record.case.dtype, 4),
@@ -145,9 +149,9 @@ def trees_part(data: Mapping[str, Any]) -> list[Markup]:
     ]
 
 
-def case_tree(record: Record, columns: Columns, kinds: Mapping[str, str]) -> Chart:
+def case_tree(record: Record, columns: Columns, kinds: Mapping[str, str], names: ShortNames = AS_GIVEN) -> Chart:
     """The icicle of one case, for paper."""
-    structure, case = _packed(record, columns)
+    structure, case = _packed(record, columns, names)
     fixed = json.loads(structure)
     nothing = [0] * len(fixed["path"])
 
@@ -184,5 +188,6 @@ def middle_trees(run: Run, view: View) -> Iterator[Chart]:
         case = run.records[key].case
         wanted.setdefault((case.model, case.how, case.mode, case.dtype, case.allocator), key)
     kinds = kinds_of(view.modalities)
+    names = ShortNames.of_views([view])
     for key, columns in _in_order(run, list(wanted.values())):
-        yield case_tree(run.records[key], columns, kinds)
+        yield case_tree(run.records[key], columns, kinds, names)
