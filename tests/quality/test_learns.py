@@ -14,28 +14,29 @@ from pyprof.quality.training import train
 
 pytest.importorskip("accelerate", reason="training needs the extra quality")
 
-# A little below what was reached (listops 0.20 and image 0.22 in 80 steps, text 0.79): the next bar.
-REACHED = {"listops": 0.17, "image": 0.17, "text": 0.7, "retrieval": 0.55, "pathfinder": 0.6, "pathx": 0.6}
+# A little below what was reached (listops 0.28, image 0.30, text 0.87, retrieval 0.75, pathfinder 0.99, pathx 1.00).
+REACHED = {"listops": 0.24, "image": 0.26, "text": 0.82, "retrieval": 0.7, "pathfinder": 0.93, "pathx": 0.93}
+# In 80 steps (listops 0.23 and image 0.22).
+REACHED_SOON = {"listops": 0.19, "image": 0.18}
 
 
-def check(name, subject, seeds, **changes):
+def check(name, subject, seeds, bar, **changes):
     task = tasks.find(name)
     outcome = train(task, subject, task.plan("tiny").but(**changes), seeds=range(seeds), control=True)
     low, _ = outcome.interval
     _, shuffled = interval_of(outcome.control, outcome.metric)
     assert low > outcome.baseline, outcome.to_json()
     assert low > shuffled, outcome.to_json()
-    assert outcome.value > REACHED[name]
-    return outcome
+    assert outcome.value > bar, outcome.to_json()
 
 
 @pytest.mark.training
 @pytest.mark.parametrize("name", tasks.ARENA)
 def test_a_small_model_learns_the_task(name):
-    check(name, Subject("lra-linear"), 5)
+    check(name, Subject("lra-linear"), 5, REACHED[name])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["listops", "image"])
+@pytest.mark.parametrize("name", REACHED_SOON)
 def test_a_small_model_learns_a_short_one(name):
-    check(name, Subject("lra-linear"), 5, steps=80)
+    check(name, Subject("lra-linear"), 5, REACHED_SOON[name], steps=80)
