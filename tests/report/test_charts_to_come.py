@@ -175,6 +175,23 @@ def test_growth_has_the_fits_of_each_cost_beside_the_claim() -> None:
     assert list(zip(claims["model"], claims["exponent"], strict=True)) == [("window eager", 1.0), ("dense eager", 2.0)]
 
 
+def test_intervals_that_reach_far_leave_room_for_the_exponents() -> None:
+    def drawn(low: float, high: float) -> tuple[list[float], str]:
+        line = GrowthLine(
+            Subject("dense", "eager"), growth_setting(), (512, 1024, 2048), "L * L", Growth(2.0, 2.0, 2.0),
+            {"latency": Growth(1.3, low, high)},
+        )  # fmt: skip
+        (chart,) = growth_charts([line])
+        (domain,) = {tuple(each["encoding"]["x"]["scale"]["domain"]) for each in chart.spec["layer"]}
+        return list(domain), chart.caption
+
+    inside, said = drawn(1.0, 1.6)
+    outside, more = drawn(-9.0, 11.6)
+    assert inside == outside == [0.5, 2.5]
+    assert "cut off" in more
+    assert "cut off" not in said
+
+
 def test_the_arena_has_its_models_by_speed_with_memory_as_area() -> None:
     cells = (
         ArenaCell("linear", 4096, 4.0, 5.7, 0.1, 0.11),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from pyprof.analysis.growth import GrowthLine
@@ -9,6 +10,8 @@ from pyprof.report.charts.chart import NAMES, Chart, Columns, axis, hint, layere
 from pyprof.report.charts.names import chart_name
 from pyprof.report.charts.theme import colour
 
+_CAPTION = "The upright bar is the source's claim over the same lengths."
+_CUT = " Intervals that reach beyond the chart are cut off: a pointer tells their ends."
 _ROW = 24
 _AROUND = 90
 
@@ -40,19 +43,21 @@ def _chart(mode: str, lines: Sequence[GrowthLine], run: str) -> Chart:
         },
     }
     y = {"field": "model", "type": "nominal", "scale": {"domain": models}, "title": None, "axis": NAMES}
+    low, high = _domain([line.claimed.exponent for line in placed] + [growth.exponent for _, _, growth in fitted])
+    cut = any(growth.low < low or growth.high > high for _, _, growth in fitted)
     x = axis(
         "exponent",
         "exponent of the length, 95 % interval",
         axis={"tickCount": 8},
-        scale={"nice": False, "zero": False, "padding": 12},
+        scale={"nice": False, "zero": False, "domain": [low, high]},
     )
     words = [cost.replace("_", " ") for cost in costs]
-    tint, _, shape = told_apart("cost", words, {"orient": "top", "title": None})
+    tint, _, shape = told_apart("cost", words, {"orient": "top", "title": None, "symbolOpacity": 1})
     spec = layered(
         [
             {**table("claims"), "mark": {"type": "tick", "color": colour("ink"), "thickness": 3, "size": 16},
              "encoding": {"x": x, "y": y, "tooltip": hint(_="model", claim="said")}},
-            {**table("growths"), "mark": {"type": "rule", "strokeWidth": 3, "opacity": 0.45},
+            {**table("growths"), "mark": {"type": "rule", "strokeWidth": 3, "opacity": 0.45, "clip": True},
              "encoding": {"x": {**x, "field": "low"}, "x2": {"field": "high"}, "y": y, "color": tint}},
             {**table("growths"), "mark": {"type": "point", "filled": True, "size": 55, "opacity": 1},
              "encoding": {"x": x, "y": y, "color": tint, "shape": shape,
@@ -67,6 +72,11 @@ def _chart(mode: str, lines: Sequence[GrowthLine], run: str) -> Chart:
         description=f"Exponents of the length that fit the costs of each model, {mode}: {told}.",
         tables=tables,
         specs={"": spec},
-        caption="The upright bar is the source's claim over the same lengths.",
+        caption=_CAPTION + (_CUT if cut else ""),
         height=_ROW * len(models) + _AROUND,
     )
+
+
+def _domain(exponents: Sequence[float]) -> tuple[float, float]:
+    """From where to where exponents are drawn, whatever their intervals: of three lengths these reach far out."""
+    return math.floor(2 * min(exponents) - 1) / 2, math.ceil(2 * max(exponents) + 1) / 2
