@@ -370,7 +370,8 @@ def test_what_begins_and_ends_with_the_recording_is_no_step_s(gpu, backward):
     profile = pyprof.profile(module, value, mode="train" if backward else "infer", seconds=0.5)
     assert profile.plain.pairs > 5
     assert profile.plain.step.value < 2e-3
-    assert profile.plain.ratio.value < 2
+    assert profile.plain.ratio.low is not None
+    assert profile.plain.ratio.low < 2  # with what begins and ends with the recording it is 7 and more
     assert [microseconds(layer.own_forward) for layer in profile.device_time.layers] == [0, 300, 200]
     assert profile.device_time.steps == profile.steps == profile.plain.pairs
 
@@ -390,7 +391,8 @@ def test_steps_of_the_users_own_can_follow_one_that_settles(gpu):
                 step()
     profile = probes.profile()
     assert profile.plain.step.value < 2e-3
-    assert profile.plain.ratio.value < 2
+    assert profile.plain.ratio.low is not None
+    assert profile.plain.ratio.low < 2  # with what begins and ends with the recording it is 7 and more
     assert (profile.device_time.total.kernels, profile.device_time.steps, profile.calls) == (1, 6, 6)
 
 

@@ -161,7 +161,7 @@ def test_a_rank_at_fault_costs_its_case_alone(tmp_path: Path) -> None:
 
 
 def test_a_rank_that_hangs_is_named_by_the_one_that_waits_in_a_collective() -> None:
-    processes = RankProcesses(sharded_work.Work(), 2, "cpu", 2, 14.0)
+    processes = RankProcesses(sharded_work.Work(), 2, "cpu", 2, 24.0)
     try:
         with pytest.raises(ModelError, match=r"^rank 1 of 2 gave no answer: rank 0 waited for it in vain$"):
             processes.ask("output", "hangs")
