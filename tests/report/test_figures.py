@@ -78,3 +78,9 @@ def test_every_chart_of_the_page_is_a_figure(runs: list[Run], monkeypatch: pytes
 
 def test_the_arena_has_its_figure_its_speeds_and_its_growth() -> None:
     assert {"scores-0", "arena-0", "growth-train"} <= set(drawn.figures(several([arena()])))
+
+
+def test_only_a_page_speaks_of_a_pointer() -> None:
+    runs = [quick()]
+    assert "A pointer tells their names." in page.report_page(runs)
+    assert "pointer" not in str(drawn.figures(several(runs)))

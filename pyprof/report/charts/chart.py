@@ -34,7 +34,7 @@ class Chart:
     `name` is good for a file and an anchor; `title` stands above it, `description` is a sentence for those who cannot
     see it. `tables` are its data by column, every column of one table equally long. `specs` has a specification for
     every combination of what can be chosen, joined by "|" in the order of `choices`; a chart without choices has one
-    under "". A caption says what the picture cannot.
+    under "". A caption says what the picture cannot, and `pointer` what a pointer tells, which paper has none of.
     """
 
     name: str
@@ -44,6 +44,7 @@ class Chart:
     specs: Mapping[str, Spec]
     choices: tuple[Choice, ...] = ()
     caption: str = ""
+    pointer: str = ""
     height: int = 260
     language: Literal["vega-lite", "vega"] = "vega-lite"
 

@@ -93,9 +93,9 @@ def _matrix(name: str, title: str, cells: Sequence[TauCell], titles: Mapping[str
     pairs = [_pair(cell, titles) for cell in cells]
     caption = (
         "Kendall's tau: 1 where two indicators order the models alike, -1 where one has the reverse of the other's "
-        "order; a pointer tells what it may be with the noise."
+        "order."
     )
-    return pairs_chart(name, title, pairs, caption=caption)
+    return pairs_chart(name, title, pairs, caption=caption, pointer="A pointer tells what it may be with the noise.")
 
 
 def _pair(cell: TauCell, titles: Mapping[str, str]) -> Pair:

@@ -11,7 +11,8 @@ from pyprof.report.charts.names import chart_name
 from pyprof.report.charts.theme import colour
 
 _CAPTION = "The upright bar is the source's claim over the same lengths."
-_CUT = " Intervals that reach beyond the chart are cut off: a pointer tells their ends."
+_CUT = " Intervals that reach beyond the chart are cut off."
+_ENDS = "A pointer tells their ends."
 _ROW = 24
 _AROUND = 90
 
@@ -73,6 +74,7 @@ def _chart(mode: str, lines: Sequence[GrowthLine], run: str) -> Chart:
         tables=tables,
         specs={"": spec},
         caption=_CAPTION + (_CUT if cut else ""),
+        pointer=_ENDS if cut else "",
         height=_ROW * len(models) + _AROUND,
     )
 

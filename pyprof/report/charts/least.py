@@ -67,7 +67,8 @@ def _chart(run: str, part: ModalityView, lines: Sequence[LeastLine]) -> Chart:
         },
         specs={"": _spec(part, words, domain, colours)},
         caption="Bars end at measured lengths. Grey: several cost the same, or the intervals do not show which of them "
-        "costs less (a pointer tells their names).",
+        "costs less.",
+        pointer="A pointer tells their names.",
         height=26 * len(words) + 20,
     )
 

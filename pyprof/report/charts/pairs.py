@@ -27,7 +27,7 @@ class Pair:
     said: str = ""
 
 
-def pairs_chart(name: str, title: str, pairs: Sequence[Pair], *, caption: str = "") -> Chart:
+def pairs_chart(name: str, title: str, pairs: Sequence[Pair], *, caption: str = "", pointer: str = "") -> Chart:
     """A cell for each pair, once, with its number: in one colour where it agrees, in another where it does not."""
     known = [each for each in pairs if each.agreement is not None]
     told = [(each, _words(each)) for each in pairs]
@@ -75,7 +75,8 @@ def pairs_chart(name: str, title: str, pairs: Sequence[Pair], *, caption: str = 
     least = sorted(known, key=lambda each: each.agreement or 0.0)[:5]
     description = f"{title}. The least agreement: {'; '.join(f'{e.one} and {e.other} {_words(e)}' for e in least)}."
     rows = len(dict.fromkeys(each.one for each in pairs))
-    return Chart(name, title, description, tables, {"": spec}, caption=caption, height=_CELL * max(rows, 1) + 90)
+    height = _CELL * max(rows, 1) + 90
+    return Chart(name, title, description, tables, {"": spec}, caption=caption, pointer=pointer, height=height)
 
 
 def _words(pair: Pair) -> str:

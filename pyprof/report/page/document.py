@@ -96,6 +96,7 @@ def _sample(key: Key) -> Markup:
 
 
 def _figure(chart: Chart) -> Markup:
+    caption = " ".join(filter(None, (chart.caption, chart.pointer)))
     plot = tag(
         "div",
         class_="plot",
@@ -108,7 +109,7 @@ def _figure(chart: Chart) -> Markup:
         "figure",
         tag("figcaption", chart.title),
         plot,
-        tag("p", chart.caption, class_="caption") if chart.caption else None,
+        tag("p", caption, class_="caption") if caption else None,
         tag("details", tag("summary", "Data"), class_="numbers", data_of=chart.name),
         id=chart.name,
     )
