@@ -40,7 +40,9 @@ def load_resized(model: str, size: str, attention: str, length: int, given: Mapp
     not fit each other.
     """
     known = entry(model)
-    plan = _with(blueprint(known, size), {**_heads(model, size, given), **given})
+    plan = blueprint(known, size)
+    if given:
+        plan = _with(plan, {**_heads(model, size, given), **given})
     request = Request(
         model, size, attention, "infer", length, "float32", devices.of("cpu").torch_name, False, None, seed=0
     )

@@ -40,6 +40,13 @@ def test_the_table_names_what_is_matched(capsys, monkeypatch):
     assert "1.00x" in out
 
 
+def test_a_pyramid_can_be_matched_though_it_has_no_sizes_of_its_own(capsys):
+    command = "match vit --to swin --size tiny --length 64 --by parameters --seconds 0.2 --json"
+    assert main(command.split()) == 0
+    target, found = json.loads(capsys.readouterr().out)["columns"]
+    assert found["parameters"] == pytest.approx(target["parameters"], rel=0.01)
+
+
 def test_a_match_by_latency_says_how_near_it_is_shown_to_be(capsys):
     command = "match vit --to vit-d6 --size tiny --length 32 --by latency --seconds 0.3"
     assert main(command.split()) == 0
