@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,6 +57,44 @@ def test_of_two_that_want_the_same_group_one_gets_it(spool: Spool) -> None:
     assert not spool.take("1_1", name)
     # The answer to a rename was lost on the network, and the second one finds nothing to rename.
     assert spool.take("1_0", name)
+
+
+def test_where_a_listing_lags_behind_each_group_is_taken_once_and_comes_back(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a network file system's cache does: a folder shows for a while what it held before."""
+    seen: dict[str, list[list[str]]] = {}
+    listed = os.listdir
+
+    def lagging(folder: Path) -> list[str]:
+        history = seen.setdefault(str(folder), [])
+        history.append(listed(folder))
+        return history[max(0, len(history) - 4)]
+
+    workers = ("1_0", "1_1", "1_2")
+    for worker in workers:
+        spool.register(worker, {})
+    monkeypatch.setattr(os, "listdir", lagging)
+    assert not list(spool.offers())
+    tasks = [a_task(64 * number) for number in range(1, 7)]
+    for task in tasks:
+        spool.put(task)
+    taken: list[str] = []
+    told: list[str] = []
+    for turn in range(60):
+        worker = workers[turn % len(workers)]
+        task = take_first(spool, worker)
+        if task is not None:
+            taken.append(task.id)
+            name = next(name for name in listed(spool.directory / "taken" / worker) if task.id in name)
+            spool.tell("done", name, task, Measured(task.id, (), make_environment()))
+            spool.give_back(worker, name)
+        for each in spool.told("done"):
+            told.append(each.task.id)
+            spool.forget(each)
+    assert sorted(taken) == sorted(told) == sorted(task.id for task in tasks)
+    assert spool.waiting() == []
+    assert not any(spool.taken().values())
 
 
 def test_what_a_worker_held_is_taken_back_but_not_what_it_handed_in(spool: Spool) -> None:
