@@ -107,6 +107,9 @@ int main(int, char** arguments) {
   one_after_another(places, library, call, plant);
   WorkLog whole(places, clock_now, {}, library);
   whole.start();
+  // One that is full at once.
+  WorkLog small(places, clock_now, {16, 16, 16}, library);
+  small.start();
 
   std::atomic<uint32_t> running{kThreads};
   std::vector<std::thread> threads;
@@ -117,7 +120,7 @@ int main(int, char** arguments) {
       running.fetch_sub(1);
     });
   }
-  // Another log comes and goes while they launch, and a third one is full at once.
+  // Another log comes and goes while they launch.
   std::thread coming([&] {
     while (running.load() > 0) {
       WorkLog log(places, clock_now, {}, library);
@@ -128,8 +131,6 @@ int main(int, char** arguments) {
       seen.take(log);
     }
   });
-  WorkLog small(places, clock_now, {16, 16, 16}, library);
-  small.start();
   Seen seen;
   while (running.load() > 0) seen.take(whole);
   for (std::thread& thread : threads) thread.join();
