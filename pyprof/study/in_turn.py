@@ -60,7 +60,7 @@ def measure_in_turn(
     """Measure a study (a built-in one or a TOML file) of each code into a run of its name under the directory.
 
     Each has a process of its own, and all hold one turn: whoever has it takes a round, and the others wait. `progress`
-    is told each line that a run says, with its name. With `resume` runs go on where they ended.
+    is told each line that a run says, with its name, one at a time. With `resume` runs go on where they ended.
 
     Raises UsageError where a folder is not there, and RunFailed where a run ends early: of that it has the message and
     the exit code, and the others are stopped.
@@ -71,12 +71,18 @@ def measure_in_turn(
     directory.mkdir(parents=True, exist_ok=True)
     ended: Ended = queue.SimpleQueue()
     runs: list[_Run] = []
+    telling = threading.Lock()
+
+    def tell(name: str, line: str) -> None:
+        with telling:
+            progress(name, line)
+
     # The runs are in sessions of their own, and would go on when this process has ended.
     with tempfile.TemporaryDirectory(prefix="pyprof-") as turns, interrupted_by(*ASKING):
         try:
             for name, code in codes.items():
                 command = _command(study, directory / name, resume)
-                runs.append(_Run(name, command, code.environment() | {VARIABLE: turns}, progress, ended))
+                runs.append(_Run(name, command, code.environment() | {VARIABLE: turns}, tell, ended))
             for _ in runs:
                 one = ended.get()
                 if one.code not in _FINE:

@@ -149,6 +149,25 @@ def test_what_ends_the_gate_ends_its_runs(tmp_path: Path, number: signal.Signals
             os.kill(run, 0)
 
 
+def test_what_two_runs_say_is_told_one_line_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = "import sys\nfor i in range(50): print(i, file=sys.stderr, flush=True)\nsys.exit(9)"
+    monkeypatch.setattr("pyprof.study.in_turn._command", lambda *_: [sys.executable, "-c", run])
+    inside: list[str] = []
+    told: list[int] = []
+
+    def progress(name: str, line: str) -> None:
+        inside.append(name)
+        time.sleep(0.002)
+        told.append(len(inside))
+        inside.remove(name)
+
+    codes = {name: Code(tmp_path) for name in ("base", "head")}
+    with pytest.raises(RunFailed):
+        measure_in_turn("quick", codes, tmp_path / "out", progress=progress)
+    assert len(told) >= 50
+    assert set(told) == {1}
+
+
 def test_a_folder_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     codes = {"base": Code(tmp_path), "head": Code(tmp_path / "absent")}
     with pytest.raises(UsageError, match=r"^the code of head is not there: check the folder "):
