@@ -131,32 +131,23 @@ def _dense(backend: str) -> Callable[[Problem], Iterator[Variant]]:
     return variants
 
 
-def _flash_attn(problem: Problem) -> Iterator[Variant]:
-    """The package flash-attn, with its window."""
-    function = _of_package("flash_attn", "flash_attn_func", "flash-attn")
-    _in_16_bits(problem)
-    _no_global_keys(problem, "FlashAttention")
+def _flash_package(module: str, package: str, *, with_lse: bool = False) -> Callable[[Problem], Iterator[Variant]]:
+    """A package of FlashAttention's, with its window; `with_lse` where the log-sum-exp comes after the output."""
 
-    def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        given = (tensor.transpose(1, 2) for tensor in (query, key, value))
-        output: Tensor = function(*given, window_size=problem.window)
-        return output.transpose(1, 2)
+    def variants(problem: Problem) -> Iterator[Variant]:
+        function = _of_package(module, "flash_attn_func", package)
+        _in_16_bits(problem)
+        _no_global_keys(problem, "FlashAttention")
 
-    yield Variant(attend)
+        def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            given = (tensor.transpose(1, 2) for tensor in (query, key, value))
+            found = function(*given, window_size=problem.window)
+            output: Tensor = found[0] if with_lse else found
+            return output.transpose(1, 2)
 
+        yield Variant(attend)
 
-def _flash_4(problem: Problem) -> Iterator[Variant]:
-    """FlashAttention-4, the package flash-attn-4, with its window."""
-    function = _of_package("flash_attn.cute", "flash_attn_func", "flash-attn-4")
-    _in_16_bits(problem)
-    _no_global_keys(problem, "FlashAttention")
-
-    def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        given = (tensor.transpose(1, 2) for tensor in (query, key, value))
-        output: Tensor = function(*given, window_size=problem.window)[0]  # the log-sum-exp comes after it
-        return output.transpose(1, 2)
-
-    yield Variant(attend)
+    return variants
 
 
 def _natten(problem: Problem) -> Iterator[Variant]:
@@ -256,8 +247,8 @@ _ON_A_GPU: dict[str, Callable[[Problem], Iterator[Variant]]] = {
     "flash": _flash,
     "dense-flash": _dense("FLASH_ATTENTION"),
     "dense-cudnn": _dense("CUDNN_ATTENTION"),
-    "flash-attn": _flash_attn,
-    "flash-attn-4": _flash_4,
+    "flash-attn": _flash_package("flash_attn", "flash-attn"),
+    "flash-attn-4": _flash_package("flash_attn.cute", "flash-attn-4", with_lse=True),
     "natten": _natten,
 }
 _WITHOUT_GLOBAL_KEYS = ("chunks",)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 from pyprof.indicators.indicator import Indicator
@@ -13,7 +13,7 @@ from pyprof.records.case import Case
 from pyprof.records.costs import Costs
 from pyprof.records.reading import Reading
 from pyprof.statistics.estimate import CONFIDENCE, FEWEST_SAMPLES
-from pyprof.statistics.student import student_quantile
+from pyprof.statistics.student import student_half_width
 
 _NOT_TRAINED = "no model was trained here: name a quality such as listops_accuracy among the metrics"
 _NO_TARGET = "nobody has said which quality is to be reached: give --target 0.8"
@@ -98,8 +98,8 @@ def _interval(firsts: Sequence[float], befores: Sequence[float]) -> tuple[float 
     """Student's bounds of the mean, the lower one of the looks before: the quality came somewhere between the two."""
     if len(firsts) < FEWEST_SAMPLES:
         return None, None
-    times = student_quantile((1 + CONFIDENCE) / 2, len(firsts) - 1) / math.sqrt(len(firsts))
-    return max(0.0, fmean(befores) - times * stdev(befores)), fmean(firsts) + times * stdev(firsts)
+    low = fmean(befores) - student_half_width(befores, CONFIDENCE)
+    return max(0.0, low), fmean(firsts) + student_half_width(firsts, CONFIDENCE)
 
 
 INDICATOR = Indicator(

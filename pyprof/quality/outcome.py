@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any, Literal
 
 from pyprof.quality.plan import Plan
@@ -13,7 +12,7 @@ from pyprof.quality.rates import Tried
 from pyprof.quality.task import Metric
 from pyprof.statistics.bounded import bounded_interval
 from pyprof.statistics.estimate import CONFIDENCE, FEWEST_SAMPLES
-from pyprof.statistics.student import student_quantile
+from pyprof.statistics.student import student_half_width
 
 Status = Literal["done", "out of budget", "diverged"]
 
@@ -126,5 +125,4 @@ def interval_of(seeds: tuple[SeedOutcome, ...], metric: Metric) -> tuple[float, 
     if mean is None or len(seeds) < FEWEST_SAMPLES:
         return None
     values = [each.quality for each in seeds if each.quality is not None]
-    half = student_quantile((1 + CONFIDENCE) / 2, len(values) - 1) * stdev(values) / math.sqrt(len(values))
-    return bounded_interval(mean, half, metric.least, metric.most)
+    return bounded_interval(mean, student_half_width(values, CONFIDENCE), metric.least, metric.most)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
-from statistics import NormalDist
+from statistics import NormalDist, stdev
 
 _NORMAL = NormalDist()
 
@@ -42,6 +43,11 @@ def student_quantile(probability: float, degrees: float) -> float:
         return _NORMAL.inv_cdf(probability)
     whole = max(1, math.floor(degrees))
     return _quantile(probability, whole if whole < 100 else whole // 10 * 10)
+
+
+def student_half_width(values: Sequence[float], confidence: float) -> float:
+    """Half of Student's interval of the mean of independent values, of which there are two at least."""
+    return student_quantile((1 + confidence) / 2, len(values) - 1) * stdev(values) / math.sqrt(len(values))
 
 
 @lru_cache(maxsize=4096)
