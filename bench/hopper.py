@@ -5,15 +5,13 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import attention_cuda
 import torch
 from harness import Bar, Figures, note, parser, publish
-from torch import Tensor
 
-from pyprof.ops.window_attention import window_attention
+from pyprof.ops.trial_cases import CASES, RUNS, Case, check
 
 METHOD = """\
 Right: output and gradients of every problem against dense attention in float64, where eager attention in the same dtype
@@ -24,83 +22,7 @@ Fast: the rows of bench/attention.py --device cuda, whose help says how they are
 
 --sanitize runs the checks of few problems under compute-sanitizer: memcheck, racecheck, initcheck.
 """
-RUNS = 20
 TOOLS = ("memcheck", "racecheck", "initcheck")
-
-
-@dataclass(frozen=True)
-class Case:
-    """A problem whose result is checked: (left, right), (batch, heads, key heads, length, head_dim), key lengths."""
-
-    window: tuple[int, int]
-    sizes: tuple[int, int, int, int, int]
-    lengths: tuple[int, ...] | None = None
-
-
-CASES = tuple(
-    Case(window, (batch, heads, key_heads, length, head_dim), lengths)
-    for head_dim in (64, 128)
-    for window, batch, heads, key_heads, length, lengths in (
-        ((16, 16), 1, 3, 3, 333, None),
-        ((0, 0), 1, 2, 2, 65, None),
-        ((30, 9), 2, 4, 4, 200, (200, 61)),
-        ((128, 0), 1, 4, 2, 1000, None),
-        ((1000, 1000), 2, 2, 1, 200, (0, 199)),
-        ((200, 201), 2, 4, 2, 1500, (1500, 733)),
-        ((900, 900), 1, 3, 3, 2100, None),
-    )
-)
-
-
-def drawn(sizes: Sequence[int], dtype: torch.dtype, device: str) -> list[Tensor]:
-    """Query, key, value and the gradient of the output, in the layout of a model's projections."""
-    batch, heads, key_heads, length, head_dim = sizes
-    random = torch.Generator().manual_seed(length + head_dim)
-
-    def normal(count: int) -> Tensor:
-        return torch.randn(batch, length, count, head_dim, generator=random).to(device, dtype).transpose(1, 2)
-
-    return [normal(heads), normal(key_heads), normal(key_heads), normal(heads)]
-
-
-def dense(query: Tensor, key: Tensor, value: Tensor, case: Case) -> Tensor:
-    """Dense attention under a mask, in the tensors' own type."""
-    heads, length = query.shape[1:3]
-    key, value = (tensor.repeat_interleave(heads // tensor.shape[1], dim=1) for tensor in (key, value))
-    place = torch.arange(length, device=query.device)
-    distance = place[None, :] - place[:, None]
-    seen = ((distance >= -case.window[0]) & (distance <= case.window[1])).expand(query.shape[0], 1, length, length)
-    if case.lengths is not None:
-        seen = seen & (place < torch.tensor(case.lengths, device=query.device)[:, None, None, None])
-    scores = (query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5).masked_fill(~seen, -torch.inf)
-    return torch.where(seen, scores.softmax(-1), 0.0) @ value
-
-
-def with_gradients(attend: Callable[[Tensor, Tensor, Tensor], Tensor], tensors: Sequence[Tensor]) -> list[Tensor]:
-    """The output, and the gradients of query, key and value."""
-    leaves = [tensor.detach().requires_grad_() for tensor in tensors[:3]]
-    output = attend(*leaves)
-    return [output.detach(), *torch.autograd.grad(output, leaves, tensors[3])]
-
-
-def check(case: Case, dtype: torch.dtype, device: str, runs: int) -> tuple[float, int]:
-    """The largest error as a share of what is allowed, and how many of `runs` gave other bits than the first."""
-    tensors = drawn(case.sizes, dtype, device)
-    lengths = None if case.lengths is None else torch.tensor(case.lengths, device=device)
-
-    def ours() -> list[Tensor]:
-        return with_gradients(lambda q, k, v: window_attention(q, k, v, case.window, lengths), tensors)
-
-    exact = with_gradients(lambda q, k, v: dense(q, k, v, case), [tensor.double() for tensor in tensors])
-    eager = with_gradients(lambda q, k, v: dense(q, k, v, case), tensors)
-    first = ours()
-    largest = max(float(each.abs().max()) for each in exact)
-    shares = []
-    for mine, plain, right in zip(first, eager, exact, strict=True):
-        allowed = 2 * (plain - right).abs().max() + torch.finfo(dtype).eps * (right.abs().max() or largest)
-        shares.append(float((mine - right).abs().max() / allowed))
-    others = sum(not all(map(torch.equal, ours(), first)) for _ in range(runs))
-    return max(shares), others
 
 
 def checks(device: str, cases: Sequence[Case], runs: int) -> tuple[Figures, list[Bar]]:
@@ -109,9 +31,9 @@ def checks(device: str, cases: Sequence[Case], runs: int) -> tuple[Figures, list
     for case in cases:
         for dtype in (torch.bfloat16, torch.float16):
             name = f"{case.window}, {case.sizes}, {str(dtype).removeprefix('torch.')}"
-            share, others = check(case, dtype, device, runs)
-            note(f"{name}: error {share:.2f} of what is allowed, {others} of {runs} runs with other bits")
-            rows.append((name, share, others))
+            found = check(case, dtype, device, runs)
+            note(f"{name}: error {found.error:.2f} of what is allowed, {found.others} of {runs} runs with other bits")
+            rows.append((name, found.error, found.others))
     columns = ("window, sizes, dtype", "error / allowed", "runs with other bits")
     worst, others = max(row[1] for row in rows), sum(row[2] for row in rows)
     bars = [Bar("largest error, of what is allowed", worst, "", 1.0), Bar("runs with other bits", others, "", 0)]

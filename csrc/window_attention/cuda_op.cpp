@@ -10,6 +10,8 @@
 #include <pybind11/pybind11.h>
 #include <torch/library.h>
 
+#include <array>
+#include <atomic>
 #include <cstdlib>
 #include <string_view>
 #include <tuple>
@@ -38,17 +40,35 @@ bool runs_on_tensor_cores(const Problem& problem) {
   return false;
 }
 
-// Whether the kernels of Hopper run: PYPROF_CUDA_KERNELS=hopper asks for them, and the card and the problem allow it.
+#ifdef PYPROF_HOPPER
+// Whether Hopper's kernels passed their trial on a device (pyprof/ops/trial.py), which is asked once a process.
+bool passed_trial(int device) {
+  enum class Verdict : int8_t { unknown, passed, failed };
+  static std::array<std::atomic<Verdict>, C10_COMPILE_TIME_MAX_GPUS> verdicts = {};
+  std::atomic<Verdict>& verdict = verdicts.at(device);
+  if (verdict == Verdict::unknown) {
+    const pybind11::gil_scoped_acquire gil;
+    const bool passed = pybind11::module_::import("pyprof.ops.trial").attr("passed")(device).cast<bool>();
+    verdict = passed ? Verdict::passed : Verdict::failed;
+  }
+  return verdict == Verdict::passed;
+}
+#endif
+
+// Whether the kernels of Hopper run: where the card and the problem allow it, and they passed their trial on the card.
+// PYPROF_CUDA_KERNELS=hopper takes them without one, and any other value never.
 template <class Direction>
 bool runs_on_hopper(const Problem& problem, const Direction& direction) {
 #ifdef PYPROF_HOPPER
+  if (!hopper_supports(problem, direction)) return false;
   const char* wanted = std::getenv("PYPROF_CUDA_KERNELS");
-  if (wanted == nullptr || std::string_view(wanted) != "hopper" || !hopper_supports(problem, direction)) return false;
+  const bool said = wanted != nullptr && *wanted != '\0';
+  if (said && std::string_view(wanted) != "hopper") return false;
   int device = 0, major = 0, minor = 0;
   C10_CUDA_CHECK(cudaGetDevice(&device));
   C10_CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
   C10_CUDA_CHECK(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device));
-  return major == 9 && minor == 0;
+  return major == 9 && minor == 0 && (said || passed_trial(device));
 #else
   return false;
 #endif

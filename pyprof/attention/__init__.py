@@ -6,6 +6,7 @@ from pyprof.attention.comparison import Comparison, Grid, compare, measured
 from pyprof.attention.problem import Problem
 from pyprof.attention.result import ProblemResult, Row
 from pyprof.ops.choices import Line, choices
+from pyprof.ops.trial import Verdict, cards
 from pyprof.timing.interleave import RoundLimits
 
 __all__ = [
@@ -16,6 +17,8 @@ __all__ = [
     "ProblemResult",
     "RoundLimits",
     "Row",
+    "Verdict",
+    "cards",
     "choices",
     "compare",
     "measured",

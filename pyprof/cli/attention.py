@@ -146,15 +146,17 @@ def _run(options: argparse.Namespace) -> int:
 def _print_choices(as_json: bool) -> int:
     from dataclasses import asdict
 
-    from pyprof.attention import choices
+    from pyprof.attention import cards, choices
 
+    tried = cards()
     if as_json:
-        print_json({"choices": [asdict(line) for line in choices()]})
+        verdicts = [{"card": card, "trial": verdict and asdict(verdict)} for card, verdict in tried]
+        print_json({"choices": [asdict(line) for line in choices()], "cards": verdicts})
     else:
         from pyprof.report import attention_choices
         from pyprof.report.console import Console
 
-        attention_choices.write(choices(), Console())
+        attention_choices.write(choices(), tried, Console())
     return ExitCode.DONE
 
 

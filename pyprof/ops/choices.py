@@ -28,8 +28,8 @@ class Line:
 
     `head_dim` None is 32, 64 and 128; `widest` is the most neighbours of both sides together, None any, where
     `in_eights` counts each side as the next multiple of 8; `own_keys`: no key head is shared; `no_dropout`;
-    `global_keys`: they may be asked for; `hopper`: compute capability 9.0 alone, rows aligned to 16 bytes, and
-    PYPROF_CUDA_KERNELS=hopper asks for it.
+    `global_keys`: they may be asked for; `hopper`: compute capability 9.0 alone, rows aligned to 16 bytes, and only
+    where Hopper's kernels passed their trial on the card.
     """
 
     kernel: str
@@ -47,12 +47,12 @@ class Line:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Choice:
-    """What runs, and why; `unasked` is what would run if PYPROF_CUDA_KERNELS=hopper asked for Hopper's kernels."""
+    """What runs, and why; `otherwise` is what runs where Hopper's kernels do not pass their trial on the card."""
 
     impl: str
     kernel: str
     why: str
-    unasked: str | None = None
+    otherwise: str | None = None
 
 
 def choices() -> tuple[Line, ...]:
@@ -83,8 +83,9 @@ def window_attention_choice(
         dropout: whether weights are dropped.
         global_keys: how many of the first keys every later query sees too.
 
-    Hopper's kernels have run on an emulation only so far: they are taken where the environment variable
-    PYPROF_CUDA_KERNELS is "hopper". Raises UsageError where nothing runs, and says what does.
+    Hopper's kernels are taken where they pass a trial on the very card, which happens by itself before the first
+    problem that they are to run for (pyprof/ops/trial.py). The environment variable PYPROF_CUDA_KERNELS takes them
+    without one ("hopper"), or never ("mma"). Raises UsageError where nothing runs, and says what does.
     """
     dtype = _dtype(dtype)
     left, right = check_window(window)
@@ -103,10 +104,10 @@ def window_attention_choice(
             raise UsageError(f"head_dim is {head_dim}: impl 'cuda' takes 32, 64 and 128, or set impl='sdpa'")
         return choices()[number]
 
-    on_hopper = tuple(capability) == _HOPPER
-    asked = os.environ.get("PYPROF_CUDA_KERNELS") == "hopper"
-    line, other = taken(on_hopper and asked), taken(on_hopper)
-    return Choice("cuda", line.kernel, line.why, None if other == line else other.kernel)
+    said = os.environ.get("PYPROF_CUDA_KERNELS") or None
+    line = taken(tuple(capability) == _HOPPER and said in (None, "hopper"))
+    otherwise = taken(False).kernel if line.hopper and said is None else None
+    return Choice("cuda", line.kernel, line.why, otherwise)
 
 
 def _dtype(dtype: torch.dtype | str) -> torch.dtype:

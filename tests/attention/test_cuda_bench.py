@@ -49,8 +49,8 @@ def test_the_limits_are_those_that_the_prototypes_were_judged_by(bench):
         assert by_name[name].limits(backward) == pytest.approx(limits, rel=0.06)
 
 
-def row(direction="forward", hopper=10.0, unasked=13.0, flash=12.0, newest=None, prototype=9.6):
-    return ("1, 12", direction, 1.0, 1.0, hopper, unasked, flash, newest, prototype)
+def row(direction="forward", hopper=10.0, mma=13.0, flash=12.0, newest=None, prototype=9.6):
+    return ("1, 12", direction, 1.0, 1.0, hopper, mma, flash, newest, prototype)
 
 
 def test_its_bars_are_both_flashes_and_the_prototype(bench):
@@ -82,9 +82,9 @@ def test_a_peer_that_fails_costs_its_own_figure_only(bench, monkeypatch):
     rows = bench.measured(0.1, [bench.Shape(1, 2, 300, 64, 128), bench.Shape(1, 2, 300, 64, 16)])
     assert all(row[bench.COLUMNS.index("hopper")] is None for row in rows)
     assert all(row[bench.COLUMNS.index("FlashAttention-4")] is None for row in rows)
-    assert all(row[bench.COLUMNS.index("unasked")] == 3.0 for row in rows)
+    assert all(row[bench.COLUMNS.index("mma")] == 3.0 for row in rows)
     assert set(asked) == {
-        ("unasked", None),
+        ("mma", "mma"),
         ("FlashAttention-2", None),
         ("FlashAttention-4", None),
     }
@@ -93,7 +93,7 @@ def test_a_peer_that_fails_costs_its_own_figure_only(bench, monkeypatch):
 
 def test_the_kernels_that_are_asked_for_are_only_asked_for_inside(bench, monkeypatch):
     monkeypatch.setenv("PYPROF_CUDA_KERNELS", "before")
-    for name, value in (("hopper", "hopper"), ("unasked", None)):
+    for name, value in (("hopper", "hopper"), ("mma", "mma"), ("auto", None), ("FlashAttention-2", None)):
         with bench.kernels(name):
             assert os.environ.get("PYPROF_CUDA_KERNELS") == value
     assert os.environ["PYPROF_CUDA_KERNELS"] == "before"

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from pyprof.ops import trial_cases
+
 SCRIPT = Path(__file__).parents[2] / "bench" / "hopper.py"
 
 
@@ -41,15 +43,16 @@ def test_its_checks_find_a_wrong_window(bench, monkeypatch):
     def wrong(query, key, value, window, lengths):
         return right(query, key, value, (window[0], window[1] + 1), lengths)
 
-    right = bench.window_attention
-    monkeypatch.setattr(bench, "window_attention", wrong)
+    right = trial_cases.window_attention
+    monkeypatch.setattr(trial_cases, "window_attention", wrong)
     _, bars = bench.checks("cpu", bench.CASES[:1], 1)
     assert [bar.holds for bar in bars] == [False, True]
 
 
 def test_its_checks_find_other_bits(bench, monkeypatch):
-    right, count = bench.window_attention, iter(range(100))
-    monkeypatch.setattr(bench, "window_attention", lambda *arguments: right(*arguments) * (1 + next(count) % 2 * 0.01))
+    right, count = trial_cases.window_attention, iter(range(100))
+    changed = lambda *arguments: right(*arguments) * (1 + next(count) % 2 * 0.01)  # noqa: E731
+    monkeypatch.setattr(trial_cases, "window_attention", changed)
     _, bars = bench.checks("cpu", bench.CASES[:1], 3)
     assert not bars[1].holds
 

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from pyprof.ops import trial
 from pyprof.ops.window_attention import window_attention, window_attention_with_lse
 
 pytestmark = [
@@ -188,3 +189,15 @@ def test_on_the_stream_of_the_caller_and_in_a_graph():
     torch.cuda.synchronize()
     assert torch.equal(output, expected)
     assert lse.isfinite().all()
+
+
+@pytest.mark.skipif(not IS_HOPPER, reason="the device is not of compute capability 9.0")
+def test_the_kernels_of_hopper_pass_their_trial_and_are_taken_by_themselves(monkeypatch, tmp_path):
+    monkeypatch.delenv("PYPROF_CUDA_KERNELS", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(trial, "_verdicts", {})
+    assert trial.passed(0), trial.cards()
+    given = inputs(PROBLEMS[0], torch.bfloat16)[:3]
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
+        window_attention(*(tensor.cuda() for tensor in given), (16, 16))
+    assert any("hopper" in event.key for event in profiler.key_averages())

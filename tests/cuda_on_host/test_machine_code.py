@@ -121,7 +121,8 @@ def test_a_report_with_spills_is_read_as_such():
 
 @needs_nvcc
 @pytest.mark.skipif(COMPILER is None, reason=NO_COMPILER)
-def test_the_operators_compile_against_cudas_headers():
+@pytest.mark.parametrize("defined", [(), ("-DPYPROF_HOPPER",)], ids=["every card", "with Hopper"])
+def test_the_operators_compile_against_cudas_headers(defined):
     """A PyTorch without CUDA has no library to link with, and lacks one generated header, but the code is checked."""
     import torch
 
@@ -131,6 +132,7 @@ def test_the_operators_compile_against_cudas_headers():
     includes = [of_torch, of_torch / "torch/csrc/api/include", sysconfig.get_paths()["include"]]
     includes += [HERE / "generated_headers"] if torch.version.cuda is None else []
     command = [COMPILER, "-std=c++20", "-fsyntax-only", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror"]
+    command += defined
     command += [f"-I{ROOT / 'csrc'}", *(f"-isystem{path}" for path in [*includes, headers])]
     run = subprocess.run([*command, str(WINDOW / "cuda_op.cpp")], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[-4000:]

@@ -15,13 +15,8 @@ from pyprof.ops.choices import choices, window_attention_choice
 HOPPER, AMPERE = (9, 0), (8, 0)
 
 
-@pytest.fixture
-def asked(monkeypatch):
-    monkeypatch.setenv("PYPROF_CUDA_KERNELS", "hopper")
-
-
 @pytest.fixture(autouse=True)
-def _unasked(monkeypatch):
+def _nothing_is_said(monkeypatch):
     monkeypatch.delenv("PYPROF_CUDA_KERNELS", raising=False)
 
 
@@ -29,10 +24,21 @@ def kernel(*arguments, capability=HOPPER, **options):
     return window_attention_choice(*arguments, capability=capability, **options).kernel
 
 
-def test_nobody_gets_the_kernels_of_hopper_unasked():
+def test_on_hopper_its_kernels_are_taken_where_they_pass_their_trial(monkeypatch):
     choice = pyprof.window_attention_choice("bfloat16", 64, (16, 16), capability=HOPPER)
-    assert (choice.impl, choice.kernel, choice.unasked) == ("cuda", "mma", "hopper_narrow")
-    assert window_attention_choice(torch.float16, 64, 16, capability=AMPERE).unasked is None
+    assert (choice.impl, choice.kernel, choice.otherwise) == ("cuda", "hopper_narrow", "mma")
+    assert window_attention_choice("float32", 64, 16, capability=HOPPER).otherwise is None
+    assert window_attention_choice("bfloat16", 64, 16, global_keys=1, capability=HOPPER).otherwise is None
+    for said, kernel in (("hopper", "hopper_narrow"), ("mma", "mma"), ("", "hopper_narrow")):
+        monkeypatch.setenv("PYPROF_CUDA_KERNELS", said)
+        choice = window_attention_choice("bfloat16", 64, 16, capability=HOPPER)
+        assert (choice.kernel, choice.otherwise) == (kernel, None if said else "mma")
+
+
+def test_no_other_card_gets_the_kernels_of_hopper():
+    for capability in (AMPERE, (8, 9), (10, 0), (12, 0)):
+        choice = window_attention_choice(torch.float16, 64, 16, capability=capability)
+        assert (choice.kernel, choice.otherwise) == ("mma", None)
     assert window_attention_choice("float32", 64, 16, capability=HOPPER).kernel == "plain"
 
 
@@ -57,7 +63,7 @@ def test_nobody_gets_the_kernels_of_hopper_unasked():
         (("bfloat16", 64, (16, 16)), {"capability": (10, 0)}, "mma"),
     ],
 )
-def test_the_first_line_that_fits_is_taken(asked, arguments, options, name):
+def test_the_first_line_that_fits_is_taken(arguments, options, name):
     assert kernel(*arguments, **options) == name
 
 
@@ -65,7 +71,7 @@ def test_the_host_has_global_keys_in_the_same_kernels():
     assert window_attention_choice("float32", 64, 16, global_keys=4) == window_attention_choice("float32", 64, 16)
 
 
-def test_every_line_is_taken_by_some_problem(asked):
+def test_every_line_is_taken_by_some_problem():
     taken = {
         (kernel(dtype, head_dim, (side, side), direction=direction, dropout=dropout), direction)
         for dtype in ("float32", "bfloat16")
@@ -80,7 +86,7 @@ def test_every_line_is_taken_by_some_problem(asked):
 
 def test_the_host_tells_its_instruction_set():
     choice = window_attention_choice("float32", 64, 16)
-    assert (choice.impl, choice.unasked) == ("cpu", None)
+    assert (choice.impl, choice.otherwise) == ("cpu", None)
     assert choice.kernel in ("portable", "avx2", "avx512", "avx512_bf16", "amx")
 
 
