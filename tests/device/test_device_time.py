@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Any
 import fake_device
 import pytest
 import synthetic_run as synthetic
+from rich.console import Console
 from synthetic_run import RESOLVED
 
 from pyprof import device as devices
@@ -23,8 +25,11 @@ from pyprof.indicators import device_time, pipeline_bubble
 from pyprof.records.reading import Reading
 from pyprof.records.record import Record
 from pyprof.records.study import parse
+from pyprof.report import terminal
 from pyprof.report.as_json import document
 from pyprof.report.build import About, build_view
+from pyprof.report.charts.curves import curve_groups
+from pyprof.report.view import View
 from pyprof.worker.limits import settle
 
 STUDY = {
@@ -172,13 +177,19 @@ def test_a_latency_that_the_device_fills_less_than_half_of_is_launch_bound() -> 
     assert launch_bound(with_device_time(record, 0.5)) is False
 
 
-def test_the_marks_are_in_the_table_and_in_json() -> None:
+@pytest.fixture(scope="module")
+def view() -> View:
+    """A run on a card, of which short steps wait for their launches."""
     records = [
         with_device_time(record, 0.2 if record.case.length < 1000 else 0.9)
         for record in synthetic.quick()
         if record.status == "ok" and record.case.mode == "infer" and "latency" in record.indicators
     ]
-    data = document(build_view(records, RESOLVED, About("quick", "m")))
+    return build_view(records, RESOLVED, About("quick", "m"))
+
+
+def test_the_marks_are_in_json(view: View) -> None:
+    data = document(view)
     [latency] = [table for table in data["modalities"][0]["tables"] if table["metric"] == "latency"]
     [device] = [table for table in data["modalities"][0]["tables"] if table["metric"] == "device_time"]
     marked = {row["length"]: row["cells"][0]["launch_bound"] for row in latency["rows"]}
@@ -186,3 +197,42 @@ def test_the_marks_are_in_the_table_and_in_json() -> None:
     assert {True, False} == set(marked.values())
     assert not any(cell["launch_bound"] for row in device["rows"] for cell in row["cells"])
     assert any(line["metric"] == "device_time" for line in data["modalities"][0]["tipping"])
+
+
+def test_the_marks_are_in_the_table_and_explained_below_it(view: View) -> None:
+    file = io.StringIO()
+    terminal.write(view, Console(file=file, width=130))
+    lines = file.getvalue().splitlines()
+    titles = {title: place for place, line in enumerate(lines) for title in ("Latency", "Device time") if title in line}
+    marked = [place for place, line in enumerate(lines) if "◇" in line and "launch-bound" not in line]
+    assert marked
+    assert not [place for place in marked if place > titles["Device time"]]
+    assert "◇ launch-bound: the device works for less than half of it" in " ".join(file.getvalue().split())
+
+
+def test_the_marks_are_in_the_pictures(view: View) -> None:
+    text = view.modalities[0]
+    charts = {chart.name: chart for group in curve_groups([("", text)]) for chart in group.charts}
+    [latency], [device] = ([chart for name, chart in charts.items() if what in name] for what in ("latency", "device"))
+    rows = latency.tables["rows"]
+    points = [(length, value) for length, value in zip(rows["length"], rows["value"], strict=True) if length < 1000]
+    waiting = latency.tables["waiting"]
+    assert points == list(zip(waiting["length"], waiting["value"], strict=True))
+    assert len(points) < len(rows["length"])
+    assert "◇ launch-bound: the device works for less than half of it." in latency.caption
+    bound = len({length for length, _ in points})
+    assert f"launch-bound at {bound} of {len(set(rows['length']))} lengths" in latency.description
+    for spec in latency.specs.values():
+        [layer] = [layer for layer in spec["layer"] if layer["data"] == {"name": "waiting"}]
+        assert layer["mark"]["shape"] == "diamond"
+    assert not device.tables["waiting"]["length"]
+    assert "launch-bound" not in device.caption + device.description
+    assert all(layer["data"] != {"name": "waiting"} for spec in device.specs.values() for layer in spec["layer"])
+
+
+def test_the_marks_are_in_the_picture_of_one_length(view: View) -> None:
+    text = view.modalities[0]
+    tables = tuple(replace(each, rows=each.rows[:1]) for each in text.tables if each.metric == "latency")
+    [[chart]] = (group.charts for group in curve_groups([("", replace(text, tables=tables))]))
+    assert any(layer["data"] == {"name": "waiting"} for layer in chart.spec["layer"])
+    assert set(chart.tables["waiting"]["value"]) == set(chart.tables["rows"]["value"])

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pyprof.analysis.curves import ALLOCATOR_WORDS
+from pyprof.quantity import plural
 from pyprof.report.charts.chart import (
     NAMES,
     Chart,
@@ -99,8 +100,13 @@ def _chart(shown: Sequence[Placed], lines: Lines, title: str, number: int) -> Ch
         return None
     unit = unit_of(values, first.indicator.format, first.unit)
     marks = [mark for run, own, each in shown for mark in _crossings(run, own, each)]
-    rows, missing = _rows(shown, unit), _missing(shown)
-    tables: Mapping[str, Columns] = {"rows": rows, "crossings": _columns(marks), "missing": missing}
+    rows, missing, waiting = _rows(shown, unit), _missing(shown), _rows(shown, unit, launch_bound=True)
+    tables: Mapping[str, Columns] = {
+        "rows": rows,
+        "crossings": _columns(marks),
+        "missing": missing,
+        "waiting": {name: waiting[name] for name in ("line", "length", "value")},
+    }
     # Runs on different machines can lie far from each other.
     kinds = (LOGARITHMIC, LINEAR) if shown[0][0] else (LINEAR, LOGARITHMIC)
     few = len(set(rows["length"])) <= _POINTS
@@ -118,19 +124,20 @@ def _chart(shown: Sequence[Placed], lines: Lines, title: str, number: int) -> Ch
         tables=tables,
         specs=specs,
         choices=(Choice("axes", kinds),),
-        caption=_caption(marks, part.unit, missing),
+        caption=_caption(marks, part.unit, missing, waiting),
         height=300,
     )
 
 
-def _rows(tables: Iterable[Placed], unit: Scale) -> Columns:
+def _rows(tables: Iterable[Placed], unit: Scale, *, launch_bound: bool = False) -> Columns:
+    """The points of all lines, or those of them alone that are launch-bound."""
     columns: dict[str, list[Any]] = {name: [] for name in ("line", "length", "value", "low", "high")}
     for run, _, each in tables:
         for index, column in enumerate(each.columns):
             words = line_words(column, run)
             for row in each.rows:
                 cell = row.cells[index]
-                if cell.value is not None:
+                if cell.value is not None and (cell.launch_bound or not launch_bound):
                     values = (_short(value, unit) for value in (cell.value, cell.low, cell.high))
                     for name, value in zip(columns, (words, row.length, *values), strict=True):
                         columns[name].append(value)
@@ -185,6 +192,7 @@ def _spec(kind: str, lines: Lines, length: str, label: str, few: bool, tables: M
                 "mark": {"type": "line", "strokeWidth": 2},
                 "encoding": {"x": x, "y": y, "color": tint, "strokeDash": dash},
             },
+            _waiting_layer(x, y, 150 if few else 40),
             {
                 **table("rows"),
                 "mark": {"type": "point", "filled": True, "size": 42 if few else 12, "opacity": 1 if few else 0},
@@ -224,7 +232,23 @@ def _one_length(lines: Lines, label: str, rows: Columns, tables: Mapping[str, Co
         "encoding": {"x": x, "y": y, "color": tint, "shape": shape, **said},
     }
     bounded = any(value is not None for value in rows["low"])
-    return layered([span, point] if bounded else [point], tables)
+    return layered([span if bounded else {}, _waiting_layer(x, y, 260), point], tables)
+
+
+def _waiting_layer(x: Spec, y: Spec, size: int) -> Spec:
+    """A diamond around each point of a step that waits for its launches."""
+    return {
+        **table("waiting"),
+        "mark": {
+            "type": "point",
+            "shape": "diamond",
+            "filled": False,
+            "strokeWidth": 1,
+            "size": size,
+            "color": colour("ink"),
+        },
+        "encoding": {"x": x, "y": y, "tooltip": hint(line="line", length="length")},
+    }
 
 
 def _crossing_layers(lines: Lines) -> list[Spec]:
@@ -283,7 +307,7 @@ def _columns(marks: Sequence[tuple[TippingLine, str]]) -> Columns:
     }
 
 
-def _caption(marks: Sequence[tuple[TippingLine, str]], unit: str, missing: Columns) -> str:
+def _caption(marks: Sequence[tuple[TippingLine, str]], unit: str, missing: Columns, waiting: Columns) -> str:
     said = []
     for number, (line, words) in enumerate(marks):
         crossing = line.tipping.crossing
@@ -293,8 +317,12 @@ def _caption(marks: Sequence[tuple[TippingLine, str]], unit: str, missing: Colum
                 f"{number + 1} {words} costs less than {against} from {crossing.length:,.0f} "
                 f"{interval(crossing.low, crossing.high)} {unit}s ({line.comparison.sense})"
             )
-    text = "; ".join(said) + ("." if said else "")
-    return f"{text} × a case that failed." if missing["length"] else text
+    sentences = ["; ".join(said) + ("." if said else "")]
+    if missing["length"]:
+        sentences.append("× a case that failed.")
+    if waiting["length"]:
+        sentences.append("◇ launch-bound: the device works for less than half of it.")
+    return " ".join(filter(None, sentences))
 
 
 def _description(each: Table, part: ModalityView, marks: Sequence[tuple[TippingLine, str]]) -> str:
@@ -309,6 +337,8 @@ def _description(each: Table, part: ModalityView, marks: Sequence[tuple[TippingL
                 dict.fromkeys(f"{unit.number(value)} {unit.unit}".strip() for value in (values[0], values[-1]))
             )
             lengths = " to ".join(dict.fromkeys(f"{length:,}" for length in (known[0][0], known[-1][0])))
-            said.append(f"{line_words(column)} {ends} at {lengths} {part.unit}s")
-    tips = _caption(marks, part.unit, {"length": ()})
+            waiting = sum(row.cells[index].launch_bound for row in each.rows)
+            bound = f", launch-bound at {waiting} of {plural(len(known), 'length')}" if waiting else ""
+            said.append(f"{line_words(column)} {ends} at {lengths} {part.unit}s{bound}")
+    tips = _caption(marks, part.unit, {"length": ()}, {"length": ()})
     return f"{each.indicator.title} over length, {each.mode}: {'; '.join(said)}. {tips}".strip()
