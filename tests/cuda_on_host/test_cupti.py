@@ -589,6 +589,19 @@ class TestWhereCuptiCannotBeHad:
         (note,) = profile.notes
         assert re.fullmatch(f"no kernel times by layer: {sentence}.*; the layers' times are the host's", note)
 
+    def test_what_is_refused_after_the_subscription_leaves_nothing_behind(self, gpu):
+        gpu.plant(refuses_kinds=35)
+        module = Kernels(lambda: gpu.call(10 * US))
+        with instrument(module) as probes, probes.step():
+            module(torch.ones(1))
+        (note,) = probes.profile().notes
+        assert note.startswith("no kernel times by layer: the driver does not permit profiling to this user")
+        assert not gpu.callback_is_there()
+        assert abs(gpu.time() - time.time_ns()) < 10**9  # its own clock again
+        gpu.plant(refuses_kinds=0)
+        _, layers = run(module)
+        assert microseconds(layers[""].own_forward) == 10
+
     def test_nsight_is_named(self, gpu, monkeypatch):
         monkeypatch.setenv("NSYS_PROFILING_SESSION_ID", "1")
         gpu.plant(refuses_subscribers=39)

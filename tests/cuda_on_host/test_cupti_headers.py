@@ -76,6 +76,45 @@ def test_a_newer_record_begins_as_the_one_that_is_read(tmp_path):
     subprocess.run([COMPILER, "-std=c++20", "-w", "-fsyntax-only", f"-I{HEADERS}", str(source)], check=True)
 
 
+def test_every_call_that_gives_a_device_work_is_listened_to(tmp_path):
+    """By the toolkit's own list, twins included, but for what newer versions of a call have taken the place of."""
+    assert HEADERS
+    listed = re.findall(r"CUPTI_DRIVER_TRACE_CBID_(\w+)\s*= (\d+)", (HEADERS / "cupti_driver_cbid.h").read_text())
+    numbers = {name: int(number) for name, number in listed}
+    source = tmp_path / "calls.cpp"
+    body = 'for (const CUpti_CallbackId id : pyprof::kLaunchCalls) std::printf("%u\\n", id);'
+    source.write_text(f'#include "launch_calls.h"\n#include <cstdio>\nint main() {{\n{body}\n}}\n')
+    program, folders = tmp_path / "calls", [f"-I{ROOT / 'csrc/cuda'}", f"-isystem{HEADERS}"]
+    assert COMPILER
+    subprocess.run([COMPILER, "-std=c++20", *folders, str(source), "-o", str(program)], check=True)
+    heard = {int(line) for line in subprocess.run([str(program)], capture_output=True, text=True).stdout.split()}
+    work = re.compile(r"cu(Launch(?!HostFunc)|GraphLaunch|Memcpy|MemsetD)")
+    unheard = {name for name, number in numbers.items() if work.match(name) and number not in heard}
+    # The driver's own header has no cuMemcpy_v2, so that nobody calls it.
+    assert {name for name in unheard if f"{name}_v2" not in numbers} == {"cuMemcpy_v2"}
+    assert not {name for name in unheard if name.endswith(("_ptsz", "_ptds"))}
+    assert {"cuLaunchKernelEx_ptsz", "cuGraphLaunch_ptsz", "cuMemcpyBatchAsync_v2_ptsz"} <= {
+        name for name, number in numbers.items() if number in heard
+    }
+
+
+def test_numbers_that_older_headers_do_not_name_are_the_toolkits():
+    """Of the update of a graph's node and of what CUPTI refuses: CUDA 12's headers lack some of the names."""
+    assert HEADERS
+    texts = [(ROOT / "csrc/cuda" / name).read_text() for name in ("session.cpp", "cupti_api.cpp")]
+    headers = "".join((HEADERS / name).read_text() for name in ("cupti_callbacks.h", "cupti_result.h"))
+    named = {
+        "kNodeUpdated": "CUPTI_CBID_RESOURCE_GRAPH_NODE_UPDATED",
+        "kMultipleSubscribers": "CUPTI_ERROR_MULTIPLE_SUBSCRIBERS_NOT_SUPPORTED",
+        "kInsufficientPrivileges": "CUPTI_ERROR_INSUFFICIENT_PRIVILEGES",
+        "kVirtualisedDevice": "CUPTI_ERROR_VIRTUALIZED_DEVICE_INSUFFICIENT_PRIVILEGES",
+    }
+    for ours, theirs in named.items():
+        found = re.search(rf"\b{theirs}\s*= (\d+)", headers)
+        if found is not None:
+            assert f"{ours} = {found[1]}" in "".join(texts)
+
+
 @pytest.mark.parametrize("name", ["cupti_api", "session", "work_log"])
 def test_the_cuda_part_compiles_with_the_toolkits_headers(name):
     source = ROOT / "csrc/cuda" / f"{name}.cpp"

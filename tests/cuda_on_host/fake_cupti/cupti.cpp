@@ -135,6 +135,7 @@ CUptiResult cuptiActivityRegisterTimestampCallback(CUpti_TimestampCallbackFunc c
 
 CUptiResult cuptiActivityEnable(CUpti_ActivityKind kind) {
   const std::lock_guard lock(driver().mutex);
+  if (driver().refuses_kinds) return static_cast<CUptiResult>(driver().refuses_kinds);
   driver().kinds.insert(kind);
   driver().has_changed = true;
   if (driver().counts_anew) driver().next_correlation = 1;

@@ -195,6 +195,7 @@ EXPORT void fake_plant(const char* what, int64_t value) {
   const std::lock_guard lock(all.mutex);
   const auto is = [&](const char* name) { return std::strcmp(what, name) == 0; };
   if (is("refuses_subscribers")) all.refuses_subscribers = static_cast<int>(value);
+  if (is("refuses_kinds")) all.refuses_kinds = static_cast<int>(value);
   if (is("refuses_clock")) all.refuses_clock = value != 0;
   if (is("fails")) all.fails = value != 0;
   if (is("backwards")) all.backwards = value != 0;
@@ -217,7 +218,7 @@ EXPORT int64_t fake_repair() {
   Driver& all = driver();
   const std::lock_guard lock(all.mutex);
   const int64_t left = (all.callback ? 1 : 0) + static_cast<int64_t>(all.kinds.size());
-  all.refuses_subscribers = 0;
+  all.refuses_subscribers = all.refuses_kinds = 0;
   all.refuses_clock = all.fails = all.backwards = all.fills_all = all.hands_out_running = all.counts_anew = false;
   all.version = 130001;
   all.holds_back = all.without_time = all.drops = all.dropped = 0;

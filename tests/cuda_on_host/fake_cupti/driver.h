@@ -42,6 +42,7 @@ struct Driver {
 
   // What was planted.
   int refuses_subscribers = 0;  // the result that a subscriber gets
+  int refuses_kinds = 0;        // the result that enabling a kind of records gets
   bool refuses_clock = false, fails = false, backwards = false;
   uint32_t version = 130001;
   uint64_t holds_back = 0;    // so many of the last records come with the next flush
