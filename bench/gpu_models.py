@@ -19,7 +19,7 @@ import torch
 from harness import TYPICAL, note, parser
 
 from pyprof import device as devices
-from pyprof.errors import PyprofError, UsageError
+from pyprof.errors import PyprofError
 from pyprof.failures import Failure, attempt
 from pyprof.layers.profile import Profile
 from pyprof.models import registry
@@ -54,13 +54,10 @@ class Profiled:
 
 
 def load(model: str, mode: str, device: str, size: str) -> LoadedModel:
-    """The model in the dtype that is usual on the device, or under autocast where it refuses that one."""
-    wanted = partial(registry.load, model, size=size, attention="best", mode=mode, longest=TYPICAL[model])
-    try:
-        loaded = wanted(dtype=devices.of(device).usual_dtype, device=device)
-    except UsageError:
-        loaded = wanted(dtype="autocast-bfloat16", device=device)
-    loaded.fit(TYPICAL[model])
+    """The model in the dtype that is usual on the device, under autocast where it needs that."""
+    dtype, length = registry.usual_dtype([model], devices.of(device).usual_dtype), TYPICAL[model]
+    loaded = registry.load(model, size=size, attention="best", mode=mode, longest=length, dtype=dtype, device=device)
+    loaded.fit(length)
     return loaded
 
 

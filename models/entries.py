@@ -40,6 +40,7 @@ class Entry:
     `then`; `others` are the implementations that differ, with what holds for them. `generates`: it is a decoder, which
     keeps the keys and values of what it has read. `complexity` is what the source
     claims of the mechanism, and `claim` its value at a length in a size. `sizes` are those that it comes in.
+    `needs_autocast`: it computes in 16 bits under autocast alone.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Entry:
     complexity: str | None = None
     claim: Callable[[int, str], float] | None = None
     sizes: tuple[str, ...] = ("base", "tiny")
+    needs_autocast: bool = False
 
     def cost(self, attention: str) -> Cost:
         """How the cost grows with the length where that implementation runs."""
@@ -215,6 +217,7 @@ ENTRIES = (
         kinds=_TEXT_KINDS,
         work=work.nystromformer,
         padding=64,
+        needs_autocast=True,
     ),
     Entry(
         name="hubert",

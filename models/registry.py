@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,6 +50,15 @@ def find(model: str) -> Entry | None:
     if is_reference(model) or (model.strip() and Path(model).exists()):
         return None
     return entry(model)
+
+
+def usual_dtype(models: Iterable[str], usual: str) -> str:
+    """The dtype that all of these models can be in on a device where `usual` is in use: of bfloat16 they may need the
+    autocast.
+    """
+    registered = (find(model) for model in models)
+    needed = usual == "bfloat16" and any(each is not None and each.needs_autocast for each in registered)
+    return "autocast-bfloat16" if needed else usual
 
 
 def resolve(model: str, alias: str) -> str:

@@ -142,6 +142,7 @@ def _run(options: argparse.Namespace) -> int:
     pages.can_be_made(options)
     pinned = pin.apply(options.pin)
     from pyprof.layers import nvtx
+    from pyprof.models import registry
     from pyprof.worker.profile_model import profile_model
 
     device = devices.of(options.device or "cpu")
@@ -151,7 +152,7 @@ def _run(options: argparse.Namespace) -> int:
         if options.launch == "graph":
             raise UsageError("events have no time in a captured graph: leave --events or --launch graph out")
     if options.dtype is None and options.device is not None:
-        options.dtype = devices.of(options.device).usual_dtype
+        options.dtype = registry.usual_dtype([options.model], devices.of(options.device).usual_dtype)
     setup, mode = model_setup(options, options.model, tokens=_TOKENS), options.mode or "infer"
     ranges = nvtx.wanted(options.nvtx or None)
     rules = _rules(options.kind)

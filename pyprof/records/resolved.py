@@ -7,7 +7,7 @@ is not installed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from typing import Any
@@ -60,14 +60,15 @@ class Resolved:
             if pairing.variant is not None
         )
 
-    def settled(self, usual_dtype: str, *, own_memory: bool) -> Resolved:
-        """The same on a device: `usual_dtype` is what is meant by "usual" there.
+    def settled(self, usual_dtype: Callable[[Sequence[str]], str], *, own_memory: bool) -> Resolved:
+        """The same on a device: `usual_dtype` tells what is meant by "usual" there for models that are compared.
 
         With memory of its own nothing is handed out by an allocator of the host.
         """
         pairings: dict[Pairing, Pairing] = {}
         for pairing in self.pairings:
-            dtype = usual_dtype if pairing.dtype == USUAL else pairing.dtype
+            models = [subject.model for subject in pairing.subjects]
+            dtype = usual_dtype(models) if pairing.dtype == USUAL else pairing.dtype
             settled = replace(pairing, dtype=dtype, allocator="default" if own_memory else pairing.allocator)
             # Two senses may be the same by now, and the first one tells enough.
             pairings.setdefault(replace(settled, name="", period=None), settled)

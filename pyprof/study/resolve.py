@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from pyprof import device as devices
@@ -54,7 +55,8 @@ def resolve(study: Study) -> Resolved:
         indicators=chosen,
         published=PUBLICATIONS[study.reference](),
     )
-    return resolved.settled(device.usual_dtype, own_memory=not device.limits_host_memory)
+    usual_dtype = partial(models.usual_dtype, usual=device.usual_dtype)
+    return resolved.settled(usual_dtype, own_memory=not device.limits_host_memory)
 
 
 def facts_of(study: Study) -> tuple[IndicatorFacts, ...]:

@@ -14,10 +14,11 @@ from rich.console import Console
 from simulated_machine import Simulated, make_study, quadratic
 
 from pyprof.errors import UsageError
+from pyprof.models import registry
 from pyprof.records import run_directory
 from pyprof.records.case import Case
 from pyprof.records.resolved import Resolved
-from pyprof.records.study import Study, load, parse
+from pyprof.records.study import Study, built_in, load, parse
 from pyprof.report import terminal
 from pyprof.report.as_json import document
 from pyprof.report.run import view_of
@@ -135,11 +136,39 @@ def test_a_run_in_16_bits_alone_says_so_in_its_titles(tmp_path: Path) -> None:
 
 
 def test_the_shipped_studies_take_what_is_in_use_for_today_alone() -> None:
-    for name in ("quick", "diwan2023"):
-        found = {each.name: each.dtype for each in on("cuda", load(name)).comparisons}
-        assert found.pop("then") == "float32"
-        assert set(found.values()) == {"bfloat16"}
-        assert {each.dtype for each in on("cpu", load(name)).comparisons} == {"float32"}
+    of_today = set()
+    for name in built_in():
+        resolved = on("cuda", load(name))
+        for each in resolved.pairings:
+            needs = any(subject.model == "nystromformer" for subject in each.subjects)
+            today = "autocast-bfloat16" if needs else "bfloat16"
+            if each.name == "then" or name in ("speech", "sparsity"):
+                assert each.dtype == "float32", (name, each)
+            else:
+                assert each.dtype == today, (name, each)
+                of_today.add(name)
+        assert {each.dtype for each in on("cpu", load(name)).pairings} == {"float32"}
+    assert of_today >= {"quick", "diwan2023", "zoo", "families", "vit-scaling", "generation"}
+
+
+@pytest.mark.parametrize("entry", registry.entries(), ids=lambda entry: entry.name)
+def test_a_model_that_needs_autocast_says_so_and_no_other_needs_it(entry: registry.Entry) -> None:
+    dtype = registry.usual_dtype([entry.name], "bfloat16")
+    loaded = registry.load(entry.name, size="tiny", attention="best", mode="infer", longest=64, dtype=dtype)
+    loaded.fit(64)
+    args, kwargs = loaded.inputs(64, 1)
+    loaded.call(*args, **kwargs)
+    if entry.needs_autocast:
+        assert dtype == "autocast-bfloat16"
+        with pytest.raises(UsageError, match="cannot run in bfloat16"):
+            registry.load(entry.name, size="tiny", attention="best", mode="infer", longest=64, dtype="bfloat16")
+    assert registry.usual_dtype([entry.name], "float32") == "float32"
+
+
+def test_models_that_are_compared_are_all_under_autocast_where_one_needs_it() -> None:
+    assert registry.usual_dtype(["bert", "longformer"], "bfloat16") == "bfloat16"
+    assert registry.usual_dtype(["bert", "nystromformer"], "bfloat16") == "autocast-bfloat16"
+    assert registry.usual_dtype(["mine:model", "bert"], "bfloat16") == "bfloat16"
 
 
 def test_the_command_line_overrides_the_dtypes_of_a_study() -> None:
