@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -34,6 +35,7 @@ from pyprof.records.study import Study
 from pyprof.study.prediction import Prediction
 from pyprof.study.preview import preview
 from pyprof.study.run import Event, run_study
+from pyprof.timing.yardstick import Yardstick
 from pyprof.worker.executors import InProcessExecutor
 from pyprof.worker.limits import settle
 
@@ -80,6 +82,43 @@ def test_records_hold_the_devices_time_and_memory(chip: fake_device.Chip, tmp_pa
         assert peak.detail["resident"] == resident
         assert latency.rounds.noise.throttled in (None, False)
     assert chip.live == 0
+
+
+def test_a_noisy_device_has_more_rounds_than_the_study_asks_of_a_host(
+    chip: fake_device.Chip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a launch-bound step has, whose time is the host's: as many as its noise needs, within the time."""
+    chance, work = random.Random(0), fake_device.Chip.work
+
+    def noisy(self: fake_device.Chip, tokens: int) -> None:
+        work(self, tokens)
+        self.now += chance.randrange(TOKEN_NS)
+
+    monkeypatch.setattr(fake_device.Chip, "work", noisy)
+    monkeypatch.setattr(FakeDevice, "filling_size", 64)
+    measure = {"min_samples": 6, "max_samples": 6, "max_seconds": 0.4, "precision": 0.02}
+    records, _ = run(a_study(metrics=["latency"], measure=measure), tmp_path / "run")
+    for record in records:
+        latency = record.indicators["latency"]
+        assert 12 < len(latency.samples) <= 300
+        assert sum(latency.samples) * 1e-9 < 2 * 0.4
+
+
+@pytest.mark.parametrize(("fills", "size"), [(512, 512), (2048, 2048), (8192, 4096)])
+def test_the_yardstick_is_work_that_fills_the_device(
+    chip: fake_device.Chip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fills: int, size: int
+) -> None:
+    made: list[tuple[str, int]] = []
+
+    class Work(Yardstick):
+        def __init__(self, device: str, size: int) -> None:
+            made.append((device, size))
+            super().__init__(device, size=8)
+
+    monkeypatch.setattr("pyprof.worker.bench.Yardstick", Work)
+    monkeypatch.setattr(FakeDevice, "filling_size", fills)
+    run(a_study(metrics=["latency"]), tmp_path / "run")
+    assert set(made) == {("cpu", size)}  # where the chip's tensors lie
 
 
 def test_a_hot_device_marks_what_it_was_measured_with(chip: fake_device.Chip, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -38,6 +39,41 @@ def test_all_parts_fit_eight_minutes_and_have_a_limit(bench, tmp_path):
     assert all(bench.KEPT[name] - bench.AROUND >= 20 for name in with_time)
     assert all("cuda" in part.command for part in every if part.name not in ("build", "callback", "tests", "hopper"))
     assert all((ROOT / part.command[1]).exists() for part in every if part.command[1].startswith("bench/"))
+
+
+@pytest.mark.parametrize("slow_build", [True, False])
+def test_parts_that_all_hang_end_within_eight_minutes_and_each_has_its_turn(bench, monkeypatch, tmp_path, slow_build):
+    """By a clock that only moves while a part runs."""
+    clock = SimpleNamespace(now=0.0)
+    waited = {}
+
+    class Hanging:
+        def __init__(self, command, **_):
+            del command
+
+        def wait(self, limit):
+            clock.now += limit if slow_build or waited else 5.0
+            waited[len(waited)] = limit
+            raise subprocess.TimeoutExpired("part", limit)
+
+        def poll(self):
+            return -9
+
+    every = bench.parts(sys.executable, tmp_path)
+    monkeypatch.setattr(bench, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(bench.subprocess, "Popen", Hanging)
+    monkeypatch.setattr(bench, "card", lambda: ("A card", "9.0"))
+    monkeypatch.setattr(bench, "parts", lambda *_: every)
+    monkeypatch.setattr(bench, "in_place", lambda folder: {})
+    monkeypatch.setattr(bench, "ROOT", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--results", str(tmp_path)])
+    assert bench.main() == 3
+    assert clock.now <= 480
+    limits = dict(zip((part.name for part in every), waited.values(), strict=True))
+    assert all(limits[name] >= kept for name, kept in bench.KEPT.items())
+    assert all(limit <= bench.LIMITS[name] for name, limit in limits.items())
+    if not slow_build:
+        assert limits["callback"] == bench.LIMITS["callback"]
 
 
 def test_the_part_of_hopper_is_left_out_on_other_cards(bench, tmp_path):
