@@ -52,7 +52,7 @@ void Driver::queue(CUpti_ActivityKind kind, const char* name, int64_t nanosecond
   const std::lock_guard lock(mutex);
   int64_t& busy = busy_until[{device, stream}];
   const int64_t begin = std::max(busy, device_now());
-  busy = begin + nanoseconds;
+  busy = begin + nanoseconds + (node && kinds.count(kind) ? tracing : 0);
   if (kinds.count(kind)) {
     pending.push_back({kind, name, begin + clock_offset, busy + clock_offset, device, stream, correlation,
                        node ? node->graph : 0, node ? node->id : 0});
@@ -205,6 +205,7 @@ EXPORT void fake_plant(const char* what, int64_t value) {
   if (is("fills_all")) all.fills_all = value != 0;
   if (is("drops")) all.drops = static_cast<uint64_t>(value);
   if (is("unsettled")) all.unsettled = value;
+  if (is("tracing")) all.tracing = value;
   if (is("counts_anew")) all.counts_anew = value != 0;
   if (is("hands_out_running")) all.hands_out_running = value != 0;
   if (is("unknown_call")) all.unknown_call = static_cast<uint32_t>(value);
@@ -223,7 +224,7 @@ EXPORT int64_t fake_repair() {
   all.version = 130001;
   all.holds_back = all.without_time = all.drops = all.dropped = 0;
   all.unknown_call = 0;
-  all.clock_ahead = all.unsettled = all.times_told = 0;
+  all.clock_ahead = all.unsettled = all.tracing = all.times_told = 0;
   all.set_clock(nullptr);
   all.pending.clear();
   all.capturing.clear();

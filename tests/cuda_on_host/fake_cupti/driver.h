@@ -54,6 +54,7 @@ struct Driver {
   bool hands_out_running = false;  // a forced flush hands out what still runs, too, which then never gets its end
   int64_t unsettled = 0;  // what the first call takes longer after kinds were enabled or disabled, in nanoseconds
   bool has_changed = false;
+  int64_t tracing = 0;       // what each operation of a graph takes longer while records are made of it, in nanoseconds
   bool counts_anew = false;  // correlations begin at 1 again whenever a kind is enabled
 
   CUpti_CallbackFunc callback = nullptr;
