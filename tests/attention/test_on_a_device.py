@@ -11,12 +11,15 @@ from typing import Any
 
 import pytest
 import torch
+import torch._functorch.config
 from rich.console import Console
 
 from pyprof import device as devices
 from pyprof.attention import Grid, RoundLimits, compare, peers
 from pyprof.attention.kernel_time import KernelStopwatch
 from pyprof.attention.problem import Problem
+from pyprof.cli import attention as command
+from pyprof.cli.main import build_parser
 from pyprof.errors import UsageError
 from pyprof.ops.window_attention import flops
 from pyprof.report import attention as report
@@ -135,6 +138,50 @@ def test_a_kernels_time_is_the_devices_own_and_the_rest_stands_beside_it(chip: f
     assert result.least_bytes == 4 * 32 * 8 * itemsize
     assert row.bound_by == "memory"
     assert row.of_bound == pytest.approx(result.least_bytes / 5e9 / (KERNEL_NS * 1e-9))
+
+
+def test_the_limit_is_a_product_that_fills_the_device(chip: fake_device.Chip, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[object] = []
+    monkeypatch.setattr(Product, "__init__", lambda self, *given: made.append(given))
+    monkeypatch.setattr(Card, "filling_size", 8192)
+    monkeypatch.setattr("pyprof.attention.measure.LIMIT_SIZE", None)
+    _, result, _ = compared(dtypes=("bfloat16",))
+    assert made == [("cpu", "bfloat16", 8192)]
+    assert result.limit_size == 8192
+
+
+def test_unless_told_otherwise_the_dtype_is_what_is_in_use_on_the_device(
+    chip: fake_device.Chip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Card, "usual_dtype", "bfloat16")
+    for words, dtypes in (([], ("bfloat16",)), (["--dtypes", "float32,float16"], ("float32", "float16"))):
+        options = build_parser().parse_args(["attention", "--device", "fake", *words])
+        assert command._grid(options).dtypes == dtypes
+
+
+def test_the_buffers_of_flex_are_not_donated_since_its_backward_is_timed_many_times(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[bool] = []
+
+    def compiled(function: Callable[..., Any], **how: Any) -> Callable[..., Any]:
+        assert how == {"fullgraph": True, "dynamic": False}
+
+        def call(*tensors: torch.Tensor) -> Any:
+            seen.append(torch._functorch.config.donated_buffer)
+            return function(*tensors)
+
+        return call
+
+    monkeypatch.setattr("torch.compile", compiled)
+    before = torch._functorch.config.donated_buffer
+    attend = peers._compiled(lambda query, key, value: query + key + value, "sum")
+    tensors = [torch.ones(1, device="meta", requires_grad=True) for _ in range(3)]
+    assert attend(*tensors).requires_grad
+    attend(*(tensor.detach() for tensor in tensors))
+    assert seen == [False, before]
+    with pytest.raises(NotImplementedError, match="no backward on the host"):
+        attend(*(torch.ones(1, requires_grad=True) for _ in range(3)))
 
 
 def test_what_is_bound_by_compute_says_so(chip: fake_device.Chip, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,12 @@
-"""The stopwatch of a CUDA device, over a stand-in for torch.cuda."""
+"""The stopwatch of a CUDA device and calls behind a flush of its cache, over a stand-in for torch.cuda."""
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, contextmanager
+from types import SimpleNamespace
 from typing import Any
 
+from pyprof.device.cuda import CudaDevice
 from pyprof.device.cuda_events import CudaStopwatch
 
 
@@ -26,7 +28,13 @@ class FakeCuda:
 
         return switched()
 
-    def synchronize(self) -> None:
+    def is_current_stream_capturing(self) -> bool:
+        return False
+
+    def get_device_properties(self, _: str) -> SimpleNamespace:
+        return SimpleNamespace(L2_cache_size=1_000)
+
+    def synchronize(self, _: object = None) -> None:
         self.log.append("synchronize")
         self.clock.now = max(self.clock.now, self.device_time)
 
@@ -64,3 +72,26 @@ def test_cuda_events_time_the_devices_work_and_not_what_was_queued_before(clock:
     assert stopwatch.time(lambda: cuda.queue(2_500), repeats=2) == 5_000
     assert cuda.log == ["work", "synchronize", "record", "work", "work", "record", "wait"]
     assert cuda.current == []
+
+
+def test_a_launch_is_hidden_behind_a_flush_of_the_cache(clock: Any) -> None:
+    cuda = FakeCuda(clock)
+
+    class Card(CudaDevice):
+        def flush_cache(self) -> None:
+            cuda.queue(70_000)
+
+    def call() -> None:
+        clock.now += 5_000  # what the host takes to launch it
+        cuda.queue(2_500)
+
+    assert Card("cuda:1", cuda).queued_ns(call) == 2_500
+    assert cuda.log == ["synchronize", "work", "record", "work", "record", "wait"]
+
+
+def test_a_flush_writes_twice_what_the_cache_holds(clock: Any) -> None:
+    card = CudaDevice("cpu", FakeCuda(clock))  # whose tensors lie on the host
+    assert card.cache_bytes == 1_000
+    card._flushed.fill_(1)
+    card.flush_cache()
+    assert card._flushed.tolist() == [0] * 2_000
