@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <map>
+#include <new>
 #include <thread>
 #include <vector>
 
@@ -23,6 +24,8 @@ namespace {
   } while (false)
 
 thread_local uint32_t open_cell = 0;
+thread_local bool counts_allocations = false;
+thread_local uint64_t allocations = 0;
 
 // Every thread has a cell of its own open.
 struct OpenPlaces : Places {
@@ -38,6 +41,7 @@ uint64_t clock_now() {
 constexpr uint32_t kThreads = 4, kLaunches = 2000;
 using FakeCall = uint32_t (*)(uint32_t, int, const char*, int64_t, uint32_t, uint32_t);
 using FakePlant = void (*)(const char*, int64_t);
+using FakeCallbackCost = double (*)(int64_t);
 
 struct Seen {
   std::map<uint32_t, uint32_t> cells;  // by correlation
@@ -51,6 +55,17 @@ struct Seen {
     lost += drained.lost + drained.lost_launches;
   }
 };
+
+// A launch is noted without allocation, also where there is no room for it.
+void without_allocation(const std::shared_ptr<Places>& places, const std::string& library, FakeCallbackCost call_back) {
+  WorkLog log(places, clock_now, {16, 16, 16}, library);
+  log.start();
+  counts_allocations = true;
+  call_back(100);
+  counts_allocations = false;
+  log.stop();
+  REQUIRE(log.drain().launches.size() == 16 && allocations == 0);
+}
 
 // What threads that run at once might hide by chance: each of these has one right outcome.
 void one_after_another(const std::shared_ptr<Places>& places, const std::string& library, FakeCall call,
@@ -97,13 +112,23 @@ void one_after_another(const std::shared_ptr<Places>& places, const std::string&
 
 }  // namespace
 
+void* operator new(size_t size) {
+  if (counts_allocations) ++allocations;
+  if (void* place = std::malloc(size)) return place;
+  throw std::bad_alloc();
+}
+void operator delete(void* place) noexcept { std::free(place); }
+void operator delete(void* place, size_t) noexcept { std::free(place); }
+
 int main(int, char** arguments) {
   const std::string library = arguments[1];
   const auto places = std::make_shared<OpenPlaces>();
   void* fake = dlopen(library.c_str(), RTLD_NOW);
   const auto call = reinterpret_cast<FakeCall>(dlsym(fake, "fake_call"));
   const auto plant = reinterpret_cast<FakePlant>(dlsym(fake, "fake_plant"));
-  REQUIRE(call && plant);
+  const auto call_back = reinterpret_cast<FakeCallbackCost>(dlsym(fake, "fake_callback_cost"));
+  REQUIRE(call && plant && call_back);
+  without_allocation(places, library, call_back);
   one_after_another(places, library, call, plant);
   WorkLog whole(places, clock_now, {}, library);
   whole.start();
