@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import re
+import sys
 import threading
 import time
 
@@ -41,6 +42,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(COMPILER is None, reason="the
 
 
 Recording = cupti.CuptiActivity
+LOAD = cupti.load
 _HEADERS = cuda_headers()
 _LIBRARIES = [] if _HEADERS is None else sorted(_HEADERS.parent.glob("lib*/libcupti.so.*"))
 REAL = _LIBRARIES[0] if _LIBRARIES else None
@@ -629,6 +631,23 @@ class TestWhereCuptiCannotBeHad:
         old.plant(version=16)
         with pytest.raises(UsageError, match="too old: that of CUDA 12 or newer is needed"):
             cupti.CuptiLog(_native.Recorder().places(), _native.clock(), library=str(copy))
+
+    def test_where_there_is_no_library_or_no_cuda_part_the_host_is_profiled(self, gpu, tmp_path, monkeypatch):
+        device = pyprof.device.of_module(nn.Identity())
+        library = str(tmp_path / "none.so")
+        monkeypatch.setitem(sys.modules, "pyprof._cuda", None)
+        monkeypatch.setattr(device, "work_log", lambda *given: cupti.CuptiLog(*given, library=library))
+        notes = []
+        for reason in ("CUPTI cannot be opened", "layer times on a GPU need the CUDA part of pyprof"):
+            with instrument(Kernels(lambda: gpu.call(US))) as probes, probes.step():
+                time.sleep(1e-3)
+            profile = probes.profile()
+            assert (profile.device_time, profile.step_seconds > 1e-3) == (None, True)
+            (note,) = profile.notes
+            assert note.startswith(f"no kernel times by layer: {reason}")
+            notes.append(note)
+            monkeypatch.setattr(cupti, "load", LOAD)
+        assert all(note.endswith("; the layers' times are the host's") and "\n" not in note for note in notes)
 
     def test_none_that_can_be_found_by_name(self, cuda_module):
         if ctypes.util.find_library("cupti"):

@@ -93,7 +93,7 @@ def test_every_call_that_gives_a_device_work_is_listened_to(tmp_path):
     # The driver's own header has no cuMemcpy_v2, so that nobody calls it.
     assert {name for name in unheard if f"{name}_v2" not in numbers} == {"cuMemcpy_v2"}
     assert not {name for name in unheard if name.endswith(("_ptsz", "_ptds"))}
-    assert {"cuLaunchKernelEx_ptsz", "cuGraphLaunch_ptsz", "cuMemcpyBatchAsync_v2_ptsz"} <= {
+    assert {"cuLaunchKernelEx_ptsz", "cuGraphLaunch_ptsz", "cuMemcpyAsync_ptsz"} <= {
         name for name, number in numbers.items() if number in heard
     }
 

@@ -52,6 +52,18 @@ def test_the_budget_sees_a_window_that_is_wrong_by_one(impl, dtype, wrong):
 
 
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
+def test_on_a_gpu_the_budget_is_one_rounding_at_least_where_plain_code_is_exact(dtype):
+    """As it is with the window 0, which returns the values."""
+    problem = Problem((0, 0), length=5)
+    of_host, of_card = (compare(problem, dtype, 1.0, "reference", device=device)[1] for device in ("cpu", "cpu:0"))
+    one_rounding = torch.finfo(dtype).eps / 2 * float(problem.tensors(dtype)[2].abs().max())
+    assert of_host[0] == (0, 0)
+    check_errors([(one_rounding, 0.0), *of_host[1:]], of_card)
+    with pytest.raises(AssertionError, match="error of output"):
+        check_errors([(1.01 * one_rounding, 0.0), *of_host[1:]], of_card)
+
+
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
 @pytest.mark.parametrize("impl", IMPLS)
 def test_scores_beyond_what_a_type_can_exponentiate(impl, dtype):
     query, key, value = Problem((8, 8), length=40, head_dim=16).tensors(dtype, spread=400.0)
