@@ -11,7 +11,9 @@ from pyprof.analysis.shares import OUTSIDE
 from pyprof.layers.device_time import BusyTime, DeviceTime, KernelTime, LayerWork, Work
 from pyprof.layers.plain_steps import PlainSteps
 from pyprof.layers.profile import LayerCost, Profile
+from pyprof.quantity import format_seconds
 from pyprof.report.layers import render, write
+from pyprof.report.page.profile import profile_page
 from pyprof.report.style import ASCII, Glyphs
 from pyprof.statistics.estimate import Estimate
 
@@ -248,6 +250,24 @@ def test_the_shares_of_a_gpu_are_of_the_devices_time() -> None:
     assert "1 copy 1.00 ms, 0 memsets 0 s" in text
     assert "162 ms  90.0 %    96.5 x void space::gemm<1>(int)" in text
     assert "90.0 %    96.5 x gemm" in " ".join(printed(on_a_gpu(), 80))
+
+
+def test_devices_that_worked_are_told_one_by_one_and_the_longest_is_the_step_s() -> None:
+    profile = on_a_gpu()
+    assert profile.device_time is not None
+    (one,) = profile.device_time.devices
+    both = (one, replace(one, device=3, busy_seconds=0.5, idle_seconds=0.1))
+    profile = replace(profile, device_time=replace(profile.device_time, devices=both))
+    lines = printed(profile, 140)
+    assert f"busy: cuda:0 {format_seconds(one.busy_seconds)}, cuda:3 500 ms" in " ".join(lines)
+    assert "the device works 500 ms of it (83 %)" in " ".join(lines)
+
+
+def test_the_page_says_what_the_device_works_and_draws_its_layers() -> None:
+    page = profile_page(on_a_gpu(), "bert", "bfloat16", None)
+    assert "the device works 181 ms of it (10 %); launch-bound: for 80 % of it the host had launched nothing" in page
+    assert "Time of the device in each layer" in page
+    assert "Time of the device" not in profile_page(model(), "bert", "bfloat16", None)
 
 
 def test_the_bars_of_kinds_are_of_the_devices_time_where_it_is_known() -> None:
