@@ -128,7 +128,7 @@ def profiled(capsys, *words):
 
 
 def test_a_captured_step_is_told_with_its_other_path_and_what_tracing_costs(card, capsys):
-    card.gpu.plant(tracing=450 * US)  # on each of four kernels: 18 % of ten milliseconds
+    card.gpu.plant(tracing=2_500 * US)  # on each of four kernels, of ten milliseconds together
     found = json.loads(profiled(capsys, "--launch", "graph", "--json"))
     assert (found["launch"], found["dtype"]) == ("graph", "bfloat16")
     device = found["device_time"]
@@ -138,9 +138,10 @@ def test_a_captured_step_is_told_with_its_other_path_and_what_tracing_costs(card
     assert device["layers"]["own_forward_kernels"] == [0, 3, 1]
     # The step is a replay that nobody traces, and what tracing adds stands beside it.
     plain = found["plain"]
-    assert 10e-3 <= plain["step"]["value"] < 11.5e-3
-    assert 1.1 < plain["ratio"]["low"] <= plain["ratio"]["value"] <= plain["ratio"]["high"] < 1.25
-    assert device["busy_seconds"] == pytest.approx(11.8e-3, rel=0.01)
+    assert 10e-3 <= plain["step"]["value"] < 15e-3
+    assert plain["ratio"]["low"] <= plain["ratio"]["value"] <= plain["ratio"]["high"]
+    assert 1.6 < plain["ratio"]["value"] < 2.4
+    assert device["busy_seconds"] == pytest.approx(20e-3, rel=0.01)
     said = " ".join(profiled(capsys, "--launch", "graph").split())
     assert "bfloat16, captured in a CUDA graph" in said
     assert "captured, the step takes another path than eager: attention: 3 kernels captured, 1 eager" in said
