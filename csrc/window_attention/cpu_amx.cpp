@@ -80,9 +80,10 @@ class Tiles {
 }  // namespace
 }  // namespace pyprof::window
 
-#include "window_attention/cpu_bfloat16.h"
 #include "window_attention/cpu_global.h"
 #include "window_attention/cpu_global_rows_tiles.h"
+#include "window_attention/cpu_tiles_backward.h"
+#include "window_attention/cpu_tiles_forward.h"
 
 namespace pyprof::window {
 const Kernels amx_kernels{"amx",

@@ -54,13 +54,14 @@ struct Tiles {
 }  // namespace
 }  // namespace pyprof::window
 
-#include "window_attention/cpu_bfloat16.h"
 #include "window_attention/cpu_global.h"
 #include "window_attention/cpu_global_rows_tiles.h"
+#include "window_attention/cpu_pairs_backward.h"
+#include "window_attention/cpu_pairs_forward.h"
 
 namespace pyprof::window {
-const Kernels avx512_bf16_kernels{"avx512_bf16",     tile_forward,         tile_backward,         join_global_keys,
-                                  add_global_keys,   forward_scratch,      tile_backward_scratch, global_scratch,
+const Kernels avx512_bf16_kernels{"avx512_bf16",     pair_forward,         pair_backward,      join_global_keys,
+                                  add_global_keys,   forward_scratch,      backward_scratch,   global_scratch,
                                   tile_rows_forward, global_rows_backward, global_rows_scratch};
 }
 #pragma GCC pop_options

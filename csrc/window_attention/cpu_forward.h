@@ -155,11 +155,8 @@ struct ForwardSlice {
     if (strips == 0) return;
     take_scores(both, strips);
     for (int s = 0; s < strips; ++s) {
-      for (int g = 0; g < kGroups; ++g) {
-        take_maximum(both[s], g);
-        take_weights(both[s], g);
-      }
-      if (dropout.active()) drop(both[s]);
+      for (int g = 0; g < kGroups; ++g) take_maximum(both[s], g);
+      take_weights(both[s]);
       if (both[s].ends) write_lse(both[s]);
     }
     multiply_values(both, strips, begin, end);
@@ -241,6 +238,11 @@ struct ForwardSlice {
     even = Vec::max(even, Vec::set1(-1e35f));
     Vec::store(strip.maximum + group * kLanes, even);
     Vec::store(strip.shrink + group * kLanes, Vec::exp2(Vec::mul(Vec::sub(old, even), Vec::set1(score_factor))));
+  }
+
+  virtual void take_weights(const Strip& strip) const {
+    for (int g = 0; g < kGroups; ++g) take_weights(strip, g);
+    if (dropout.active()) drop(strip);
   }
 
   void take_weights(const Strip& strip, int group) const {

@@ -51,7 +51,7 @@ template <int R, int N>
 struct TileRowsForward final : GlobalRowsForwardPass {
   TileRowsForward(const Problem& p, const GlobalRowsForward& f, const Slice& s, void* memory)
       : GlobalRowsForwardPass(p, f, s, memory) {
-    score_factor = TileForward::exponent_factor(query_factor());
+    score_factor = exponent_factor(query_factor());
   }
 
  private:

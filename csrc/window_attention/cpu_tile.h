@@ -10,6 +10,14 @@
 namespace pyprof::window {
 namespace {
 
+// What a sum takes from each row at a time: one element in float32.
+struct Single {
+  static constexpr int kRowLines = 4;  // cache lines of 64 elements
+  static Vec::Reg add(Vec::Reg a, Vec::Reg b, Vec::Reg sum) { return Vec::fma(a, b, sum); }
+  // The same with what is at `a` in all lanes.
+  static Vec::Reg add_broadcast(const float* a, Vec::Reg b, Vec::Reg sum) { return Vec::fma(Vec::set1(*a), b, sum); }
+};
+
 // to[d][i] = scale * from[i][d] for the 16 queries i of a strip; those from `rows` on are zeros.
 inline void transpose_strip(const Rows& from, int64_t rows, int64_t padded, float scale, float* to) {
   const auto factor = Vec::set1(scale);
@@ -33,18 +41,22 @@ inline void transpose_strip(const Rows& from, int64_t rows, int64_t padded, floa
 // ahead.
 class Lead {
  public:
-  // 16 rows of 64 floats, four lines each.
+  // 16 rows of 64 elements.
   struct Piece {
     const char* at;
     int64_t stride;  // in bytes
-    void fetch(int64_t line) const { Lead::fetch(at + line / 4 * stride + line % 4 * 64); }
+    template <class Term>
+    void fetch(int64_t line) const {
+      Lead::fetch(at + line / Term::kRowLines * stride + line % Term::kRowLines * 64);
+    }
   };
 
-  // 16 rows of 64 floats from `from` on, and the 16 after them. They may lie past the end of a tensor: asking for them
-  // does no harm.
-  void add(const void* from, int64_t stride) {
-    pieces_[count_++] = {static_cast<const char*>(from), stride * 4};
-    pieces_[count_++] = {static_cast<const char*>(from) + kStrip * stride * 4, stride * 4};
+  // 16 rows of 64 elements from `from` on, and the 16 after them. They may lie past the end of a tensor: asking for
+  // them does no harm.
+  void add(const void* from, int64_t stride, int64_t element_bytes = 4) {
+    stride *= element_bytes;
+    pieces_[count_++] = {static_cast<const char*>(from), stride};
+    pieces_[count_++] = {static_cast<const char*>(from) + kStrip * stride, stride};
   }
   void clear() { at_ = count_ = 0; }
   bool any() const { return at_ < count_; }
@@ -62,7 +74,7 @@ class Lead {
 // to[r][lane] = sum over d of from[r][d] * lanes[d][lane], for R rows: the lanes' vectors are shared by the rows, of
 // which each element is broadcast. Rows lie `width` apart; a constant kWidth saves index registers, without which an
 // instruction that loads and multiplies stays one in the pipeline. Three rows share a pointer otherwise.
-template <int R, int64_t kWidth>
+template <class Term, int R, int64_t kWidth>
 [[gnu::noinline]] void scores_block(const float* from, int64_t width, const float* lanes, float* to, Lead::Piece lead) {
   const int64_t stride = kWidth ? kWidth : width;
   constexpr int kShared = kWidth ? R : (R % 3 == 0 ? 3 : 2);
@@ -76,15 +88,15 @@ template <int R, int64_t kWidth>
     for (int g = 0; g < kGroups; ++g) sums[r][g] = Vec::set1(0);
 #pragma GCC unroll 4
   for (int64_t d = 0; d < stride; ++d, lanes += kStrip) {
-    if (kWidth) lead.fetch(d);
+    if (kWidth) lead.fetch<Term>(d);
     Vec::Reg lane[kGroups];
 #pragma GCC unroll 4
     for (int g = 0; g < kGroups; ++g) lane[g] = Vec::load(lanes + g * kLanes);
 #pragma GCC unroll 24
     for (int r = 0; r < R; ++r) {
-      const auto element = Vec::set1(row[r / kShared][(r % kShared) * stride]);
+      const float* element = row[r / kShared] + (r % kShared) * stride;
 #pragma GCC unroll 4
-      for (int g = 0; g < kGroups; ++g) sums[r][g] = Vec::fma(element, lane[g], sums[r][g]);
+      for (int g = 0; g < kGroups; ++g) sums[r][g] = Term::add_broadcast(element, lane[g], sums[r][g]);
     }
 #pragma GCC unroll 24
     for (int r = 0; r < R / kShared; ++r) ++row[r];
@@ -104,7 +116,7 @@ struct Scores {
 
 // Rows lie `width` apart and at least max(end, kSpare) of them exist. The strips take turns, so that the rows that
 // one has read are still in the first-level cache for the next.
-template <int64_t kWidth>
+template <class Term, int64_t kWidth>
 void scores_of_width(const float* rows, int64_t width, const Scores* strips, int count, Lead& lead) {
   constexpr int kBlock = Vec::kScoreRows, kTail = Vec::kScoreTail;
   bool more = true;
@@ -114,30 +126,32 @@ void scores_of_width(const float* rows, int64_t width, const Scores* strips, int
       const Scores& s = strips[strip];
       int64_t j = s.begin + done;
       if (j + kBlock <= s.end) {
-        scores_block<kBlock, kWidth>(rows + j * width, width, s.lanes, s.to + done * kTile, lead.take(s.lanes));
+        scores_block<Term, kBlock, kWidth>(rows + j * width, width, s.lanes, s.to + done * kTile, lead.take(s.lanes));
         more = true;
       } else {
         if (kBlock > 2 * kTail && s.end - j > 2 * kTail && done > 0) {
           j = s.end - kBlock;
-          scores_block<kBlock, kWidth>(rows + j * width, width, s.lanes, s.to + (j - s.begin) * kTile,
-                                       lead.take(s.lanes));
+          scores_block<Term, kBlock, kWidth>(rows + j * width, width, s.lanes, s.to + (j - s.begin) * kTile,
+                                             lead.take(s.lanes));
           j = s.end;
         }
         for (; j < s.end; j += kTail) {
           const int64_t from = larger(0, smaller(j, s.end - kTail));
-          scores_block<kTail, kWidth>(rows + from * width, width, s.lanes, s.to + (from - s.begin) * kTile,
-                                      lead.take(s.lanes));
+          scores_block<Term, kTail, kWidth>(rows + from * width, width, s.lanes, s.to + (from - s.begin) * kTile,
+                                            lead.take(s.lanes));
         }
       }
     }
   }
 }
 
-inline void scores(const float* rows, int64_t width, const Scores* strips, int count, Lead& lead) {
-  if (width == 64)
-    scores_of_width<64>(rows, width, strips, count, lead);
+template <class Term = Single>
+void scores(const float* rows, int64_t width, const Scores* strips, int count, Lead& lead) {
+  constexpr int64_t kWidth = Term::kRowLines * 16;
+  if (width == kWidth)
+    scores_of_width<Term, kWidth>(rows, width, strips, count, lead);
   else
-    scores_of_width<0>(rows, width, strips, count, lead);
+    scores_of_width<Term, 0>(rows, width, strips, count, lead);
 }
 
 // A product of which up to kRows rows and N vectors of columns are computed at once:
@@ -153,10 +167,11 @@ struct Product {
   bool add;
 };
 
-template <int R, int N, bool kByKey, bool kLead>
-[[gnu::always_inline]] inline void product_panel(const Product& p, int64_t column, Lead::Piece lead) {
+// The sums over all steps, of the columns from `column` on.
+template <class Term, int R, int N, bool kByKey, bool kLead>
+[[gnu::always_inline]] inline void product_sums(const Product& p, int64_t column, const Lead::Piece& lead,
+                                                Vec::Reg (&sums)[R][N]) {
   constexpr int64_t kRowStep = kByKey ? kTile : 1, kStep = kByKey ? 1 : kTile;
-  Vec::Reg sums[R][N];
 #pragma GCC unroll 6
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
@@ -166,8 +181,8 @@ template <int R, int N, bool kByKey, bool kLead>
 #pragma GCC unroll 2
   for (int64_t s = 0; s < p.steps; ++s, weight += kStep, row += p.rows.stride) {
     if (kLead) {
-      lead.fetch(s * 2);
-      lead.fetch(s * 2 + 1);
+      lead.fetch<Term>(s * 2);
+      lead.fetch<Term>(s * 2 + 1);
     }
     Vec::Reg part[N];
 #pragma GCC unroll 4
@@ -176,9 +191,15 @@ template <int R, int N, bool kByKey, bool kLead>
     for (int r = 0; r < R; ++r) {
       const auto element = Vec::set1(weight[r * kRowStep]);
 #pragma GCC unroll 4
-      for (int n = 0; n < N; ++n) sums[r][n] = Vec::fma(element, part[n], sums[r][n]);
+      for (int n = 0; n < N; ++n) sums[r][n] = Term::add(element, part[n], sums[r][n]);
     }
   }
+}
+
+template <class Term, int R, int N, bool kByKey, bool kLead>
+[[gnu::always_inline]] inline void product_panel(const Product& p, int64_t column, const Lead::Piece& lead) {
+  Vec::Reg sums[R][N];
+  product_sums<Term, R, N, kByKey, kLead>(p, column, lead, sums);
 #pragma GCC unroll 6
   for (int r = 0; r < R; ++r) {
     if (r >= p.count) break;
@@ -194,13 +215,13 @@ template <int R, int N, bool kByKey, bool kLead>
   }
 }
 
-template <int R, bool kByKey, bool kLead>
+template <int R, bool kByKey, bool kLead, class Term = Single>
 [[gnu::noinline]] void product(const Product& p, int64_t padded, Lead::Piece lead) {
   constexpr int kWide = Vec::kProductColumns;
   int64_t column = 0;
   for (; column + kWide * kLanes <= padded; column += kWide * kLanes)
-    product_panel<R, kWide, kByKey, kLead>(p, column, lead);
-  for (; column < padded; column += kLanes) product_panel<R, 1, kByKey, kLead>(p, column, lead);
+    product_panel<Term, R, kWide, kByKey, kLead>(p, column, lead);
+  for (; column < padded; column += kLanes) product_panel<Term, R, 1, kByKey, kLead>(p, column, lead);
 }
 
 // The keys of a strip's queries within [begin, end), and which of them only some of the queries see.

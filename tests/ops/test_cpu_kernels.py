@@ -24,7 +24,7 @@ PROBLEMS = [
     Problem((100, 100), heads=3, key_heads=1, length=33, head_dim=96),
     Problem((400, 390), heads=1, key_heads=1, length=430, head_dim=256),
     Problem((100, 33), heads=1, key_heads=1, length=333, head_dim=256),
-    Problem((250, 20), heads=1, key_heads=1, length=600, head_dim=256),
+    Problem((251, 20), heads=1, key_heads=1, length=600, head_dim=256),
 ]
 
 
