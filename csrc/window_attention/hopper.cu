@@ -32,11 +32,15 @@ using Backward64 = hopper::BackwardConfig<T, 64, Dropped, 3, 2, 3, true, true>;
 template <class T, bool Dropped>
 using Backward128 = hopper::BackwardConfig<T, 128, Dropped, 2, 1, 2, false, false>;
 
-//                                                  rows, blocks
+//                                                      rows, blocks, heads that share keys
 template <class T, bool Dropped>
-using Narrow96 = hopper::NarrowConfig<T, Dropped, 96, Dropped ? 1 : 2>;
+using Narrow96 = hopper::NarrowConfig<T, 64, Dropped, 96, Dropped ? 1 : 2, false>;
 template <class T, bool Dropped>
-using Narrow128 = hopper::NarrowConfig<T, Dropped, 128, 1>;
+using NarrowShared96 = hopper::NarrowConfig<T, 64, Dropped, 96, 1, true>;
+template <class T, bool Dropped>
+using Narrow128 = hopper::NarrowConfig<T, 64, Dropped, 128, 1, true>;
+template <class T, bool Dropped>
+using NarrowLarge = hopper::NarrowConfig<T, 128, Dropped, 96, 1, true>;
 
 Kernel kernel_of(const Problem& problem, Direction direction) {
   return choice_of(asked_of(problem, direction, true))->kernel;
@@ -55,14 +59,16 @@ void launch(const Problem& problem, const Forward& forward, CUstream_st* stream)
   run(problem, forward, stream);
 }
 
-bool is_narrow(Kernel kernel) { return kernel == Kernel::hopper_narrow_96 || kernel == Kernel::hopper_narrow_128; }
+bool is_narrow(Kernel kernel) { return kernel >= Kernel::hopper_narrow_96 && kernel <= Kernel::hopper_narrow_large; }
 
 template <class T, bool Dropped>
 void launch(const Problem& problem, const Backward& backward, float* workspace, CUstream_st* stream) {
   const Kernel kernel = kernel_of(problem, Direction::backward);
   if (is_narrow(kernel)) {
-    const auto run = kernel == Kernel::hopper_narrow_96 ? hopper::launch_narrow<Narrow96<T, Dropped>>
-                                                        : hopper::launch_narrow<Narrow128<T, Dropped>>;
+    const auto run = kernel == Kernel::hopper_narrow_large ? hopper::launch_narrow<NarrowLarge<T, Dropped>>
+                     : kernel == Kernel::hopper_narrow_128 ? hopper::launch_narrow<Narrow128<T, Dropped>>
+                     : kernel == Kernel::hopper_narrow_96  ? hopper::launch_narrow<Narrow96<T, Dropped>>
+                                                           : hopper::launch_narrow<NarrowShared96<T, Dropped>>;
     return run(problem, backward, stream);
   }
   const auto run = kernel == Kernel::hopper_one_pass_128 ? hopper::launch_backward<Backward128<T, Dropped>>

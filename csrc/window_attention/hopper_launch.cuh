@@ -99,18 +99,19 @@ template <class C>
 void launch_narrow(const Problem& problem, const Backward& backward, gpu::Stream stream) {
   using T = typename C::T;
   const mma_kernels::Shape shape = mma_kernels::shape_of(problem);
-  const auto map = [&](const void* data, const Strides& strides) {
-    return map_of<T>(problem, data, strides, problem.heads, C::N);
+  const auto map = [&](const void* data, const Strides& strides, int64_t heads) {
+    return map_of<T>(problem, data, strides, heads, C::N);
   };
-  const NarrowParams params{map(problem.query, problem.query_strides),
-                            map(problem.key, problem.key_strides),
-                            map(problem.value, problem.value_strides),
-                            map(backward.grad_output, backward.grad_output_strides),
-                            map(backward.output, backward.output_strides),
+  const NarrowParams params{map(problem.query, problem.query_strides, problem.heads),
+                            map(problem.key, problem.key_strides, problem.key_heads),
+                            map(problem.value, problem.value_strides, problem.key_heads),
+                            map(backward.grad_output, backward.grad_output_strides, problem.heads),
+                            map(backward.output, backward.output_strides, problem.heads),
                             mma_kernels::backward_params(backward, shape, nullptr, 0),
+                            shape.heads / shape.key_heads,
                             1.0f / shape.dropout.scale};
-  gpu::launch_each(hopper_narrow_kernel<C>, static_cast<int>(shape.tiles * problem.heads * problem.batch), C::kBlocks,
-                   C::kThreads, C::kSharedBytes, stream, params);
+  gpu::launch_each(hopper_narrow_kernel<C>, static_cast<int>(shape.tiles * problem.key_heads * problem.batch),
+                   C::kBlocks, C::kThreads, C::kSharedBytes, stream, params);
 }
 
 }  // namespace pyprof::window::hopper

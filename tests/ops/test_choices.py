@@ -53,9 +53,11 @@ def test_no_other_card_gets_the_kernels_of_hopper():
         (("float16", 128, (2**62, 2**62)), {}, "hopper_large"),
         (("bfloat16", 64, (16, 16)), {"direction": "backward"}, "hopper_narrow_96"),
         (("bfloat16", 64, (17, 9)), {"direction": "backward"}, "hopper_narrow_128"),
-        (("bfloat16", 64, (16, 16)), {"direction": "backward", "shared_keys": True}, "hopper_one_pass_64"),
+        (("bfloat16", 64, (16, 16)), {"direction": "backward", "shared_keys": True}, "hopper_narrow_shared_96"),
+        (("float16", 64, (32, 32)), {"direction": "backward", "shared_keys": True}, "hopper_narrow_128"),
         (("bfloat16", 64, (33, 32)), {"direction": "backward"}, "hopper_one_pass_64"),
-        (("bfloat16", 128, (1, 1)), {"direction": "backward"}, "hopper_one_pass_128"),
+        (("bfloat16", 128, (8, 24)), {"direction": "backward", "shared_keys": True}, "hopper_narrow_large"),
+        (("bfloat16", 128, (9, 24)), {"direction": "backward"}, "hopper_one_pass_128"),
         (("bfloat16", 32, (1, 1)), {}, "mma"),
         (("bfloat16", 64, (16, 16)), {"global_keys": 4}, "mma"),
         (("bfloat16", 128, (16, 16)), {"global_keys": 1, "direction": "backward"}, "mma"),
@@ -73,12 +75,13 @@ def test_the_host_has_global_keys_in_the_same_kernels():
 
 def test_every_line_is_taken_by_some_problem():
     taken = {
-        (kernel(dtype, head_dim, (side, side), direction=direction, dropout=dropout), direction)
+        (kernel(dtype, head_dim, (side, side), direction=direction, dropout=dropout, shared_keys=shared), direction)
         for dtype in ("float32", "bfloat16")
         for head_dim in (32, 64, 128)
         for side in (16, 32, 100, 400, 1000)
         for direction in ("forward", "backward")
         for dropout in (False, True)
+        for shared in (False, True)
     }
     assert taken == {(line.kernel, line.direction) for line in choices()}
     assert all(line.why for line in choices())

@@ -28,18 +28,19 @@ void forward_under_test(const Problem& problem, const Forward& forward) {
   }
 }
 
-// In one launch: narrow windows where heads share no key, and the seed is odd, as it is where none is given. In one
-// pass: with and without dropout, what is kept and what is computed ahead.
+// In one launch: narrow windows where heads share no key and the seed is odd, as it is where none is given, or where
+// they share keys and it is 7. In one pass: with and without dropout, what is kept and what is computed ahead.
 void backward_under_test(const Problem& problem, const Backward& backward) {
   using namespace hopper;
   using T = gpu::Float16;
   const bool dropped = problem.dropout_p > 0, odd = problem.left % 2 == 1;
   const float unwritten = std::numeric_limits<float>::quiet_NaN();
-  if (*problem.seed % 2 == 1 && problem.heads == problem.key_heads && narrow_rows(problem.left, problem.right) <= 128) {
-    const auto launch = dropped ? launch_narrow<NarrowConfig<T, true, 128, 1>>
-                        : narrow_rows(problem.left, problem.right) <= 96 && odd
-                            ? launch_narrow<NarrowConfig<T, false, 96, 2>>
-                            : launch_narrow<NarrowConfig<T, false, 128, 1>>;
+  const bool own_keys = problem.heads == problem.key_heads;
+  const int64_t rows = narrow_rows(problem.left, problem.right);
+  if (rows <= 128 && (own_keys ? *problem.seed % 2 == 1 : *problem.seed == 7)) {
+    const auto launch = dropped                         ? launch_narrow<NarrowConfig<T, 64, true, 128, 1, true>>
+                        : rows <= 96 && odd && own_keys ? launch_narrow<NarrowConfig<T, 64, false, 96, 2, false>>
+                                                        : launch_narrow<NarrowConfig<T, 64, false, 128, 1, true>>;
     return launch(problem, backward, nullptr);
   }
   std::vector<gpu::Float4> workspace(static_cast<size_t>(Workspace(problem).all() + 3) / 4,
