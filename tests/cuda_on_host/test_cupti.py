@@ -634,6 +634,26 @@ class TestWhereCuptiCannotBeHad:
         assert "another profiler" in profile_notes[0]
         gpu.unsubscribe_another()
 
+    def test_another_subscriber_that_comes_between_two_steps_is_said_and_stays(self, gpu):
+        module = Kernels(lambda: gpu.call(10 * US))
+        with instrument(module) as probes:
+            with probes.step():
+                module(torch.ones(1))
+            with probes.plain_step():
+                gpu.subscribe_another()
+                module(torch.ones(1))
+            with probes.step():
+                module(torch.ones(1))
+            assert gpu.callback_is_there()
+            with probes.plain_step():
+                gpu.unsubscribe_another()
+            with probes.step():
+                module(torch.ones(1))
+        profile = probes.profile()
+        # Of one of the three steps nothing is known, so that no mean of them is told.
+        assert (profile.steps, profile.device_time) == (3, None)
+        assert profile.notes[0].startswith("no kernel times by layer: another profiler in this process is using CUPTI")
+
     def test_an_old_library_and_none_at_all(self, gpu, fake_cupti, tmp_path):
         with pytest.raises(UsageError, match="cannot be opened"):
             cupti.CuptiLog(_native.Recorder().places(), _native.clock(), library=str(tmp_path / "none.so"))
