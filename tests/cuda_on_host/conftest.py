@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+
 import pytest
 from building import Workshop
 from cuda_part import build_fake_cupti, build_module
+from fake_gpu import Gpu, card
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +25,14 @@ def cuda_module(tmp_path_factory):
 def fake_cupti(tmp_path_factory):
     """The path of a libcupti without a device."""
     return build_fake_cupti(tmp_path_factory.mktemp("cupti"))
+
+
+@pytest.fixture
+def gpu(cuda_module, fake_cupti, monkeypatch):
+    """The controls of a card over the fake driver, on which every module is."""
+    control = Gpu(ctypes.CDLL(str(fake_cupti)))
+    control.repair()
+    control.plant(hands_out_running=1)
+    card(control, fake_cupti, cuda_module[0], monkeypatch)
+    yield control
+    assert control.repair() == 0, "CUPTI was not left as it was found"
