@@ -24,7 +24,7 @@ constexpr CUpti_ActivityKind kKinds[] = {CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL, 
 // From CUDA 12.9 on CUPTI drops, and counts, the records that it gets no buffer for. Before, it may crash without one
 // (https://github.com/pytorch/kineto/pull/1534).
 constexpr uint32_t kDropsRecords = 27;
-// The update of a node of an executable graph; the headers of CUDA 12 do not name it.
+// The update of a node of an executable graph, which CUDA 12 does not have: its CUPTI refuses the number.
 constexpr CUpti_CallbackId kNodeUpdated = 22;
 constexpr CUpti_CallbackId kGraphCalls[] = {CUPTI_CBID_RESOURCE_GRAPHNODE_CREATED, CUPTI_CBID_RESOURCE_GRAPHNODE_CLONED,
                                             kNodeUpdated};

@@ -57,6 +57,15 @@ class TestGraphs:
             _, layers = self.replay(gpu, probes, executable)
         assert layers == [0, 0, 10]
 
+    def test_where_cupti_tells_of_no_updates_a_node_stays_with_its_first_layer(self, gpu):
+        gpu.plant(unknown_call=22)  # as with CUDA 12
+        module = self.module(gpu)
+        with instrument(module) as probes:
+            executable = gpu.instantiate(self.capture(gpu, module[0]))
+            gpu.update(executable, self.capture(gpu, module[1]))
+            _, layers = self.replay(gpu, probes, executable)
+        assert layers == [0, 10, 0]
+
     def test_a_graph_that_was_captured_before_the_probes_is_said(self, gpu):
         module = self.module(gpu)
         executable = gpu.instantiate(self.capture(gpu, module))
