@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from pyprof.device import Device
+from pyprof.device.cupti import INSTEAD
 from pyprof.errors import UsageError
 from pyprof.timing.clock import Call, Clock
 
@@ -19,7 +20,8 @@ class KernelStopwatch:
 
     By the records of its work ("kernels"); where these cannot be had, a graph of the call is replayed behind other work
     and timed by events ("graph"); a call that cannot be captured is timed by events as it is, so that its launches may
-    be in its time ("events"). The cache is flushed before each call, outside of what is timed.
+    be in its time ("events"). `reason` says why there are no records. The cache is flushed before each call, outside of
+    what is timed.
     """
 
     device: Device
@@ -32,7 +34,7 @@ class KernelStopwatch:
         try:
             self.device.busy_ns(lambda: None)
         except UsageError as error:
-            self.reason = str(error)
+            self.reason = str(error).removesuffix(INSTEAD)  # as it is not what is done here
 
     def timed_by(self, call: Call) -> str:
         """How the call is timed: kernels, graph or events."""

@@ -89,7 +89,9 @@ def measure(
     )
     rounds = max((len(samples) for samples in taken.samples.values()), default=0)
     held_up = max(told, default=None)
-    return ProblemResult(problem, mode, useful, limit, rounds, rows, size, held_up, noise.throttled, moved, bandwidth)
+    no_records = None if kernels is None else kernels.reason
+    machine = (size, held_up, noise.throttled, moved, bandwidth, no_records)
+    return ProblemResult(problem, mode, useful, limit, rounds, rows, *machine)
 
 
 def _candidates(

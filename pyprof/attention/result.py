@@ -61,7 +61,8 @@ class ProblemResult:
     useful operations of a call, `least_bytes` what it has to move. `bandwidth` is that of a copy in bytes a second,
     read and written ones, on a device that works beside the host; None elsewhere. `held_up` is the largest share of a
     typical call of one of the rows in which threads of this process waited for other processes, and `throttled` whether
-    a clock was lowered, both None where nothing tells.
+    a clock was lowered, both None where nothing tells. `no_records` says why the records of a device's work could not
+    be had, None where they could or where there is no such device.
     """
 
     problem: Problem
@@ -75,6 +76,7 @@ class ProblemResult:
     throttled: bool | None = None
     least_bytes: int = 0
     bandwidth: Estimate | None = None
+    no_records: str | None = None
 
     def row(self, impl: str) -> Row | None:
         """The row of an implementation."""
@@ -92,5 +94,6 @@ class ProblemResult:
             "rounds": self.rounds,
             "held_up": self.held_up,
             "throttled": self.throttled,
+            "no_records": self.no_records,
             "rows": [row.to_json() for row in self.rows],
         }

@@ -11,6 +11,9 @@ from typing import Any, Protocol
 from pyprof.errors import UsageError
 from pyprof.quantity import plural
 
+# What to do where a device's own time cannot be recorded.
+INSTEAD = ": measure the latency"
+
 
 class CuptiLog:
     """A device's work as CUPTI records it. Raises UsageError where there is no CUPTI, or no CUDA part of pyprof."""
@@ -73,7 +76,7 @@ class CuptiActivity:
             log.read()  # what nobody asked for the last time
             log.start()
         except UsageError as error:
-            raise UsageError(f"the device's own time cannot be recorded: {error}: measure the latency") from error
+            raise UsageError(f"the device's own time cannot be recorded: {error}{INSTEAD}") from error
         try:
             yield lambda: _stretches(log.read())
         finally:

@@ -163,12 +163,16 @@ _TIMED_BY = {
 
 
 def _reasons(comparison: Comparison) -> Iterator[Text]:
-    """Each reason once, with the implementation, the first problem and the number of the others."""
+    """Why there are no records of a device's work, and each reason of a row once, with the implementation, the first
+    problem and the number of the others.
+    """
     reasons: dict[tuple[str, str, str], list[ProblemResult]] = {}
     for result in comparison.results:
         for row in result.rows:
             if row.reason is not None:
                 reasons.setdefault((row.impl, row.status, row.reason), []).append(result)
+    for why in dict.fromkeys(result.no_records for result in comparison.results if result.no_records):
+        yield Text.assemble(("no kernel times", "yellow"), f": {why}")
     for (impl, status, reason), results in reasons.items():
         first = results[0]
         where = f"{first.mode}, {first.problem.dtype}, {_problem(first.problem)}"

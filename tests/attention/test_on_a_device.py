@@ -23,6 +23,7 @@ from pyprof.cli.main import build_parser
 from pyprof.errors import UsageError
 from pyprof.ops.window_attention import flops
 from pyprof.report import attention as report
+from pyprof.report.page.attention import attention_page
 
 sys.path.append(str(Path(__file__).parents[1] / "device"))
 import fake_device
@@ -45,7 +46,7 @@ class Card(GraphDevice):
 
     def busy_ns(self, fn: Callable[[], object]) -> int:
         if not self.records:
-            raise UsageError("another profiler in this process is using CUPTI")
+            raise UsageError("another profiler in this process is using CUPTI: measure the latency")
         return super().busy_ns(fn)
 
     def queued_ns(self, fn: Callable[[], object]) -> int:
@@ -122,6 +123,12 @@ def compared(mode: str = "forward", **changes: Any) -> Any:
     return comparison, comparison.results[0], row
 
 
+def printed(comparison: Any) -> str:
+    file = io.StringIO()
+    report.write(comparison, Console(file=file, width=120))  # type: ignore[arg-type]
+    return " ".join(file.getvalue().split())
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_kernels_time_is_the_devices_own_and_the_rest_stands_beside_it(chip: fake_device.Chip, dtype: str) -> None:
     _, result, row = compared(dtypes=(dtype,))
@@ -195,8 +202,12 @@ def test_where_no_records_can_be_had_a_captured_graph_is_timed(
     chip: fake_device.Chip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Card, "records", False)
-    _, _, row = compared()
+    comparison, result, row = compared()
     assert row.timed_by == "graph"
+    assert result.no_records == "another profiler in this process is using CUPTI"
+    assert result.to_json()["no_records"] == result.no_records
+    assert f"no kernel times: {result.no_records} " in printed(comparison)
+    assert f"No kernel times: {result.no_records}." in attention_page(comparison)
     assert set(row.samples) == {round(fake_device.REPLAYED * KERNEL_NS)}
     assert len(captured) == 3  # each call once: the limits and the kernel
     captured.clear()
@@ -251,13 +262,15 @@ def test_a_copy_counts_what_it_reads_and_what_it_writes() -> None:
 
 def test_the_table_has_the_hosts_time_and_the_bound(chip: fake_device.Chip) -> None:
     comparison, _, _ = compared()
-    file = io.StringIO()
-    report.write(comparison, Console(file=file, width=120))  # type: ignore[arg-type]
-    printed = " ".join(file.getvalue().split())
-    assert "a copy 5 GB/s" in printed
-    assert "host" in printed
-    assert "memory 20%" in printed
-    assert "by the records of its work, the cache flushed before" in printed
+    said = printed(comparison)
+    assert "a copy 5 GB/s" in said
+    assert "host" in said
+    assert "memory 20%" in said
+    assert "by the records of its work, the cache flushed before" in said
+    assert "no kernel times" not in said
+    page = attention_page(comparison)
+    assert all(f">{cell}<" in page for cell in ("of bound", "4.00 µs", "memory 20 %", "kernels"))
+    assert "No kernel times" not in page
     plain = comparison.to_json()["contests"][0]
     assert plain["rows"][0]["timed_by"] == "kernels"
     assert plain["bandwidth_bytes_per_second"]["value"] == pytest.approx(5e9)
@@ -265,7 +278,9 @@ def test_the_table_has_the_hosts_time_and_the_bound(chip: fake_device.Chip) -> N
 
 def test_the_host_is_as_it_was() -> None:
     grid = Grid(lengths=(16,), windows=((2, 2),), modes=("forward",), impls=("sdpa",), heads=1, head_dim=8)
-    (result,) = compare(grid).results
+    comparison = compare(grid)
+    (result,) = comparison.results
+    assert ">of bound<" not in attention_page(comparison)
     assert (result.bandwidth, result.rows[0].host_seconds, result.rows[0].timed_by) == (None, None, "host")
 
 

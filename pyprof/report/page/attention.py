@@ -29,6 +29,8 @@ def attention_page(comparison: Comparison) -> str:
             tag("span", device_line(comparison.environment, grid_of.device), class_="faint")),
         None if comparison.complete else tag("p", "Stopped before the last measurement.", class_="care"),
         doubt(comparison.trust),
+        *(tag("p", f"No kernel times: {why}.", class_="care")
+          for why in dict.fromkeys(result.no_records for result in comparison.results if result.no_records)),
         legend(Key(impl, series(number), tuple(DASHES[number % len(DASHES)])) for number, impl in enumerate(impls)),
     ]  # fmt: skip
     groups: dict[tuple[str, tuple[int, int], str], list[ProblemResult]] = {}
@@ -92,8 +94,14 @@ def _chart(
 def _tables(groups: _Group) -> Iterator[Markup]:
     """All figures, a table for each window, type and mode."""
     for (dtype, window, mode), results in groups.items():
-        rows = [[f"{result.problem.length:,}", row.impl, *_figures(row)] for result in results for row in result.rows]
+        on_device = any(row.host_seconds is not None for result in results for row in result.rows)
+        rows = [
+            [f"{result.problem.length:,}", row.impl, *_figures(row), *(_of_device(row) if on_device else ())]
+            for result in results
+            for row in result.rows
+        ]
         heads = ["length", "kernel", "time", "times the first", "extra memory", "times eager's error"]
+        heads += ["host's time", "of bound", "timed by"] if on_device else []
         caption = f"{mode}, window {window[0]} + {window[1]}, {dtype}"
         yield tag("details", tag("summary", f"Figures: {caption}"), grid(heads, rows, caption=caption))
 
@@ -111,6 +119,13 @@ def _figures(row: Row) -> list[Part]:
         memory,
         error,
     ]
+
+
+def _of_device(row: Row) -> list[Part]:
+    """What a call takes the host beside the device's own time, and what bounds that."""
+    if row.host_seconds is None or row.of_bound is None:
+        return ["", "", ""]
+    return [format_seconds(row.host_seconds), f"{row.bound_by} {100 * row.of_bound:.0f} %", row.timed_by]
 
 
 def _milliseconds(seconds: float) -> float:
