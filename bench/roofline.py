@@ -10,13 +10,15 @@ from harness import Figures, parser, publish
 METHOD = """\
 No GPU is needed: everything is computed from the kernels' tiles and from NVIDIA's data sheet of the H100 SXM. Bytes are
 what must come from or go to memory once for each kernel. Useful FLOPs are those of the keys that queries see, two to a
-multiply-add; executed ones are those of the 16 x 16 groups that the kernels compute. A kernel cannot be faster than its
-bytes, its matrix products or its exponentials at the card's full rate; "at least" is the sum of those bounds over a
-pass's kernels. "Expected" adds the launches and takes the rates that kernels of this kind reach.
+multiply-add; executed ones are those of the groups of 16 x 16, or 32 x 32, that the kernels compute. A kernel cannot be
+faster than its bytes, its matrix products or its exponentials at the card's full rate; "at least" is the sum of those
+bounds over a pass's kernels. "Expected" adds the launches and takes the rates that kernels of this kind reach.
 """
 
 BYTES = 2  # of a float16 or bfloat16 element
 ROWS, WARP_ROWS, GROUP = 64, 16, 16  # mma_tile.cuh: of a block, of a warp, columns that are computed together
+WIDE_ROWS, WIDE_WARP_ROWS, PASS = 128, 32, 32  # the same of mma_wide.cuh
+WIDE = 256  # choice.h: neighbours of both sides together from which on it runs
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,16 @@ class Shape:
             groups += -(-end // GROUP) - begin // GROUP
         return self.batch * self.heads * groups * WARP_ROWS * GROUP
 
+    def wide_pairs(self) -> int:
+        """The same in mma_wide.cuh, where passes are counted from the first group that a block's rows see."""
+        passes = 0
+        for first in range(0, self.length, WIDE_WARP_ROWS):
+            last = min(first + WIDE_WARP_ROWS, self.length) - 1
+            begin, end = max(0, first - self.window), min(self.length, last + self.window + 1)
+            start = max(0, first // WIDE_ROWS * WIDE_ROWS - self.window) // GROUP * GROUP
+            passes += -(-(end - start) // PASS) - (begin - start) // PASS
+        return self.batch * self.heads * passes * WIDE_WARP_ROWS * PASS
+
     def tensor_bytes(self) -> int:
         return self.batch * self.heads * self.length * self.head_dim * BYTES
 
@@ -75,16 +87,23 @@ class Kernel:
     products: int
     tensors: int
     row_numbers: int
+    may_be_wide: bool = False
+
+    def wide(self, shape: Shape) -> bool:
+        return self.may_be_wide and 2 * shape.window >= WIDE
+
+    def pairs(self, shape: Shape) -> int:
+        return shape.wide_pairs() if self.wide(shape) else shape.executed_pairs()
 
     def bytes(self, shape: Shape) -> int:
         return self.tensors * shape.tensor_bytes() + shape.row_bytes(self.row_numbers)
 
     def flops(self, shape: Shape) -> int:
-        return 2 * self.products * shape.head_dim * shape.executed_pairs()
+        return 2 * self.products * shape.head_dim * self.pairs(shape)
 
     def bounds(self, shape: Shape, card: Card) -> dict[str, float]:
         """Seconds at the card's full rates."""
-        exponentials = shape.executed_pairs() if self.products else 0
+        exponentials = self.pairs(shape) if self.products else 0
         return {
             "memory": self.bytes(shape) / card.bandwidth,
             "products": self.flops(shape) / card.tensor,
@@ -92,7 +111,7 @@ class Kernel:
         }
 
     def expected(self, shape: Shape, card: Card) -> float:
-        blocks = -(-shape.length // ROWS) * shape.heads * shape.batch
+        blocks = -(-shape.length // (WIDE_ROWS if self.wide(shape) else ROWS)) * shape.heads * shape.batch
         # The busiest multiprocessor has whole blocks.
         uneven = -(-blocks // card.multiprocessors) * card.multiprocessors / blocks
         bounds = self.bounds(shape, card)
@@ -101,7 +120,7 @@ class Kernel:
 
 
 # Forward reads query, key, value and writes output and lse.
-FORWARD = (Kernel("forward", products=2, tensors=4, row_numbers=1),)
+FORWARD = (Kernel("forward", products=2, tensors=4, row_numbers=1, may_be_wide=True),)
 # The statistics are of output and grad_output, read with lse (and grad_lse) and written as a pair. Both others read
 # query, key, value, grad_output and the pair; one writes two gradients, the other one.
 BACKWARD = (

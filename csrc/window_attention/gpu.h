@@ -31,14 +31,15 @@
 //   pack<T>(low, high) unpack<T>(pair, low, high)   two floats to one 32-bit pair (to nearest) and back; low bits first
 //   to_float(v) from_float<T>(f)    one element; T is Float16, Bfloat16 or float
 //   shuffle_xor(v, mask)            float, int32 or uint32 of lane ^ mask
+//   any(condition)                  whether it holds for a lane of the warp
 //   exp2(x) log2(x)                 approximate; exp2(-inf) is 0 and log2(0) is -inf
 //   sync_threads() sync_warp()      the only two things that order memory between threads
 //   launch(kernel, grid, threads, shared_bytes, stream, params)   on the host; does nothing for an empty grid; throws
 //                                   std::runtime_error with the runtime's own words
 //
-// Rules that keep the emulation honest: warp functions (load_matrices, mma, shuffle, sync_warp) are called by all 32
-// lanes together; sync_threads by all threads of the block from one place; a shuffle, mma or load_matrices orders
-// no memory; shared memory that others have written or will overwrite needs a sync between.
+// Rules that keep the emulation honest: warp functions (load_matrices, mma, shuffle, any, sync_warp) are called by all
+// 32 lanes together; sync_threads by all threads of the block from one place; a shuffle, mma or load_matrices orders no
+// memory; shared memory that others have written or will overwrite needs a sync between.
 #pragma once
 
 #include <cmath>
@@ -213,6 +214,7 @@ PYPROF_DEVICE float from_float<float>(float value) {
 PYPROF_DEVICE float shuffle_xor(float value, int mask) { return __shfl_xor_sync(0xffffffffu, value, mask); }
 PYPROF_DEVICE int32_t shuffle_xor(int32_t value, int mask) { return __shfl_xor_sync(0xffffffffu, value, mask); }
 PYPROF_DEVICE uint32_t shuffle_xor(uint32_t value, int mask) { return __shfl_xor_sync(0xffffffffu, value, mask); }
+PYPROF_DEVICE bool any(bool condition) { return __any_sync(0xffffffffu, condition); }
 
 PYPROF_DEVICE float exp2(float x) {
   float y;

@@ -47,7 +47,6 @@
 //                                 took a smaller number waits for blocks that run
 //   shared_address(p)             where p lies in shared memory, from an origin that is a multiple of 1024
 //   set_registers<N, more>()      by a whole warpgroup: registers of a thread from now on
-//   any(condition)                whether it holds for a lane of the warp
 //   launch_persistent(kernel, items, blocks, threads, shared_bytes, stream, params)
 //                                 as many blocks as there are items, but no more than `blocks` a multiprocessor
 //   launch_each(kernel, items, blocks, threads, shared_bytes, stream, params)
@@ -205,8 +204,6 @@ PYPROF_DEVICE void hold(float (&d)[N]) {
 
 // The launch fails: this is code for a card that it must not be started on.
 PYPROF_DEVICE void stop() { __trap(); }
-
-PYPROF_DEVICE bool any(bool condition) { return __any_sync(0xffffffffu, condition); }
 
 inline int multiprocessors() {
   int device = 0, count = 0;

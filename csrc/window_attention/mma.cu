@@ -2,6 +2,7 @@
 #include <stdexcept>
 #include <type_traits>
 
+#include "choice.h"
 #include "mma.h"
 #include "mma_launch.cuh"
 
@@ -44,8 +45,14 @@ bool mma_supports(const Problem& problem) {
 
 void mma_forward(const Problem& problem, const Forward& forward, CUstream_st* stream) {
   dispatch(problem, [&](auto type, auto head_dim, auto dropped) {
-    mma_kernels::launch_forward<decltype(type), decltype(head_dim)::value, decltype(dropped)::value>(problem, forward,
-                                                                                                     stream);
+    using T = decltype(type);
+    constexpr int D = decltype(head_dim)::value;
+    constexpr bool Dropped = decltype(dropped)::value;
+    if constexpr (D != 32) {
+      const Kernel kernel = choice_of(asked_of(problem, Direction::forward, false))->kernel;
+      if (kernel == Kernel::mma_wide) return mma_kernels::launch_wide<T, D, Dropped>(problem, forward, stream);
+    }
+    mma_kernels::launch_forward<T, D, Dropped>(problem, forward, stream);
   });
 }
 

@@ -8,6 +8,7 @@
 #include "mma_backward.cuh"
 #include "mma_forward.cuh"
 #include "mma_global.cuh"
+#include "mma_wide.cuh"
 
 namespace pyprof::window::mma_kernels {
 
@@ -57,15 +58,27 @@ inline Shape shape_of(const Problem& problem) {
           static_cast<int32_t>(std::min(problem.global_keys, problem.length))};
 }
 
-template <class T, int D, bool Dropped>
-void launch_forward(const Problem& problem, const Forward& forward, gpu::Stream stream) {
-  const Shape shape = shape_of(problem);
+inline ForwardParams forward_params(const Forward& forward, const Shape& shape) {
   // A scale of 0 becomes one so small that it makes no difference, but keeps the product with -infinity defined.
   const float size = std::max(std::fabs(shape.scale) * kLog2E, 1e-30f);
-  const ForwardParams params{shape, tensor(forward.output, forward.output_strides), static_cast<float*>(forward.lse),
-                             size, problem.scale < 0 ? 0x80008000u : 0u};
-  gpu::launch(mma_forward_kernel<T, D, Dropped>, grid_of(shape.tiles, problem.heads, problem.batch), kThreads,
+  return {shape, tensor(forward.output, forward.output_strides), static_cast<float*>(forward.lse), size,
+          shape.scale < 0 ? 0x80008000u : 0u};
+}
+
+template <class T, int D, bool Dropped>
+void launch_forward(const Problem& problem, const Forward& forward, gpu::Stream stream) {
+  const ForwardParams params = forward_params(forward, shape_of(problem));
+  gpu::launch(mma_forward_kernel<T, D, Dropped>, grid_of(params.shape.tiles, problem.heads, problem.batch), kThreads,
               forward_shared_bytes<D>(), stream, params);
+}
+
+// Without global keys.
+template <class T, int D, bool Dropped>
+void launch_wide(const Problem& problem, const Forward& forward, gpu::Stream stream) {
+  ForwardParams params = forward_params(forward, shape_of(problem));
+  params.shape.tiles = static_cast<int32_t>((problem.length + kWideRows - 1) / kWideRows);
+  gpu::launch(mma_wide_kernel<T, D, Dropped>, grid_of(params.shape.tiles, problem.heads, problem.batch), kThreads,
+              wide_shared_bytes<D>(), stream, params);
 }
 
 // Without what global keys need.

@@ -124,24 +124,26 @@ struct Band {
   }
 };
 
-// What a warp's 16 rows see: `any` of them and `all` of them. Does not change over the stages.
+// What a warp's rows see, which are 16 or as many as are said: `any` of them and `all` of them. Does not change over
+// the stages.
 struct Warp {
   int row;  // the first
   Span any, all;
   int before, width, columns;
 
-  PYPROF_DEVICE Warp(const Band& band, int first)
-      : row(first + gpu::warp() * kWarpRows),
-        any(band.any(row, kWarpRows)),
-        all(band.all(row, kWarpRows)),
+  PYPROF_DEVICE Warp(const Band& band, int first, int rows = kWarpRows)
+      : row(first + gpu::warp() * rows),
+        any(band.any(row, rows)),
+        all(band.all(row, rows)),
         before(band.before),
         width(band.before + band.after),
         columns(band.columns) {}
 
-  // Whether result d[i] of the eight columns from `column` on counts, in the fewest numbers that have to be kept. Says
-  // nothing about rows that are not rows: those are left out, or made zeros, when they are stored.
-  PYPROF_DEVICE bool holds(int column, int i) const {
-    const int mine = row + gpu::lane() / 4 + i / 2 * 8, other = column + gpu::lane() % 4 * 2 + i % 2;
+  // Whether result d[i] of the eight columns from `column` on counts, in the fewest numbers that have to be kept; of
+  // the warp's rows from `below` on. Says nothing about rows that are not rows: those are left out, or made zeros, when
+  // they are stored.
+  PYPROF_DEVICE bool holds(int column, int i, int below = 0) const {
+    const int mine = row + below + gpu::lane() / 4 + i / 2 * 8, other = column + gpu::lane() % 4 * 2 + i % 2;
     const auto from_begin =
         static_cast<uint32_t>(other - mine + PYPROF_MUTANT(band_begins_a_key_early, before, before + 1));
     const auto most = static_cast<uint32_t>(width);

@@ -88,6 +88,7 @@ pybind11::dict line_of(const Choice& line) {
   told["direction"] = line.direction == Direction::forward ? "forward" : "backward";
   told["is_16_bit"] = line.is_16_bit;
   told["head_dim"] = line.head_dim == 0 ? pybind11::object(pybind11::none()) : pybind11::int_(line.head_dim);
+  told["narrowest"] = line.narrowest;
   told["widest"] = line.widest == INT64_MAX ? pybind11::object(pybind11::none()) : pybind11::int_(line.widest);
   told["in_eights"] = line.in_eights;
   told["own_keys"] = line.own_keys;

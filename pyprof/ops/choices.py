@@ -26,16 +26,17 @@ _OLDEST = (8, 0)
 class Line:
     """A line of the table of CUDA kernels: what a problem has to be for it, and what speaks for it.
 
-    `head_dim` None is 32, 64 and 128; `widest` is the most neighbours of both sides together, None any, where
-    `in_eights` counts each side as the next multiple of 8; `own_keys`: no key head is shared; `no_dropout`;
-    `global_keys`: they may be asked for; `hopper`: compute capability 9.0 alone, rows aligned to 16 bytes, and only
-    where Hopper's kernels passed their trial on the card.
+    `head_dim` None is 32, 64 and 128; `narrowest` and `widest` are the least and the most neighbours of both sides
+    together, None being no limit, where `in_eights` counts each side as the next multiple of 8; `own_keys`: no key head
+    is shared; `no_dropout`; `global_keys`: they may be asked for; `hopper`: compute capability 9.0 alone, rows aligned
+    to 16 bytes, and only where Hopper's kernels passed their trial on the card.
     """
 
     kernel: str
     direction: Direction
     is_16_bit: bool
     head_dim: int | None
+    narrowest: int
     widest: int | None
     in_eights: bool
     own_keys: bool

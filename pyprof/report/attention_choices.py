@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 _READING = (
     "The first line that fits is taken. Width: neighbours of both sides together; (8): each side counts as the next "
-    "multiple of 8; global keys: they may be asked for. Figures: us on an H100, bfloat16; of Hopper's kernels those of "
-    "prototypes.",
+    "multiple of 8; global keys: they may be asked for. Figures: us on an H100, bfloat16; of Hopper's kernels and "
+    "mma_wide those of prototypes.",
     "Hopper's kernels (compute capability 9.0, rows aligned to 16 bytes) are taken where they pass a trial on the very "
     "card, before the first problem that they are to run for; PYPROF_CUDA_KERNELS=hopper takes them without one, =mma "
     "never. pyprof.window_attention_choice tells which kernel a problem takes.",
@@ -38,7 +38,7 @@ def write(lines: Sequence[Line], tried: Sequence[tuple[str, Verdict | None]], co
             line.direction,
             "16 bits" if line.is_16_bit else "float32",
             "32, 64, 128" if line.head_dim is None else str(line.head_dim),
-            "any" if line.widest is None else f"to {line.widest}{' (8)' if line.in_eights else ''}",
+            _width(line),
             "9.0, tried" if line.hopper else "8.0 on",
             ", ".join(_conditions(line)),
             Text(line.why),
@@ -51,6 +51,12 @@ def _told(card: str, verdict: Verdict | None) -> Text:
         return Text(f"{card}: Hopper's kernels have not been tried on it with this build")
     said = ("passed their trial", "green") if verdict.passed else (f"are not taken: {verdict.reason}", "red")
     return Text.assemble(f"{card}: Hopper's kernels ", said)
+
+
+def _width(line: Line) -> str:
+    least = f"from {line.narrowest}" if line.narrowest else ""
+    most = "" if line.widest is None else f"to {line.widest}"
+    return f"{least} {most}".strip() + (" (8)" if line.in_eights else "") or "any"
 
 
 def _conditions(line: Line) -> list[str]:

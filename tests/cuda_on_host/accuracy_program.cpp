@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <vector>
 
+#include "window_attention/choice.h"
 #include "window_attention/mma_launch.cuh"
 
 namespace {
@@ -26,6 +27,18 @@ struct Bytes {
   }
 };
 
+constexpr int64_t kHeadDim = 64;
+
+template <class T>
+void run(const window::Problem& problem, const window::Forward& forward, const window::Backward& backward,
+         float* workspace) {
+  using namespace window;
+  const Choice* const choice = choice_of(asked_of(problem, Direction::forward, false));
+  (choice->kernel == Kernel::mma_wide ? mma_kernels::launch_wide<T, kHeadDim, false>
+                                      : mma_kernels::launch_forward<T, kHeadDim, false>)(problem, forward, nullptr);
+  mma_kernels::launch_backward<T, kHeadDim, false>(problem, backward, workspace, nullptr);
+}
+
 }  // namespace
 
 int main() {
@@ -33,7 +46,6 @@ int main() {
   double scale;
   if (std::fread(numbers, sizeof numbers, 1, stdin) != 1 || std::fread(&scale, sizeof scale, 1, stdin) != 1) return 2;
   const auto [bfloat16, batch, heads, key_heads, length, left, right] = numbers;
-  constexpr int64_t kHeadDim = 64;
   const auto of_queries = static_cast<size_t>(batch * heads * length * kHeadDim * 2);
   const auto of_keys = static_cast<size_t>(batch * key_heads * length * kHeadDim * 2);
   Bytes query(of_queries, stdin), key(of_keys, stdin), value(of_keys, stdin), grad_output(of_queries, stdin);
@@ -51,13 +63,7 @@ int main() {
       grad_output.data(), queries,         nullptr,           output.data(), queries, lse.data(),
       grad_query.data(),  grad_key.data(), grad_value.data(), queries,       keys,    keys};
   Bytes workspace(static_cast<size_t>(window::mma_kernels::workspace_of(problem)) * 4);
-  if (bfloat16 != 0) {
-    window::mma_kernels::launch_forward<gpu::Bfloat16, kHeadDim, false>(problem, forward, nullptr);
-    window::mma_kernels::launch_backward<gpu::Bfloat16, kHeadDim, false>(problem, backward, workspace.data(), nullptr);
-  } else {
-    window::mma_kernels::launch_forward<gpu::Float16, kHeadDim, false>(problem, forward, nullptr);
-    window::mma_kernels::launch_backward<gpu::Float16, kHeadDim, false>(problem, backward, workspace.data(), nullptr);
-  }
+  (bfloat16 != 0 ? run<gpu::Bfloat16> : run<gpu::Float16>)(problem, forward, backward, workspace.data());
   for (Bytes* result : {&output, &grad_query, &grad_key, &grad_value}) result->write();
   return 0;
 }

@@ -118,6 +118,7 @@ void shuffles(const Params) {
     EXPECT(gpu::shuffle_xor(0.5f * static_cast<float>(gpu::lane()), mask) ==
            0.5f * static_cast<float>(gpu::lane() ^ mask));
   }
+  EXPECT(gpu::any(gpu::lane() == 7) && !gpu::any(false));
 }
 
 void fresh(const Params) {

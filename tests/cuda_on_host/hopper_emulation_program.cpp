@@ -165,11 +165,6 @@ void named(const Params) {
   EXPECT(words[group * 64 + 63 - gpu::thread() % 64] == static_cast<uint32_t>(group * 64 + 63 - gpu::thread() % 64));
 }
 
-void votes(const Params) {
-  EXPECT(gpu::any(gpu::lane() == 7));
-  EXPECT(!gpu::any(false));
-}
-
 int seen_items = 0;
 void persistent(const Params) {
   for (int item = gpu::block().x; item < 5; item += gpu::grid().x) seen_items += gpu::thread() == 0;
@@ -276,7 +271,6 @@ const std::map<std::string, void (*)()> kAll = {
     {"bytes too early", [] { run(bytes_too_early); }},
     {"phases", [] { run(phases); }},
     {"named", [] { run(named); }},
-    {"votes", [] { run(votes); }},
     {"persistent",
      [] {
        run(persistent, gpu::kWarpgroup, 5);

@@ -14,7 +14,6 @@ HOLDS = (
     "result too early",
     "phases",
     "named",
-    "votes",
     "persistent",
     "fenced",
     "refilled in time",

@@ -17,6 +17,7 @@ ARCHITECTURES = ("sm_80", "sm_90", "sm_100")
 # By head_dim. A block has 128 threads and a multiprocessor 65536 registers: at 128 a thread four blocks fit, at 168
 # three, at 255 two. With dropout, head_dim 64 takes up to 224 on sm_90.
 MOST_REGISTERS = {"32": 128, "64": 232, "128": 255}
+MOST_OF_WIDE = MOST_REGISTERS | {"64": 168}  # the forward of wide windows is to have three blocks there
 # A source with one architecture of its own has nothing for others.
 SOURCES = [
     (path.stem, architecture)
@@ -60,8 +61,8 @@ def test_nothing_spills_and_registers_are_bounded(compiled, source, architecture
         named = re.search(r"Li(32|64|128)E", kernel.name)
         assert named, kernel
         # Blocks of Hopper's narrow kernel that go over several heads are alone on their multiprocessor.
-        most = 255 if "narrow" in kernel.name else MOST_REGISTERS[named[1]]
-        assert kernel.registers <= most, kernel
+        most = MOST_OF_WIDE if "mma_wide" in kernel.name else MOST_REGISTERS
+        assert kernel.registers <= (255 if "narrow" in kernel.name else most[named[1]]), kernel
         assert kernel.static_shared_bytes == 0, kernel  # all of it is dynamic, which the emulation checks
 
 

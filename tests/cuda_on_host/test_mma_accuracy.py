@@ -41,7 +41,13 @@ class Setting:
 SETTINGS = [
     Setting(dtype, left, right, size, 2, key_heads)
     for dtype in (torch.float16, torch.bfloat16)
-    for left, right, size, key_heads in ((16, 16, 1.0, 2), (50, 0, 1.0, 1), (200, 200, 1.0, 2), (30, 40, 12.0, 2))
+    for left, right, size, key_heads in (
+        (16, 16, 1.0, 2),
+        (50, 0, 1.0, 1),
+        (200, 200, 1.0, 2),
+        (30, 40, 12.0, 2),
+        (40, 220, 12.0, 1),
+    )
 ]
 
 

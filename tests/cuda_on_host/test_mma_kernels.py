@@ -18,7 +18,7 @@ CASES = [
     "length=64 left=0 right=0",
     "length=137 left=40 right=0 size=20",
     "length=129 left=0 right=65 layout=blhd heads=3 grad_lse=0",
-    "length=90 left=500 right=500 scale=-0.2",
+    "length=90 left=100 right=100 scale=-0.2",
     "length=33 left=4 right=4 scale=0",
     "length=75 left=2 right=1 layout=odd batch=4 heads=2 key_heads=1 key_lengths=0,1,300,33",
     "length=530 left=30 right=9 global_keys=1 grad_lse=0",
@@ -33,12 +33,28 @@ CASES += [
     "length=75 left=2 right=0 global_keys=21 heads=2 plant=grad_output,17,nan,3",
 ]
 CASES += planted("left=5 right=9")
-SMALL = [f"type=float16 head_dim=32 {case}" for case in CASES]
+# From 256 neighbours of both sides together on another kernel runs forward, with tiles of 128 rows, 32 to a warp, and
+# passes of 32 columns. Lopsided windows have both ends of the band in short sequences.
+WIDE = [
+    f"{case} backward=0"
+    for case in (
+        "length=300 left=20 right=236",
+        "length=170 left=250 right=7 layout=gaps batch=2 heads=4 key_heads=2 key_lengths=131,169 scale=-0.2",
+        "length=150 left=13 right=243 dropout_p=0.4 heads=2 seed=12345678901234",
+        "length=137 left=256 right=0 size=20",
+        "length=75 left=254 right=2 layout=odd batch=4 heads=2 key_heads=1 key_lengths=0,1,300,33",
+        "length=33 left=128 right=128 scale=0",
+        "length=1 left=500 right=500",
+        *(case for case in planted("left=5 right=251") if "left=5" in case and ("=key," in case or "=value," in case)),
+        "length=40 left=0 right=256 key_lengths=1 heads=2 plant=key,0,-inf,2",
+    )
+]
+SMALL = [f"type=float16 head_dim=32 {case}" for case in CASES + WIDE]
 ALL = [
     f"type={dtype} head_dim={head_dim} {case}"
     for dtype in ("float16", "bfloat16")
     for head_dim in (64, 128)
-    for case in CASES
+    for case in CASES + WIDE
 ] + [f"type=bfloat16 head_dim=32 {case}" for case in CASES]
 
 
@@ -67,6 +83,16 @@ def every_length():
             f"type=float16 length=66 {sides} batch=2 key_lengths={keys},{66 - keys} heads=2 key_heads=1 "
             f"dropout_p={keys % 4 / 8}"
         )
+
+
+def every_wide_window():
+    """Both ends of the band at every place of a pass; every number of rows in a warp, and of keys that take part."""
+    for head_dim in (64, 128):
+        for width in range(33):
+            seed = f"seed={width + 1} type=float16 head_dim={head_dim} backward=0"
+            yield f"length={100 + 5 * width} left={width} right={256 - width % 2} {seed}"
+            yield f"length={290 + width} left={256 + width % 3} right={width} {seed}"
+            yield f"length={65 + width} left=128 right=128 key_lengths={4 * width} dropout_p=0.2 {seed}"
 
 
 def every_number_of_global_keys():
@@ -102,7 +128,9 @@ def test_cases_of_all_instances(workshop, variant):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sweep", [every_window, every_seventh_window, every_length, every_number_of_global_keys])
+@pytest.mark.parametrize(
+    "sweep", [every_window, every_seventh_window, every_length, every_wide_window, every_number_of_global_keys]
+)
 def test_sweeps(workshop, sweep):
     done = run(workshop.program("mma", PLAIN), sweep())
     assert holds(done), done.stdout + done.stderr[-4000:]
@@ -112,7 +140,7 @@ def test_sweeps(workshop, sweep):
 @pytest.mark.parametrize("head_dim", [32, 64, 128])
 def test_no_bank_conflicts(workshop, head_dim):
     """None at all, loads of matrices and other accesses, except where rows are not aligned (layout=odd)."""
-    cases = [f"type=float16 head_dim={head_dim} {case}" for case in CASES if "odd" not in case]
+    cases = [f"type=float16 head_dim={head_dim} {case}" for case in CASES + WIDE if "odd" not in case]
     seen = figures(run(workshop.program("mma", PLAIN), cases, "--conflicts"))
     assert seen["matrix_loads"] > 0
     assert seen["accesses"] > 0
@@ -128,6 +156,6 @@ def test_few_global_keys_cost_few_more_products(workshop):
     products = []
     for count in (0, 4):
         case = f"type=float16 length=4096 left=256 right=256 global_keys={count}"
-        products.append(figures(run(workshop.program("mma_small", PLAIN), [case]))["products"])
+        products.append(figures(run(workshop.program("mma", PLAIN), [case]))["products"])
     plain, with_global = products
     assert 1 < with_global / plain < 1.05

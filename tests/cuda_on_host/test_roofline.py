@@ -38,7 +38,7 @@ def test_pairs(roofline, length, window):
 
 @pytest.mark.slow
 @pytest.mark.skipif(COMPILER is None, reason=NO_COMPILER)
-@pytest.mark.parametrize(("length", "window"), [(64, 0), (200, 16), (130, 50), (70, 128)])
+@pytest.mark.parametrize(("length", "window"), [(64, 0), (200, 16), (130, 50), (70, 128), (420, 150)])
 def test_executed_flops_are_those_of_the_kernels(roofline, workshop, length, window):
     shape = roofline.Shape(length, window, heads=2)
     case = f"type=bfloat16 length={length} left={window} right={window} heads=2 head_dim=64"

@@ -6,11 +6,13 @@ import json
 
 import pytest
 import torch
+from rich.console import Console
 
 import pyprof
 from pyprof.cli.main import main
 from pyprof.errors import UsageError
 from pyprof.ops.choices import choices, window_attention_choice
+from pyprof.report import attention_choices
 
 HOPPER, AMPERE = (9, 0), (8, 0)
 
@@ -27,6 +29,7 @@ def kernel(*arguments, capability=HOPPER, **options):
 def test_on_hopper_its_kernels_are_taken_where_they_pass_their_trial(monkeypatch):
     choice = pyprof.window_attention_choice("bfloat16", 64, (16, 16), capability=HOPPER)
     assert (choice.impl, choice.kernel, choice.otherwise) == ("cuda", "hopper_narrow", "mma")
+    assert window_attention_choice("bfloat16", 64, 128, capability=HOPPER).otherwise == "mma_wide"
     assert window_attention_choice("float32", 64, 16, capability=HOPPER).otherwise is None
     assert window_attention_choice("bfloat16", 64, 16, global_keys=1, capability=HOPPER).otherwise is None
     for said, kernel in (("hopper", "hopper_narrow"), ("mma", "mma"), ("", "hopper_narrow")):
@@ -63,6 +66,12 @@ def test_no_other_card_gets_the_kernels_of_hopper():
         (("bfloat16", 128, (16, 16)), {"global_keys": 1, "direction": "backward"}, "mma"),
         (("float32", 64, (16, 16)), {"global_keys": 4}, "plain"),
         (("bfloat16", 64, (16, 16)), {"capability": (10, 0)}, "mma"),
+        (("bfloat16", 64, (128, 127)), {"capability": AMPERE}, "mma"),
+        (("bfloat16", 64, (1, 255)), {"capability": AMPERE, "dropout": True, "shared_keys": True}, "mma_wide"),
+        (("float16", 128, (2**62, 2**62)), {"capability": AMPERE}, "mma_wide"),
+        (("float16", 32, (128, 128)), {"capability": AMPERE}, "mma"),
+        (("float16", 128, (128, 128)), {"capability": AMPERE, "global_keys": 1}, "mma"),
+        (("float16", 128, (128, 128)), {"capability": AMPERE, "direction": "backward"}, "mma"),
     ],
 )
 def test_the_first_line_that_fits_is_taken(arguments, options, name):
@@ -75,13 +84,13 @@ def test_the_host_has_global_keys_in_the_same_kernels():
 
 def test_every_line_is_taken_by_some_problem():
     taken = {
-        (kernel(dtype, head_dim, (side, side), direction=direction, dropout=dropout, shared_keys=shared), direction)
+        (kernel(dtype, head_dim, (side, side), **options, direction=direction, dropout=dropout), direction)
+        for options in ({"shared_keys": False}, {"shared_keys": True}, {"capability": AMPERE})
         for dtype in ("float32", "bfloat16")
         for head_dim in (32, 64, 128)
         for side in (16, 32, 100, 400, 1000)
         for direction in ("forward", "backward")
         for dropout in (False, True)
-        for shared in (False, True)
     }
     assert taken == {(line.kernel, line.direction) for line in choices()}
     assert all(line.why for line in choices())
@@ -109,6 +118,12 @@ def test_the_host_tells_its_instruction_set():
 def test_what_nothing_runs_is_a_sentence(arguments, options, words):
     with pytest.raises(UsageError, match=words):
         kernel(*arguments, **options)
+
+
+def test_the_table_tells_how_wide_a_window_may_be(capsys):
+    attention_choices.write(choices(), (), Console(width=200))
+    text = capsys.readouterr().out
+    assert all(f" {width} " in text for width in ("any", "from 256", "to 399", "to 64 (8)"))
 
 
 def test_the_command_line_prints_the_table(capsys):

@@ -150,6 +150,11 @@ inline int32_t shuffle_xor(int32_t value, int mask, const emulation::Place& plac
 inline float shuffle_xor(float value, int mask, const emulation::Place& place = emulation::Place::current()) {
   return std::bit_cast<float>(emulation::shuffle(std::bit_cast<uint32_t>(value), mask, place));
 }
+inline bool any(bool condition, const emulation::Place& place = emulation::Place::current()) {
+  uint32_t found = condition;
+  for (int mask = 1; mask < kWarp; mask *= 2) found |= shuffle_xor(found, mask, place);
+  return found != 0;
+}
 
 // The approximate instructions take and give no denormal numbers.
 inline float flushed(float x) { return std::fpclassify(x) == FP_SUBNORMAL ? std::copysign(0.0f, x) : x; }

@@ -229,12 +229,6 @@ void products_wait(const emulation::Place& place = emulation::Place::current()) 
 template <int N>
 void hold(float (&)[N]) {}
 
-inline bool any(bool condition, const emulation::Place& place = emulation::Place::current()) {
-  uint32_t found = condition;
-  for (int mask = 1; mask < kWarp; mask *= 2) found |= shuffle_xor(found, mask, place);
-  return found != 0;
-}
-
 template <class T>
 TensorMap tensor_map(const void* data, int64_t batch, int64_t heads, int64_t length, int64_t head_dim,
                      const BoxStrides& strides, int rows) {

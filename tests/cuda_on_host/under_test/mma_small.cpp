@@ -1,8 +1,9 @@
-// Two instances of the tensor-core kernels, which compile in a moment: for mutants, and for the quick tests.
+// A few instances of the tensor-core kernels, which compile in a moment: for mutants, and for the quick tests.
 #include <limits>
 #include <stdexcept>
 #include <vector>
 
+#include "window_attention/choice.h"
 #include "window_attention/mma_launch.cuh"
 #include "window_problem.h"
 
@@ -19,11 +20,20 @@ bool dropped(const Problem& problem) {
   return problem.dropout_p > 0;
 }
 
+// As with the head_dims that are in the table.
+bool wide(Problem problem) {
+  problem.head_dim = 64;
+  return choice_of(asked_of(problem, Direction::forward, false))->kernel == Kernel::mma_wide;
+}
+
 }  // namespace
 
 void forward_under_test(const Problem& problem, const Forward& forward) {
-  const auto launch = dropped(problem) ? mma_kernels::launch_forward<gpu::Float16, 32, true>
-                                       : mma_kernels::launch_forward<gpu::Float16, 32, false>;
+  using namespace mma_kernels;
+  const auto launch = !wide(problem)     ? dropped(problem) ? launch_forward<gpu::Float16, 32, true>
+                                                            : launch_forward<gpu::Float16, 32, false>
+                      : dropped(problem) ? launch_wide<gpu::Float16, 32, true>
+                                         : launch_wide<gpu::Float16, 32, false>;
   launch(problem, forward, nullptr);
 }
 
