@@ -5,12 +5,15 @@
 // For the query's gradient both warpgroups put the scores' gradients into shared memory, and each computes half of the
 // columns.
 //
+// A tile that only one of the warpgroups sees, at the band's edge, has no products with the other's keys; both still
+// compute their columns of the query's gradient.
+//
 // Whole tiles meet what they do not see, with a weight of 0. Where that is infinite or NaN the sum is NaN. A warp that
 // has stored something that is not finite goes over all that it wrote when there are no more items, and computes such
 // rows again from what they see alone (mma_exact.cuh): before, sums take all registers that there are.
 #pragma once
 
-#include "hopper_backward_tile.cuh"
+#include "hopper_backward_rows.cuh"
 
 namespace pyprof::window::hopper {
 
@@ -38,28 +41,31 @@ struct BackwardGroup {
                     gpu::barrier_wait(shared.keys_full + key_ring.slot, key_ring.parity), (void)0);
       const int number = gpu::read(shared.items + key_ring.slot);
       if (number < 0) {
-        if (gpu::any(PYPROF_MUTANT(hopper_spoiled_gradients_are_left, spoilt, 0u) != 0)) look_again(no_more(number));
+        if (gpu::any(PYPROF_MUTANT(hopper_spoiled_gradients_are_left, spoilt, 0u) != 0))
+          look_again<C>(p, no_more(number));
         return;
       }
       const KeyItem at(p, number);
       start(at);
-      Step now(p, at);
-      if (C::kAhead && now.there(at)) {
-        wait_for_tile();
-        issue_scores(ring.slot);
-        gpu::products_wait<0>();
-        gpu::hold(scores);
+      bool ahead = false;  // the scores of this tile are there
+      for (Step now(p, at); now.there(at); now.next(at)) {
+        if (!sees<C>(at, now.tile, group())) {
+          assist(at, now);
+          continue;
+        }
+        if (C::kAhead && !ahead) {
+          wait_for_tile(ring);
+          issue_scores(ring.slot);
+          gpu::products_wait<0>();
+          gpu::hold(scores);
+        }
+        ahead = work(at, now);
       }
-      for (; now.there(at); now.next(at)) work(at, now);
       PYPROF_MUTANT(hopper_keys_are_released_before_all_lanes_are_done, gpu::sync_warp(), (void)0);
       if (gpu::lane() == 0) gpu::barrier_arrive(shared.keys_empty + key_ring.slot);
       finish(KeyItem(p, number));  // made anew, as keeping it would cost registers
     }
   }
-
-  PYPROF_DEVICE static int group() { return gpu::warp() / 4; }
-  // The first key of this warp; this thread has parts of keys first_of(at) + lane / 4 and 8 further.
-  PYPROF_DEVICE static int first_of(const KeyItem& at) { return at.block * kKeyBlock + gpu::warp() * 16; }
 
   PYPROF_DEVICE void start(const KeyItem& at) {
     PYPROF_UNROLL for (int i = 0; i < D / 2; ++i) grad_key[i] = grad_value[i] = 0.0f;
@@ -88,9 +94,8 @@ struct BackwardGroup {
     }
   }
 
-  PYPROF_DEVICE void wait_for_tile() {
-    PYPROF_MUTANT(hopper_tile_is_read_before_it_is_there, gpu::barrier_wait(shared.full + ring.slot, ring.parity),
-                  (void)0);
+  PYPROF_DEVICE void wait_for_tile(const Ring<C::kSlots>& of) {
+    PYPROF_MUTANT(hopper_tile_is_read_before_it_is_there, gpu::barrier_wait(shared.full + of.slot, of.parity), (void)0);
   }
 
   // d (keys, queries) = keys or values * (a tile's rows)^T.
@@ -119,25 +124,46 @@ struct BackwardGroup {
     gpu::products_commit();
   }
 
-  // part (queries, this warpgroup's columns) = (the scores' gradients)^T * keys.
-  PYPROF_DEVICE void issue_part() {
-    const unsigned char* const left = shared.scores + buffer * C::kScoreBytes;
-    const unsigned char* const keys =
-        shared.key(key_ring.slot) + (kPart == gpu::kPanel ? group() * kKeyBlock * gpu::kLine : group() * kPart * 2);
+  // part (queries, this warpgroup's columns) = (the scores' gradients)^T * keys, over the keys of the warpgroups from
+  // `of` on that see the tile.
+  template <int kGroups>
+  PYPROF_DEVICE void issue_part(int of) {
+    const int first = of * kGroupRows * gpu::kLine;
+    const unsigned char* const left = shared.scores + buffer * C::kScoreBytes + first;
+    const unsigned char* const keys = shared.key(key_ring.slot) +
+                                      (kPart == gpu::kPanel ? group() * kKeyBlock * gpu::kLine : group() * kPart * 2) +
+                                      first;
     gpu::products_begin();
-    PYPROF_UNROLL for (int k = 0; k < kKeyBlock / 16; ++k) {
+    PYPROF_UNROLL for (int k = 0; k < kGroups * kGroupRows / 16; ++k) {
       gpu::product<T, kPart>(part, gpu::columns_of(left + k * 16 * gpu::kLine, 16),
                              gpu::columns_of(keys + k * 16 * gpu::kLine, 16), k > 0);
     }
     gpu::products_commit();
   }
 
-  // One tile, whose scores are there already where they are computed ahead.
-  PYPROF_DEVICE void work(const KeyItem& at, const Step& now) {
+  // One tile that only the other warpgroup sees.
+  PYPROF_DEVICE void assist(const KeyItem& at, const Step& now) {
+    PYPROF_MUTANT(hopper_assistants_do_not_meet, gpu::named_sync(1, C::kWarps * gpu::kWarp), (void)0);
+    issue_part<1>(PYPROF_MUTANT(hopper_assistants_take_their_own_keys, 1 - group(), group()));
+    gpu::products_wait<0>();
+    gpu::hold(part);
+    hand_over(at, now);
+    release_tile();
+  }
+  PYPROF_DEVICE void release_tile() {
+    if (gpu::lane() == 0) gpu::barrier_arrive(shared.empty + ring.slot);
+    ring.next();
+    buffer ^= PYPROF_MUTANT(hopper_one_buffer_of_grads, 1, 0);
+  }
+
+  // One tile, whose scores are there already where they are computed ahead. Returns whether those of the next one are,
+  // which this warpgroup may not see.
+  PYPROF_DEVICE bool work(const KeyItem& at, const Step& now) {
     const int slot = ring.slot;
+    bool ahead = false;
     if constexpr (C::Dropped) draw(at, now);  // before products have taken the registers
     if constexpr (!C::kAhead) {
-      wait_for_tile();
+      wait_for_tile(ring);
       issue_scores(slot);
     }
     issue(reached, shared.value(key_ring.slot), kept_value, shared.grad(slot));
@@ -151,13 +177,20 @@ struct BackwardGroup {
     issue_sums(grad_value, weights, shared.grad(slot));
     to_grads(shared.statistics + slot * kQueryTile);
     share_grads();
-    issue_part();
+    if (PYPROF_MUTANT(hopper_grads_that_are_not_there_are_added, sees<C>(at, now.tile, 1 - group()), true)) {
+      issue_part<2>(0);
+    } else {
+      issue_part<1>(group());
+    }
     issue_sums(grad_key, grads, shared.query(slot));
-    ring.next();
     if constexpr (C::kAhead) {
-      const bool last = now.last(at);
-      if (!last) wait_for_tile();
-      issue_scores(last ? slot : ring.slot);  // the last ones are the same once more, which nobody reads
+      Step then = now;
+      then.next(at);
+      ahead = then.there(at) && sees<C>(at, then.tile, group());
+      Ring<C::kSlots> next = ring;
+      next.next();
+      if (ahead) wait_for_tile(next);
+      issue_scores(ahead ? next.slot : slot);  // the last ones are the same once more, which nobody reads
       gpu::products_wait<2>();
     } else {
       gpu::products_wait<1>();
@@ -168,8 +201,8 @@ struct BackwardGroup {
     gpu::products_wait<0>();
     if constexpr (C::kAhead) gpu::hold(scores);
     gpu::hold(grad_key);
-    if (gpu::lane() == 0) gpu::barrier_arrive(shared.empty + slot);
-    buffer ^= PYPROF_MUTANT(hopper_one_buffer_of_grads, 1, 0);
+    release_tile();
+    return ahead;
   }
 
   // The seed is read for each tile: kept it would take registers that there are not.
@@ -305,30 +338,6 @@ struct BackwardGroup {
                                wanted, rows);
     spoilt |= store_rows<T, D>(at_row<T>(to_value, at.batch, at.head, first), to_value.strides.row, grad_value,
                                value_factor, wanted, rows);
-  }
-
-  // All that this warp has written, from the item `number` back to the first one.
-  PYPROF_DEVICE void look_again(int number) {
-    const auto& shape = p.plain.shape;
-    gpu::sync_warp();  // other lanes have written these rows
-    PYPROF_UNROLL_BY(1) for (; number >= 0; number = gpu::read(p.before + number)) {
-      const KeyItem at(p, number);
-      const int key = first_of(at);
-      const Matrix<T> grad_key_of(p.plain.grad_key, at.batch, at.head),
-          grad_value_of(p.plain.grad_value, at.batch, at.head);
-      const uint32_t odd = mma_kernels::odd_rows<T, D>(grad_key_of, key, at.reach.keys) |
-                           mma_kernels::odd_rows<T, D>(grad_value_of, key, at.reach.keys);
-      mma_kernels::exact_grad_key<T, D>(p.plain, mma_kernels::Place(0, at.head, at.batch), key, odd);
-      PYPROF_UNROLL_BY(1) for (Step now(p, at); now.there(at); now.next(at)) {
-        if (at.block != at.reach.blocks_of(now.tile).begin) continue;
-        const int query = now.tile * kQueryTile + gpu::warp() % 4 * 16;
-        const Matrix<T> grad_query_of(p.plain.grad_query, at.batch, now.head);
-        mma_kernels::exact_grad_query<T, D>(
-            p.plain, mma_kernels::Place(0, now.head, at.batch),
-            Band{shape.left, shape.right, shape.length, at.reach.keys}, query,
-            mma_kernels::odd_rows<T, D>(grad_query_of, query, shape.length, group(), C::kGroups), group(), C::kGroups);
-      }
-    }
   }
 };
 

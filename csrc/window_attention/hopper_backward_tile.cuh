@@ -76,8 +76,9 @@ struct BackwardShared {
 struct Reach {
   int left, right, length, keys;
 
-  PYPROF_DEVICE Span tiles_of(int block) const {
-    const int first = block * kKeyBlock, last = first + kKeyBlock < keys ? first + kKeyBlock - 1 : keys - 1;
+  PYPROF_DEVICE Span tiles_of(int block) const { return tiles_of(block * kKeyBlock, kKeyBlock); }
+  PYPROF_DEVICE Span tiles_of(int first, int count) const {
+    const int last = first + count < keys ? first + count - 1 : keys - 1;
     if (first >= keys) return {0, 0};
     return {first_key<int>(first, right) / kQueryTile, (end_key<int>(last, left, length) - 1) / kQueryTile + 1};
   }

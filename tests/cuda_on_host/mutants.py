@@ -246,6 +246,11 @@ HOPPER_KERNELS = Family(
             "hopper_shared_grads_are_not_fenced",
             "hopper_warpgroups_do_not_meet",
             "hopper_one_buffer_of_grads",
+            # Tiles that one of the warpgroups does not see.
+            "hopper_last_key_of_a_warpgroup_sees_nothing",
+            "hopper_assistants_do_not_meet",
+            "hopper_assistants_take_their_own_keys",
+            "hopper_grads_that_are_not_there_are_added",
             # The sum over blocks.
             "hopper_blocks_wait_for_later_ones",
             "hopper_buffer_is_filled_too_early",
