@@ -60,17 +60,60 @@ inline bool is_packed(const Problem& p, const Strides& strides) {
   return !is_direct(p) || p.length < kSpare || strides.row != p.head_dim;
 }
 
-// Copies rows of `dim` elements of any type to float32 rows of `padded`, times `scale`.
+// One row to float32 and back, from and to each type: sixteen elements at a time with vectors of as many, else eight.
+template <class V>
+void load_row(const float* from, int64_t dim, float* to) {
+  int64_t d = 0;
+  if constexpr (V::kLanes == 16)
+    for (; d + 16 <= dim; d += 16) V::store(to + d, V::load(from + d));
+  for (; d < dim; d += 8) load8(from + d, to + d);
+}
+template <class V>
+void load_row_bfloat16(const uint16_t* from, int64_t dim, float* to) {
+  int64_t d = 0;
+  if constexpr (V::kLanes == 16)
+    for (; d + 16 <= dim; d += 16) V::store(to + d, V::load_bfloat16(from + d));
+  for (; d < dim; d += 8) load8_bfloat16(from + d, to + d);
+}
+template <class V>
+void load_row_float16(const uint16_t* from, int64_t dim, float* to) {
+  int64_t d = 0;
+  if constexpr (V::kLanes == 16)
+    for (; d + 16 <= dim; d += 16) V::store(to + d, V::load_float16(from + d));
+  for (; d < dim; d += 8) load8_float16(from + d, to + d);
+}
+template <class V>
+void store_row(const float* from, float scale, int64_t dim, float* to) {
+  int64_t d = 0;
+  if constexpr (V::kLanes == 16)
+    for (; d + 16 <= dim; d += 16) V::store(to + d, V::mul(V::load(from + d), V::set1(scale)));
+  for (; d < dim; d += 8) store8(from + d, scale, to + d);
+}
+template <class V>
+void store_row_bfloat16(const float* from, float scale, int64_t dim, uint16_t* to) {
+  int64_t d = 0;
+  if constexpr (V::kLanes == 16)
+    for (; d + 16 <= dim; d += 16) V::store_bfloat16(to + d, V::mul(V::load(from + d), V::set1(scale)));
+  for (; d < dim; d += 8) store8_bfloat16(from + d, scale, to + d);
+}
+template <class V>
+void store_row_float16(const float* from, float scale, int64_t dim, uint16_t* to) {
+  int64_t d = 0;
+  if constexpr (V::kLanes == 16)
+    for (; d + 16 <= dim; d += 16) V::store_float16(to + d, V::mul(V::load(from + d), V::set1(scale)));
+  for (; d < dim; d += 8) store8_float16(from + d, scale, to + d);
+}
+
+// Copies rows of `dim` elements of any type to float32 rows of `padded`.
 inline void load_rows(Type type, const void* from, int64_t stride, int64_t rows, const Dims& dims, float* to) {
   for (int64_t r = 0; r < rows; ++r, to += dims.padded) {
     const void* row = at(type, from, r * stride);
-    if (type == Type::float32) {
-      for (int64_t d = 0; d < dims.dim; d += 8) load8(static_cast<const float*>(row) + d, to + d);
-    } else if (type == Type::bfloat16) {
-      for (int64_t d = 0; d < dims.dim; d += 8) load8_bfloat16(static_cast<const uint16_t*>(row) + d, to + d);
-    } else {
-      for (int64_t d = 0; d < dims.dim; d += 8) load8_float16(static_cast<const uint16_t*>(row) + d, to + d);
-    }
+    if (type == Type::float32)
+      load_row<Vec>(static_cast<const float*>(row), dims.dim, to);
+    else if (type == Type::bfloat16)
+      load_row_bfloat16<Vec>(static_cast<const uint16_t*>(row), dims.dim, to);
+    else
+      load_row_float16<Vec>(static_cast<const uint16_t*>(row), dims.dim, to);
     for (int64_t d = dims.dim; d < dims.padded; ++d) to[d] = 0;
   }
 }
@@ -81,13 +124,12 @@ inline void store_rows(Type type, void* to, int64_t stride, int64_t rows, const 
   for (int64_t r = 0; r < rows; ++r, from += dims.padded) {
     void* row = at(type, to, r * stride);
     const float factor = scale[r * scale_step];
-    if (type == Type::float32) {
-      for (int64_t d = 0; d < dims.dim; d += 8) store8(from + d, factor, static_cast<float*>(row) + d);
-    } else if (type == Type::bfloat16) {
-      for (int64_t d = 0; d < dims.dim; d += 8) store8_bfloat16(from + d, factor, static_cast<uint16_t*>(row) + d);
-    } else {
-      for (int64_t d = 0; d < dims.dim; d += 8) store8_float16(from + d, factor, static_cast<uint16_t*>(row) + d);
-    }
+    if (type == Type::float32)
+      store_row<Vec>(from, factor, dims.dim, static_cast<float*>(row));
+    else if (type == Type::bfloat16)
+      store_row_bfloat16<Vec>(from, factor, dims.dim, static_cast<uint16_t*>(row));
+    else
+      store_row_float16<Vec>(from, factor, dims.dim, static_cast<uint16_t*>(row));
   }
 }
 

@@ -14,6 +14,31 @@ struct Vec {
 
   static Reg load(const float* from) { return _mm512_loadu_ps(from); }
   static void store(float* to, Reg x) { _mm512_storeu_ps(to, x); }
+  static Reg load_bfloat16(const uint16_t* from) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(load_halves(from)), 16));
+  }
+  static Reg load_float16(const uint16_t* from) { return _mm512_cvtph_ps(load_halves(from)); }
+  static __m256i load_halves(const uint16_t* from) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+  }
+  // To nearest, ties to even; a NaN stays one.
+  static void store_bfloat16(uint16_t* to, Reg x) {
+#ifdef PYPROF_BFLOAT16_INSTRUCTIONS
+    const auto halves = reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x));
+#else
+    const __m512i bits = _mm512_castps_si512(x);
+    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    const __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+    const __mmask16 nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+    const __m512i whole = _mm512_mask_mov_epi32(rounded, nan, _mm512_set1_epi32(0x7fc00000));
+    const __m256i halves = _mm512_cvtepi32_epi16(_mm512_srli_epi32(whole, 16));
+#endif
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), halves);
+  }
+  static void store_float16(uint16_t* to, Reg x) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to),
+                        _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+  }
   static Reg set1(float x) { return _mm512_set1_ps(x); }
   static Reg add(Reg a, Reg b) { return _mm512_add_ps(a, b); }
   static Reg sub(Reg a, Reg b) { return _mm512_sub_ps(a, b); }
