@@ -16,6 +16,7 @@ def choice(
     dropout: bool,
     global_keys: bool,
     hopper: bool,
+    one_pass: bool,
     /,
 ) -> int: ...
 @overload

@@ -15,6 +15,7 @@ enum class Kernel : int32_t {
   plain,
   mma,
   mma_wide,
+  mma_one_pass,
   hopper_narrow,
   hopper_middle,
   hopper_wide,
@@ -43,6 +44,7 @@ struct Choice {
   bool kept = false;           // no dropout
   bool global_keys = false;    // runs with global keys too
   bool hopper = false;         // compute capability 9.0 alone, rows aligned to 16 bytes, and only where it is asked for
+  bool asked_for = false;      // only where PYPROF_CUDA_KERNELS is its name
 };
 
 inline constexpr Choice kChoices[] = {
@@ -165,6 +167,20 @@ inline constexpr Choice kChoices[] = {
      .is_16_bit = true,
      .why = "any strides, every card from Ampere on; window 16, 8 x 12 x 2500: 60, FlashAttention-2 188",
      .global_keys = true},
+    {.kernel = Kernel::mma_one_pass,
+     .name = "mma_one_pass",
+     .direction = Direction::backward,
+     .is_16_bit = true,
+     .why = "five products instead of seven; not measured on any card, so only where it is asked for",
+     .head_dim = 64,
+     .asked_for = true},
+    {.kernel = Kernel::mma_one_pass,
+     .name = "mma_one_pass",
+     .direction = Direction::backward,
+     .is_16_bit = true,
+     .why = "the same",
+     .head_dim = 128,
+     .asked_for = true},
     {.kernel = Kernel::mma,
      .name = "mma",
      .direction = Direction::backward,
@@ -191,7 +207,8 @@ struct Asked {
   bool is_16_bit;
   int64_t head_dim, left, right;
   bool own_keys, dropout, global_keys;
-  bool hopper;  // the card is of compute capability 9.0, rows are aligned, and somebody asks for its kernels
+  bool hopper;            // the card is of compute capability 9.0, rows are aligned, and somebody asks for its kernels
+  bool one_pass = false;  // somebody asks for the backward in one pass
 };
 
 inline bool fits(const Choice& line, const Asked& asked) {
@@ -202,7 +219,8 @@ inline bool fits(const Choice& line, const Asked& asked) {
                                            : asked.head_dim == line.head_dim;
   return line.direction == asked.direction && line.is_16_bit == asked.is_16_bit && head_dim &&
          width >= line.narrowest && width <= line.widest && (asked.own_keys || !line.own_keys) &&
-         (!asked.dropout || !line.kept) && (!asked.global_keys || line.global_keys) && (asked.hopper || !line.hopper);
+         (!asked.dropout || !line.kept) && (!asked.global_keys || line.global_keys) && (asked.hopper || !line.hopper) &&
+         (asked.one_pass || !line.asked_for);
 }
 
 // The line that is taken, or null where there is none.
@@ -213,7 +231,7 @@ inline const Choice* choice_of(const Asked& asked) {
   return nullptr;
 }
 
-inline Asked asked_of(const Problem& problem, Direction direction, bool hopper) {
+inline Asked asked_of(const Problem& problem, Direction direction, bool hopper, bool one_pass = false) {
   return {direction,
           problem.type == Type::float16 || problem.type == Type::bfloat16,
           problem.head_dim,
@@ -222,7 +240,8 @@ inline Asked asked_of(const Problem& problem, Direction direction, bool hopper) 
           problem.heads == problem.key_heads,
           Dropout(problem.dropout_p).active(),
           problem.global_keys > 0,
-          hopper};
+          hopper,
+          one_pass};
 }
 
 }  // namespace pyprof::window

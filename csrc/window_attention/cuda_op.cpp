@@ -16,6 +16,7 @@
 #include <string_view>
 #include <tuple>
 
+#include "window_attention/choice.h"
 #include "window_attention/hopper.h"
 #include "window_attention/mma.h"
 #include "window_attention/op.h"
@@ -74,6 +75,14 @@ bool runs_on_hopper(const Problem& problem, const Direction& direction) {
 #endif
 }
 
+// Whether the backward in one pass runs: nobody has measured it yet, so only PYPROF_CUDA_KERNELS=mma_one_pass takes it.
+bool runs_in_one_pass(const Problem& problem) {
+  const char* wanted = std::getenv("PYPROF_CUDA_KERNELS");
+  const bool asked = wanted != nullptr && std::string_view(wanted) == "mma_one_pass";
+  return asked && mma_one_pass_supports(problem) &&
+         choice_of(asked_of(problem, window::Direction::backward, false, true))->kernel == Kernel::mma_one_pass;
+}
+
 Problem cuda_problem(Inputs& in, std::string_view impl) {
   TORCH_CHECK(impl == "cuda", "window_attention: impl '", impl, "' cannot run on a CUDA device; it has cuda");
   return problem_of(in);
@@ -109,9 +118,11 @@ std::tuple<Tensor, Tensor, Tensor> backward_on_cuda(const Tensor& grad_output, c
   const Backward backward = tensors.pointers();
   if (runs_on_tensor_cores(problem)) {
     const bool hopper = runs_on_hopper(problem, backward);
-    const int64_t floats = hopper ? hopper_workspace(problem) : mma_workspace(problem);
-    const Tensor workspace = at::empty({floats}, lse.options().dtype(at::kFloat));
-    (hopper ? hopper_backward : mma_backward)(problem, backward, workspace.mutable_data_ptr<float>(), stream);
+    const bool one_pass = !hopper && runs_in_one_pass(problem);
+    const auto size = hopper ? hopper_workspace : one_pass ? mma_one_pass_workspace : mma_workspace;
+    const auto run = hopper ? hopper_backward : one_pass ? mma_one_pass_backward : mma_backward;
+    const Tensor workspace = at::empty({size(problem)}, lse.options().dtype(at::kFloat));
+    run(problem, backward, workspace.mutable_data_ptr<float>(), stream);
   } else {
     plain_backward(problem, backward, stream);
   }

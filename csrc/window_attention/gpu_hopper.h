@@ -43,6 +43,8 @@
 //                                 an int32 in global memory that tells other blocks how far this one is. Blocks that
 //                                 wait for one another must not need more of them to be there than there are: see
 //                                 take
+//   write_for_others(to, v)       a plain access of 16 bytes to global memory that other blocks read after a turn
+//   fence()                       by every thread that wrote for others, before a sync and the turn that tells of it
 //   take(counter)                 the next number of an int32 in global memory, from 0: who waits only for those who
 //                                 took a smaller number waits for blocks that run
 //   shared_address(p)             where p lies in shared memory, from an origin that is a multiple of 1024
@@ -51,6 +53,8 @@
 //                                 as many blocks as there are items, but no more than `blocks` a multiprocessor
 //   launch_each(kernel, items, blocks, threads, shared_bytes, stream, params)
 //                                 a block for each item, of which `blocks` are to share a multiprocessor
+//   launch_taking(the same)       the same where a block takes the number of its item when it begins, and waits for
+//                                 blocks with smaller ones
 #pragma once
 
 #include "gpu.h"
@@ -158,6 +162,8 @@ PYPROF_DEVICE void wait_until(const int* flag, int value) {
     asm volatile("ld.acquire.gpu.global.s32 %0, [%1];" : "=r"(now) : "l"(flag) : "memory");
   } while (now != value);
 }
+PYPROF_DEVICE void write_for_others(Float4* to, Float4 value) { *to = value; }
+PYPROF_DEVICE void fence() { asm volatile("fence.acq_rel.gpu;" ::: "memory"); }
 PYPROF_DEVICE int take(int* counter) {
   int number;
   asm volatile("atom.relaxed.gpu.global.add.s32 %0, [%1], 1;" : "=r"(number) : "l"(counter) : "memory");
@@ -222,6 +228,12 @@ void launch_persistent(void (*kernel)(Params), int items, int blocks, int thread
 template <class Params>
 void launch_each(void (*kernel)(Params), int items, int, int threads, size_t shared_bytes, Stream stream,
                  const Params& params) {
+  launch(kernel, {items, 1, 1}, threads, shared_bytes, stream, params);
+}
+
+template <class Params>
+void launch_taking(void (*kernel)(Params), int items, int, int threads, size_t shared_bytes, Stream stream,
+                   const Params& params) {
   launch(kernel, {items, 1, 1}, threads, shared_bytes, stream, params);
 }
 

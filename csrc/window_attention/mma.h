@@ -20,4 +20,10 @@ void mma_forward(const Problem& problem, const Forward& forward, CUstream_st* st
 int64_t mma_workspace(const Problem& problem);
 void mma_backward(const Problem& problem, const Backward& backward, float* workspace, CUstream_st* stream);
 
+// The same in one pass over blocks of keys: head_dim 64 and 128, no global keys. Its workspace has also the sums in
+// float32 of the query's gradient, and whose turn it is to add to them.
+bool mma_one_pass_supports(const Problem& problem);
+int64_t mma_one_pass_workspace(const Problem& problem);
+void mma_one_pass_backward(const Problem& problem, const Backward& backward, float* workspace, CUstream_st* stream);
+
 }  // namespace pyprof::window

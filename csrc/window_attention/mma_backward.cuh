@@ -203,10 +203,12 @@ struct GradKeyWarp {
   float key_sums[D / 8][4] = {}, value_sums[D / 8][4] = {};
 
   // The 16 queries from `first` on. The value's part is finished before the key's begins, to save registers: they
-  // share `reached`, which is first what dropout leaves of the weights, then what reaches them.
-  PYPROF_DEVICE void group(const T* queries, const T* grads, const gpu::Float2* statistics, int first, int head_row) {
+  // share `reached`, which is first what dropout leaves of the weights, then what reaches them. In `operand` the
+  // scores' gradients are left.
+  PYPROF_DEVICE void group(const T* queries, const T* grads, const gpu::Float2* statistics, int first, int head_row,
+                           uint32_t (&operand)[4]) {
     float weights[2][4], reached[2][4];
-    uint32_t kept[2] = {0, 0}, operand[4];
+    uint32_t kept[2] = {0, 0};
     gpu::Float4 pairs[2];  // of two queries side by side: lse and delta of one, then of the other
     multiply_transposed(weights, keys, queries);
     const bool whole = warp.all.covers(first, kGroup);
@@ -303,8 +305,9 @@ void mma_grad_key_kernel(const BackwardParams p) {
     const Groups groups(own.warp.any, now.column, kWidth);
     PYPROF_UNROLL_BY(1) for (int g = groups.begin; g < groups.end; ++g) {
       const T* const queries = tile + g * kGroup * D;
+      uint32_t operand[4];
       own.group(queries, queries + kTile, statistics_ring + slot * kWidth + g * kGroup, now.column + g * kGroup,
-                place.batch * p.shape.heads + now.head);
+                place.batch * p.shape.heads + now.head, operand);
     }
     gpu::copy_wait<0>();  // and one barrier, as for the gradient of the query
     PYPROF_MUTANT(queries_are_overwritten_while_they_are_read, gpu::sync_threads(), (void)0);

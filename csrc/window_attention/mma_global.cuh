@@ -91,8 +91,9 @@ void mma_global_key_kernel(const BackwardParams p) {
       gpu::sync_threads();
       const Groups groups(own.warp.any, column, kWidth);
       PYPROF_UNROLL_BY(1) for (int g = groups.begin; g < groups.end; ++g) {
+        uint32_t operand[4];
         own.group(queries + g * kGroup * D, grads + g * kGroup * D, statistics + g * kGroup, column + g * kGroup,
-                  head_row);
+                  head_row, operand);
       }
       PYPROF_MUTANT(later_queries_are_overwritten_while_they_are_read, gpu::sync_threads(), (void)0);
     }

@@ -95,6 +95,7 @@ pybind11::dict line_of(const Choice& line) {
   told["no_dropout"] = line.kept;
   told["global_keys"] = line.global_keys;
   told["hopper"] = line.hopper;
+  told["asked_for"] = line.asked_for;
   told["why"] = line.why;
   return told;
 }
@@ -107,9 +108,10 @@ pybind11::list choices() {
 
 // The number of the line that is taken; -1 where none fits.
 int64_t choice(bool backward, bool is_16_bit, int64_t head_dim, int64_t left, int64_t right, bool own_keys,
-               bool dropout, bool global_keys, bool hopper) {
+               bool dropout, bool global_keys, bool hopper, bool one_pass) {
   const Direction direction = backward ? Direction::backward : Direction::forward;
-  const Choice* line = choice_of({direction, is_16_bit, head_dim, left, right, own_keys, dropout, global_keys, hopper});
+  const Choice* line =
+      choice_of({direction, is_16_bit, head_dim, left, right, own_keys, dropout, global_keys, hopper, one_pass});
   return line == nullptr ? -1 : line - kChoices;
 }
 

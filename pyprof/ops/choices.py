@@ -29,7 +29,8 @@ class Line:
     `head_dim` None is 32, 64 and 128; `narrowest` and `widest` are the least and the most neighbours of both sides
     together, None being no limit, where `in_eights` counts each side as the next multiple of 8; `own_keys`: no key head
     is shared; `no_dropout`; `global_keys`: they may be asked for; `hopper`: compute capability 9.0 alone, rows aligned
-    to 16 bytes, and only where Hopper's kernels passed their trial on the card.
+    to 16 bytes, and only where Hopper's kernels passed their trial on the card; `asked_for`: only where
+    PYPROF_CUDA_KERNELS is its name.
     """
 
     kernel: str
@@ -43,6 +44,7 @@ class Line:
     no_dropout: bool
     global_keys: bool
     hopper: bool
+    asked_for: bool
     why: str
 
 
@@ -86,7 +88,8 @@ def window_attention_choice(
 
     Hopper's kernels are taken where they pass a trial on the very card, which happens by itself before the first
     problem that they are to run for (pyprof/ops/trial.py). The environment variable PYPROF_CUDA_KERNELS takes them
-    without one ("hopper"), or never ("mma"). Raises UsageError where nothing runs, and says what does.
+    without one ("hopper"), or never ("mma"); it is also what asks for a kernel that is not taken by itself
+    ("mma_one_pass"). Raises UsageError where nothing runs, and says what does.
     """
     dtype = _dtype(dtype)
     left, right = check_window(window)
@@ -98,14 +101,16 @@ def window_attention_choice(
     if tuple(capability) < _OLDEST:
         raise UsageError(f"compute capability {_dotted(capability)} is too old: the CUDA kernels need 8.0 or newer")
 
+    said = os.environ.get("PYPROF_CUDA_KERNELS") or None
+
     def taken(hopper: bool) -> Line:
-        settings = (head_dim, left, right, not shared_keys, dropout, global_keys > 0, hopper)
+        asked = (hopper, said == "mma_one_pass")
+        settings = (head_dim, left, right, not shared_keys, dropout, global_keys > 0, *asked)
         number = pyprof._window.choice(direction == "backward", dtype in _HALF, *settings)
         if number < 0:
             raise UsageError(f"head_dim is {head_dim}: impl 'cuda' takes 32, 64 and 128, or set impl='sdpa'")
         return choices()[number]
 
-    said = os.environ.get("PYPROF_CUDA_KERNELS") or None
     line = taken(tuple(capability) == _HOPPER and said in (None, "hopper"))
     otherwise = taken(False).kernel if line.hopper and said is None else None
     return Choice("cuda", line.kernel, line.why, otherwise)

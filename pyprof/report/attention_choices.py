@@ -21,7 +21,8 @@ _READING = (
     "mma_wide those of prototypes.",
     "Hopper's kernels (compute capability 9.0, rows aligned to 16 bytes) are taken where they pass a trial on the very "
     "card, before the first problem that they are to run for; PYPROF_CUDA_KERNELS=hopper takes them without one, =mma "
-    "never. pyprof.window_attention_choice tells which kernel a problem takes.",
+    "never, and =mma_one_pass is what asks for that one. pyprof.window_attention_choice tells which kernel a problem "
+    "takes.",
 )
 
 
@@ -60,4 +61,5 @@ def _width(line: Line) -> str:
 
 
 def _conditions(line: Line) -> list[str]:
-    return ["own keys"] * line.own_keys + ["no dropout"] * line.no_dropout + ["global keys"] * line.global_keys
+    asked = ["only if asked for"] * line.asked_for
+    return ["own keys"] * line.own_keys + ["no dropout"] * line.no_dropout + ["global keys"] * line.global_keys + asked

@@ -49,8 +49,8 @@ def test_the_limits_are_those_that_the_prototypes_were_judged_by(bench):
         assert by_name[name].limits(backward) == pytest.approx(limits, rel=0.06)
 
 
-def row(direction="forward", hopper=10.0, mma=13.0, flash=12.0, newest=None, prototype=9.6):
-    return ("1, 12", direction, 1.0, 1.0, hopper, mma, flash, newest, prototype)
+def row(direction="forward", hopper=10.0, mma=13.0, one_pass=None, flash=12.0, newest=None, prototype=9.6):
+    return ("1, 12", direction, 1.0, 1.0, hopper, mma, one_pass, flash, newest, prototype)
 
 
 def test_its_bars_are_both_flashes_and_the_prototype(bench):
@@ -83,8 +83,10 @@ def test_a_peer_that_fails_costs_its_own_figure_only(bench, monkeypatch):
     assert all(row[bench.COLUMNS.index("hopper")] is None for row in rows)
     assert all(row[bench.COLUMNS.index("FlashAttention-4")] is None for row in rows)
     assert all(row[bench.COLUMNS.index("mma")] == 3.0 for row in rows)
+    assert [row[bench.COLUMNS.index("mma_one_pass")] for row in rows] == [None, 3.0, None, 3.0]
     assert set(asked) == {
         ("mma", "mma"),
+        ("mma_one_pass", "mma_one_pass"),
         ("FlashAttention-2", None),
         ("FlashAttention-4", None),
     }

@@ -78,6 +78,7 @@ def test_error_is_at_most_twice_that_of_plain_code(problem, dtype, spread, monke
 
 
 IS_HOPPER = torch.cuda.is_available() and torch.cuda.get_device_capability() == (9, 0)
+needs_hopper = pytest.mark.skipif(not IS_HOPPER, reason="the device is not of compute capability 9.0")
 FOR_HOPPER = [problem for problem in PROBLEMS if problem[5] in (64, 128)] + [
     ((900, 900), 1, 3, 3, 2100, 64, None),
     ((200, 201), 2, 4, 2, 1500, 64, (1500, 733)),
@@ -85,7 +86,7 @@ FOR_HOPPER = [problem for problem in PROBLEMS if problem[5] in (64, 128)] + [
 ]
 
 
-@pytest.mark.skipif(not IS_HOPPER, reason="the device is not of compute capability 9.0")
+@needs_hopper
 @pytest.mark.parametrize("dtype", TYPES[1:], ids=str)
 @pytest.mark.parametrize("problem", FOR_HOPPER, ids=str)
 def test_the_forward_of_hopper_is_as_good_and_gives_the_same_bits(problem, dtype, monkeypatch):
@@ -101,16 +102,16 @@ def test_the_forward_of_hopper_is_as_good_and_gives_the_same_bits(problem, dtype
         assert torch.equal(window_attention(*on_gpu, problem[0], lengths, impl="cuda"), ours)
 
 
-@pytest.mark.skipif(not IS_HOPPER, reason="the device is not of compute capability 9.0")
+@pytest.mark.parametrize("kernels", [pytest.param("hopper", marks=needs_hopper), "mma_one_pass"])
 @pytest.mark.parametrize("dtype", TYPES[1:], ids=str)
 @pytest.mark.parametrize("problem", FOR_HOPPER, ids=str)
-def test_the_backward_of_hopper_is_as_good_and_gives_the_same_bits(problem, dtype, monkeypatch):
+def test_a_backward_in_turns_is_as_good_and_gives_the_same_bits(problem, dtype, kernels, monkeypatch):
     given = inputs(problem, dtype)
     exact = with_gradients(lambda q, k, v: naive(q, k, v, problem), *(tensor.double() for tensor in given))
     on_gpu = [tensor.cuda() for tensor in given]
     eager = with_gradients(lambda q, k, v: naive(q, k, v, problem), *on_gpu)
     lengths = None if problem[-1] is None else torch.tensor(problem[-1], device="cuda")
-    monkeypatch.setenv("PYPROF_CUDA_KERNELS", "hopper")
+    monkeypatch.setenv("PYPROF_CUDA_KERNELS", kernels)
     first = with_gradients(lambda q, k, v: window_attention(q, k, v, problem[0], lengths, impl="cuda"), *on_gpu)
     for name, mine, plain, right in zip(("output", "query", "key", "value"), first, eager, exact, strict=True):
         error, budget = ((one.cpu().double() - right).abs().max() for one in (mine, plain))
@@ -121,7 +122,7 @@ def test_the_backward_of_hopper_is_as_good_and_gives_the_same_bits(problem, dtyp
         assert all(torch.equal(mine, before) for mine, before in zip(again, first, strict=True))
 
 
-@pytest.mark.skipif(not IS_HOPPER, reason="the device is not of compute capability 9.0")
+@needs_hopper
 def test_what_is_masked_does_not_show_on_hopper(monkeypatch):
     monkeypatch.setenv("PYPROF_CUDA_KERNELS", "hopper")
     query, key, value, _ = (tensor.cuda() for tensor in inputs(PROBLEMS[0], torch.bfloat16))
@@ -194,7 +195,7 @@ def test_on_the_stream_of_the_caller_and_in_a_graph():
     assert lse.isfinite().all()
 
 
-@pytest.mark.skipif(not IS_HOPPER, reason="the device is not of compute capability 9.0")
+@needs_hopper
 def test_the_kernels_of_hopper_pass_their_trial_and_are_taken_by_themselves(monkeypatch, tmp_path):
     monkeypatch.delenv("PYPROF_CUDA_KERNELS", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

@@ -6,6 +6,7 @@ What it is linked from is compiled once a session.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterable
@@ -123,7 +124,8 @@ def run(
     # Some kernels place memory so widely that ThreadSanitizer cannot start; without that randomness it can.
     prefix = ["setarch", "-R"] if shutil.which("setarch") else []
     command = [*prefix, str(program), *arguments]
-    return subprocess.run(command, input="\n".join(cases), capture_output=True, text=True, timeout=seconds)
+    at_once = os.environ | {"TSAN_OPTIONS": "halt_on_error=1"}  # one race is enough, and a report takes long
+    return subprocess.run(command, input="\n".join(cases), capture_output=True, text=True, timeout=seconds, env=at_once)
 
 
 def holds(done: subprocess.CompletedProcess[str]) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import test_hopper_kernels
 import test_mma_kernels
+import test_mma_one_pass
 import test_plain_kernels
 from building import ASAN, PLAIN, ROOT, TSAN, Variant, Workshop, run
 
@@ -37,12 +38,13 @@ class Family:
     files: str  # a pattern
     cases: tuple[str, ...]
     names: Mapping[Variant, tuple[str, ...]]
+    not_files: str = ""  # a pattern of those that are another family's
 
     def mutants(self) -> list[Mutant]:
         return [Mutant(name, variant) for variant, names in self.names.items() for name in names]
 
     def paths(self) -> list[Path]:
-        return sorted(SOURCES.glob(self.files))
+        return sorted(set(SOURCES.glob(self.files)) - set(SOURCES.glob(self.not_files or "none")))
 
     def run(self, workshop: Workshop, variant: Variant, *arguments: str) -> subprocess.CompletedProcess[str]:
         return run(workshop.program(self.program, variant, mutants=True), self.cases, *arguments)
@@ -204,6 +206,42 @@ MMA_KERNELS = Family(
             "wide_warps_store_through_the_same_rows",
         ),
     },
+    not_files="mma_one_pass*",
+)
+ONE_PASS = Family(
+    "mma_one_pass_small",
+    "mma_one_pass*",
+    tuple(test_mma_one_pass.FEW),
+    {
+        PLAIN: (
+            "one_pass_first_keys_are_lost",
+            "one_pass_last_block_is_lost",
+            "one_pass_grads_are_not_transposed",
+            "one_pass_scale_is_missing",
+            "one_pass_keys_that_take_no_part_get_a_gradient",
+            "one_pass_queries_without_keys_are_left",
+            "one_pass_spoiled_grad_keys_are_left",
+            "one_pass_spoiled_grad_queries_are_left",
+            # The sum over blocks.
+            "one_pass_blocks_wait_for_later_ones",
+            "one_pass_turns_begin_anywhere",
+            "one_pass_parts_are_added_out_of_turn",
+            "one_pass_the_first_one_adds",
+            "one_pass_parts_are_not_added",
+            "one_pass_sums_are_not_fenced",
+            "one_pass_item_is_read_before_it_is_there",
+            "one_pass_stage_is_read_before_it_is_there",
+        ),
+        ASAN: (),
+        TSAN: (
+            "one_pass_turn_is_waited_for_without_acquire",
+            "one_pass_turn_is_published_without_release",
+            "one_pass_sums_are_read_before_it_is_their_turn",
+            "one_pass_turn_is_published_before_all_lanes_wrote",
+            "one_pass_grads_are_read_before_they_are_there",
+            "one_pass_grads_are_overwritten_while_they_are_read",
+        ),
+    },
 )
 HOPPER_KERNELS = Family(
     "hopper_small",
@@ -283,4 +321,4 @@ HOPPER_KERNELS = Family(
         TSAN: ("hopper_keys_are_released_before_all_lanes_are_done", "hopper_narrow_heads_share_statistics"),
     },
 )
-FAMILIES = (PLAIN_KERNELS, MMA_KERNELS, HOPPER_KERNELS)
+FAMILIES = (PLAIN_KERNELS, MMA_KERNELS, ONE_PASS, HOPPER_KERNELS)

@@ -98,11 +98,11 @@ def test_code_for_other_cards_has_nothing_of_hopper(compiled):
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_tensor_cores_are_used_where_they_belong(compiled, architecture):
     of_source = {}
-    for source in ("plain", "mma"):
+    for source in ("plain", "mma", "mma_one_pass"):
         command = [disassembler(), "-c", str(compiled(source, architecture)[0])]
         of_source[source] = instructions(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     assert all("HMMA" not in names and "FFMA" in names for names in of_source["plain"].values())
-    for kernel, names in of_source["mma"].items():
+    for kernel, names in (of_source["mma"] | of_source["mma_one_pass"]).items():
         if "statistics" in kernel or "global_sum" in kernel:  # sums, which have no matrix product
             continue
         assert {"HMMA", "LDSM", "LDGSTS"} <= names, kernel  # products, matrix loads, asynchronous copies

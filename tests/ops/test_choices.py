@@ -82,6 +82,23 @@ def test_the_host_has_global_keys_in_the_same_kernels():
     assert window_attention_choice("float32", 64, 16, global_keys=4) == window_attention_choice("float32", 64, 16)
 
 
+def test_the_backward_in_one_pass_is_taken_where_it_is_asked_for_alone(monkeypatch):
+    lines = [line for line in choices() if line.asked_for]
+    assert [line.head_dim for line in lines] == [64, 128]
+    assert "not measured" in lines[0].why
+    for said in (None, "mma_one_pass", "hopper", "mma"):
+        if said:
+            monkeypatch.setenv("PYPROF_CUDA_KERNELS", said)
+        for capability in (HOPPER, AMPERE):
+            choice = window_attention_choice("bfloat16", 128, 16, direction="backward", capability=capability)
+            assert (choice.kernel == "mma_one_pass") == (said == "mma_one_pass")
+    monkeypatch.setenv("PYPROF_CUDA_KERNELS", "mma_one_pass")
+    for head_dim, global_keys in ((64, 1), (32, 0)):
+        options = {"direction": "backward", "global_keys": global_keys, "capability": AMPERE}
+        assert window_attention_choice("float16", head_dim, 16, **options).kernel == "mma"
+    assert window_attention_choice("float16", 64, 16, capability=HOPPER).kernel == "mma"
+
+
 def test_every_line_is_taken_by_some_problem():
     taken = {
         (kernel(dtype, head_dim, (side, side), **options, direction=direction, dropout=dropout), direction)
@@ -92,7 +109,7 @@ def test_every_line_is_taken_by_some_problem():
         for direction in ("forward", "backward")
         for dropout in (False, True)
     }
-    assert taken == {(line.kernel, line.direction) for line in choices()}
+    assert taken == {(line.kernel, line.direction) for line in choices() if not line.asked_for}
     assert all(line.why for line in choices())
 
 

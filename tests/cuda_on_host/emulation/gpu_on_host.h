@@ -51,7 +51,7 @@ inline void copy_async(void* to, const void* from, bool valid = true,
     emulation::broken("copy_async writes outside of shared memory", place);
   }
   auto* words = static_cast<volatile uint32_t*>(to);
-  for (int i = 0; i < 4; ++i) words[i] = 0xffffffffu;
+  for (int i = 0; i < 4; ++i) words[i] = emulation::poison();
   emulation::open_copy({static_cast<unsigned char*>(to), static_cast<const unsigned char*>(from), valid});
 }
 

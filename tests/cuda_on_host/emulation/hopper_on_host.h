@@ -268,6 +268,18 @@ void launch_persistent(void (*kernel)(Params), int items, int blocks, int thread
   emulation::run_hopper(kernel, items < most ? items : most, blocks, threads, shared_bytes, params, true);
 }
 
+// As many at once as there is room for; the last one to take a number goes on first, so that it waits for the others.
+template <class Params>
+void launch_taking(void (*kernel)(Params), int items, int blocks, int threads, size_t shared_bytes, Stream,
+                   const Params& params) {
+  const int most = blocks * emulation::multiprocessors;
+  emulation::options.all_take_first = true;
+  for (int left = items; left > 0; left -= most) {
+    emulation::run_hopper(kernel, left < most ? left : most, blocks, threads, shared_bytes, params, true);
+  }
+  emulation::options.all_take_first = false;
+}
+
 template <class Params>
 void launch_each(void (*kernel)(Params), int items, int blocks, int threads, size_t shared_bytes, Stream,
                  const Params& params) {

@@ -138,6 +138,22 @@ Block* next_block(int& thread) {
   return nullptr;
 }
 
+void let_others_begin() {
+  Machine& m = machine();
+  Block& mine = *m.block;
+  const int me = here.thread;
+  for (int slot = 0; slot < m.present; ++slot) {
+    Block& it = *m.blocks[slot];
+    if (it.begun) continue;
+    it.begun = true;
+    mine.here = here;
+    const int thread = options.reversed ? it.threads - 1 : 0;
+    enter(it, thread);
+    it.fibre_of(thread).switch_from(mine.fibre_of(me));
+    return;
+  }
+}
+
 void run_thread(void*) {
   for (;;) {
     acquire(kStart);

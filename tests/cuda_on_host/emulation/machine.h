@@ -33,6 +33,7 @@ extern Here here;
 struct Options {
   bool reversed = false;         // the last thread and the last block run first
   bool count_conflicts = false;  // of read and write; those of load_matrices are always counted
+  bool all_take_first = false;   // every block takes a number before any goes on with its own
   bool note_writes = false;      // to shared memory, which copies and products of Hopper see behind a fence only
 };
 extern Options options;
@@ -97,6 +98,7 @@ void pause(const char* why, const Place& place);
 void resume(int thread);
 void pause_at(const void* flag, const Place& place);  // threads of every block may wait at one
 void resume_at(const void* flag);
+void let_others_begin();  // a block that has not begun does, and goes on as far as it can before this one
 struct Hooks {
   void (*begin)();
   void (*end)();

@@ -8,7 +8,7 @@ namespace pyprof::gpu::emulation {
 namespace {
 
 struct OfThread {
-  bool unfenced_turn = false;
+  bool unfenced_turn = false, unfenced_writes = false;
   std::vector<Sent> open, committed, there;
 };
 
@@ -77,5 +77,16 @@ bool sent_to_show(Sent& sent) {
 }
 
 void fence_turns() { mine().unfenced_turn = false; }
+
+void note_for_others() { mine().unfenced_writes = true; }
+
+void fence_for_others() { mine().unfenced_writes = false; }
+
+void check_for_others(const Place& place) {
+  const int first = here.thread / kWarp * kWarp;
+  for (int t = first; t < first + kWarp; ++t) {
+    if (all()[here.slot][t].unfenced_writes) broken("a turn is published before what it tells of is fenced", place);
+  }
+}
 
 }  // namespace pyprof::gpu::emulation

@@ -30,6 +30,9 @@ bool sent_due(Sent& sent);  // one that has to be there now, or false
 void sent_is_there(Sent&& sent);
 bool sent_to_show(Sent& sent);  // one that is there and that others are to see, or false
 void fence_turns();
+void note_for_others();                     // this thread has written what other blocks are to read
+void fence_for_others();                    // and others see it who learn of it from here
+void check_for_others(const Place& place);  // all threads of the warp have done so
 
 inline void send(float* to, const void* from, int bytes, bool add, const Place& place) {
   check_aligned(to, 16, place);
@@ -94,11 +97,23 @@ inline void fence_async_global() {
   emulation::fence_turns();
 }
 
-inline void publish(int* flag, int value) { emulation::show_at<std::memory_order_release>(flag, value); }
+inline void publish(int* flag, int value, const emulation::Place& place = emulation::Place::current()) {
+  emulation::check_for_others(place);
+  emulation::show_at<std::memory_order_release>(flag, value);
+}
 inline void wait_until(const int* flag, int value, const emulation::Place& place = emulation::Place::current()) {
   emulation::wait_at<std::memory_order_acquire>(flag, value, place);
 }
-inline int take(int* counter) { return std::atomic_ref<int>(*counter).fetch_add(1, std::memory_order_relaxed); }
+inline void write_for_others(Float4* to, Float4 value, const emulation::Place& place = emulation::Place::current()) {
+  emulation::note_for_others();
+  write(to, value, place);
+}
+inline void fence() { emulation::fence_for_others(); }
+inline int take(int* counter) {
+  const int number = std::atomic_ref<int>(*counter).fetch_add(1, std::memory_order_relaxed);
+  if (emulation::options.all_take_first) emulation::let_others_begin();
+  return number;
+}
 
 // What a volatile access would do, for planting bugs: no kernel has these.
 inline void publish_unordered(int* flag, int value) { emulation::show_at<std::memory_order_relaxed>(flag, value); }
