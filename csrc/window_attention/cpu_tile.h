@@ -78,33 +78,42 @@ template <class Term, int R, int64_t kWidth>
 [[gnu::noinline]] void scores_block(const float* from, int64_t width, const float* lanes, float* to, Lead::Piece lead) {
   const int64_t stride = kWidth ? kWidth : width;
   constexpr int kShared = kWidth ? R : (R % 3 == 0 ? 3 : 2);
+  constexpr int64_t kPart = 64;
+  static_assert(kWidth <= kPart);
   Vec::Reg sums[R][kGroups];
   const float* row[R / kShared];
 #pragma GCC unroll 24
   for (int r = 0; r < R / kShared; ++r) row[r] = from + r * kShared * stride;
+  // In parts, since what a sum of many terms loses to rounding grows with how large it has become.
+  for (int64_t part = 0; part < stride; part += kPart) {
+    const int64_t terms = kWidth ? kWidth : smaller(kPart, stride - part);
 #pragma GCC unroll 24
-  for (int r = 0; r < R; ++r)
+    for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
-    for (int g = 0; g < kGroups; ++g) sums[r][g] = Vec::set1(0);
+      for (int g = 0; g < kGroups; ++g) sums[r][g] = Vec::set1(0);
 #pragma GCC unroll 4
-  for (int64_t d = 0; d < stride; ++d, lanes += kStrip) {
-    if (kWidth) lead.fetch<Term>(d);
-    Vec::Reg lane[kGroups];
+    for (int64_t d = 0; d < terms; ++d, lanes += kStrip) {
+      if (kWidth) lead.fetch<Term>(d);
+      Vec::Reg lane[kGroups];
 #pragma GCC unroll 4
-    for (int g = 0; g < kGroups; ++g) lane[g] = Vec::load(lanes + g * kLanes);
+      for (int g = 0; g < kGroups; ++g) lane[g] = Vec::load(lanes + g * kLanes);
 #pragma GCC unroll 24
-    for (int r = 0; r < R; ++r) {
-      const float* element = row[r / kShared] + (r % kShared) * stride;
+      for (int r = 0; r < R; ++r) {
+        const float* element = row[r / kShared] + (r % kShared) * stride;
 #pragma GCC unroll 4
-      for (int g = 0; g < kGroups; ++g) sums[r][g] = Term::add_broadcast(element, lane[g], sums[r][g]);
+        for (int g = 0; g < kGroups; ++g) sums[r][g] = Term::add_broadcast(element, lane[g], sums[r][g]);
+      }
+#pragma GCC unroll 24
+      for (int r = 0; r < R / kShared; ++r) ++row[r];
     }
 #pragma GCC unroll 24
-    for (int r = 0; r < R / kShared; ++r) ++row[r];
-  }
-#pragma GCC unroll 24
-  for (int r = 0; r < R; ++r)
+    for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
-    for (int g = 0; g < kGroups; ++g) Vec::store(to + r * kTile + g * kLanes, sums[r][g]);
+      for (int g = 0; g < kGroups; ++g) {
+        float* sum = to + r * kTile + g * kLanes;
+        Vec::store(sum, part == 0 ? sums[r][g] : Vec::add(Vec::load(sum), sums[r][g]));
+      }
+  }
 }
 
 // What scores want: the rows [begin, end), times one strip's lanes, go to `to` as [row - begin][kTile].
