@@ -41,6 +41,15 @@ bool runs_on_tensor_cores(const Problem& problem) {
   return false;
 }
 
+// Which kernels PYPROF_CUDA_KERNELS names, empty where the table alone decides.
+std::string_view wanted_kernels() {
+  const char* said = std::getenv("PYPROF_CUDA_KERNELS");
+  const std::string_view wanted = said == nullptr ? "" : said;
+  TORCH_CHECK(wanted.empty() || wanted == "hopper" || wanted == "mma" || wanted == "mma_one_pass",
+              "PYPROF_CUDA_KERNELS is '", wanted, "': set it to hopper, mma or mma_one_pass, or leave it unset");
+  return wanted;
+}
+
 #ifdef PYPROF_HOPPER
 // Whether Hopper's kernels passed their trial on a device (pyprof/ops/trial.py), which is asked once a process.
 bool passed_trial(int device) {
@@ -61,15 +70,13 @@ bool passed_trial(int device) {
 template <class Direction>
 bool runs_on_hopper(const Problem& problem, const Direction& direction) {
 #ifdef PYPROF_HOPPER
-  if (!hopper_supports(problem, direction)) return false;
-  const char* wanted = std::getenv("PYPROF_CUDA_KERNELS");
-  const bool said = wanted != nullptr && *wanted != '\0';
-  if (said && std::string_view(wanted) != "hopper") return false;
+  const std::string_view wanted = wanted_kernels();
+  if (!hopper_supports(problem, direction) || (!wanted.empty() && wanted != "hopper")) return false;
   int device = 0, major = 0, minor = 0;
   C10_CUDA_CHECK(cudaGetDevice(&device));
   C10_CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
   C10_CUDA_CHECK(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device));
-  return major == 9 && minor == 0 && (said || passed_trial(device));
+  return major == 9 && minor == 0 && (!wanted.empty() || passed_trial(device));
 #else
   return false;
 #endif
@@ -77,9 +84,7 @@ bool runs_on_hopper(const Problem& problem, const Direction& direction) {
 
 // Whether the backward in one pass runs: nobody has measured it yet, so only PYPROF_CUDA_KERNELS=mma_one_pass takes it.
 bool runs_in_one_pass(const Problem& problem) {
-  const char* wanted = std::getenv("PYPROF_CUDA_KERNELS");
-  const bool asked = wanted != nullptr && std::string_view(wanted) == "mma_one_pass";
-  return asked && mma_one_pass_supports(problem) &&
+  return wanted_kernels() == "mma_one_pass" && mma_one_pass_supports(problem) &&
          choice_of(asked_of(problem, window::Direction::backward, false, true))->kernel == Kernel::mma_one_pass;
 }
 

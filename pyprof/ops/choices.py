@@ -20,6 +20,7 @@ Direction = Literal["forward", "backward"]
 _HALF = (torch.float16, torch.bfloat16)
 _HOPPER = (9, 0)
 _OLDEST = (8, 0)
+_NAMED = ("hopper", "mma", "mma_one_pass")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -102,6 +103,8 @@ def window_attention_choice(
         raise UsageError(f"compute capability {_dotted(capability)} is too old: the CUDA kernels need 8.0 or newer")
 
     said = os.environ.get("PYPROF_CUDA_KERNELS") or None
+    if said not in (None, *_NAMED):
+        raise UsageError(f"PYPROF_CUDA_KERNELS is {said!r}: set it to hopper, mma or mma_one_pass, or leave it unset")
 
     def taken(hopper: bool) -> Line:
         asked = (hopper, said == "mma_one_pass")

@@ -151,3 +151,9 @@ def test_the_command_line_prints_the_table(capsys):
     assert [line["kernel"] for line in document["choices"]] == [line.kernel for line in choices()]
     assert all(line["kernel"][:6] in text for line in document["choices"])
     assert "PYPROF_CUDA_KERNELS" in text
+
+
+def test_kernels_that_nobody_has_are_a_sentence(monkeypatch):
+    monkeypatch.setenv("PYPROF_CUDA_KERNELS", "Hopper")
+    with pytest.raises(UsageError, match="PYPROF_CUDA_KERNELS is 'Hopper': set it to hopper, mma or mma_one_pass"):
+        window_attention_choice("bfloat16", 64, 16, capability=HOPPER)
