@@ -140,8 +140,7 @@ PYPROF_DEVICE void narrow_keys(const NarrowParams& p) {
     own.add_up(grad_key, own.weights, shared.query(slot), more);
   }
   if constexpr (C::kShared) store_values();
-  spoilt |= narrow_store<C>(p, p.plain.grad_key, grad_key, shape.scale * shape.dropout.scale,
-                            PYPROF_MUTANT(hopper_narrow_keys_that_take_no_part_count, true, false));
+  spoilt |= narrow_store<C>(p, p.plain.grad_key, grad_key, shape.scale * shape.dropout.scale, true);
   if (!gpu::any(PYPROF_MUTANT(hopper_narrow_spoiled_keys_are_left, spoilt, 0u) != 0)) return;
   const NarrowPlace again(shape);
   const int row = again.first + gpu::warp() % 4 * 16;

@@ -206,7 +206,8 @@ PYPROF_DEVICE uint32_t narrow_store(const NarrowParams& p, const Tensor& to, con
   const float factors[2] = {factor, factor};
   bool wanted[2];
   PYPROF_UNROLL for (int half = 0; half < 2; ++half) {
-    wanted[half] = !keys || first + gpu::lane() / 4 + 8 * half < again.keys;
+    wanted[half] = PYPROF_MUTANT(hopper_narrow_keys_that_take_no_part_count,
+                                 !keys || first + gpu::lane() / 4 + 8 * half < again.keys, true);
   }
   const int head = keys ? again.key_head : narrow_head<C>(p, again, number);
   return store_rows<T, C::D>(at_row<T>(to, again.batch, head, first), to.strides.row, sums, factors, wanted,

@@ -182,7 +182,7 @@ void operand_changes(const Params p) {
 
 void without_fence(const Params p, bool fenced) {
   load(p);
-  gpu::write(reinterpret_cast<uint32_t*>(aligned() + 128 * (gpu::thread() % 64)), 0u);
+  gpu::write(reinterpret_cast<uint32_t*>(aligned() + 128 * (gpu::thread() % 64) + gpu::thread() / 64 * 4), 0u);
   if (fenced) gpu::fence_async();
   gpu::sync_threads();
   float d[32];

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from building import ASAN, COMPILER, NO_COMPILER, PLAIN, VARIANTS, bits, holds, run
+from building import ASAN, COMPILER, NO_COMPILER, PLAIN, bits, holds, run
 from test_mma_kernels import every_window, figures
 from test_plain_kernels import planted
 
@@ -72,13 +72,10 @@ ALL = [
 ]
 
 
-@pytest.mark.parametrize(
-    "variant",
-    [pytest.param(variant, marks=[pytest.mark.slow] * (variant != PLAIN), id=variant.name) for variant in VARIANTS],
-)
-def test_cases(workshop, variant):
+def test_cases(workshop):
+    """Under the sanitizers they run in test_mutants.py, in a program in which no mutant is on."""
     for order in ((), ("--reversed",)):
-        done = run(workshop.program("hopper_small", variant), SMALL, *order)
+        done = run(workshop.program("hopper_small", PLAIN), SMALL, *order)
         assert holds(done), done.stdout + done.stderr[-4000:]
     assert f"all held: {len(SMALL)}" in done.stdout
 
@@ -115,9 +112,16 @@ def test_a_warpgroup_leaves_out_what_its_keys_do_not_see(workshop, ahead):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("variant", [PLAIN, ASAN], ids=lambda variant: variant.name)
-def test_cases_of_all_instances(workshop, variant):
-    done = run(workshop.program("hopper", variant), ALL)
+def test_cases_of_all_instances(workshop):
+    done = run(workshop.program("hopper", PLAIN), ALL)
+    assert holds(done), done.stdout + done.stderr[-4000:]
+
+
+@pytest.mark.slow
+def test_what_all_sizes_read_and_write_is_theirs(workshop):
+    """One type for each head_dim: where it reads and writes does not depend on the type."""
+    of_each = ("type=float16 head_dim=64 ", "type=bfloat16 head_dim=128 ")
+    done = run(workshop.program("hopper", ASAN), [case for case in ALL if case.startswith(of_each)])
     assert holds(done), done.stdout + done.stderr[-4000:]
 
 

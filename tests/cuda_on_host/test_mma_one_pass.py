@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from building import COMPILER, NO_COMPILER, PLAIN, VARIANTS, bits, holds, run
+from building import COMPILER, NO_COMPILER, PLAIN, bits, holds, run
 from test_mma_kernels import every_window, figures
 from test_plain_kernels import planted
 
@@ -43,33 +43,12 @@ FEW = [
         "length=75 left=5 right=9 plant=value,0,inf,1 key_lengths=50",
     )
 ]
-# For mutants, sanitizers and the quick tests.
-FEW = [
-    f"type=float16 head_dim=64 {case}"
-    for case in (
-        "length=140 left=40 right=20 heads=2 key_heads=1 key_lengths=131",
-        "length=80 left=13 right=22 dropout_p=0.4 scale=-0.2",
-        "length=75 left=2 right=1 layout=odd batch=4 key_lengths=0,1,300,33",
-        "length=75 left=5 right=9 plant=query,20,inf,3",
-        "length=75 left=5 right=9 plant=key,70,nan,7 dropout_p=0.3 heads=2",
-        "length=75 left=5 right=9 plant=value,0,inf,1 key_lengths=50",
-    )
-]
-SMALL = [
-    f"type={dtype} head_dim={head_dim} {case}"
-    for dtype in ("float16", "bfloat16")
-    for head_dim in (64, 128)
-    for case in [*CASES, "length=300 left=250 right=250 dropout_p=0.3"]
-]
 
 
-@pytest.mark.parametrize(
-    "variant",
-    [pytest.param(variant, marks=[pytest.mark.slow] * (variant != PLAIN), id=variant.name) for variant in VARIANTS],
-)
-def test_cases(workshop, variant):
+def test_cases(workshop):
+    """Under the sanitizers they run in test_mutants.py, in a program in which no mutant is on."""
     for order in ((), ("--reversed",)):
-        done = run(workshop.program("mma_one_pass_small", variant), FEW, *order)
+        done = run(workshop.program("mma_one_pass_small", PLAIN), FEW, *order)
         assert holds(done), done.stdout + done.stderr[-4000:]
     assert f"all held: {len(FEW)}" in done.stdout
 
