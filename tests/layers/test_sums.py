@@ -324,9 +324,9 @@ def test_the_second_order_goes_to_the_layer_whose_backward_made_it(recorder, ins
             return torch.autograd.grad(self.layers(value).sum(), value, create_graph=True)[0]
 
     module = Energy() if inside else layers
-    value = torch.randn(256, 64, requires_grad=True)
+    value = torch.randn(2048, 64, requires_grad=True)
     with instrument(module, backward=True, recorder=recorder) as probes:
-        for _ in range(3):
+        for _ in range(10):
             with probes.step():
                 if inside:
                     module(value).square().sum().backward()
