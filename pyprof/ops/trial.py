@@ -24,6 +24,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -150,23 +151,27 @@ def _alone(place: Path) -> Iterator[None]:
 
 def main(device: str) -> Verdict:
     """Try the kernels on a device, and print the verdict as the last line."""
-    from pyprof.ops.trial_cases import CASES, DTYPES, check
-
     try:
         torch.zeros(1, device=device)
         print(_CHECKING, flush=True)
-        verdict = Verdict(True)
-        for case in CASES:
-            for dtype in DTYPES:
-                found = check(case, dtype, device)
-                if verdict.passed and not found.right:
-                    where = f"{case.window}, {case.sizes}, {dtype}"
-                    what = f"errors are {found.error:.3g} of what is allowed, {found.others} runs have other bits"
-                    verdict = Verdict(False, f"they are wrong on it (problem {where}: {what})")
+        verdict = _checked(device)
     except torch.OutOfMemoryError:
         verdict = Verdict(False, "their trial needs more memory than is free", False)
     print(json.dumps(dataclasses.asdict(verdict)), flush=True)
     return verdict
+
+
+def _checked(device: str) -> Verdict:
+    """The verdict of the first problem on which they are wrong, or that they passed."""
+    from pyprof.ops.trial_cases import CASES, DTYPES, check
+
+    for case, dtype in product(CASES, DTYPES):
+        found = check(case, dtype, device)
+        if not found.right:
+            where = f"{case.window}, {case.sizes}, {dtype}"
+            what = f"errors are {found.error:.3g} of what is allowed, {found.others} runs have other bits"
+            return Verdict(False, f"they are wrong on it (problem {where}: {what})")
+    return Verdict(True)
 
 
 if __name__ == "__main__":
